@@ -1,0 +1,29 @@
+"""Where configuration is found and where generated things go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+PACKAGE = "latent_policy_ros"
+
+
+def config_dir() -> Path:
+    """The ``config`` folder: of the source checkout, or else as installed under ``share/latent_policy_ros``.
+
+    Raises:
+        FileNotFoundError: Neither exists; the message lists every place that was tried.
+    """
+    here = Path(__file__).resolve()
+    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [Path(sys.prefix)]
+    candidates = [here.parent.parent / "config", *(prefix / "share" / PACKAGE / "config" for prefix in prefixes)]
+    for candidate in candidates:
+        if (candidate / "embodiments").is_dir():
+            return candidate
+    raise FileNotFoundError("no config folder of latent_policy_ros; tried " + ", ".join(map(str, candidates)))
+
+
+def runs_dir() -> Path:
+    """Folder for what runs produce (bags, datasets, checkpoints): ``$LATENT_POLICY_HOME``, or ``./runs``."""
+    return Path(os.environ.get("LATENT_POLICY_HOME", "runs")).expanduser()
