@@ -1,0 +1,174 @@
+"""Policy rollouts in the simulator, headless, through the very decoder and safety code that runs on the robot.
+
+Only the transport is missing: observations go to :class:`Policy`, its chunks to :class:`RobotDecoder`, its commands
+through :class:`CommandGuard` to the simulated joints, on simulated time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from latent_policy_ros.drivers.arm import ArmKinematics
+from latent_policy_ros.drivers.safety import CommandGuard
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.errors import ActionRefused
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.policy import Observation, Policy, RobotDecoder
+from latent_policy_ros.sim.world import World
+
+COMMAND_PERIOD = 0.02  # s: decoders command at 50 Hz
+EVALUATION_SEEDS = range(1_000_000, 1_000_100)  # far from every seed that demonstrations are made from
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One evaluated episode."""
+
+    embodiment: str
+    seed: int
+    success: bool
+    seconds: float  # simulated time until success, or the time limit
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """95% confidence interval of a success rate (Wilson 1927, the score interval), as fractions.
+
+    Raises:
+        ValueError: There were no trials, or more successes than trials.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise ValueError(f"expected 0 <= successes <= trials and trials > 0, got {successes} of {trials}")
+    p, n = successes / trials, trials
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+class RobotRollout:
+    """One simulated robot under the control of decoded latent actions.
+
+    Args:
+        embodiment: Name of the end-effector.
+        seed: Decides cube, box and start pose.
+        latent: The latent space that the policy was made for.
+        observation_steps: How many observations the policy looks at.
+        latency: Time from an observation to the moment its chunk can be used [s].
+    """
+
+    def __init__(self, embodiment: str, seed: int, latent: LatentSpace, observation_steps: int, latency: float) -> None:
+        self.world = World(embodiment)
+        self.world.reset(seed)
+        self.embodiment, self.seed, self.latency = load_embodiment(embodiment), seed, latency
+        self.decoder = RobotDecoder(latent, self.embodiment)
+        e = self.embodiment
+        self.hand_guard = CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity)
+        self.arm = ArmKinematics(e)
+        self.arm_guard = CommandGuard(self.arm.joint_names, self.arm.lower, self.arm.upper, self.arm.max_velocity)
+        self.history: deque[Observation] = deque(maxlen=observation_steps)
+        self.pending: deque = deque()
+        self.time = 0.0
+
+    def observe(self) -> list[Observation]:
+        """Take an observation now; returns the history, oldest first (repeated at the start of an episode)."""
+        world = self.world
+        self.history.append(
+            Observation(
+                stamp=self.time,
+                images={camera: world.render(camera) for camera in world.cameras},
+                wrist_pose=world.wrist_pose,
+                hand=self.embodiment.to_action(world.hand_q),
+                embodiment=self.embodiment.name,
+            )
+        )
+        missing = self.history.maxlen - len(self.history)
+        return [self.history[0]] * missing + list(self.history)
+
+    def accept(self, chunk) -> None:
+        """Queue a chunk; it reaches the decoder ``latency`` after its observation."""
+        self.pending.append(chunk)
+
+    def advance(self, seconds: float) -> None:
+        """Run decoder, guards and physics for ``seconds`` of simulated time."""
+        for _ in range(round(seconds / COMMAND_PERIOD)):
+            while self.pending and self.pending[0].stamp + self.latency <= self.time + 1e-9:
+                try:
+                    self.decoder.accept(self.pending.popleft())
+                except ActionRefused:
+                    pass  # as on the robot: a refused chunk changes nothing, and a stale decoder holds
+            command = self.decoder.command(self.time)
+            hand, arm = self.world.hand_q, self.world.arm_q
+            hand_target = command.q if command else None
+            arm_target = self.arm.ik(command.wrist_pose, arm) if command else None
+            self.world.set_hand_target(self.hand_guard.filter(hand_target, hand, self.time).position)
+            self.world.set_arm_target(self.arm_guard.filter(arm_target, arm, self.time).position)
+            self.world.step(COMMAND_PERIOD)
+            self.time += COMMAND_PERIOD
+
+    @property
+    def success(self) -> bool:
+        return self.world.success()
+
+
+def rollouts(
+    policy: Policy, latent: LatentSpace, jobs: Sequence[tuple[str, int]], *, batch: int = 8, time_limit: float = 15.0,
+    latency: float = 0.08, on_frame: Callable[[RobotRollout], None] | None = None,
+) -> Iterator[Rollout]:
+    """Run every ``(embodiment, seed)`` job, ``batch`` robots at a time in one policy batch; yields results as they end.
+
+    Raises:
+        ArtifactError: The policy was made for another latent space, or the latent space lacks an embodiment.
+    """
+    waiting, active = deque(jobs), []
+    while waiting or active:
+        while waiting and len(active) < batch:
+            embodiment, seed = waiting.popleft()
+            active.append(RobotRollout(embodiment, seed, latent, policy.observation_steps, latency))
+        for robot, chunk in zip(active, policy.predict([robot.observe() for robot in active])):
+            robot.accept(chunk)
+            robot.advance(policy.dt)
+            if on_frame:
+                on_frame(robot)
+        for robot in [r for r in active if r.success or r.time >= time_limit]:
+            active.remove(robot)
+            yield Rollout(robot.embodiment.name, robot.seed, robot.success, robot.time)
+
+
+def _worker(policy_dir: Path, latent_dir: Path, jobs: list[tuple[str, int]], options: dict) -> list[Rollout]:
+    import torch
+
+    torch.set_num_threads(1)  # beside another worker, OpenMP barriers would collapse
+    latent = LatentSpace.load(latent_dir)
+    return list(rollouts(Policy.load(policy_dir, latent), latent, jobs, **options))
+
+
+def evaluate(
+    policy_dir: Path, latent_dir: Path, embodiments: Sequence[str], seeds: Sequence[int] = EVALUATION_SEEDS, *,
+    workers: int = 2, on_result: Callable[[Rollout], None] | None = None, **options,
+) -> list[Rollout]:
+    """Evaluate a policy on every embodiment and seed, in parallel processes.
+
+    Args:
+        policy_dir, latent_dir: What to load.
+        embodiments, seeds: Every combination is one rollout.
+        workers: Processes, of one thread each.
+        on_result: Called as results arrive (for a progress bar).
+        options: For :func:`rollouts`.
+    """
+    jobs = [(embodiment, seed) for seed in seeds for embodiment in embodiments]
+    pieces = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
+    results: list[Rollout] = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(_worker, policy_dir, latent_dir, piece, options) for piece in pieces]):
+            for result in done.result():
+                results.append(result)
+                if on_result:
+                    on_result(result)
+    return sorted(results, key=lambda r: (r.embodiment, r.seed))
