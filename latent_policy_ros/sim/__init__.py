@@ -1,0 +1,1 @@
+"""MuJoCo worlds, the task, the scripted expert, and what they generate."""
