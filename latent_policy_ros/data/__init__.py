@@ -1,0 +1,1 @@
+"""Demonstrations and observations: from topics and files to arrays."""

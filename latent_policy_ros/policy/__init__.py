@@ -1,0 +1,1 @@
+"""The latent diffusion policy: observations in, chunks of latent actions out."""
