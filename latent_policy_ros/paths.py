@@ -27,3 +27,21 @@ def config_dir() -> Path:
 def runs_dir() -> Path:
     """Folder for what runs produce (bags, datasets, checkpoints): ``$LATENT_POLICY_HOME``, or ``./runs``."""
     return Path(os.environ.get("LATENT_POLICY_HOME", "runs")).expanduser()
+
+
+def artifact(kind: str, name: str | Path) -> Path:
+    """Folder of a latent space or policy: a path as given, or a name under ``config/<kind>``.
+
+    Args:
+        kind: ``latents`` or ``policies``.
+        name: Folder, or the name of a shipped one.
+
+    Raises:
+        FileNotFoundError: Neither exists; the message lists the shipped names.
+    """
+    shipped = config_dir() / kind
+    for candidate in (Path(name).expanduser(), shipped / name):
+        if candidate.is_dir():
+            return candidate
+    names = sorted(p.name for p in shipped.iterdir() if p.is_dir()) if shipped.is_dir() else []
+    raise FileNotFoundError(f"{kind}: no folder {str(name)!r}; available: {', '.join(names) or '(none)'}")

@@ -1,0 +1,101 @@
+"""What happened, for people: a bag's cameras side by side as a video and as a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from rosbags.highlevel import AnyReader
+
+from latent_policy_ros.errors import ArtifactError, available
+
+Frames = dict[str, list[tuple[float, np.ndarray]]]  # topic -> (seconds since the bag's start, RGB image)
+
+
+def read_images(bag: Path, topics: Sequence[str]) -> Frames:
+    """Read the RGB images of ``topics`` from a rosbag2 folder, raw (rgb8, bgr8) or compressed.
+
+    Raises:
+        ArtifactError: The bag lacks one of the topics, or an image has another encoding.
+    """
+    frames: Frames = {topic: [] for topic in topics}
+    with AnyReader([bag]) as reader:
+        connections = [c for c in reader.connections if c.topic in frames]
+        missing = set(topics) - {c.topic for c in connections}
+        if missing:
+            raise ArtifactError(f"{bag}: no images on {', '.join(sorted(missing))}; {available(reader.topics)}")
+        for connection, stamp, raw in reader.messages(connections):
+            message = reader.deserialize(raw, connection.msgtype)
+            frames[connection.topic].append(((stamp - reader.start_time) * 1e-9, _to_rgb(message, bag, connection.topic)))
+    return frames
+
+
+def _to_rgb(message, bag: Path, topic: str) -> np.ndarray:
+    if hasattr(message, "format"):
+        return cv2.cvtColor(cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : message.width * 3]
+    image = image.reshape(message.height, message.width, 3)
+    if message.encoding not in ("rgb8", "bgr8"):
+        raise ArtifactError(f"{bag}: {topic}: encoding: got {message.encoding!r}, expected 'rgb8' or 'bgr8'")
+    return image if message.encoding == "rgb8" else image[..., ::-1]
+
+
+def side_by_side(frames: Frames, labels: Sequence[str], fps: float, size: int = 360) -> Iterator[np.ndarray]:
+    """One picture per 1/``fps`` s: every topic's newest image, scaled to ``size`` rows and labelled, left to right."""
+    end = max((images[-1][0] for images in frames.values() if images), default=0.0)
+    cursors = dict.fromkeys(frames, 0)
+    for tick in range(int(end * fps) + 1):
+        panels = []
+        for (topic, images), label in zip(frames.items(), labels):
+            while cursors[topic] + 1 < len(images) and images[cursors[topic] + 1][0] <= tick / fps:
+                cursors[topic] += 1
+            panels.append(_label(_scale(images[cursors[topic]][1], size), f"{label}  {tick / fps:4.1f} s"))
+        yield np.concatenate(panels, axis=1)
+
+
+def _scale(image: np.ndarray, rows: int) -> np.ndarray:
+    width = round(image.shape[1] * rows / image.shape[0] / 2) * 2  # H.264 wants even sizes
+    return cv2.resize(image, (width, rows), interpolation=cv2.INTER_AREA if rows < image.shape[0] else cv2.INTER_CUBIC)
+
+
+def _label(image: np.ndarray, text: str) -> np.ndarray:
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(image, text, (10, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, thickness, cv2.LINE_AA)
+    return image
+
+
+def write_video(path: Path, pictures: Sequence[np.ndarray], fps: int) -> None:
+    """Write (H, W, 3) uint8 RGB pictures as H.264 mp4."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "preset": "veryfast"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def write_contact_sheet(path: Path, pictures: Sequence[np.ndarray], columns: int = 3, rows: int = 3) -> None:
+    """Write evenly spaced pictures, row by row, as one PNG."""
+    chosen = [pictures[i] for i in np.linspace(0, len(pictures) - 1, columns * rows).round().astype(int)]
+    sheet = np.concatenate([np.concatenate(chosen[r * columns : (r + 1) * columns], axis=1) for r in range(rows)])
+    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+
+
+def film(bag: Path, topics: dict[str, str], out: Path, fps: int = 15) -> tuple[Path, Path]:
+    """Make ``<out>.mp4`` and ``<out>.png`` from a bag's cameras.
+
+    Args:
+        bag: A rosbag2 folder.
+        topics: Image topic -> label.
+        out: Path without a suffix.
+        fps: Pictures a second.
+    """
+    pictures = list(side_by_side(read_images(bag, list(topics)), list(topics.values()), fps))
+    video, sheet = out.with_suffix(".mp4"), out.with_suffix(".png")
+    write_video(video, pictures, fps)
+    write_contact_sheet(sheet, pictures)
+    return video, sheet
