@@ -1,1 +1,20 @@
-"""The latent diffusion policy: observations in, chunks of latent actions out."""
+"""The latent diffusion policy: observations in, chunks of latent actions out.
+
+Decoders need no torch, so ``Policy`` is imported only when it is asked for.
+"""
+
+from typing import Any
+
+from latent_policy_ros.policy.chunking import ChunkBuffer
+from latent_policy_ros.policy.decoder import DecodedCommand, RobotDecoder
+from latent_policy_ros.policy.types import ActionChunk, Observation
+
+__all__ = ["ActionChunk", "ChunkBuffer", "DecodedCommand", "Observation", "Policy", "RobotDecoder"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Policy":
+        from latent_policy_ros.policy.runtime import Policy
+
+        return Policy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,119 @@
+"""RobotDecoder: one robot's half of the policy. Plans in the shared latent space become joint and wrist commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latent_policy_ros.errors import ActionRefused
+from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.policy.chunking import ChunkBuffer
+from latent_policy_ros.policy.types import ActionChunk
+
+if TYPE_CHECKING:
+    from latent_policy_ros.embodiments import Embodiment
+
+
+@dataclass(frozen=True)
+class DecodedCommand:
+    """What one robot is to do now.
+
+    Attributes:
+        q: Positions of the actuated joints in ``Embodiment.joint_names`` order, (n,) [rad] or [m].
+        wrist_pose: Pose of the hand frame in the robot's base frame, (7,): x y z [m], qx qy qz qw.
+        observed: Time of the newest observation that this answers [s].
+    """
+
+    q: np.ndarray
+    wrist_pose: np.ndarray
+    observed: float
+
+
+class RobotDecoder:
+    """Takes plans, refuses what is not meant for this robot, and decodes the present moment of them.
+
+    Args:
+        latent_space: The latent space of the policy that plans.
+        embodiment: The end-effector of this robot.
+        max_age: As in ChunkBuffer [s].
+        blend: As in ChunkBuffer [s].
+
+    Raises:
+        ArtifactError: The latent space does not know this embodiment, or knew it otherwise.
+    """
+
+    def __init__(
+        self, latent_space: LatentSpace, embodiment: Embodiment, max_age: float = 0.25, blend: float = 0.1
+    ) -> None:
+        latent_space.check(embodiment)
+        self.latent_space, self.embodiment = latent_space, embodiment
+        self._buffer = ChunkBuffer(max_age, blend)
+
+    def reset(self) -> None:
+        """Forget all plans, e.g. when an episode begins or the clock jumps."""
+        self._buffer.clear()
+
+    def accept(self, chunk: ActionChunk, now: float | None = None) -> None:
+        """Take a plan.
+
+        Args:
+            chunk: The plan.
+            now: The present [s]. With it, plans from the future are refused, and a clock that jumped back is noticed.
+
+        Raises:
+            ActionRefused: Foreign latent space, wrong shape, not finite, or not newer than the plan before.
+        """
+        self._check(chunk)
+        last = self._buffer.newest
+        if now is not None:
+            if chunk.stamp > now + chunk.dt:
+                raise ActionRefused(
+                    f"latent action {chunk.sequence}: stamp: {chunk.stamp - now:.3f} s in the future of this clock"
+                )
+            if last is not None and last.stamp > now + last.dt:
+                self.reset()
+                last = None
+        if last is not None and chunk.stamp <= last.stamp:
+            raise ActionRefused(
+                f"latent action {chunk.sequence}: out of order: its observation is {last.stamp - chunk.stamp:.3f} s "
+                f"older than that of {last.sequence}, which came before"
+            )
+        self._buffer.add(chunk)
+
+    def command(self, now: float) -> DecodedCommand | None:
+        """What to do at ``now`` [s]; None while there is no fresh plan."""
+        sampled = self._buffer.sample(now)
+        if sampled is None:
+            return None
+        latent, wrist_pose = sampled
+        action = self.latent_space.decode(self.embodiment.name, latent)
+        q = np.asarray(self.embodiment.to_joints(action.astype(np.float64)))
+        return DecodedCommand(q, wrist_pose, self._buffer.newest.stamp)
+
+    def _check(self, chunk: ActionChunk) -> None:
+        name, dim = f"latent action {chunk.sequence}", self.latent_space.dim
+        if chunk.latent_id != self.latent_space.latent_id:
+            raise ActionRefused(
+                f"{name}: latent_id: it is of latent space {chunk.latent_id!r}, but {self.embodiment.name} decodes "
+                f"{self.latent_space.latent_id!r}; start policy and decoders with the same latent space"
+            )
+        if chunk.latents.ndim != 2 or chunk.latents.shape[0] < 1 or chunk.latents.shape[1] != dim:
+            raise ActionRefused(f"{name}: latents: expected (horizon, {dim}), got {chunk.latents.shape}")
+        if chunk.wrist_poses.shape != (chunk.horizon, 7):
+            raise ActionRefused(f"{name}: wrist_poses: expected {(chunk.horizon, 7)}, got {chunk.wrist_poses.shape}")
+        if not (np.isfinite(chunk.dt) and chunk.dt > 0 and np.isfinite(chunk.stamp)):
+            raise ActionRefused(f"{name}: expected a finite stamp and dt > 0, got stamp {chunk.stamp}, dt {chunk.dt}")
+        for field in ("latents", "wrist_poses"):
+            bad = np.argwhere(~np.isfinite(getattr(chunk, field)))
+            if len(bad):
+                raise ActionRefused(
+                    f"{name}: {field}: NaN or infinite, first at step {bad[0, 0]}, component {bad[0, 1]}"
+                )
+        length = np.linalg.norm(chunk.wrist_poses[:, 3:], axis=1)
+        if np.abs(length - 1).max() > 0.01:
+            step = int(np.abs(length - 1).argmax())
+            raise ActionRefused(
+                f"{name}: wrist_poses: expected unit quaternions, got length {length[step]:.3f} at step {step}"
+            )

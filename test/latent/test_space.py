@@ -1,0 +1,112 @@
+"""A latent space is loaded whole or refused, and the refusal says what to do."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.latent.space import LatentSpace
+
+
+def test_a_space_survives_its_files(space, tmp_path):
+    space.save(tmp_path)
+    loaded = LatentSpace.load(tmp_path)
+    assert loaded.latent_id == space.latent_id and len(loaded.latent_id) == 64
+    assert loaded.embodiments == ("gripper", "hand") and loaded.dim == 4 and loaded.report == {"seconds": 1.5}
+    x = np.random.default_rng(0).normal(size=(2, 5, 3))
+    assert np.array_equal(loaded.encode("hand", x), space.encode("hand", x))
+
+
+def test_latents_are_on_the_unit_sphere_and_decoding_ignores_their_length(space):
+    z = space.encode("hand", np.random.default_rng(0).normal(size=(7, 3)))
+    assert z.dtype == np.float32 and np.allclose(np.linalg.norm(z, axis=1), 1, atol=1e-6)
+    assert np.allclose(space.decode("hand", 3 * z), space.decode("hand", z), atol=1e-6)
+
+
+def test_decoded_actions_stay_within_limits(space):
+    x = space.decode("hand", np.random.default_rng(0).normal(size=(1000, 4)))
+    assert x.shape == (1000, 3) and x.min() == 0 and x.max() == 1
+
+
+def test_every_tensor_and_name_counts_in_the_id(space):
+    import dataclasses
+
+    codec = space.codecs["hand"]
+    ids = {space.latent_id}
+    for key, array in codec.tensors.items():
+        changed = array.copy()
+        changed.flat[-1] += 1
+        tensors = {**codec.tensors, key: changed}
+        ids.add(LatentSpace({**space.codecs, "hand": dataclasses.replace(codec, tensors=tensors)}).latent_id)
+    ids.add(LatentSpace({**space.codecs, "hand": dataclasses.replace(codec, content_hash="ff" * 32)}).latent_id)
+    assert len(ids) == 2 + len(codec.tensors)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_truncated_weights_are_refused(space, tmp_path, keep):
+    space.save(tmp_path)
+    file = tmp_path / "latent.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ArtifactError, match="latent.safetensors: damaged .* train a new latent space"):
+        LatentSpace.load(tmp_path)
+
+
+def test_a_changed_byte_is_refused(space, tmp_path):
+    space.save(tmp_path)
+    file = tmp_path / "latent.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(
+        ArtifactError, match=f"contents were changed: latent.json states latent_id {space.latent_id[:12]}"
+    ):
+        LatentSpace.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "latent-policy-latent-space/2"}, "format: expected .*/1', got .*/2'; update this package"),
+        ({"embodiments": {}}, "incomplete"),
+        ({"latent_id": "00" * 32}, "states latent_id 000000000000"),
+        ({"dim": 5}, "contents were changed"),
+    ],
+)
+def test_a_changed_description_is_refused(space, tmp_path, change, message):
+    space.save(tmp_path)
+    file = tmp_path / "latent.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ArtifactError, match=message):
+        LatentSpace.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["latent.json", "latent.safetensors"])
+def test_a_missing_file_is_named(space, tmp_path, name):
+    space.save(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ArtifactError, match=f"{name}: no such file"):
+        LatentSpace.load(tmp_path)
+
+
+def test_another_version_of_an_embodiment_is_refused(space):
+    space.check(SimpleNamespace(name="hand", content_hash="01" * 32))
+    with pytest.raises(ArtifactError, match="trained for hand 010101010101, but the embodiment is now ffff"):
+        space.check(SimpleNamespace(name="hand", content_hash="ff" * 32))
+    with pytest.raises(ArtifactError, match="no embodiment 'foot'; available: gripper, hand"):
+        space.check(SimpleNamespace(name="foot", content_hash=""))
+
+
+def test_wrong_widths_are_refused(space):
+    with pytest.raises(ArtifactError, match=r"encode hand: expected actions \(..., 3\), got \(2,\)"):
+        space.encode("hand", np.zeros(2))
+    with pytest.raises(ArtifactError, match=r"decode hand: expected latents \(..., 4\), got \(3,\)"):
+        space.decode("hand", np.zeros(3))
+
+
+def test_the_runtime_needs_no_torch():
+    program = "import sys; sys.modules['torch'] = None; import latent_policy_ros.latent, latent_policy_ros.policy"
+    subprocess.run([sys.executable, "-c", program], check=True)

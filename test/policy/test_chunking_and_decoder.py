@@ -1,0 +1,136 @@
+"""Plans become commands at the right time, smoothly, and only while they are fresh and meant for this robot."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.errors import ActionRefused, ArtifactError
+from latent_policy_ros.policy.chunking import ChunkBuffer
+from latent_policy_ros.policy.decoder import RobotDecoder
+from latent_policy_ros.policy.types import ActionChunk
+
+
+def chunk(stamp=0.0, value=None, latent_id="id", sequence=0, horizon=16, dim=4) -> ActionChunk:
+    """A plan whose latents (and x positions) are the time they are meant for, or ``value``."""
+    times = stamp + 0.1 * np.arange(horizon) if value is None else np.full(horizon, value)
+    poses = np.zeros((horizon, 7))
+    poses[:, 0], poses[:, 6] = times, 1
+    return ActionChunk(stamp, 0.1, np.tile(times[:, None], (1, dim)), poses, latent_id, "policy", sequence)
+
+
+def test_late_steps_are_dropped_and_steps_interpolated():
+    buffer = ChunkBuffer()
+    buffer.add(chunk(10.0))
+    latent, pose = buffer.sample(10.13)
+    assert np.allclose(latent, 10.13) and np.allclose(pose, [10.13, 0, 0, 0, 0, 0, 1])
+
+
+def test_overlapping_plans_blend_with_more_say_for_the_newer():
+    buffer = ChunkBuffer(blend=0.1)
+    buffer.add(chunk(0.0, value=0.0))
+    buffer.add(chunk(0.1, value=1.0))
+    latent, _ = buffer.sample(0.15)
+    assert np.allclose(latent, 1 / (1 + np.exp(-1)))
+    follower = ChunkBuffer(blend=0.0)
+    follower.add(chunk(0.0, value=0.0))
+    follower.add(chunk(0.1, value=1.0))
+    assert np.allclose(follower.sample(0.15)[0], 1.0)
+
+
+def test_no_command_without_a_fresh_plan():
+    buffer = ChunkBuffer(max_age=0.25)
+    assert buffer.sample(0.0) is None
+    buffer.add(chunk(5.0))
+    assert buffer.sample(4.8) is None
+    assert buffer.sample(5.25) is not None
+    assert buffer.sample(5.26) is None
+
+
+def test_plans_from_before_a_gap_have_no_say():
+    buffer = ChunkBuffer()
+    buffer.add(chunk(0.0, value=0.0))
+    buffer.add(chunk(1.0, value=1.0))
+    assert np.allclose(buffer.sample(1.0)[0], 1.0)
+
+
+def test_rotations_blend_across_the_sign_of_quaternions():
+    first, second = chunk(0.0, value=0.0), chunk(0.1, value=0.0)
+    second.wrist_poses[:, 3:] *= -1
+    buffer = ChunkBuffer()
+    buffer.add(first)
+    buffer.add(second)
+    assert np.allclose(np.abs(buffer.sample(0.15)[1][6]), 1.0)
+
+
+@pytest.fixture
+def robot(space) -> RobotDecoder:
+    hand = SimpleNamespace(name="hand", content_hash="01" * 32, to_joints=lambda x: 2 * x)
+    return RobotDecoder(space, hand)
+
+
+def plan(robot, **kwargs) -> ActionChunk:
+    return chunk(latent_id=robot.latent_space.latent_id, **kwargs)
+
+
+def test_the_plan_is_decoded_to_joints_of_this_robot(robot):
+    robot.accept(plan(robot, stamp=3.0))
+    command = robot.command(3.2)
+    assert np.allclose(command.q, 2 * robot.latent_space.decode("hand", np.full(4, 3.2)))
+    assert command.observed == 3.0 and np.isclose(command.wrist_pose[0], 3.2)
+    assert robot.command(3.3) is None
+
+
+def test_a_foreign_latent_space_is_refused_with_both_ids(robot):
+    with pytest.raises(ActionRefused, match=f"'foreign'.*'{robot.latent_space.latent_id}'"):
+        robot.accept(chunk(latent_id="foreign"))
+    assert robot.command(0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latents": np.zeros((16, 5))}, r"latents: expected \(horizon, 4\), got \(16, 5\)"),
+        ({"latents": np.zeros((0, 4)), "wrist_poses": np.zeros((0, 7))}, r"latents: expected"),
+        ({"latents": np.full((16, 4), np.nan)}, "latents: NaN or infinite, first at step 0, component 0"),
+        ({"wrist_poses": np.full((16, 7), np.inf)}, "wrist_poses: NaN or infinite"),
+        ({"wrist_poses": np.zeros((15, 7))}, r"wrist_poses: expected \(16, 7\), got \(15, 7\)"),
+        ({"wrist_poses": np.zeros((16, 7))}, "expected unit quaternions, got length 0.000 at step 0"),
+        ({"dt": 0.0}, "dt > 0"),
+        ({"stamp": float("nan")}, "finite stamp"),
+    ],
+)
+def test_malformed_plans_are_refused_and_leave_the_plan_before_in_force(robot, change, message):
+    robot.accept(plan(robot, stamp=1.0))
+    before = robot.command(1.1)
+    with pytest.raises(ActionRefused, match=message):
+        robot.accept(replace(plan(robot, stamp=1.05, sequence=1), **change))
+    assert np.array_equal(robot.command(1.1).q, before.q)
+
+
+def test_plans_out_of_order_are_refused(robot):
+    robot.accept(plan(robot, stamp=1.0, sequence=4))
+    with pytest.raises(
+        ActionRefused, match="latent action 3: out of order: its observation is 0.100 s older than that of 4"
+    ):
+        robot.accept(plan(robot, stamp=0.9, sequence=3))
+
+
+def test_a_policy_that_starts_again_is_followed_though_it_counts_from_zero(robot):
+    robot.accept(plan(robot, stamp=1.0, sequence=400))
+    robot.accept(plan(robot, stamp=2.0, sequence=0))
+    assert robot.command(2.0).observed == 2.0
+
+
+def test_clocks_that_disagree(robot):
+    with pytest.raises(ActionRefused, match="4.000 s in the future"):
+        robot.accept(plan(robot, stamp=9.0), now=5.0)
+    robot.accept(plan(robot, stamp=100.0), now=100.0)
+    robot.accept(plan(robot, stamp=1.0), now=1.0)
+    assert robot.command(1.0).observed == 1.0
+
+
+def test_a_decoder_for_another_version_of_the_hand_does_not_start(space):
+    with pytest.raises(ArtifactError, match="the embodiment is now ffff"):
+        RobotDecoder(space, SimpleNamespace(name="hand", content_hash="ff" * 32))
