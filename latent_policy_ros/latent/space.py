@@ -181,8 +181,8 @@ class LatentSpace:
         known = self.codec(embodiment.name).content_hash
         if known != embodiment.content_hash:
             raise ArtifactError(
-                f"latent space {self.latent_id[:12]} was trained for {embodiment.name} {known[:12]}, but the embodiment "
-                f"is now {embodiment.content_hash[:12]}; restore its YAML, or {RETRAIN}"
+                f"latent space {self.latent_id[:12]} was trained for {embodiment.name} {known[:12]}, but the "
+                f"embodiment is now {embodiment.content_hash[:12]}; restore its YAML, or {RETRAIN}"
             )
 
     def save(self, folder: Path | str) -> None:
