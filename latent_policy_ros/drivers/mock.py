@@ -1,0 +1,68 @@
+"""A driver without hardware: first-order joints that run after their command."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..errors import HardwareError
+from .base import JointReading, checked_command
+
+
+class MockDriver:
+    """Joints that approach the command with a time constant, as servos do.
+
+    Args:
+        joint_names: The n joints.
+        start: (n,) position at ``connect`` [rad or m].
+        time_constant: Seconds to cover 63% of the way; 0 means at once.
+        clock: Seconds; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        joint_names: Sequence[str],
+        start: np.ndarray,
+        time_constant: float = 0.02,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._names = tuple(joint_names)
+        self._start = checked_command(self._names, start)
+        self._time_constant, self._clock = time_constant, clock
+        self._connected = False
+        self._position, self._velocity, self._target = self._start.copy(), np.zeros_like(self._start), self._start.copy()
+        self._stamp = clock()
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return self._names
+
+    def connect(self) -> None:
+        self._connected = True
+        self._stamp = self._clock()
+
+    def read(self) -> JointReading:
+        self._advance()
+        return JointReading(self._stamp, self._position.copy(), self._velocity.copy())
+
+    def write(self, position: np.ndarray) -> np.ndarray:
+        self._advance()
+        self._target = checked_command(self._names, position)
+        return self._target.copy()
+
+    def close(self) -> None:
+        self._connected = False
+
+    def _advance(self) -> None:
+        if not self._connected:
+            raise HardwareError("mock driver: not connected (call connect() first)")
+        now = self._clock()
+        elapsed = max(0.0, now - self._stamp)
+        if elapsed == 0.0:
+            return
+        share = 1.0 - math.exp(-elapsed / self._time_constant) if self._time_constant > 0 else 1.0
+        step = (self._target - self._position) * share
+        self._position, self._velocity, self._stamp = self._position + step, step / elapsed, now
