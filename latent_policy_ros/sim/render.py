@@ -1,0 +1,97 @@
+"""Pictures of a simulated scene without a screen: one OpenGL context per thread, shared by all its worlds.
+
+Which OpenGL is decided when this module is imported, before MuJoCo is: ``$MUJOCO_GL`` if it is set, else EGL, else
+OSMesa, whichever library is on this machine. Without either, physics works and :meth:`SceneRenderer.picture` raises.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+
+import numpy as np
+
+from latent_policy_ros.errors import HardwareError
+
+LIBRARIES = {"egl": ("libEGL.so.1",), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")}
+REMEDY = "install one with: sudo apt install libegl1   (or libosmesa6), or set MUJOCO_GL"
+MAX_GEOMS = 400
+
+
+def choose_gl() -> str:
+    """The value for MUJOCO_GL on this machine: ``egl``, ``osmesa``, or ``disable`` when neither library loads."""
+    for name, libraries in LIBRARIES.items():
+        for library in libraries:
+            try:
+                ctypes.CDLL(library)
+            except OSError:
+                continue
+            return name
+    return "disable"
+
+
+os.environ.setdefault("MUJOCO_GL", choose_gl())
+
+import mujoco  # noqa: E402  (it reads MUJOCO_GL while it is imported)
+
+_local = threading.local()
+
+
+def _context():
+    """This thread's OpenGL context, made on first use and current from then on.
+
+    Raises:
+        HardwareError: There is no OpenGL that can draw without a screen; says what to install.
+    """
+    if getattr(_local, "context", None) is None:
+        backend = os.environ["MUJOCO_GL"]
+        if backend in ("disable", "disabled", "off", "0", "false") or not hasattr(mujoco, "GLContext"):
+            raise HardwareError(f"no OpenGL to draw the simulated cameras with (neither EGL nor OSMesa); {REMEDY}")
+        try:
+            _local.context = mujoco.GLContext(640, 480)
+            _local.drawings = {}
+        except Exception as cause:  # every backend raises its own kind
+            raise HardwareError(f"OpenGL ({backend}) gave no context: {cause}; {REMEDY}") from cause
+        _local.context.make_current()
+    return _local.context
+
+
+def _drawing(model: mujoco.MjModel):
+    """The model's meshes on this thread's graphics card, uploaded once."""
+    _context()
+    drawing = _local.drawings.get(id(model))
+    if drawing is None or drawing[0] is not model:
+        context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
+        drawing = _local.drawings[id(model)] = (model, context)
+    return drawing[1]
+
+
+class SceneRenderer:
+    """Draws what the cameras of `model` see."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.model = model
+        self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
+            self._scene.flags[flag] = 0
+        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+
+    def picture(self, data: mujoco.MjData, camera: str, width: int, height: int) -> np.ndarray:
+        """RGB picture (height, width, 3) uint8 of the scene as it is in `data`, seen by `camera`.
+
+        Raises:
+            HardwareError: No OpenGL on this machine.
+            KeyError: The model has no such camera.
+        """
+        context = _drawing(self.model)
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._camera.fixedcamid = self.model.camera(camera).id
+        mujoco.mjv_updateScene(
+            self.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+        )
+        rect, rgb = mujoco.MjrRect(0, 0, width, height), np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_render(rect, self._scene, context)
+        mujoco.mjr_readPixels(rgb, None, rect, context)
+        return rgb[::-1].copy()
