@@ -75,10 +75,15 @@ def pose_to_se3(pose: np.ndarray) -> pin.SE3:
     return pin.SE3(pin.Quaternion(pose[3:] / norm), pose[:3])
 
 
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """(3, 3) rotation -> (4,) qx qy qz qw with qw >= 0."""
+    coefficients = pin.Quaternion(np.asarray(rotation)).coeffs()
+    return coefficients if coefficients[3] >= 0 else -coefficients
+
+
 def se3_to_pose(T: pin.SE3) -> np.ndarray:
     """SE3 -> (7,) pose with qw >= 0."""
-    quaternion = pin.Quaternion(T.rotation).coeffs()
-    return np.concatenate([T.translation, quaternion if quaternion[3] >= 0 else -quaternion])
+    return np.concatenate([T.translation, quaternion(T.rotation)])
 
 
 @dataclass(frozen=True)

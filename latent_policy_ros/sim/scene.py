@@ -71,7 +71,8 @@ def _build(file: str, modified: int, mount: bytes) -> mujoco.MjModel:
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.visual.global_.offwidth, spec.visual.global_.offheight = LARGEST_PICTURE, LARGEST_PICTURE
-    spec.visual.quality.offsamples = 4
+    quality = spec.visual.quality  # roundness of capsules and spheres is what drawing a hand costs
+    quality.offsamples, quality.numslices, quality.numstacks = 4, 10, 6
     spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.35] * 3, [0.25] * 3
     spec.visual.map.znear = 0.01
     _furnish(spec)
