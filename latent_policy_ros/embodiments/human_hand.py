@@ -1,0 +1,141 @@
+"""A person's right hand: 21 joint angles -> 21 keypoints with rotations -> the 189 numbers of embodiment human_hand.
+
+Lengths are those of an average adult hand (length 0.19 m; Buryanov & Kotiuk 2010 for the proportions of the phalanges,
+soft tissue of the fingertips included); limits of the joints follow the usual clinical ranges of active motion.
+Everything is in the canonical hand frame: origin at the wrist, +z to the middle knuckle, +x out of the palm, +y to the
+thumb's side. Angles [rad]: flexion curls towards the palm; abduction of the fingers is positive towards the thumb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latent_policy_ros.embodiments.hinge_tree import HingeTree
+from latent_policy_ros.embodiments.schema import FINGERS, Hinge
+
+KEYPOINTS = 21
+TIPS = {finger: 4 * (i + 1) for i, finger in enumerate(FINGERS)}  # keypoint of each fingertip
+BASES = {finger: 4 * i + 1 for i, finger in enumerate(FINGERS)}  # thumb: carpometacarpal joint; others: knuckle
+
+# Knuckle [m] and lengths of the three phalanges [m] at scale 1; for the thumb: carpometacarpal joint, metacarpal and
+# two phalanges.
+_GEOMETRY = {
+    "thumb": ((0.018, 0.024, 0.022), (0.046, 0.034, 0.028)),
+    "index": ((0.0, 0.025, 0.091), (0.045, 0.026, 0.024)),
+    "middle": ((0.0, 0.0, 0.093), (0.050, 0.030, 0.025)),
+    "ring": ((0.002, -0.021, 0.087), (0.046, 0.028, 0.025)),
+    "pinky": ((0.006, -0.040, 0.078), (0.036, 0.021, 0.022)),
+}
+# Bone axis and flexion direction of the thumb at zero angles: it points away from the palm's edge and forwards, and
+# bends across the palm.
+_THUMB_ALONG, _THUMB_BENDS = np.array([0.35, 0.62, 0.70]), np.array([0.45, -0.85, 0.30])
+
+# (name, axis in the finger's frame, lower, upper): x points to where the finger bends, z along it, y = flexion axis.
+_FINGER_JOINTS = (("abduction", (-1, 0, 0)), ("mcp", (0, 1, 0)), ("pip", (0, 1, 0)), ("dip", (0, 1, 0)))
+_FINGER_LIMITS = {
+    "index": ((-0.20, 0.35), (-0.35, 1.57), (0.0, 1.85), (0.0, 1.30)),
+    "middle": ((-0.20, 0.20), (-0.35, 1.57), (0.0, 1.85), (0.0, 1.30)),
+    "ring": ((-0.30, 0.20), (-0.35, 1.57), (0.0, 1.85), (0.0, 1.30)),
+    "pinky": ((-0.50, 0.20), (-0.35, 1.57), (0.0, 1.85), (0.0, 1.30)),
+}
+_THUMB_JOINTS = (
+    ("cmc_abduction", (-1, 0, 0), 0, (-0.5, 0.8)),  # out of its plane of bending, away from the palm
+    ("cmc_flexion", (0, 1, 0), 0, (-0.4, 0.9)),
+    ("cmc_rotation", (0, 0, 1), 0, (-0.6, 0.6)),  # axial: opposition turns the pad towards the fingers
+    ("mcp", (0, 1, 0), 1, (-0.2, 1.0)),
+    ("ip", (0, 1, 0), 2, (-0.3, 1.4)),
+)
+
+
+@dataclass(frozen=True)
+class _Model:
+    hinges: tuple[Hinge, ...]
+    tree: HingeTree
+    keypoint_hinge: tuple[int, ...]  # -1: the palm
+    zero_rotations: np.ndarray  # (21, 3, 3)
+
+
+class HumanHand:
+    """Kinematic model of one person's hand.
+
+    Args:
+        scale: Size relative to an average adult hand.
+        finger_scale: Factors on the length of the five fingers, thumb first, shape (5,).
+
+    Attributes:
+        angle_names: The 21 joint angles.
+        lower, upper: Their limits [rad], shape (21,).
+    """
+
+    def __init__(self, scale: float = 1.0, finger_scale: np.ndarray | None = None) -> None:
+        factors = np.ones(5) if finger_scale is None else np.asarray(finger_scale, dtype=np.float64)
+        if factors.shape != (5,) or not np.all(factors > 0) or not scale > 0:
+            raise ValueError(f"expected a positive scale and 5 positive finger scales, got {scale} and {finger_scale}")
+        model = _build(float(scale), factors)
+        self.scale, self.finger_scale, self._model = float(scale), factors, model
+        self.angle_names = tuple(hinge.name for hinge in model.hinges)
+        self.lower = np.array([hinge.lower for hinge in model.hinges])
+        self.upper = np.array([hinge.upper for hinge in model.hinges])
+
+    def keypoints(self, angles: np.ndarray) -> np.ndarray:
+        """Keypoints [m]: (B, 21) -> (B, 21, 3)."""
+        return self._model.tree.points(self._checked(angles))
+
+    def keypoints_and_jacobian(self, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (B, 21, 3) and their derivatives by the angles (B, 21, 3, 21)."""
+        return self._model.tree.points_and_jacobian(self._checked(angles))
+
+    def rotations(self, angles: np.ndarray) -> np.ndarray:
+        """Rotation of the bone that starts at each keypoint (z along it, x to where it bends): (B, 21) -> (B, 21, 3, 3).
+
+        A fingertip has the rotation of the bone that ends there, the wrist that of the palm.
+        """
+        motion, _ = self._model.tree.motion(self._checked(angles))
+        motion = np.concatenate((motion, np.broadcast_to(np.eye(3), (len(motion), 1, 3, 3))), axis=1)
+        return motion[:, self._model.keypoint_hinge] @ self._model.zero_rotations
+
+    def _checked(self, angles: np.ndarray) -> np.ndarray:
+        angles = np.asarray(angles, dtype=np.float64)
+        if angles.ndim != 2 or angles.shape[1] != len(self._model.hinges):
+            raise ValueError(f"angles must have shape (B, {len(self._model.hinges)}), got {angles.shape}")
+        return angles
+
+
+def _build(scale: float, factors: np.ndarray) -> _Model:
+    hinges, carriers, points, rotations = [], [None], [np.zeros(3)], [np.eye(3)]
+    for finger, factor in zip(FINGERS, factors, strict=True):
+        base, lengths = _GEOMETRY[finger]
+        frame = _thumb_frame() if finger == "thumb" else np.eye(3)
+        starts = scale * (np.array(base) + factor * np.outer(np.r_[0.0, np.cumsum(lengths)], frame[:, 2]))
+        if finger == "thumb":
+            joints = _THUMB_JOINTS
+        else:
+            joints = [
+                (name, axis, max(i - 1, 0), limits)
+                for i, ((name, axis), limits) in enumerate(zip(_FINGER_JOINTS, _FINGER_LIMITS[finger], strict=True))
+            ]
+        last_of_bone, above = {}, None
+        for name, axis, bone, (lower, upper) in joints:
+            hinge = Hinge(f"{finger}_{name}", above, frame @ np.array(axis, float), starts[bone], lower, upper, "revolute")
+            hinges.append(hinge)
+            above = last_of_bone[bone] = hinge.name
+        carriers += [None, last_of_bone[0], last_of_bone[1], last_of_bone[2]]
+        points += list(starts)
+        rotations += [frame] * 4
+    index = {hinge.name: i for i, hinge in enumerate(hinges)}
+    # The bone that starts at a keypoint turns with the last hinge there; a tip has the bone before it.
+    behind = [-1]
+    for i in range(1, KEYPOINTS):
+        carrier = carriers[i] if i % 4 == 0 else carriers[i + 1]
+        behind.append(index[carrier])
+    return _Model(tuple(hinges), HingeTree(hinges, carriers, np.array(points)), tuple(behind), np.array(rotations))
+
+
+def _thumb_frame() -> np.ndarray:
+    """Rotation (3, 3) of the thumb at zero angles: columns x (bends to), y (flexion axis), z (along)."""
+    z = _THUMB_ALONG / np.linalg.norm(_THUMB_ALONG)
+    x = _THUMB_BENDS - z * (z @ _THUMB_BENDS)
+    x /= np.linalg.norm(x)
+    return np.column_stack((x, np.cross(z, x), z))

@@ -1,0 +1,7 @@
+"""Human keypoints -> joints of any embodiment; a generator of human hand motion; paired sets of actions."""
+
+from latent_policy_ros.retargeting.motion import HandMotion, generate_motion, grasp_plan
+from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs
+from latent_policy_ros.retargeting.retargeter import Retargeter
+
+__all__ = ["HandMotion", "PairedActions", "Retargeter", "generate_motion", "grasp_plan", "make_pairs"]

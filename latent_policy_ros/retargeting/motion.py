@@ -1,0 +1,137 @@
+"""Plausible motion of people's hands, made up: grasps, pinches with each finger, fists, spreads and rest.
+
+The product ships no recorded hands. A motion belongs to one hand (of random size) that goes from posture to posture with
+the smooth speed of human reaching (minimum jerk), and now and then stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latent_policy_ros.embodiments.human_hand import HumanHand
+from latent_policy_ros.retargeting.postures import PINCH_AXIS, fist, pinch, posture, relaxed, spread
+
+OPEN = 0.10  # widest distance between the tips of thumb and fingers in a grasp [m]
+TOUCH = 0.012  # distance between the tips (keypoints) of fingers that touch: a finger's thickness [m]
+SQUEEZE = 0.025  # how far a grasp plan closes past the object [m]
+KINDS = {"pinch": 0.3, "grasp": 0.3, "fist": 0.1, "point": 0.05, "spread": 0.05, "rest": 0.05, "any": 0.15}
+OTHERS_IN_GRASP = {"ring_mcp": 0.25, "ring_pip": 0.35, "ring_dip": 0.2, "pinky_mcp": 0.2, "pinky_pip": 0.3, "pinky_dip": 0.2}
+
+
+@dataclass(frozen=True)
+class HandMotion:
+    """Motion of one hand: joint angles (T, 21) [rad] and keypoints (T, 21, 3) [m, hand frame], ``fps`` frames a second."""
+
+    angles: np.ndarray
+    keypoints: np.ndarray
+    fps: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class GraspPlan:
+    """One precision grasp: keypoints (T, 21, 3) [m, hand frame] at phase (T,) from 0 (open) to 1 (closed past the object).
+
+    ``gap`` (T,) [m] is the distance between the thumb's tip and the middle of the index's and middle finger's tips.
+    """
+
+    keypoints: np.ndarray
+    phase: np.ndarray
+    gap: np.ndarray
+
+    def __iter__(self):
+        """``keypoints, phase = grasp_plan(0.045)``"""
+        return iter((self.keypoints, self.phase))
+
+
+def grasp_plan(opening_m: float, frames: int = 41, hand: HumanHand | None = None) -> GraspPlan:
+    """A person's precision grasp (thumb against index and middle finger) of an object ``opening_m`` wide.
+
+    It starts open at 0.10 m between the fingertips and closes evenly, about one point and along one axis, to 25 mm less
+    than the object and the flesh of two fingertips take up (but not beyond touch).
+    """
+    if not 0.0 <= opening_m < OPEN - TOUCH:
+        raise ValueError(f"opening_m must be in [0, {OPEN - TOUCH:g}) m, got {opening_m}")
+    hand = HumanHand() if hand is None else hand
+    phase = np.linspace(0.0, 1.0, frames)
+    closed = max(TOUCH, opening_m + TOUCH - SQUEEZE)
+    gaps = OPEN + (closed - OPEN) * phase
+    angles = pinch(hand, ("index", "middle"), gaps, others=posture(hand, OTHERS_IN_GRASP))
+    keypoints = hand.keypoints(angles)
+    gap = np.linalg.norm(keypoints[:, 4] - keypoints[:, [8, 12]].mean(axis=1), axis=-1)
+    return GraspPlan(keypoints, phase, gap)
+
+
+def random_hand(rng: np.random.Generator) -> HumanHand:
+    """A hand of random size and proportions: sizes of 95% of adults."""
+    return HumanHand(float(rng.uniform(0.85, 1.15)), 1.0 + np.clip(rng.normal(0.0, 0.04, 5), -0.1, 0.1))
+
+
+def generate_motion(
+    seed: int | np.random.Generator, seconds: float, fps: float = 30.0, hand: HumanHand | None = None
+) -> HandMotion:
+    """Motion of a random hand (or of ``hand``); the same seed gives the same motion."""
+    rng = np.random.default_rng(seed)
+    hand = random_hand(rng) if hand is None else hand
+    frames = max(1, round(seconds * fps))
+    stops, times, at = [relaxed(hand)], [0.0], 0.0
+    kinds, odds = list(KINDS), np.array(list(KINDS.values()))
+    while at <= seconds:
+        for stop in _postures(rng.choice(kinds, p=odds / odds.sum()), hand, rng):
+            at += rng.uniform(0.25, 0.9)
+            stops.append(stop)
+            times.append(at)
+        if rng.random() < 0.4:
+            at += rng.uniform(0.1, 0.4)
+            stops.append(stops[-1])
+            times.append(at)
+    angles = _minimum_jerk(np.array(stops), np.array(times), np.arange(frames) / fps)
+    return HandMotion(angles, hand.keypoints(angles), fps, hand.scale)
+
+
+def _postures(kind: str, hand: HumanHand, rng: np.random.Generator) -> list[np.ndarray]:
+    """The next few stops of a motion."""
+    if kind in ("pinch", "grasp"):
+        return list(_closing(kind, hand, rng))
+    if kind == "fist":
+        return [_varied(fist(hand, rng.uniform(0.3, 1.0)), hand, rng)]
+    if kind == "point":
+        pointing = rng.choice(["index", "middle", "ring", "pinky"], rng.integers(1, 4), replace=False)
+        return [_varied(fist(hand, 1.0, tuple(pointing)), hand, rng)]
+    if kind == "spread":
+        return [_varied(spread(hand, rng.uniform(0.2, 1.0)), hand, rng)]
+    if kind == "rest":
+        return [_varied(relaxed(hand), hand, rng, 0.2)]
+    # Any: each finger bends on its own, its joints together as tendons make them.
+    mixed = _varied(relaxed(hand), hand, rng, 0.3)
+    closed, flat = fist(hand, 1.0), spread(hand, rng.uniform(0.0, 1.0))
+    for finger in range(5):
+        joints = slice(0, 5) if finger == 0 else slice(1 + 4 * finger, 5 + 4 * finger)
+        share = rng.beta(0.8, 0.8)
+        mixed[joints] += share * (closed[joints] - flat[joints]) + flat[joints] - relaxed(hand)[joints]
+    return [np.clip(mixed, hand.lower, hand.upper)]
+
+
+def _closing(kind: str, hand: HumanHand, rng: np.random.Generator) -> np.ndarray:
+    """Open, closed, and often open again, at a random place: angles (2 or 3, 21)."""
+    pairs = {"pinch": [("index",), ("middle",), ("ring",), ("pinky",)], "grasp": [("index", "middle")] * 3 + [("index", "middle", "ring")]}
+    fingers = pairs[kind][rng.integers(4)]
+    opened = rng.uniform(0.04, OPEN) if kind == "pinch" else rng.uniform(0.07, OPEN)
+    held = TOUCH if rng.random() < 0.4 else rng.uniform(TOUCH, 0.06)
+    axis = PINCH_AXIS + rng.normal(0.0, 0.12, 3)
+    others = _varied(relaxed(hand) if rng.random() < 0.5 else posture(hand, OTHERS_IN_GRASP), hand, rng, 0.15)
+    gaps = np.array([opened, min(held, opened), opened])[: rng.integers(2, 4)]
+    return pinch(hand, fingers, gaps, axis=axis / np.linalg.norm(axis), others=others)
+
+
+def _varied(angles: np.ndarray, hand: HumanHand, rng: np.random.Generator, sigma: float = 0.1) -> np.ndarray:
+    return np.clip(angles + rng.normal(0.0, sigma, angles.shape), hand.lower, hand.upper)
+
+
+def _minimum_jerk(stops: np.ndarray, times: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Postures at ``at`` (T,) [s] between ``stops`` (K, 21) at ``times`` (K,), resting an instant at each."""
+    leg = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
+    s = np.clip((at - times[leg]) / (times[leg + 1] - times[leg]), 0.0, 1.0)[:, None]
+    return stops[leg] + (s**3 * (10 - 15 * s + 6 * s**2)) * (stops[leg + 1] - stops[leg])
