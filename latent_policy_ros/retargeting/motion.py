@@ -46,7 +46,7 @@ class GraspPlan:
         return iter((self.keypoints, self.phase))
 
 
-def grasp_plan(opening_m: float, frames: int = 41, hand: HumanHand | None = None) -> GraspPlan:
+def grasp_plan(opening_m: float = 0.0, frames: int = 41, hand: HumanHand | None = None) -> GraspPlan:
     """A person's precision grasp (thumb against index and middle finger) of an object ``opening_m`` wide.
 
     It starts open at 0.10 m between the fingertips and closes evenly, about one point and along one axis, to 25 mm less
