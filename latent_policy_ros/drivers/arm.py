@@ -21,8 +21,9 @@ from latent_policy_ros.errors import ActionRefused, HardwareError
 JOINT_NAMES = tuple(f"panda_joint{i}" for i in range(1, 8))
 HOME = np.array([0.0, -0.3, 0.0, -2.2, 0.0, 2.0, 0.785])
 """Elbow up, flange down [rad]; also where the null space of the inverse kinematics pulls to."""
-HAND_TURN = np.radians(60.0)  # of the fingers about the flange's axis: a thumb-finger pinch then closes as the jaws do
-BRACKET_LENGTH, PALM_CENTRE = 0.05, 0.05  # m: flange to the palm's plane; wrist to the point on the flange's axis
+PINCH_POINT = np.array([0.075, 0.008, 0.125])  # where a person's thumb meets the fingers, in the hand frame [m]
+PINCH_AXIS = np.array([-0.371, 0.0, 0.928])  # and the direction from thumb to fingers
+BRACKET_DEPTH = 0.167  # m along the flange's axis to that point, for a hand: leaves room for a bracket behind the palm
 DAMPING = 1e-3  # of the least squares, in units of metres and radians
 NULLSPACE_GAIN = 0.1  # fraction of the way home per iteration
 MAX_STEP = 0.3  # rad per iteration and joint
@@ -55,16 +56,16 @@ def default_mount(embodiment: Embodiment) -> np.ndarray:
     """(4, 4) pose of the hand frame H in the flange (panda_link8), as this package's robots are built.
 
     A gripper sits as the Panda's own does (its URDF: turned by -45 degrees about the flange's axis). A hand sits on a
-    right-angle bracket: the palm looks along the flange's axis, so that it grasps from above as a gripper does.
+    bracket so that thumb and fingers meet on the flange's axis and along the gripper's jaws: held the same way, a hand
+    and a gripper then grasp from the same wrist pose.
     """
     tool = pin.SE3(pin.utils.rotate("z", -np.pi / 4), np.zeros(3))
     if embodiment.kind == "gripper":
         return (tool * pin.SE3(embodiment.T_base_hand)).homogeneous
-    z = np.array([np.cos(HAND_TURN), np.sin(HAND_TURN), 0.0])
-    x = np.array([0.0, 0.0, 1.0])
-    rotation = np.column_stack([x, np.cross(z, x), z])
-    centre = rotation @ np.array([-BRACKET_LENGTH, 0.0, PALM_CENTRE])
-    return (tool * pin.SE3(rotation, -centre)).homogeneous
+    y = -PINCH_AXIS / np.linalg.norm(PINCH_AXIS)
+    x = np.array([0.0, -1.0, 0.0])
+    rotation = np.array([x, y, np.cross(x, y)])
+    return (tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ PINCH_POINT)).homogeneous
 
 
 def pose_to_se3(pose: np.ndarray) -> pin.SE3:
@@ -122,10 +123,6 @@ class ArmKinematics:
     def fk(self, q: np.ndarray) -> np.ndarray:
         """Joint angles (7,) [rad] -> wrist pose (7,)."""
         return se3_to_pose(self._wrist(np.asarray(q, float)))
-
-    def flange(self, q: np.ndarray) -> np.ndarray:
-        """Position (3,) [m] of the flange for joints (7,)."""
-        return (self._wrist(np.asarray(q, float)) * self.T_flange_hand.inverse()).translation
 
     def ik(self, pose: np.ndarray, q0: np.ndarray) -> np.ndarray:
         """The joints (7,) [rad] within limits that come nearest to the wrist `pose` (7,), starting from `q0` (7,).

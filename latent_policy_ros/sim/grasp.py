@@ -84,7 +84,7 @@ class _Key:
 @lru_cache(maxsize=16)
 def _retargeted_grasp(key: _Key, width: float, down: tuple[float, ...]) -> Grasp:
     embodiment = key.embodiment
-    keypoints, _ = grasp_plan()
+    keypoints, _ = grasp_plan(width)
     q = Retargeter(embodiment).retarget_sequence(keypoints[None])[0]
     kinematics = HandKinematics(embodiment)
     tips = dict(zip(kinematics.fingers, kinematics.fingertips(q).swapaxes(0, 1)))

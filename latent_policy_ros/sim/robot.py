@@ -115,7 +115,8 @@ def _attach_hand(spec: mujoco.MjSpec, embodiment: Embodiment, T_flange_hand: np.
     for body in bodies.values():
         if not list(body.geoms):  # one of a pair of hinges so close together that no link fits in between
             body.mass, body.inertia, body.explicitinertial = 1e-3, [1e-7] * 3, True
-    hub = T_flange_hand[:3, 3] + T_flange_hand[:3, :3] @ [0.0, 0.0, 0.05]
+    knuckles = [h.point for h in embodiment.hinges if h.parent is None]
+    hub = T_flange_base[:3, 3] + T_flange_base[:3, :3] @ ((np.mean(knuckles, axis=0) + embodiment.T_base_hand[:3, 3]) / 2)
     flange.add_geom(
         name="bracket", type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=[0, 0, 0, *hub], size=[0.022, 0, 0],
         rgba=DARK, contype=0, conaffinity=0, density=100.0,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latent_policy_ros.drivers.arm import HOME, ArmKinematics
+from latent_policy_ros.drivers.arm import HOME, PINCH_POINT, ArmKinematics, pose_to_se3
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.errors import LatentPolicyError, available
 from latent_policy_ros.sim import scene
@@ -14,7 +14,7 @@ from latent_policy_ros.sim.render import SceneRenderer, mujoco
 
 IMAGE_SIZE = 96  # pixels, square
 PHYSICS_STEPS = 5  # per update of the servos' targets: 10 ms
-HOME_FLANGE = np.array([0.46, 0.0, 0.34])  # where the flange starts [m]; it looks straight down
+HOME_PINCH = np.array([0.46, 0.0, 0.22])  # where a person's pinch would be at the start [m]
 HOME_OFFSET = 0.03  # m, each axis, at random: demonstrations then begin all over this cube
 SETTLED = 0.05  # m/s: slower than this, the cube rests
 TASK = "pick up the red cube and put it into the blue box"
@@ -88,8 +88,7 @@ class World:
 
     def _start(self, offset: np.ndarray) -> np.ndarray:
         pose = self.arm.fk(HOME)
-        at_home = self.arm.flange(HOME)
-        pose[:3] += HOME_FLANGE + offset - at_home
+        pose[:3] = HOME_PINCH + offset - pose_to_se3(pose).rotation @ PINCH_POINT
         return self.arm.ik(pose, HOME)
 
     def set_arm_target(self, q: np.ndarray) -> np.ndarray:
