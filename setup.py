@@ -1,0 +1,44 @@
+"""pip's view of the package: the Python modules, the configuration and the console scripts (no messages: see CMakeLists.txt)."""
+
+import os
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+NAME = "latent_policy_ros"
+NODES = sorted(path.stem for path in (HERE / NAME / "nodes").glob("*_node.py"))
+
+
+def shared_files():
+    """The files under config/ and launch/, as CMake installs them."""
+    folders = [folder for top in ("config", "launch") for folder, _, _ in os.walk(HERE / top) if "__pycache__" not in folder]
+    for folder in map(Path, folders):
+        files = [str(path.relative_to(HERE)) for path in sorted(folder.iterdir()) if path.is_file()]
+        yield f"share/{NAME}/{folder.relative_to(HERE)}", files
+
+
+def requirements():
+    """The same libraries as requirements/core.txt, of any version."""
+    lines = (HERE / "requirements" / "core.txt").read_text().splitlines()
+    return sorted({re.split("==", line)[0] for line in lines if line and not line.startswith("#")})
+
+
+setup(
+    name=NAME,
+    version=re.search(r"<version>(.*?)</version>", (HERE / "package.xml").read_text()).group(1),
+    description="One learned policy on many different robot hands: latent action diffusion on ROS 2.",
+    license="Apache-2.0",
+    packages=find_packages(include=[NAME, NAME + ".*"]),
+    package_data={NAME: ["nodes/executable.in"]},
+    data_files=[*shared_files(), (f"share/{NAME}", ["package.xml"])],
+    python_requires=">=3.10,<3.14",
+    install_requires=requirements(),
+    entry_points={
+        "console_scripts": [
+            f"latent-policy = {NAME}.cli:main",
+            *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
+        ]
+    },
+)
