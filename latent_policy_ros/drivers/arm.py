@@ -62,8 +62,7 @@ def default_mount(embodiment: Embodiment) -> np.ndarray:
     tool = pin.SE3(pin.utils.rotate("z", -np.pi / 4), np.zeros(3))
     if embodiment.kind == "gripper":
         return (tool * pin.SE3(embodiment.T_base_hand)).homogeneous
-    y = -PINCH_AXIS / np.linalg.norm(PINCH_AXIS)
-    x = np.array([0.0, -1.0, 0.0])
+    x, y = np.array([0.0, 1.0, 0.0]), PINCH_AXIS / np.linalg.norm(PINCH_AXIS)
     rotation = np.array([x, y, np.cross(x, y)])
     return (tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ PINCH_POINT)).homogeneous
 

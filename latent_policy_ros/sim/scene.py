@@ -16,10 +16,10 @@ from latent_policy_ros.sim.robot import CONDIM, FRICTION, robot_spec
 TIMESTEP = 0.002  # s
 CUBE = 0.045  # edge
 CUBE_MASS = 0.08  # kg
-CUBE_X, CUBE_Y, CUBE_YAW = (0.37, 0.55), (-0.18, 0.0), 0.3  # where the cube starts; yaw within +- [rad]
-BOX_X, BOX_Y = (0.40, 0.52), (0.15, 0.27)  # where the box's centre is
+CUBE_X, CUBE_Y, CUBE_YAW = (0.37, 0.55), (0.0, 0.18), 0.3  # where the cube starts; yaw within +- [rad]
+BOX_X, BOX_Y = (0.40, 0.52), (-0.27, -0.15)  # where the box's centre is
 BOX_INNER, BOX_WALL, BOX_HEIGHT, BOX_FLOOR = 0.16, 0.006, 0.045, 0.004
-FRONT_POSITION, FRONT_TARGET, FRONT_FOV = (1.0, 0.08, 0.78), (0.42, 0.08, 0.05), 36.0  # fov vertical [degrees]
+FRONT_POSITION, FRONT_TARGET, FRONT_FOV = (1.0, -0.08, 0.78), (0.42, -0.08, 0.05), 36.0  # fov vertical [degrees]
 WRIST_POSITION, WRIST_TARGET, WRIST_FOV = (-0.02, 0.12, 0.10), (0.07, 0.03, 0.15), 70.0  # in the hand frame
 CAMERAS = {"front": "front", "wrist": "robot/wrist"}  # by what MuJoCo calls them
 LARGEST_PICTURE = 640  # pixels, each way
@@ -44,13 +44,13 @@ def _furnish(spec: mujoco.MjSpec) -> None:
         kind = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
         world.add_light(pos=[0, 0, 2], dir=direction, castshadow=False, type=kind, diffuse=[strength] * 3, specular=[0.1] * 3)
     world.add_geom(name="table", type=box_type, size=[0.5, 0.6, 0.02], pos=[0.4, 0, -0.02], rgba=TABLE, **surface)
-    cube = world.add_body(name="cube", pos=[0.46, -0.09, CUBE / 2])
+    cube = world.add_body(name="cube", pos=[0.46, 0.09, CUBE / 2])
     cube.add_freejoint(name="cube")
     cube.add_geom(
         name="cube", type=box_type, size=[CUBE / 2] * 3, mass=CUBE_MASS, rgba=RED,
         solimp=[0.95, 0.99, 0.001, 0.5, 2], solref=[0.004, 1], **surface,
     )  # fmt: skip
-    box = world.add_body(name="box", pos=[0.46, 0.21, 0], mocap=True)  # fixed to the table; placed anew each reset
+    box = world.add_body(name="box", pos=[0.46, -0.21, 0], mocap=True)  # fixed to the table; placed anew each reset
     inner, half = BOX_INNER / 2, BOX_WALL / 2
     box.add_geom(
         name="box_floor", type=box_type, size=[inner, inner, BOX_FLOOR / 2], pos=[0, 0, BOX_FLOOR / 2],
