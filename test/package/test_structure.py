@@ -1,0 +1,61 @@
+"""The tree reads as the data flows: imports point backwards only, and ROS stays in its folder."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "latent_policy_ros"
+ORDER = [
+    "errors", "paths", "ros_env", "embodiments", "retargeting", "latent", "data", "policy", "drivers", "sim", "bringup",
+    "supervisor", "nodes", "demo", "doctor", "cli",
+]  # fmt: skip
+MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
+
+
+def part(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_folder_imports_only_what_stands_before_it(path):
+    own = path.parts[0].removesuffix(".py")
+    assert own in ORDER, f"{own} has no place in the order"
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.startswith("latent_policy_ros.") and part(name) not in ("msg", own):
+                assert ORDER.index(part(name)) < ORDER.index(own), f"{path}:{node.lineno} imports {name}"
+            if name.split(".")[0] in ("rclpy", "launch", "launch_ros"):
+                assert own == "nodes", f"{path}:{node.lineno} imports {name}"
+
+
+def test_everything_but_the_nodes_imports_without_rclpy():
+    modules = [".".join(("latent_policy_ros", *p.with_suffix("").parts)) for p in MODULES]
+    modules = [m.removesuffix(".__init__") for m in modules if ".nodes" not in m]
+    code = "import sys, importlib\nsys.modules['rclpy'] = None\nfor m in sys.argv[1:]: importlib.import_module(m)"
+    done = subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_the_same_everywhere():
+    import latent_policy_ros
+
+    version = re.search(r"<version>(.*?)</version>", (ROOT / "package.xml").read_text()).group(1)
+    assert latent_policy_ros.__version__ == version
+
+
+def test_every_ros_wheel_is_pinned_by_hash():
+    text = re.sub(r"^#.*\n", "", (ROOT / "requirements" / "ros.txt").read_text(), flags=re.M)
+    entries = [e for e in re.split(r"\n(?=\S)", text.strip())]
+    assert len(entries) > 80
+    for entry in entries:
+        assert re.match(r"ros-[\w-]+==\S+ \\\n(\s+--hash=sha256:[0-9a-f]{64}( \\\n|$))+", entry), entry
