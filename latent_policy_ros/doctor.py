@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 
 
 def _ros() -> str:
-    import rclpy
-
-    return f"rclpy from {rclpy.__file__}"
+    return f"rclpy from {importlib.import_module('rclpy').__file__}"
 
 
 def _messages() -> str:
