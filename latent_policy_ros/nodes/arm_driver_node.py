@@ -1,0 +1,60 @@
+"""Node: drives the arm. Wrist pose commands become joint commands by inverse kinematics."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+
+from latent_policy_ros.drivers.arm import HOME, ArmKinematics
+from latent_policy_ros.drivers.base import JointReading
+from latent_policy_ros.nodes import convert, qos
+from latent_policy_ros.nodes.joint_driver import DriverNode
+from latent_policy_ros.nodes.managed import main as run
+
+OUT_OF_REACH = 0.02  # m between the commanded wrist and the nearest that the arm can do
+
+
+class ArmDriver(DriverNode):
+    """Subscribes to ``wrist_command``; publishes ``wrist_pose``, both of the hand frame in the arm's base frame."""
+
+    channel = "arm"
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("arm_driver", **node_options)
+        self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
+
+    def joints(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        arm = self.arm = ArmKinematics(self.embodiment)
+        return arm.joint_names, arm.lower, arm.upper, arm.max_velocity, HOME
+
+    def subscribe_commands(self) -> None:
+        self.frame = self.value("base_frame")
+        self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
+        self.subscribe(PoseStamped, "wrist_command", self._on_command, qos.COMMANDS)
+
+    def measured(self, reading: JointReading) -> None:
+        self._poses.publish(convert.pose_stamped(reading.stamp, self.frame, self.arm.fk(reading.position)))
+
+    def _on_command(self, message: PoseStamped) -> None:
+        if self.reading is None:
+            return
+        try:
+            solution = self.arm.solve(convert.pose_array(message.pose), self.reading.position)
+        except Exception:
+            self.guard.hold("wrist command unusable")
+            raise
+        if solution.position_error > OUT_OF_REACH:
+            self.count("wrist command out of reach", f"by {1e3 * solution.position_error:.0f} mm")
+        self.take(solution.q, convert.to_seconds(message.header.stamp))
+
+
+def main() -> int:
+    """Entry point of ``ros2 run latent_policy_ros arm_driver_node``."""
+    return run(ArmDriver)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Node: turns one robot's plans into its commands, with the decoder of its embodiment."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from trajectory_msgs.msg import JointTrajectory
+
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.msg import LatentAction
+from latent_policy_ros.nodes import convert, qos
+from latent_policy_ros.nodes.managed import OK, WARN, ManagedNode
+from latent_policy_ros.nodes.managed import main as run
+from latent_policy_ros.nodes.meters import Percentiles, RateMeter
+from latent_policy_ros.paths import artifact
+from latent_policy_ros.policy import RobotDecoder
+
+
+class Decoder(ManagedNode):
+    """``latent_action`` in; ``hand_command`` or ``gripper_command`` and ``wrist_command`` out.
+
+    The stamp of a command is that of the newest OBSERVATION behind it, so anyone can measure camera-to-command latency;
+    a joint command's ``time_from_start`` says when after that it is to be reached. When plans go stale, both drivers are
+    told once to hold the measured pose, and nothing more is sent until a fresh plan comes.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("decoder", rate=50.0, **node_options)
+        self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
+        self.declare("latent", "default", "Latent space: a folder, or a name under config/latents.")
+        self.declare("rate", 50.0, "Commands per second [Hz].", 10.0, 500.0)
+        self.declare("max_age", 0.3, "Plans whose observation is older than this [s] are stale.", 0.05, 2.0)
+        self.declare("blend", 0.1, "Time over which an older plan loses its say [s]; 0: none.", 0.0, 2.0)
+        self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
+
+    def configure(self) -> None:
+        self.embodiment = load_embodiment(self.value("embodiment"))
+        kind = self.embodiment.command
+        if kind is None:
+            raise LatentPolicyError(f"{self.embodiment.name} is no robot's end-effector: nothing to command")
+        self.rate, self.frame = self.value("rate"), self.value("base_frame")
+        space = LatentSpace.load(artifact("latents", self.value("latent")))
+        self.decoder = RobotDecoder(space, self.embodiment, self.value("max_age"), self.value("blend"))
+        self.following = False
+        self.meter, self.latency, self.plan_age = RateMeter(), Percentiles(), Percentiles()
+        self._observed = 0.0
+        self._measured_wrist: np.ndarray | None = None
+        self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", qos.COMMANDS)
+        self._wrist_commands = self.publisher(PoseStamped, "wrist_command", qos.COMMANDS)
+        self.subscribe(LatentAction, "latent_action", self._on_plan, qos.LATENTS)
+        self.subscribe(PoseStamped, "wrist_pose", self._on_wrist, qos.IMAGES)
+
+    def activate(self) -> None:
+        self.decoder.reset()
+        self.following = False
+
+    def deactivate(self) -> None:
+        self._hold()
+
+    def _on_plan(self, message: LatentAction) -> None:
+        if not self.active:
+            return
+        now = self.now()
+        self.decoder.accept(convert.action_chunk(message), now)
+        self.plan_age.add(now - convert.to_seconds(message.header.stamp))
+
+    def _on_wrist(self, message: PoseStamped) -> None:
+        pose = convert.pose_array(message.pose)
+        if np.all(np.isfinite(pose)):
+            self._measured_wrist = pose
+
+    def tick(self, now: float) -> None:
+        command = self.decoder.command(now)
+        if command is None:
+            if self.following:
+                self.count("plans went stale: holding")
+            self._hold()
+            return
+        self.following = True
+        reach_in = now + 1.0 / self.rate - command.observed
+        self._joint_commands.publish(
+            convert.command(command.observed, reach_in, self.embodiment.joint_names, command.q)
+        )
+        self._wrist_commands.publish(convert.pose_stamped(command.observed, self.frame, command.wrist_pose))
+        self.meter.tick(time.monotonic())
+        if command.observed != self._observed:
+            self._observed = command.observed
+            self.latency.add(self.now() - command.observed)
+
+    def _hold(self) -> None:
+        """Tell the drivers once to hold what they measure; after that they do so for want of commands."""
+        if not self.following:
+            return
+        self.following = False
+        now = self.now()
+        self._joint_commands.publish(convert.command(now, 0.0, self.embodiment.joint_names, None))
+        if self._measured_wrist is not None:
+            self._wrist_commands.publish(convert.pose_stamped(now, self.frame, self._measured_wrist))
+
+    def status(self) -> tuple[bytes, str, dict[str, str]]:
+        if not self.active:
+            return OK, "inactive", {}
+        values = {
+            "rate_hz": f"{self.meter.rate(time.monotonic()):.1f}",
+            "observation_to_plan": self.plan_age.text_ms(),
+            "observation_to_command": self.latency.text_ms(),
+            "latent_id": self.decoder.latent_space.latent_id,
+        }
+        return (OK, "decoding", values) if self.following else (WARN, "no fresh plan: holding", values)
+
+
+def main() -> int:
+    """Entry point of ``ros2 run latent_policy_ros decoder_node``."""
+    return run(Decoder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""Node: drives a hand; see ``end_effector_driver``."""
+
+import sys
+
+from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver
+from latent_policy_ros.nodes.managed import main as run
+
+
+def main() -> int:
+    """Entry point of ``ros2 run latent_policy_ros hand_driver_node``."""
+    return run(lambda: EndEffectorDriver("hand"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""What hand, gripper and arm driver nodes share: read, guard, write, publish what was measured - at every turn."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import JointState
+
+from latent_policy_ros.drivers.base import Driver, JointReading
+from latent_policy_ros.drivers.registry import DRIVERS, make_driver
+from latent_policy_ros.drivers.safety import CommandGuard
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.errors import HardwareError
+from latent_policy_ros.nodes import convert, qos
+from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
+from latent_policy_ros.nodes.meters import Percentiles, RateMeter
+
+RECONNECT_PERIOD = 0.5  # s
+REPEAT_PERIOD = 0.1  # s: a command that does not change is sent again this often
+
+
+class DriverNode(ManagedNode):
+    """Measured joints out, commanded joints in, through the guard. Subclasses say which joints, and take the commands.
+
+    Publishes ``joint_states`` (measured only). Without hardware it stays up, says so in its diagnostics and tries again.
+    """
+
+    channel = ""  # which joints of a simulator: hand or arm
+
+    def __init__(self, name: str, **node_options: Any) -> None:
+        super().__init__(name, rate=100.0, **node_options)
+        self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
+        self.declare("driver", "mock", f"What moves the joints: one of {', '.join(DRIVERS)}.")
+        self.declare("socket_path", "", "Socket of the simulator, for the driver sim.")
+        self.declare("rate", 100.0, "Turns of the control loop per second [Hz].", 10.0, 1000.0)
+        self.declare("hold_after", 0.2, "Hold the measured pose when no command came for this long [s].", 0.02, 2.0)
+        self.driver: Driver | None = None
+        self.guard: CommandGuard | None = None
+        self.connected = False
+
+    def joints(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Names, lower, upper, max_velocity and a start pose of the driven joints."""
+        raise NotImplementedError
+
+    def subscribe_commands(self) -> None:
+        """Subscribe to what ends in ``take``."""
+        raise NotImplementedError
+
+    def measured(self, reading: JointReading) -> None:
+        """Called with every reading, for what else there is to publish."""
+
+    def configure(self) -> None:
+        self.embodiment = load_embodiment(self.value("embodiment"))
+        self.rate = self.value("rate")
+        self.names, lower, upper, max_velocity, start = self.joints()
+        self.guard = CommandGuard(self.names, lower, upper, max_velocity, self.value("hold_after"))
+        self.driver = make_driver(self.value("driver"), self.channel, self.names, start, self.value("socket_path"))
+        self.reading: JointReading | None = None
+        self._command: np.ndarray | None = None
+        self._observed = 0.0  # stamp of the observation behind the newest command
+        self._sent, self._sent_time = None, 0.0
+        self._retry = 0.0
+        self._reason = ""
+        self.meter, self.latency = RateMeter(), Percentiles()
+        self._states = self.publisher(JointState, "joint_states", qos.STATES)
+        self.subscribe_commands()
+
+    def activate(self) -> None:
+        self.guard.reset()
+        self._connect()
+
+    def deactivate(self) -> None:
+        """Hold where the robot is, then let go of the hardware."""
+        if self.connected:
+            try:
+                self.driver.write(self.driver.read().position)
+            except HardwareError as error:
+                self.count("hardware", str(error))
+        self.cleanup()
+
+    def cleanup(self) -> None:
+        if self.driver is not None:
+            self.driver.close()
+        self.connected = False
+
+    def take(self, position: np.ndarray | None, observed: float) -> None:
+        """A command came; None means hold. ``observed`` is the stamp of the observation that it answers [s]."""
+        if not self.active:
+            return
+        if position is None:
+            self._command = None
+            self.guard.hold("told to hold")
+            return
+        self._command = position
+        if observed != self._observed:  # the first command that answers this observation
+            self._observed = observed
+            if 0.0 < (age := self.now() - observed) < 10.0:
+                self.latency.add(age)
+
+    def tick(self, now: float) -> None:
+        if not self.connected and not self._connect():
+            return
+        try:
+            self.reading = self.driver.read()
+            command, self._command = self._command, None
+            guarded = self.guard.filter(command, self.reading.position, time.monotonic())
+            self._write(guarded.position)
+        except HardwareError as error:
+            self.connected = False
+            self.guard.reset()
+            self.count("hardware", str(error))
+            return
+        self._note(guarded)
+        self.meter.tick(time.monotonic())
+        self._states.publish(
+            convert.joint_state(self.reading.stamp, self.names, self.reading.position, self.reading.velocity)
+        )
+        self.measured(self.reading)
+
+    def _write(self, position: np.ndarray | None) -> None:
+        """Send a command, unless it is the one that was sent just now."""
+        if position is None:
+            return
+        now = time.monotonic()
+        if self._sent is None or now - self._sent_time >= REPEAT_PERIOD or not np.array_equal(position, self._sent):
+            self.driver.write(position)
+            self._sent, self._sent_time = position, now
+
+    def _note(self, guarded) -> None:
+        if guarded.clamped:
+            self.count("clamped to limits", ", ".join(guarded.clamped))
+        if guarded.reason != self._reason:
+            self._reason = guarded.reason
+            if "not finite" in guarded.reason or "jumped" in guarded.reason or "unusable" in guarded.reason:
+                self.count("held", guarded.reason)
+
+    def _connect(self) -> bool:
+        if time.monotonic() < self._retry:
+            return False
+        self._retry = time.monotonic() + RECONNECT_PERIOD
+        try:
+            self.driver.connect()
+        except HardwareError as error:
+            self.count("hardware", str(error))
+            return False
+        self.connected, self._sent = True, None
+        self.get_logger().info(f"{self.value('driver')} driver of {len(self.names)} joints connected")
+        return True
+
+    def status(self) -> tuple[bytes, str, dict[str, str]]:
+        if not self.active:
+            return OK, "inactive", {}
+        if not self.connected:
+            return ERROR, "no hardware", {}
+        values = {
+            "rate_hz": f"{self.meter.rate(time.monotonic()):.1f}",
+            "camera_to_command": self.latency.text_ms(),
+            "holding": self._reason,
+        }
+        if self._reason:
+            return (OK if self._reason == "no command yet" else WARN), f"holding: {self._reason}", values
+        return OK, "following commands", values

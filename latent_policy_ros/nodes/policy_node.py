@@ -1,0 +1,200 @@
+"""Node: the policy of all its robots. Their observations are one batch; each robot gets its plan."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from latent_policy_ros.data.images import compressed_to_rgb, raw_to_rgb
+from latent_policy_ros.data.ingest import Frame, ObservationBuffer, Tolerances
+from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.errors import LatentPolicyError, ObservationRefused
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.msg import LatentAction
+from latent_policy_ros.nodes import convert, qos
+from latent_policy_ros.nodes.managed import OK, WARN, ManagedNode
+from latent_policy_ros.nodes.managed import main as run
+from latent_policy_ros.nodes.meters import Percentiles, RateMeter
+from latent_policy_ros.paths import artifact
+from latent_policy_ros.policy import Observation
+
+
+class RobotInput:
+    """One robot as the policy sees it: its embodiment, its observations, its outgoing topic."""
+
+    def __init__(self, namespace: str, embodiment: Embodiment, buffer: ObservationBuffer) -> None:
+        self.namespace, self.embodiment, self.buffer = namespace, embodiment, buffer
+        self.missing: tuple[str, ...] = ()
+        self.answered = 0.0  # stamp of the newest observation that got a plan
+        self.meter = RateMeter()
+        self.plans = None  # its publisher
+
+    def observations(self, now: float) -> list[Observation] | None:
+        """The history to be answered now; None if there is none, or none that is new."""
+        self.missing = self.buffer.missing(now)
+        frames = self.buffer.observations(now)
+        if frames is None or frames[-1].stamp == self.answered:
+            return None
+        return [self._observation(frame) for frame in frames]
+
+    def _observation(self, frame: Frame) -> Observation:
+        hand = self.embodiment.to_action(frame.joints)
+        return Observation(frame.stamp, frame.images, frame.wrist_pose, hand, self.embodiment.name)
+
+
+class PolicyNode(ManagedNode):
+    """Subscribes to ``<robot>/<camera>/image_raw`` (or ``/compressed``), ``<robot>/joint_states`` and
+    ``<robot>/wrist_pose`` of every robot, all relative to its own namespace; publishes ``<robot>/latent_action``.
+
+    A robot of which something is missing or stale is left out, named in the diagnostics; the others go on.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("policy", rate=10.0, **node_options)
+        self.declare("policy", "default", "Policy: a folder, or a name under config/policies.")
+        self.declare("latent", "default", "Latent space: a folder, or a name under config/latents.")
+        self.declare("robots", [""], "Namespaces of the robots.")
+        self.declare("embodiments", [""], "End-effector of each robot: a name under config/embodiments, or a YAML file.")
+        self.declare("cameras", [""], "Cameras of each robot, separated by commas.")
+        self.declare("images", [""], "For each robot, which image topics to read: raw or compressed; empty: all raw.")
+        self.declare("rate", 10.0, "Observations answered per second [Hz].", 0.5, 100.0)
+        self.declare("max_age", 0.3, "A camera or state older than this [s] is stale.", 0.05, 5.0)
+        self.declare("camera_skew", 0.1, "Cameras of one observation may lie this far apart [s].", 0.001, 1.0)
+        self.declare("state_skew", 0.05, "Joints and wrist pose may lie this far from an observation [s].", 0.001, 1.0)
+        self.declare("threads", 1, "Threads of torch; more than 1 slows down beside busy processes.", 1, 64)
+        self.robots: dict[str, RobotInput] = {}
+
+    def configure(self) -> None:
+        import torch
+
+        from latent_policy_ros.policy import Policy
+
+        torch.set_num_threads(self.value("threads"))
+        space = LatentSpace.load(artifact("latents", self.value("latent")))
+        self.policy = Policy.load(artifact("policies", self.value("policy")), space)
+        self.rate = self.value("rate")
+        self.inference = Percentiles()
+        names = [name for name in self.value("robots") if name]
+        if not names:
+            raise LatentPolicyError("parameter robots: expected at least one namespace, got none")
+        columns = {key: self._column(key, names) for key in ("embodiments", "cameras", "images")}
+        for name, embodiment, cameras, images in zip(names, *columns.values()):
+            self.robots[name] = self._robot(name, load_embodiment(embodiment), cameras, images or "raw")
+        self._warm_up()
+
+    def cleanup(self) -> None:
+        self.robots.clear()
+
+    def activate(self) -> None:
+        for robot in self.robots.values():
+            robot.buffer.clear()
+
+    def tick(self, now: float) -> None:
+        batch: list[tuple[RobotInput, list[Observation]]] = []
+        for robot in self.robots.values():
+            history = robot.observations(now)
+            if history is None:
+                if robot.missing:
+                    self.count(f"{robot.namespace}: left out", "; ".join(robot.missing))
+                continue
+            try:
+                self.policy.check(history[-1])
+            except ObservationRefused as error:
+                self.count(f"{robot.namespace}: refused", str(error))
+                continue
+            batch.append((robot, history))
+        if not batch:
+            return
+        began = time.perf_counter()
+        chunks = self.policy.predict([history for _, history in batch])
+        self.inference.add(time.perf_counter() - began)
+        for (robot, _), chunk in zip(batch, chunks):
+            robot.plans.publish(convert.latent_action(chunk, robot.namespace))
+            robot.answered = chunk.stamp
+            robot.meter.tick(time.monotonic())
+
+    def status(self) -> tuple[bytes, str, dict[str, str]]:
+        if not self.active:
+            return OK, "inactive", {}
+        values = {"inference": self.inference.text_ms(), "policy_id": self.policy.policy_id,
+                  "latent_id": self.policy.latent_space.latent_id}  # fmt: skip
+        out = []
+        for name, robot in self.robots.items():
+            values[f"{name}/rate_hz"] = f"{robot.meter.rate(time.monotonic()):.1f}"
+            values[f"{name}/missing"] = "; ".join(robot.missing) or "-"
+            values[f"{name}/refused"] = "; ".join(f"{why}: {n}" for why, n in robot.buffer.refused.items()) or "-"
+            if robot.missing:
+                out.append(f"{name} ({'; '.join(robot.missing)})")
+        return (WARN, f"left out: {', '.join(out)}", values) if out else (OK, "running", values)
+
+    def _column(self, key: str, names: list[str]) -> list[str]:
+        """A parameter with one entry per robot."""
+        values = list(self.value(key))
+        if key == "images" and not any(values):
+            return [""] * len(names)
+        if len(values) != len(names):
+            raise LatentPolicyError(f"parameter {key}: expected one entry for each of {', '.join(names)}; got {values}")
+        return values
+
+    def _robot(self, name: str, embodiment: Embodiment, cameras: str, images: str) -> RobotInput:
+        self.policy.latent_space.check(embodiment)
+        size, known = self.policy.settings.image_size, self.policy.cameras
+        listed = [camera.strip() for camera in cameras.split(",") if camera.strip()]
+        used = [camera for camera in listed if camera in known]
+        if not used:
+            raise LatentPolicyError(f"{name}: cameras: the policy knows {', '.join(known)}; got {', '.join(listed) or 'none'}")
+        tolerances = Tolerances(self.value("max_age"), self.value("camera_skew"), self.value("state_skew"))
+        buffer = ObservationBuffer(
+            used, embodiment.joint_names, self.policy.dt, self.policy.observation_steps, (size, size), tolerances
+        )
+        robot = RobotInput(name, embodiment, buffer)
+        robot.plans = self.publisher(LatentAction, f"{name}/latent_action", qos.LATENTS)
+        for camera in used:
+            topic = f"{name}/{camera}/image_raw"
+            if images == "compressed":
+                on_compressed = partial(self._on_compressed, buffer, camera)
+                self.subscribe(CompressedImage, f"{topic}/compressed", on_compressed, qos.IMAGES)
+            else:
+                self.subscribe(Image, topic, partial(self._on_image, buffer, camera), qos.IMAGES)
+        self.subscribe(JointState, f"{name}/joint_states", partial(self._on_joints, buffer), qos.STATES)
+        self.subscribe(PoseStamped, f"{name}/wrist_pose", partial(self._on_wrist, buffer), qos.STATES)
+        return robot
+
+    def _on_image(self, buffer: ObservationBuffer, camera: str, message: Image) -> None:
+        pixels = raw_to_rgb(message.encoding, message.height, message.width, message.step, message.data)
+        buffer.push_image(camera, convert.to_seconds(message.header.stamp), pixels)
+
+    def _on_compressed(self, buffer: ObservationBuffer, camera: str, message: CompressedImage) -> None:
+        buffer.push_image(camera, convert.to_seconds(message.header.stamp), compressed_to_rgb(message.data))
+
+    def _on_joints(self, buffer: ObservationBuffer, message: JointState) -> None:
+        buffer.push_joints(convert.to_seconds(message.header.stamp), message.name, message.position)
+
+    def _on_wrist(self, buffer: ObservationBuffer, message: PoseStamped) -> None:
+        buffer.push_wrist(convert.to_seconds(message.header.stamp), convert.pose_array(message.pose))
+
+    def _warm_up(self) -> None:
+        """Plan once for made-up observations: the first call of a network is slow, and shall not be a robot's."""
+        size = self.policy.settings.image_size
+        rest = np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])
+        made_up = [
+            [Observation(1.0, {c: np.zeros((size, size, 3), np.uint8) for c in robot.buffer.cameras}, rest,
+                         robot.embodiment.to_action(robot.embodiment.rest), robot.embodiment.name)]
+            for robot in self.robots.values()
+        ]  # fmt: skip
+        self.policy.predict(made_up)
+
+
+def main() -> int:
+    """Entry point of ``ros2 run latent_policy_ros policy_node``."""
+    return run(PolicyNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Nodes as processes of this one: started, watched, restarted when they crash, and all stopped at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+from latent_policy_ros.bringup import NodeSpec
+from latent_policy_ros.paths import config_dir
+
+PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal a process gets when its parent dies
+MAX_RESTART_DELAY = 10.0  # s
+STOP_STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # and how long each is waited for [s]
+
+
+def node_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the nodes: what is set already stays, what is needed and missing is added."""
+    env = dict(os.environ if environment is None else environment)
+    env.setdefault("OMP_NUM_THREADS", "1")  # barriers between threads collapse beside other busy processes
+    env.setdefault("RCUTILS_COLORIZED_OUTPUT", "0")
+    env.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+    env.setdefault("HOME", tempfile.gettempdir())  # rcl's log folder
+    profile = config_dir() / "fastdds.xml"
+    if profile.is_file():
+        env.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
+    return env
+
+
+def node_command(spec: NodeSpec, parameter_file: Path) -> list[str]:
+    """The command line of a node; writes its parameters to ``parameter_file``."""
+    content = {"/**": {"ros__parameters": {k: v for k, v in spec.parameters.items() if v != []}}}
+    parameter_file.write_text(yaml.safe_dump(content, default_style=None, sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", f"latent_policy_ros.nodes.{spec.executable}", "--ros-args"]
+    return [*command, "-r", f"__ns:=/{spec.namespace}", "-r", f"__node:={spec.name}", "--params-file", str(parameter_file)]
+
+
+class Supervisor:
+    """Runs a list of nodes.
+
+    Args:
+        specs: The nodes.
+        environment: Of the nodes; default this process's, completed by ``node_environment``.
+        log_folder: Where each node's output goes, one file a node; default: this process's output.
+        restart: Start a node again when it ends by itself.
+        say: Where a line for people goes.
+        command: Makes the command line of a node; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[NodeSpec],
+        environment: Mapping[str, str] | None = None,
+        log_folder: Path | None = None,
+        restart: bool = False,
+        say: Callable[[str], None] = print,
+        command: Callable[[NodeSpec, Path], list[str]] = node_command,
+    ) -> None:
+        doubles = sorted({s.full_name for s in specs if [t.full_name for t in specs].count(s.full_name) > 1})
+        if doubles:
+            raise ValueError(f"node names must differ, got twice: {', '.join(doubles)}")
+        self.specs = tuple(specs)
+        self.environment, self.log_folder, self.restart = node_environment(environment), log_folder, restart
+        self._say, self._command = say, command
+        self._processes: dict[str, subprocess.Popen] = {}
+        self._crashes: dict[str, int] = {}
+        self._again: dict[str, float] = {}  # when to start again
+        self._folder: tempfile.TemporaryDirectory | None = None
+        self._logs: list[IO] = []
+
+    def __enter__(self) -> Supervisor:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start every node."""
+        self._folder = tempfile.TemporaryDirectory(prefix="latent_policy_ros_")
+        if self.log_folder:
+            self.log_folder.mkdir(parents=True, exist_ok=True)
+        for spec in self.specs:
+            self._start(spec)
+
+    def process(self, full_name: str) -> subprocess.Popen:
+        """The process of a node; KeyError if there is none of that name."""
+        return self._processes[full_name]
+
+    def poll(self) -> dict[str, int]:
+        """Nodes that ended by themselves since the last call, with their exit status; restarts them if asked to."""
+        ended = {}
+        for spec in self.specs:
+            name, process = spec.full_name, self._processes.get(spec.full_name)
+            if process is not None and process.poll() is not None:
+                ended[name] = process.returncode
+                del self._processes[name]
+                if self.restart:
+                    self._crashes[name] = self._crashes.get(name, 0) + 1
+                    delay = min(MAX_RESTART_DELAY, 0.5 * 2 ** (self._crashes[name] - 1))
+                    self._again[name] = time.monotonic() + delay
+                    self._say(f"{name} ended with status {process.returncode}; starting it again in {delay:g} s")
+            elif process is None and time.monotonic() >= self._again.get(name, float("inf")):
+                del self._again[name]
+                self._start(spec)
+        return ended
+
+    def stop(self) -> None:
+        """Stop every node: SIGINT, then SIGTERM, then SIGKILL. May be called twice."""
+        processes = list(self._processes.values())
+        for number, patience in STOP_STEPS:
+            running = [p for p in processes if p.poll() is None]
+            for process in running:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(number)
+            deadline = time.monotonic() + patience
+            for process in running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        self._processes.clear()
+        for log in self._logs:
+            log.close()
+        self._logs.clear()
+        if self._folder:
+            self._folder.cleanup()
+            self._folder = None
+
+    def run(self) -> int:
+        """Run until SIGINT or SIGTERM (status 0), or until a node ends that is not restarted (status 1)."""
+        stopping: list[int] = []
+        previous = {n: signal.signal(n, lambda number, _: stopping.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self.start()
+            while not stopping:
+                ended = self.poll()
+                if ended and not self.restart:
+                    self._say("; ".join(f"{name} ended with status {status}" for name, status in ended.items()))
+                    return 1
+                time.sleep(0.2)
+            return 0
+        finally:
+            self.stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _start(self, spec: NodeSpec) -> None:
+        assert self._folder is not None
+        file = Path(self._folder.name) / (spec.full_name.strip("/").replace("/", ".") + ".yaml")
+        log = None
+        if self.log_folder:
+            log = (self.log_folder / f"{file.stem}.log").open("ab")
+            self._logs.append(log)
+        self._processes[spec.full_name] = subprocess.Popen(
+            self._command(spec, file), env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
+            stderr=subprocess.STDOUT if log else None,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )  # fmt: skip
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """In the child: get SIGTERM when the supervisor dies, so that no robot goes on without it."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,182 @@
+"""Real rclpy nodes over Fast DDS, in a domain of this test run, with a small untrained policy. Skips without rclpy."""
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+# Read by rclpy and the message classes when they are imported.
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
+os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs this package's generated messages", exc_type=ImportError)
+
+from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
+from latent_policy_ros.latent.space import Codec, LatentSpace  # noqa: E402
+
+DIM = 8
+EMBODIMENTS = ("mimic_hand", "panda_gripper")
+
+
+def untrained_codec(embodiment, seed, h=16):
+    rng = np.random.default_rng(seed)
+    d = embodiment.action_dim
+    shapes = {"encoder.w1": (d, h), "encoder.b1": (h,), "encoder.w2": (h, DIM), "encoder.b2": (DIM,),
+              "decoder.w1": (DIM, h), "decoder.b1": (h,), "decoder.w2": (h, d), "decoder.b2": (d,)}  # fmt: skip
+    tensors = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
+    low, high = (np.asarray(v, np.float32) for v in (embodiment.action_lower, embodiment.action_upper))
+    tensors |= {"lower": low, "upper": high, "mean": (low + high) / 2, "std": (high - low) / 4}
+    return Codec(embodiment.name, embodiment.content_hash, embodiment.action_names, tensors)
+
+
+@pytest.fixture(scope="session")
+def space():
+    return LatentSpace({n: untrained_codec(load_embodiment(n), k) for k, n in enumerate(EMBODIMENTS)})
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory, space):
+    """Folders of a latent space and of a policy made for it, both untrained."""
+    torch = pytest.importorskip("torch")
+    from latent_policy_ros.policy.checkpoint import Checkpoint
+    from latent_policy_ros.policy.network import PolicyNetwork
+    from latent_policy_ros.policy.scaling import Scaling
+    from latent_policy_ros.policy.settings import PolicySettings
+
+    folder = tmp_path_factory.mktemp("artifacts")
+    settings = PolicySettings(image_size=32, keypoints=8, width=32, denoiser_width=32, denoiser_blocks=1, sampling_steps=2)
+    torch.manual_seed(0)
+    weights = {k: v.numpy().astype(np.float32) for k, v in PolicyNetwork(settings, DIM).state_dict().items()}
+    width = 9 + DIM
+    scaling = Scaling(np.zeros(width, np.float32), np.ones(width, np.float32),
+                      np.zeros((settings.horizon, width), np.float32),
+                      np.full((settings.horizon, width), 0.02, np.float32))  # fmt: skip
+    hashes = {n: load_embodiment(n).content_hash for n in EMBODIMENTS}
+    space.save(folder / "latent")
+    Checkpoint(settings, space.latent_id, hashes, scaling, weights).save(folder / "policy")
+    return SimpleNamespace(latent=str(folder / "latent"), policy=str(folder / "policy"), settings=settings)
+
+
+class Graph:
+    """Nodes of this process on one executor, and a plain node to publish and listen with."""
+
+    def __init__(self):
+        from rclpy.experimental import EventsExecutor
+
+        rclpy.init()
+        self.executor = EventsExecutor()
+        self.nodes = []
+        self.probe = rclpy.create_node("probe")
+        self.executor.add_node(self.probe)
+        self._publishers = {}
+
+    def add(self, make, namespace="", **parameters):
+        """Make a node with parameters; configure and activate it as its main function would."""
+        from latent_policy_ros.nodes.managed import start
+
+        overrides = [rclpy.Parameter(name, value=value) for name, value in parameters.items()]
+        node = make(namespace=namespace or None, parameter_overrides=overrides)
+        self.nodes.append(node)
+        self.executor.add_node(node)
+        assert start(node), f"{node.get_name()} did not start"
+        return node
+
+    def remove(self, node):
+        """What a killed process leaves: nothing."""
+        self.nodes.remove(node)
+        self.executor.remove_node(node)
+        node.trigger_shutdown()
+        node.destroy_node()
+
+    def listen(self, kind, topic, profile):
+        """A list that fills with (time of receipt, message)."""
+        received = []
+        self.probe.create_subscription(kind, topic, lambda m: received.append((time.time(), m)), profile)
+        return received
+
+    def publish(self, kind, topic, profile, message):
+        if topic not in self._publishers:
+            self._publishers[topic] = self.probe.create_publisher(kind, topic, profile)
+            self.until(lambda: self._publishers[topic].get_subscription_count() > 0, 5, "a subscriber of " + topic)
+        self._publishers[topic].publish(message)
+
+    def run(self, seconds, each=lambda: None, period=0.05):
+        """Let the nodes work; call ``each`` every ``period`` seconds."""
+        from latent_policy_ros.nodes.managed import spin
+
+        end, due = time.monotonic() + seconds, [0.0]
+
+        def stop():
+            if time.monotonic() >= due[0]:
+                due[0] = time.monotonic() + period
+                each()
+            return time.monotonic() >= end
+
+        if self.nodes:
+            spin(self.nodes, self.executor, stop)
+        else:
+            while not stop():
+                self.executor.spin_once(timeout_sec=0.005)
+
+    def until(self, condition, timeout=5.0, what="condition", each=lambda: None):
+        """Let the nodes work until ``condition()``; fail after ``timeout`` seconds."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"{what}: not within {timeout} s"
+            self.run(0.05, each)
+
+    def close(self):
+        for node in list(self.nodes):
+            self.remove(node)
+        self.probe.destroy_node()
+        rclpy.try_shutdown()
+
+
+@pytest.fixture
+def graph():
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+class FakeRobot:
+    """What a robot's cameras and drivers publish, with switches to make it fail."""
+
+    def __init__(self, graph, namespace, embodiment, cameras):
+        from geometry_msgs.msg import PoseStamped
+        from sensor_msgs.msg import Image, JointState
+
+        from latent_policy_ros.nodes import qos
+
+        self.embodiment, self.cameras, self.silent = load_embodiment(embodiment), set(cameras), set()
+        self.kinds = Image, JointState, PoseStamped
+        make = graph.probe.create_publisher
+        self.images = {c: make(Image, f"{namespace}/{c}/image_raw", qos.IMAGES) for c in cameras}
+        self.joints = make(JointState, f"{namespace}/joint_states", qos.STATES)
+        self.wrist = make(PoseStamped, f"{namespace}/wrist_pose", qos.STATES)
+        self.size, self.value = (32, 32), 100
+
+    def publish(self):
+        from latent_policy_ros.nodes import convert
+
+        now = time.time()
+        for camera, publisher in self.images.items():
+            if camera not in self.silent:
+                publisher.publish(convert.image(now, camera, np.full((*self.size, 3), self.value, np.uint8)))
+        e = self.embodiment
+        if "joint_states" not in self.silent:
+            self.joints.publish(convert.joint_state(now, e.joint_names, e.rest, np.zeros(len(e.rest))))
+        if "wrist_pose" not in self.silent:
+            self.wrist.publish(convert.pose_stamped(now, "base", np.array([0.4, 0, 0.4, 1.0, 0, 0, 0])))
+
+
+@pytest.fixture
+def fake_robot(graph):
+    return lambda *arguments: FakeRobot(graph, *arguments)
