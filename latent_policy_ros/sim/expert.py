@@ -20,8 +20,9 @@ ABOVE = 0.09  # m above the cube before and after the grasp
 CARRY = 0.14  # height of the pinch on the way to the box [m]
 RELEASE = 0.075  # height of the pinch when it lets go [m]
 RETREAT = 0.08  # m up after letting go
-SPEED = 0.16  # m/s, mean of the long ways
+SPEED = 0.19  # m/s, mean of the long ways
 CLOSING, OPENING = 0.8, 0.7  # s
+REST = 0.3  # s at the end
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _keys(start: np.ndarray, cube: np.ndarray, yaw: float, box: np.ndarray, gras
     then(0.6, low, 0.0, grasp.end, 0.0)
     then(OPENING, low, 0.0, 0.0, 0.0)
     then(0.8, low + [0, 0, RETREAT], 0.0, 0.0, 0.5)
+    then(REST, low + [0, 0, RETREAT], 0.0, 0.0)
     return keys
 
 

@@ -115,6 +115,11 @@ class World:
         return self.data.qpos[self._arm.position]
 
     @property
+    def arm_target(self) -> np.ndarray:
+        """Where the arm was sent last (7,) [rad]."""
+        return self._arm.target.copy()
+
+    @property
     def arm_velocity(self) -> np.ndarray:
         """Measured velocities of the arm (7,) [rad/s]."""
         return self.data.qvel[self._arm.velocity]
