@@ -20,8 +20,10 @@ class HandKinematics:
             raise ValueError(f"{embodiment.name} has no hinges: it is of kind {embodiment.kind!r}")
         self.embodiment = embodiment
         self.fingers = tuple(embodiment.fingertips)
-        tips = embodiment.fingertips.values()
-        self._tree = HingeTree(embodiment.hinges, [tip.hinge for tip in tips], np.array([tip.point for tip in tips]))
+        # Carried points: the fingertips, then the hinge that each of them hangs on.
+        tips = list(embodiment.fingertips.values())
+        points = [tip.point for tip in tips] + [embodiment.hinge(tip.hinge).point for tip in tips]
+        self._tree = HingeTree(embodiment.hinges, [tip.hinge for tip in tips] * 2, np.array(points))
         self._R_hand_base = embodiment.T_base_hand[:3, :3].T.copy()
         self._origin = embodiment.T_base_hand[:3, 3].copy()
 
@@ -42,16 +44,16 @@ class HandKinematics:
 
     def fingertips(self, q: np.ndarray) -> np.ndarray:
         """Fingertips [m] in the hand frame: (B, n) -> (B, F, 3)."""
-        return self._to_hand(self._tree.points(self.hinge_angles(q)))
+        return self._to_hand(self._tree.points(self.hinge_angles(q)))[:, : len(self.fingers)]
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Derivatives of :meth:`fingertips` by q [m/rad], couplings included: (B, n) -> (B, F, 3, n)."""
-        return self.fingertips_and_jacobian(q)[1]
+        return self.points_and_jacobian(q)[1][:, : len(self.fingers)]
 
-    def fingertips_and_jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Both at the price of one pass."""
-        tips, by_hinge = self._tree.points_and_jacobian(self.hinge_angles(q))
-        return self._to_hand(tips), self._R_hand_base @ by_hinge @ self.embodiment.coupling
+    def points_and_jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fingertips and then the last hinge of each finger, with derivatives: (B, 2 F, 3) [m] and (B, 2 F, 3, n)."""
+        points, by_hinge = self._tree.points_and_jacobian(self.hinge_angles(q))
+        return self._to_hand(points), self._R_hand_base @ by_hinge @ self.embodiment.coupling
 
     def fingers_at_zero(self) -> dict[str, np.ndarray]:
         """Each finger as a chain of points [m] at the zero pose, hand frame: its hinges from the palm, then its tip."""

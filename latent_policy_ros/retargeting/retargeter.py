@@ -20,10 +20,11 @@ from latent_policy_ros.retargeting.solver import KeyvectorProblem
 # Weight of a thumb-to-finger vector relative to a knuckle-to-tip vector: FAR at rest, rising to NEAR when the person's
 # fingertips touch; it is halfway where they are PINCH_RANGE [m] apart.
 FAR, NEAR, PINCH_RANGE = 0.05, 8.0, 0.04
+LAST_BONE = 0.15  # weight of the direction of each finger's last bone: decides where fingertips leave a choice
 CONTACT = 0.012  # the tips of a person's touching fingers are this far apart, being a finger's thickness [m]
-SMOOTHNESS = 2e-6  # pull to the pose before [m^2/rad^2]: 1 rad weighs as much as 1.4 mm of one keyvector
-REST = 1e-6  # pull to the relaxed pose [m^2/rad^2]: decides what fingertips leave open
-FIRST_STEPS, WARM_STEPS = 40, 4
+SMOOTHNESS = 1e-5  # pull to the pose before [m^2/rad^2]: 1 rad weighs as much as 3 mm of one keyvector
+REST = 1e-4  # pull to the relaxed pose, likewise: makes the answer one, where fingertips leave a choice
+FIRST_STEPS, WARM_STEPS = 40, 6
 
 
 class Retargeter:
@@ -83,13 +84,15 @@ class _Fingers:
         self._lower, self._upper = embodiment.lower, embodiment.upper
         self._knuckles = np.array([chains[finger][0] for finger in self._fingers])
         self._lengths = np.array([np.linalg.norm(np.diff(chain, axis=0), axis=1).sum() for chain in chains.values()])
+        self._last_bones = np.array([np.linalg.norm(chain[-1] - chain[-2]) for chain in chains.values()])
         self._bases = [BASES[finger] for finger in self._fingers]
         self._tips = [TIPS[finger] for finger in self._fingers]
         count = len(self._fingers)  # the thumb is the first
-        to_fingers = np.hstack((-np.ones((count - 1, 1)), np.eye(count - 1)))
+        tip = np.eye(count, 2 * count)  # of the points of HandKinematics: fingertips, then last hinges
+        last_bone = tip - np.eye(count, 2 * count, count)
         n = len(embodiment.joint_names)
         self._problem = KeyvectorProblem(
-            kinematics.fingertips_and_jacobian, np.vstack((np.eye(count), to_fingers)), self._lower, self._upper,
+            kinematics.points_and_jacobian, np.vstack((tip, tip[1:] - tip[0], last_bone)), self._lower, self._upper,
             np.full(n, SMOOTHNESS + REST),
         )  # fmt: skip
 
@@ -123,8 +126,11 @@ class _Fingers:
         between = tips[:, 1:] - tips[:, :1]
         distance = np.linalg.norm(between, axis=-1)
         nearness = 1.0 / (1.0 + (np.maximum(distance - CONTACT, 0.0) / PINCH_RANGE) ** 4)
-        weights = np.concatenate((np.ones_like(lengths), FAR + (NEAR - FAR) * nearness), axis=1)
-        return np.concatenate((reach, between), axis=1), weights
+        last_bones = bones[:, :, 3] - bones[:, :, 2]
+        last_bones *= (self._last_bones / np.maximum(np.linalg.norm(last_bones, axis=-1), 1e-6))[..., None]
+        ones = np.ones_like(lengths)
+        weights = np.concatenate((ones, FAR + (NEAR - FAR) * nearness, LAST_BONE * ones), axis=1)
+        return np.concatenate((reach, between, last_bones), axis=1), weights
 
 
 class _Jaws:
