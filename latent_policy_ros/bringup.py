@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
+
+import yaml
 
 from latent_policy_ros.drivers.registry import DRIVERS
 from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.reader import Section
 from latent_policy_ros.errors import ArtifactError, ConfigError, available
 from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.paths import artifact, config_dir, runs_dir
+from latent_policy_ros.paths import PACKAGE, artifact, config_dir, runs_dir
 
 Parameter = Union[bool, int, float, str, list[str]]
 IMAGES = ("raw", "compressed")
@@ -84,6 +86,11 @@ class NodeSpec:
     def full_name(self) -> str:
         """Fully qualified node name."""
         return f"/{self.namespace}/{self.name}" if self.namespace else f"/{self.name}"
+
+    @property
+    def file_name(self) -> str:
+        """Its name as that of a file, without a suffix."""
+        return self.full_name.strip("/").replace("/", ".")
 
 
 def load_fleet(name_or_path: str | Path) -> Fleet:
@@ -249,8 +256,39 @@ def default_socket_folder() -> Path:
     return Path(base) / f"latent_policy_ros-{os.getuid()}-{os.environ.get('ROS_DOMAIN_ID', '0')}"
 
 
+def write_parameters(spec: NodeSpec, folder: Path) -> Path:
+    """Write the parameter file of a node (``--params-file``) and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{spec.file_name}.yaml"
+    values = {name: value for name, value in spec.parameters.items() if value != []}  # an empty list has no type
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False), encoding="utf-8")
+    return file
+
+
 def up(specs: Sequence[NodeSpec], *, restart: bool = True) -> int:
     """Run the nodes as processes until Ctrl-C; returns the exit status for the shell."""
     from latent_policy_ros.supervisor import Supervisor
 
     return Supervisor(specs, restart=restart).run()
+
+
+def launch_nodes(specs: Sequence[NodeSpec], make_node: Any, *, respawn: bool = True) -> list[Any]:
+    """The nodes as launch actions.
+
+    Args:
+        specs: The nodes.
+        make_node: ``launch_ros.actions.Node``.
+        respawn: Start a node again when it ends by itself.
+    """
+    from latent_policy_ros.supervisor import node_environment
+
+    added = {k: v for k, v in node_environment().items() if os.environ.get(k) != v}
+    folder = default_socket_folder() / "parameters"  # files, because launch would guess the types of strings anew
+    return [
+        make_node(
+            package=PACKAGE, executable=spec.executable, name=spec.name, namespace=f"/{spec.namespace}",
+            parameters=[str(write_parameters(spec, folder))], additional_env=added, output="screen",
+            respawn=respawn, respawn_delay=1.0,
+        )
+        for spec in specs
+    ]  # fmt: skip

@@ -14,9 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-import yaml
-
-from latent_policy_ros.bringup import NodeSpec
+from latent_policy_ros.bringup import NodeSpec, write_parameters
 from latent_policy_ros.paths import config_dir
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal a process gets when its parent dies
@@ -37,12 +35,11 @@ def node_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
     return env
 
 
-def node_command(spec: NodeSpec, parameter_file: Path) -> list[str]:
-    """The command line of a node; writes its parameters to ``parameter_file``."""
-    content = {"/**": {"ros__parameters": {k: v for k, v in spec.parameters.items() if v != []}}}
-    parameter_file.write_text(yaml.safe_dump(content, default_style=None, sort_keys=False), encoding="utf-8")
+def node_command(spec: NodeSpec, folder: Path) -> list[str]:
+    """The command line of a node, whose parameter file goes into ``folder``."""
     command = [sys.executable, "-m", f"latent_policy_ros.nodes.{spec.executable}", "--ros-args"]
-    return [*command, "-r", f"__ns:=/{spec.namespace}", "-r", f"__node:={spec.name}", "--params-file", str(parameter_file)]
+    names = ["-r", f"__ns:=/{spec.namespace}", "-r", f"__node:={spec.name}"]
+    return [*command, *names, "--params-file", str(write_parameters(spec, folder))]
 
 
 class Supervisor:
@@ -155,13 +152,12 @@ class Supervisor:
 
     def _start(self, spec: NodeSpec) -> None:
         assert self._folder is not None
-        file = Path(self._folder.name) / (spec.full_name.strip("/").replace("/", ".") + ".yaml")
         log = None
         if self.log_folder:
-            log = (self.log_folder / f"{file.stem}.log").open("ab")
+            log = (self.log_folder / f"{spec.file_name}.log").open("ab")
             self._logs.append(log)
         self._processes[spec.full_name] = subprocess.Popen(
-            self._command(spec, file), env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
+            self._command(spec, Path(self._folder.name)), env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,

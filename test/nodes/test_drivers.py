@@ -79,12 +79,12 @@ def test_a_malformed_command_moves_nothing(graph, states, bad):
 
 
 def test_without_commands_the_measured_pose_is_held(graph, states):
-    hand(graph)
-    graph.run(0.15, lambda: send(graph, HAND.joint_names, HAND.upper))  # on its way, when commands cease
+    hand(graph, hold_after=0.05)
+    graph.run(0.1, lambda: send(graph, HAND.joint_names, HAND.upper))  # on its way, when commands cease
     began = time.time()
     graph.run(1.0)
     after = [(t - began, np.array(m.position)) for t, m in states if t > began]
-    resting = next(p for t, p in after if t > 0.3)
+    resting = next(p for t, p in after if t > 0.2)
     np.testing.assert_allclose(after[-1][1], resting, atol=0.005)
     assert np.abs(resting - HAND.upper).max() > 0.2  # it did not go on to the goal
 

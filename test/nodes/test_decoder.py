@@ -1,0 +1,156 @@
+"""The decoder node: plans in, commands out; what is not meant for it changes nothing."""
+
+import time
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.policy import ActionChunk
+
+rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from latent_policy_ros.msg import LatentAction  # noqa: E402
+from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.nodes.decoder_node import Decoder  # noqa: E402
+from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
+
+HAND = load_embodiment("mimic_hand")
+WRIST = np.array([0.4, 0.1, 0.3, 1.0, 0.0, 0.0, 0.0])
+
+
+def plan(space, q=HAND.rest, age=0.05, sequence=[0], **changes):
+    """A plan to stay at ``q``."""
+    sequence[0] += 1
+    latents = np.tile(space.encode("mimic_hand", q), (16, 1))
+    values = {"stamp": time.time() - age, "dt": 0.1, "latents": latents, "wrist_poses": np.tile(WRIST, (16, 1)),
+              "latent_id": space.latent_id, "policy_id": "p", "sequence": sequence[0]}  # fmt: skip
+    return convert.latent_action(ActionChunk(**{**values, **changes}), "left")
+
+
+@pytest.fixture
+def decoder(graph, artifacts):
+    return graph.add(Decoder, "left", embodiment="mimic_hand", latent=artifacts.latent)
+
+
+@pytest.fixture
+def commands(graph, decoder):
+    return graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
+
+
+def send(graph, message):
+    graph.publish(LatentAction, "left/latent_action", qos.LATENTS, message)
+
+
+def test_plans_become_commands_at_50_hz_stamped_with_the_observation(graph, decoder, commands, space):
+    wrist = graph.listen(PoseStamped, "left/wrist_command", qos.COMMANDS)
+    sent = []
+    def each():
+        sent.append(plan(space))
+        send(graph, sent[-1])
+    graph.run(0.5, each, period=0.1)
+    commands.clear()
+    graph.run(1.0, each, period=0.1)
+    assert len(commands) >= 45
+    _, last = commands[-1]
+    assert tuple(last.joint_names) == HAND.joint_names
+    expected = space.decode("mimic_hand", space.encode("mimic_hand", HAND.rest))
+    np.testing.assert_allclose(last.points[0].positions, expected, atol=1e-4)
+    np.testing.assert_allclose(convert.pose_array(wrist[-1][1].pose), WRIST, atol=1e-6)
+    stamps = {m.header.stamp.nanosec for m in sent}
+    assert last.header.stamp.nanosec in stamps and wrist[-1][1].header.stamp.nanosec in stamps
+    ahead = [convert.to_seconds(m.header.stamp) + convert.to_seconds(m.points[0].time_from_start) - t for t, m in commands]
+    assert abs(np.median(ahead)) < 0.03
+    assert not decoder.counts["latent_action: refused"] and 0.04 < decoder.latency.summary()["p50"] < 0.12
+
+
+@pytest.mark.parametrize("bad", ["foreign", "dim", "count", "nan", "poses", "quaternion", "dt", "old", "future"])
+def test_a_bad_plan_is_refused_and_counted_and_changes_nothing(graph, decoder, commands, space, bad):
+    q = HAND.rest + 0.2 * (HAND.upper - HAND.rest)
+    message = plan(space, HAND.upper)
+    if bad == "foreign":
+        message.latent_id = "0123456789abcdef"
+    elif bad == "dim":
+        message = plan(space, latents=np.zeros((16, 5)))
+    elif bad == "count":
+        message.latents = message.latents[:-3]
+    elif bad == "nan":
+        message.latents[17] = float("nan")
+    elif bad == "poses":
+        message.wrist_poses = message.wrist_poses[:-1]
+    elif bad == "quaternion":
+        message.wrist_poses[2].orientation.x = 0.0
+    elif bad == "dt":
+        message.time_step = 0.0
+    elif bad == "old":
+        message = plan(space, HAND.upper, age=5.0)
+    elif bad == "future":
+        message = plan(space, HAND.upper, age=-5.0)
+    for _ in range(5):
+        send(graph, plan(space, q))
+        graph.run(0.05)
+        send(graph, message)
+        graph.run(0.05)
+    assert decoder.counts["latent_action: refused"] == 5
+    expected = space.decode("mimic_hand", space.encode("mimic_hand", q))
+    assert len(commands) > 15
+    for _, command in commands:
+        np.testing.assert_allclose(command.points[0].positions, expected, atol=1e-4)
+    if bad == "foreign":
+        detail = decoder.details["latent_action: refused"]
+        assert "0123456789abcdef" in detail and space.latent_id in detail
+
+
+def test_a_bad_plan_alone_commands_nothing(graph, decoder, commands, space):
+    graph.run(0.4, lambda: send(graph, plan(space, latent_id="foreign")))
+    assert not commands and decoder.status()[1] == "no fresh plan: holding"
+
+
+def test_stale_plans_hold_the_measured_pose_within_300_ms_and_then_it_goes_on(graph, decoder, commands, space):
+    """The hand is on its way when plans cease."""
+    driver = graph.add(lambda **o: EndEffectorDriver("hand", **o), "left", embodiment="mimic_hand", driver="mock")
+    driver.guard.max_velocity = driver.guard.max_velocity * 0.05  # a slow hand: still moving when plans cease
+    states = graph.listen(JointState, "left/joint_states", qos.STATES)
+    graph.run(0.5, lambda: send(graph, plan(space, HAND.upper)), period=0.1)
+    stopped = time.time()
+    graph.run(1.0)
+    times = np.array([t - stopped for t, _ in states])
+    q = np.array([m.position for _, m in states])
+    assert np.abs(q[times > -0.1][0] - q[0]).max() > 0.01  # it did move
+    held = q[times > 0.35]
+    assert np.ptp(held, axis=0).max() < 5e-3
+    assert commands[-1][1].points == []  # the last thing said: hold
+    assert decoder.counts["plans went stale: holding"] == 1
+    graph.run(0.5, lambda: send(graph, plan(space, HAND.upper)), period=0.1)
+    goes_on = np.array(states[-1][1].position)
+    assert np.abs(goes_on - held[-1]).max() > 0.01
+    steps = np.abs(np.diff(np.array([m.position for _, m in states]), axis=0)).max()
+    assert steps < 0.05  # and nothing jumped
+
+
+def test_a_latent_space_that_does_not_know_the_embodiment_does_not_start(graph, artifacts):
+    with pytest.raises(AssertionError, match="did not start"):
+        graph.add(Decoder, "left", embodiment="faive_hand", latent=artifacts.latent)
+
+
+def test_it_can_be_deactivated_and_activated_again(graph, decoder, commands, space):
+    graph.run(0.3, lambda: send(graph, plan(space)))
+    decoder.trigger_deactivate()
+    graph.run(0.1)
+    commands.clear()
+    graph.run(0.3, lambda: send(graph, plan(space)))
+    assert not commands
+    decoder.trigger_activate()
+    graph.run(0.3, lambda: send(graph, plan(space)))
+    assert len(commands) > 5
+    decoder.trigger_deactivate()
+    decoder.trigger_cleanup()
+    decoder.trigger_configure()
+    decoder.trigger_activate()
+    commands.clear()
+    graph.run(0.5, lambda: send(graph, plan(space)))
+    assert len(commands) > 5

@@ -1,0 +1,146 @@
+"""The policy node: one batch for all robots, and a robot that cannot be seen does not stop the others."""
+
+import time
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+pytest.importorskip("torch")
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from sensor_msgs.msg import Image, JointState  # noqa: E402
+
+from latent_policy_ros.msg import LatentAction  # noqa: E402
+from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.nodes.policy_node import PolicyNode  # noqa: E402
+
+
+class Fleet:
+    def __init__(self, graph, fake_robot, artifacts):
+        self.graph = graph
+        self.left = fake_robot("left", "mimic_hand", ("front", "wrist"))
+        self.right = fake_robot("right", "panda_gripper", ("front",))
+        self.plans = {r: graph.listen(LatentAction, f"{r}/latent_action", qos.EVENTS) for r in ("left", "right")}
+        self.node = graph.add(
+            PolicyNode, policy=artifacts.policy, latent=artifacts.latent, robots=["left", "right"],
+            embodiments=["mimic_hand", "panda_gripper"], cameras=["front,wrist", "front"],
+        )  # fmt: skip
+
+    def run(self, seconds, period=0.03):
+        def each():
+            self.left.publish()
+            self.right.publish()
+        self.graph.run(seconds, each, period)
+
+    def rates(self, seconds=1.0):
+        for plans in self.plans.values():
+            plans.clear()
+        self.run(seconds)
+        return {robot: len(plans) / seconds for robot, plans in self.plans.items()}
+
+
+@pytest.fixture
+def fleet(graph, fake_robot, artifacts):
+    fleet = Fleet(graph, fake_robot, artifacts)
+    fleet.run(0.5)
+    return fleet
+
+
+def test_both_robots_get_plans_at_10_hz(fleet, artifacts, space):
+    rates = fleet.rates(1.5)
+    assert rates["left"] >= 8.5 and rates["right"] >= 8.5
+    received, plan = fleet.plans["left"][-1]
+    assert plan.latent_id == space.latent_id and (plan.horizon, plan.dim) == (16, 8)
+    assert len(plan.latents) == 128 and len(plan.wrist_poses) == 16 and plan.time_step == pytest.approx(0.1)
+    assert 0 < received - convert.to_seconds(plan.header.stamp) < 0.3
+    sequences = [p.sequence for _, p in fleet.plans["left"]]
+    stamps = [convert.to_seconds(p.header.stamp) for _, p in fleet.plans["left"]]
+    assert np.all(np.diff(sequences) > 0) and np.all(np.diff(stamps) > 0)
+    assert not [what for what in fleet.node.counts if "left out" not in what]
+    level, text, values = fleet.node.status()
+    assert text == "running" and float(values["left/rate_hz"]) > 8
+
+
+@pytest.mark.parametrize("silent", ["wrist", "joint_states", "wrist_pose"])
+def test_a_robot_with_a_stale_stream_is_left_out_and_named_while_the_other_goes_on(graph, fleet, silent):
+    diagnostics = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
+    fleet.left.silent.add(silent)
+    fleet.run(0.5)
+    rates = fleet.rates(1.2)
+    assert rates["left"] == 0 and rates["right"] >= 8
+    assert fleet.node.robots["left"].missing == (f"{silent}: stale",)
+    messages = [s for _, m in diagnostics for s in m.status if s.name == "/policy"]
+    assert f"left ({silent}: stale)" in messages[-1].message
+    fleet.left.silent.clear()
+    fleet.run(0.3)
+    assert fleet.rates()["left"] >= 8
+
+
+def test_images_of_another_size_are_fitted(fleet):
+    fleet.left.size = (480, 640)
+    assert fleet.rates()["left"] >= 8
+
+
+@pytest.mark.parametrize("bad", ["encoding", "data", "step", "empty"])
+def test_malformed_images_are_refused_and_counted(graph, fleet, bad):
+    image = convert.image(time.time(), "front", np.zeros((32, 32, 3), np.uint8))
+    if bad == "encoding":
+        image.encoding = "16UC1"
+    elif bad == "data":
+        image.data = image.data[:100]
+    elif bad == "step":
+        image.step = 10
+    else:
+        image = Image()
+    for _ in range(3):
+        fleet.left.images["front"].publish(image)
+        fleet.run(0.1)
+    assert fleet.node.counts["left/front/image_raw: refused"] == 3
+    rates = fleet.rates()
+    assert rates["left"] >= 8 and rates["right"] >= 8
+
+
+@pytest.mark.parametrize("bad", ["missing", "twice", "nan", "lengths", "empty"])
+def test_malformed_joint_states_are_refused_and_counted(fleet, bad):
+    names, q = list(fleet.left.embodiment.joint_names), fleet.left.embodiment.rest.copy()
+    if bad == "missing":
+        names, q = names[1:], q[1:]
+    elif bad == "twice":
+        names, q = [*names, names[0]], [*q, q[0]]
+    elif bad == "nan":
+        q[2] = np.nan
+    message = convert.joint_state(time.time(), names, q, np.zeros(len(q)))
+    if bad == "lengths":
+        message.position = message.position[:-2]
+    if bad == "empty":
+        message = JointState()
+    for _ in range(3):
+        message.header.stamp = convert.to_stamp(time.time())
+        fleet.left.joints.publish(message)
+        fleet.run(0.1)
+    assert fleet.node.counts["left/joint_states: refused"] == (0 if bad == "empty" else 3)
+    assert fleet.rates()["left"] >= 8
+
+
+def test_shuffled_and_extra_joints_mean_the_same(fleet):
+    e, node = fleet.left.embodiment, fleet.node
+    order = np.random.default_rng(1).permutation(len(e.rest))
+    fleet.left.silent.add("joint_states")
+    q = e.rest + 0.01
+    names, values = [*(e.joint_names[k] for k in order), "panda_joint1"], [*q[order], 7.0]
+    def each():
+        fleet.left.publish()
+        fleet.left.joints.publish(convert.joint_state(time.time(), names, values, np.zeros(len(values))))
+    fleet.graph.run(0.5, each)
+    np.testing.assert_allclose(node.robots["left"].buffer.observation(time.time()).joints, q, atol=1e-6)
+
+
+def test_it_does_not_start_with_the_wrong_settings(graph, artifacts):
+    good = {"policy": artifacts.policy, "latent": artifacts.latent, "robots": ["left"], "embodiments": ["mimic_hand"],
+            "cameras": ["front"]}  # fmt: skip
+    for changes in ({"cameras": ["ceiling"]}, {"embodiments": ["faive_hand"]}, {"policy": "nonsense"},
+                    {"embodiments": ["mimic_hand", "mimic_hand"]}, {"robots": [""]}):  # fmt: skip
+        with pytest.raises(AssertionError, match="did not start"):
+            graph.add(PolicyNode, **{**good, **changes})
+        graph.remove(graph.nodes[-1])
