@@ -41,7 +41,8 @@ class HingeTree:
         """Motion of all bodies since the zero pose: (B, n_hinges) -> (B, n_hinges, 3, 3) and (B, n_hinges, 3)."""
         turn = np.where(self._revolute, angles, 0.0)
         local = np.sin(turn)[..., None, None] * self._skew + (1.0 - np.cos(turn))[..., None, None] * self._skew2
-        shift = -(local @ self._point[..., None])[..., 0] + np.where(self._revolute, 0.0, angles)[..., None] * self._axis
+        slide = np.where(self._revolute, 0.0, angles)
+        shift = slide[..., None] * self._axis - (local @ self._point[..., None])[..., 0]
         rotation, translation = local + np.eye(3), shift
         for level in self._levels[1:]:
             above = self._parent[level]

@@ -88,7 +88,7 @@ class HumanHand:
         return self._model.tree.points_and_jacobian(self._checked(angles))
 
     def rotations(self, angles: np.ndarray) -> np.ndarray:
-        """Rotation of the bone that starts at each keypoint (z along it, x to where it bends): (B, 21) -> (B, 21, 3, 3).
+        """Rotation of the bone that starts at each keypoint, z along it, x to its bend: (B, 21) -> (B, 21, 3, 3).
 
         A fingertip has the rotation of the bone that ends there, the wrist that of the palm.
         """
@@ -118,7 +118,8 @@ def _build(scale: float, factors: np.ndarray) -> _Model:
             ]
         last_of_bone, above = {}, None
         for name, axis, bone, (lower, upper) in joints:
-            hinge = Hinge(f"{finger}_{name}", above, frame @ np.array(axis, float), starts[bone], lower, upper, "revolute")
+            turns_about = frame @ np.array(axis, dtype=np.float64)
+            hinge = Hinge(f"{finger}_{name}", above, turns_about, starts[bone], lower, upper, "revolute")
             hinges.append(hinge)
             above = last_of_bone[bone] = hinge.name
         carriers += [None, last_of_bone[0], last_of_bone[1], last_of_bone[2]]

@@ -23,7 +23,7 @@ class KeypointsRefused(LatentPolicyError):
 def to_hand_frame(keypoints: np.ndarray) -> np.ndarray:
     """Keypoints [m] of right hands from any frame to the canonical hand frame: (..., 21, 3) -> (..., 21, 3).
 
-    Origin at the wrist, +z to the middle knuckle, +y across the palm from the little to the index knuckle, +x = y cross z.
+    Origin at the wrist, +z to the middle knuckle, +y across the palm to the index knuckle, +x = y cross z.
 
     Raises:
         KeypointsRefused: Wrong shape, not finite, a palm of impossible length (not metres?) or without a plane.
@@ -42,17 +42,17 @@ def to_hand_frame(keypoints: np.ndarray) -> np.ndarray:
         raise KeypointsRefused(f"expected {expected}, got {got}{_first(bad)}; are the keypoints in metres?")
     x, width = _unit(np.cross(index - pinky, z))
     if (bad := width < 0.1 * length).any():
-        got = f"{float(np.asarray(width)[bad].flat[0]):.4g} m"
-        raise KeypointsRefused(f"index and pinky knuckles are in line with the wrist ({got} across the palm){_first(bad)}")
+        got = f"{float(np.asarray(width)[bad].flat[0]):.4g} m across"
+        raise KeypointsRefused(f"the palm has no plane: its knuckles are in line with the wrist ({got}){_first(bad)}")
     rotation = np.stack((x, np.cross(z, x), z), axis=-2)  # rows: axes of the hand frame
     return (keypoints - wrist[..., None, :]) @ rotation.swapaxes(-1, -2)
 
 
 def bone_rotations(keypoints: np.ndarray) -> np.ndarray:
-    """Rotations from keypoints alone, so that every source of keypoints has the same: (..., 21, 3) -> (..., 21, 3, 3).
+    """Rotations from keypoints alone, the same for every source of them: (..., 21, 3) -> (..., 21, 3, 3).
 
-    ``keypoints`` [m] in the canonical hand frame. z runs along the bone that starts at the keypoint (at a tip: that ends
-    there), x to where the finger bends. The wrist has the identity. A bone of no length keeps the direction of the palm.
+    ``keypoints`` [m] in the canonical hand frame. z runs along the bone that starts at the keypoint (at a tip: that
+    ends there), x to where the finger bends. The wrist has the identity; a bone of no length the palm's direction.
     """
     ends = np.arange(1, KEYPOINTS) + np.where(np.arange(1, KEYPOINTS) % 4 == 0, 0, 1)
     along, length = _unit(keypoints[..., ends, :] - keypoints[..., ends - 1, :])

@@ -36,7 +36,7 @@ class HandKinematics:
         return q @ self.embodiment.coupling.T
 
     def link_transforms(self, q: np.ndarray) -> np.ndarray:
-        """Motion of the body behind each hinge since the zero pose, in the PALM frame: (B, n) -> (B, n_hinges, 4, 4)."""
+        """Motion of the body behind each hinge since the zero pose, PALM frame: (B, n) -> (B, n_hinges, 4, 4)."""
         rotation, translation = self._tree.motion(self.hinge_angles(q))
         transforms = np.zeros((*rotation.shape[:2], 4, 4))
         transforms[..., :3, :3], transforms[..., :3, 3], transforms[..., 3, 3] = rotation, translation, 1.0

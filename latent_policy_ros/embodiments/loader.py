@@ -10,12 +10,12 @@ from types import MappingProxyType
 
 import numpy as np
 
+from latent_policy_ros.embodiments.hinge_table import joint_limits, read_couplings, read_hinges
 from latent_policy_ros.embodiments.reader import Section, frozen
 from latent_policy_ros.embodiments.schema import FINGERS, Embodiment, Fingertip, Hinge, Servo, Shape
 from latent_policy_ros.errors import ConfigError, available
 from latent_policy_ros.paths import config_dir
 
-PALM = "palm"
 ROTATION_NAMES = ("r11", "r21", "r31", "r12", "r22", "r32")  # first two columns of a rotation: the 6D representation
 
 
@@ -41,7 +41,7 @@ def load_embodiment(name_or_path: str | Path) -> Embodiment:
 def _load(path: Path, _modified: int) -> Embodiment:
     top = Section.load(path)
     name, kind = top.string("name"), top.choice("kind", ("hand", "gripper", "human"))
-    side = top.choice("side", ("right", "left"))
+    side = top.choice("side", ("right",))
     parts = _human(top) if kind == "human" else _robot(top, kind)
     top.finish()
     return Embodiment(name=name, kind=kind, side=side, file=path, content_hash=_hash(name, kind, side, parts), **parts)
@@ -54,15 +54,17 @@ def _human(top: Section) -> dict:
     names = [f"{point}.{axis}" for point in keypoints for axis in ("x", "y", "z", *ROTATION_NAMES)]
     bound = frozen(np.tile([reach] * 3 + [1.0] * 6, len(keypoints)))
     none = frozen(np.zeros(0))
-    return dict(
-        joint_names=(), lower=none, upper=none, max_velocity=none, rest=none, hinges=(), coupling=frozen(np.zeros((0, 0))),
-        fingertips=MappingProxyType({}), T_base_hand=frozen(np.eye(4)), action_names=tuple(names),
-        action_lower=frozen(-bound), action_upper=bound, action_closed=0.0, action_open=1.0, shape=None, servo=None,
-    )  # fmt: skip
+    nothing = dict.fromkeys(("lower", "upper", "max_velocity", "rest"), none)
+    return {
+        **nothing, "joint_names": (), "hinges": (), "coupling": frozen(np.zeros((0, 0))),
+        "fingertips": MappingProxyType({}), "T_base_hand": frozen(np.eye(4)), "action_names": tuple(names),
+        "action_lower": frozen(-bound), "action_upper": bound, "action_closed": 0.0, "action_open": 1.0,
+        "shape": None, "servo": None,
+    }  # fmt: skip
 
 
 def _robot(top: Section, kind: str) -> dict:
-    hinges = _hinges(top.section("hinges"))
+    hinges = read_hinges(top.section("hinges"))
     by_name = {hinge.name: hinge for hinge in hinges}
     actuated = top.section("actuated")
     joint_names = actuated.names()
@@ -72,107 +74,23 @@ def _robot(top: Section, kind: str) -> dict:
     if not joint_names:
         raise actuated.error("", "expected at least one actuated hinge, got none")
     couplings = top.section("couplings") if top.has("couplings") else Section(top.file, "couplings", {})
-    coupling = _coupling(couplings, tuple(by_name), joint_names)
-    lower, upper = _limits(couplings, hinges, joint_names, coupling)
+    coupling = read_couplings(couplings, tuple(by_name), joint_names)
+    lower, upper = joint_limits(couplings, hinges, joint_names, coupling)
     max_velocity, rest = _joint_settings(actuated, lower, upper)
     closed, opened, action_name = 0.0, 1.0, None
     if kind == "gripper":
         closed, opened, action_name = _gripper_action(top.section("action"), joint_names, lower, upper)
-    return dict(
-        joint_names=joint_names, lower=lower, upper=upper, max_velocity=max_velocity, rest=rest, hinges=hinges,
-        coupling=coupling, fingertips=_fingertips(top.section("fingertips"), by_name),
-        T_base_hand=_hand_frame(top.section("hand_frame")),
-        action_names=(action_name,) if action_name else joint_names,
-        action_lower=frozen([0.0]) if action_name else lower, action_upper=frozen([1.0]) if action_name else upper,
-        action_closed=closed, action_open=opened,
-        shape=Shape(**_positive(top.section("shape"), ("link_radius", "tip_radius", "palm_radius"))),
-        servo=Servo(**_positive(top.section("servo"), ("kp", "damping", "max_effort", "armature"))),
-    )  # fmt: skip
-
-
-def _hinges(section: Section) -> tuple[Hinge, ...]:
-    """All hinges, parents before children."""
-    given = {}
-    for name, fields in section.sections():
-        if name == PALM:
-            raise section.error(name, f"{PALM!r} is the base and cannot be a hinge")
-        kind = fields.choice("kind", ("revolute", "prismatic")) if fields.has("kind") else "revolute"
-        parent = fields.choice("parent", (PALM, *section.names()))
-        axis, point = fields.direction("axis"), fields.vector("point", 3)
-        lower, upper = fields.vector("range", 2)
-        if not lower < upper:
-            raise fields.error("range", f"expected lower < upper, got [{lower:g}, {upper:g}]")
-        fields.finish()
-        given[name] = Hinge(name, None if parent == PALM else parent, axis, point, float(lower), float(upper), kind)
-    if not given:
-        raise section.error("", "expected at least one hinge, got none")
-    ordered: dict[str, Hinge] = {}
-    while len(ordered) < len(given):
-        ready = [h for h in given.values() if h.name not in ordered and (h.parent is None or h.parent in ordered)]
-        if not ready:
-            stuck = next(name for name in given if name not in ordered)
-            raise section.error(f"{stuck}.parent", f"cycle: {_chain(stuck, lambda n: given[n].parent)}; expected a way to {PALM}")
-        ordered.update((hinge.name, hinge) for hinge in ready)
-    return tuple(ordered[name] for name in given) if _sorted(given) else tuple(ordered.values())
-
-
-def _sorted(hinges: dict[str, Hinge]) -> bool:
-    """Whether parents already stand before their children, as in a readable file."""
-    place = {name: i for i, name in enumerate(hinges)}
-    return all(hinge.parent is None or place[hinge.parent] < place[hinge.name] for hinge in hinges.values())
-
-
-def _chain(start: str, step) -> str:
-    """``a -> b -> a``: the way from ``start`` until it meets itself."""
-    seen, at = [start], step(start)
-    while at is not None and at not in seen:
-        seen.append(at)
-        at = step(at)
-    return " -> ".join([*seen, str(at)])
-
-
-def _coupling(section: Section, hinge_names: tuple[str, ...], joint_names: tuple[str, ...]) -> np.ndarray:
-    """Matrix (n_hinges, n): angles of all hinges from the actuated ones; chains of couplings multiplied out."""
-    follows: dict[str, tuple[str, float]] = {}
-    for name, fields in section.sections():
-        if name not in hinge_names:
-            raise section.error(name, f"is not a hinge; {available(hinge_names)}")
-        if name in joint_names:
-            raise section.error(name, "is actuated, so it cannot follow another hinge")
-        leader, ratio = fields.choice("follows", hinge_names), fields.number("ratio")
-        if ratio == 0.0:
-            raise fields.error("ratio", "expected a number other than 0, got 0")
-        fields.finish()
-        follows[name] = (leader, ratio)
-    matrix = np.zeros((len(hinge_names), len(joint_names)))
-    for row, name in enumerate(hinge_names):
-        at, ratio, seen = name, 1.0, {name}
-        while at in follows:
-            at, factor = follows[at]
-            ratio *= factor
-            if at in seen:
-                chain = _chain(name, lambda n: follows[n][0])
-                raise section.error(f"{name}.follows", f"cycle: {chain}; expected to end at an actuated hinge")
-            seen.add(at)
-        if at not in joint_names:
-            raise ConfigError(section.file, f"hinges.{at}", f"neither actuated nor coupled; actuated: {', '.join(joint_names)}")
-        matrix[row, joint_names.index(at)] = ratio
-    return frozen(matrix)
-
-
-def _limits(
-    section: Section, hinges: tuple[Hinge, ...], joint_names: tuple[str, ...], coupling: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Limits of q, narrowed so that no coupled hinge leaves its own range."""
-    lower, upper = np.full(len(joint_names), -np.inf), np.full(len(joint_names), np.inf)
-    for hinge, row in zip(hinges, coupling, strict=True):
-        joint = int(np.flatnonzero(row)[0])
-        ends = sorted((hinge.lower / row[joint], hinge.upper / row[joint]))
-        lower[joint], upper[joint] = max(lower[joint], ends[0]), min(upper[joint], ends[1])
-        if not lower[joint] < upper[joint]:
-            message = f"range [{hinge.lower:g}, {hinge.upper:g}] at ratio {row[joint]:g} leaves no motion to {joint_names[joint]}"
-            raise section.error(hinge.name, f"{message}; expected ranges that overlap")
-    return frozen(lower), frozen(upper)
+    named = action_name is not None
+    return {
+        "joint_names": joint_names, "lower": lower, "upper": upper, "max_velocity": max_velocity, "rest": rest,
+        "hinges": hinges, "coupling": coupling, "fingertips": _fingertips(top.section("fingertips"), by_name),
+        "T_base_hand": _hand_frame(top.section("hand_frame")),
+        "action_names": (action_name,) if named else joint_names,
+        "action_lower": frozen([0.0]) if named else lower, "action_upper": frozen([1.0]) if named else upper,
+        "action_closed": closed, "action_open": opened,
+        "shape": Shape(**_positive(top.section("shape"), ("link_radius", "tip_radius", "palm_radius"))),
+        "servo": Servo(**_positive(top.section("servo"), ("kp", "damping", "max_effort", "armature"))),
+    }  # fmt: skip
 
 
 def _joint_settings(section: Section, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -220,7 +138,8 @@ def _hand_frame(section: Section) -> np.ndarray:
     origin, z, palm = section.vector("origin", 3), section.direction("fingers"), section.direction("palm")
     x = palm - z * (z @ palm)
     if np.linalg.norm(x) < 0.1:
-        raise section.error("palm", f"expected a direction across fingers, got {palm.tolist()} for fingers {z.tolist()}")
+        got = f"{palm.tolist()} for fingers {z.tolist()}"
+        raise section.error("palm", f"expected a direction across fingers, got {got}")
     section.finish()
     x = x / np.linalg.norm(x)
     T_base_hand = np.eye(4)
@@ -241,7 +160,8 @@ def _hash(name: str, kind: str, side: str, parts: dict) -> str:
         "joint_names": parts["joint_names"], "action_names": parts["action_names"],
         "hinges": [[h.name, h.parent, h.kind, *h.axis, *h.point] for h in parts["hinges"]],
         "fingertips": {finger: [tip.hinge, *tip.point] for finger, tip in parts["fingertips"].items()},
-        **{key: parts[key].tolist() for key in ("lower", "upper", "coupling", "T_base_hand", "action_lower", "action_upper")},
+        **{key: parts[key].tolist() for key in ("lower", "upper", "coupling", "T_base_hand")},
+        "action_limits": [parts["action_lower"].tolist(), parts["action_upper"].tolist()],
         "action": [parts["action_closed"], parts["action_open"]],
     }  # fmt: skip
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

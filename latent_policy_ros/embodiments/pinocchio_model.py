@@ -11,7 +11,7 @@ from latent_policy_ros.embodiments.schema import Embodiment
 def pinocchio_model(embodiment: Embodiment) -> pinocchio.Model:
     """All hinges (coupled ones too, in the order of ``embodiment.hinges``) as joints, base = palm frame.
 
-    Frames ``<finger>_tip`` mark the fingertips and ``hand`` the canonical hand frame. Feed it ``embodiment.coupling @ q``.
+    Frames ``<finger>_tip`` mark the fingertips, ``hand`` the canonical hand frame. Feed it ``embodiment.coupling @ q``.
     Masses are zero: the model is kinematic.
     """
     model = pinocchio.Model()

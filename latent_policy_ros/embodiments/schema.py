@@ -1,4 +1,4 @@
-"""What an embodiment is. Instances are made by :mod:`loader`, which has checked every field; here nothing can be wrong."""
+"""What an embodiment is. Instances are made by :mod:`loader`, which has checked every field."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from latent_policy_ros.errors import available
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 
@@ -72,7 +74,7 @@ class Embodiment:
     Attributes:
         name: Unique name, e.g. ``faive_hand``.
         kind: ``hand``, ``gripper`` or ``human``.
-        side: ``right`` or ``left``.
+        side: ``right``; left hands are not described yet.
         file: Where it was loaded from.
         joint_names: The n actuated joints.
         lower, upper: Limits of q, shape (n,): narrowed where a coupled hinge would leave its own range.
@@ -83,6 +85,7 @@ class Embodiment:
         fingertips: By finger name.
         T_base_hand: The canonical hand frame in the palm (base) frame, shape (4, 4).
         action_names, action_lower, action_upper: Of x, shape (action_dim,).
+        action_closed, action_open: q of a gripper at x = 0 and at x = 1 [m]; without meaning for others.
         shape, servo: For simulation; None for the human hand.
         content_hash: sha256 of all that gives q and x their meaning (not of names of files, comments, radii or gains).
     """
@@ -126,7 +129,10 @@ class Embodiment:
 
     def hinge(self, name: str) -> Hinge:
         """The hinge of that name; KeyError if there is none."""
-        return next(hinge for hinge in self.hinges if hinge.name == name) if name in self.hinge_names else {}[name]
+        for hinge in self.hinges:
+            if hinge.name == name:
+                return hinge
+        raise KeyError(f"{self.name} has no hinge {name!r}; {available(self.hinge_names)}")
 
     def to_action(self, q: np.ndarray) -> np.ndarray:
         """Action representation of joints: (..., n) -> (..., action_dim)."""

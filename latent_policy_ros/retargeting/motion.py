@@ -1,11 +1,12 @@
 """Plausible motion of people's hands, made up: grasps, pinches with each finger, fists, spreads and rest.
 
-The product ships no recorded hands. A motion belongs to one hand (of random size) that goes from posture to posture with
-the smooth speed of human reaching (minimum jerk), and now and then stays.
+The product ships no recorded hands. A motion belongs to one hand (of random size) that goes from posture to posture
+with the smooth speed of human reaching (minimum jerk), and now and then stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,18 @@ OPEN = 0.10  # widest distance between the tips of thumb and fingers in a grasp 
 TOUCH = 0.012  # distance between the tips (keypoints) of fingers that touch: a finger's thickness [m]
 SQUEEZE = 0.025  # how far a grasp plan closes past the object [m]
 KINDS = {"pinch": 0.3, "grasp": 0.3, "fist": 0.1, "point": 0.05, "spread": 0.05, "rest": 0.05, "any": 0.15}
-OTHERS_IN_GRASP = {"ring_mcp": 0.25, "ring_pip": 0.35, "ring_dip": 0.2, "pinky_mcp": 0.2, "pinky_pip": 0.3, "pinky_dip": 0.2}
+OPPOSING = {  # the fingers that close on the thumb: four equal chances each
+    "pinch": [("index",), ("middle",), ("ring",), ("pinky",)],
+    "grasp": [("index", "middle")] * 3 + [("index", "middle", "ring")],
+}
+OTHERS_IN_GRASP = {  # the fingers that take no part stay out of the way
+    "ring_mcp": 0.25, "ring_pip": 0.35, "ring_dip": 0.2, "pinky_mcp": 0.2, "pinky_pip": 0.3, "pinky_dip": 0.2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class HandMotion:
-    """Motion of one hand: joint angles (T, 21) [rad] and keypoints (T, 21, 3) [m, hand frame], ``fps`` frames a second."""
+    """Motion of one hand: joint angles (T, 21) [rad] and keypoints (T, 21, 3) [m, hand frame] at ``fps``."""
 
     angles: np.ndarray
     keypoints: np.ndarray
@@ -32,7 +39,7 @@ class HandMotion:
 
 @dataclass(frozen=True)
 class GraspPlan:
-    """One precision grasp: keypoints (T, 21, 3) [m, hand frame] at phase (T,) from 0 (open) to 1 (closed past the object).
+    """One precision grasp: keypoints (T, 21, 3) [m, hand frame] at phase (T,), 0 = open, 1 = closed past the object.
 
     ``gap`` (T,) [m] is the distance between the thumb's tip and the middle of the index's and middle finger's tips.
     """
@@ -41,7 +48,7 @@ class GraspPlan:
     phase: np.ndarray
     gap: np.ndarray
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[np.ndarray]:
         """``keypoints, phase = grasp_plan(0.045)``"""
         return iter((self.keypoints, self.phase))
 
@@ -116,8 +123,7 @@ def _postures(kind: str, hand: HumanHand, rng: np.random.Generator) -> list[np.n
 
 def _closing(kind: str, hand: HumanHand, rng: np.random.Generator) -> np.ndarray:
     """Open, closed, and often open again, at a random place: angles (2 or 3, 21)."""
-    pairs = {"pinch": [("index",), ("middle",), ("ring",), ("pinky",)], "grasp": [("index", "middle")] * 3 + [("index", "middle", "ring")]}
-    fingers = pairs[kind][rng.integers(4)]
+    fingers = OPPOSING[kind][rng.integers(4)]
     opened = rng.uniform(0.04, OPEN) if kind == "pinch" else rng.uniform(0.07, OPEN)
     held = TOUCH if rng.random() < 0.4 else rng.uniform(TOUCH, 0.06)
     axis = PINCH_AXIS + rng.normal(0.0, 0.12, 3)

@@ -1,4 +1,4 @@
-"""Postures of a person's hand as 21 joint angles: relaxed, fists, spreads, and pinches and grasps solved for contact."""
+"""Postures of a person's hand as 21 joint angles: relaxed, fists, spreads, pinches and grasps solved for contact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POSTURE_WEIGHT = 2e-5  # pull to a natural posture [m^2/rad^2], against contacts
 
 
 def posture(hand: HumanHand, angles: Mapping[str, float]) -> np.ndarray:
-    """Angles (21,) from those named; the others are zero; clipped to the joints' limits. KeyError for an unknown name."""
+    """Angles (21,) from those named, the others zero, clipped to the joints' limits. KeyError: an unknown name."""
     result = np.zeros(len(hand.angle_names))
     for name, angle in angles.items():
         if name not in hand.angle_names:
@@ -99,4 +99,5 @@ def _in_front_of(hand: HumanHand, fingers: Sequence[str]) -> np.ndarray:
     across = {"index": 0.010, "middle": -0.008, "ring": -0.028, "pinky": -0.045}
     y = float(np.mean([across[finger] for finger in fingers]))
     toward_palm = max(0.0, PINCH_POINT[1] - y)
-    return hand.scale * np.array([PINCH_POINT[0] + 0.05 * toward_palm, PINCH_POINT[1] * 0.6 + 0.8 * y, PINCH_POINT[2] - 0.35 * toward_palm])
+    x, _, z = PINCH_POINT + toward_palm * np.array([0.05, 0.0, -0.35])
+    return hand.scale * np.array([x, 0.6 * PINCH_POINT[1] + 0.8 * y, z])

@@ -30,8 +30,8 @@ FIRST_STEPS, WARM_STEPS = 40, 6
 class Retargeter:
     """Retargets to one embodiment, frame by frame (:meth:`retarget`) or whole recordings (:meth:`retarget_sequence`).
 
-    Both give the same: each frame starts from the one before it. Keypoints [m] may come in any frame; a person's size is
-    read off the keypoints.
+    Both give the same: each frame starts from the one before it. Keypoints [m] may come in any frame; a person's size
+    is read off the keypoints.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -106,7 +106,8 @@ class _Fingers:
         for share in (None, 0.25, 0.6):  # first frame: the relaxed pose, a more open and a more closed one
             start = self._rest if share is None else self._lower + share * (self._upper - self._lower)
             starts = np.tile(start, (len(keypoints), 1))
-            q, cost = self._problem.solve(starts, np.tile(self._rest, (len(keypoints), 1)), targets, weights, FIRST_STEPS)
+            prior = np.tile(self._rest, (len(keypoints), 1))
+            q, cost = self._problem.solve(starts, prior, targets, weights, FIRST_STEPS)
             if best is None:
                 best, best_cost = q, cost
             else:

@@ -40,7 +40,7 @@ class KeyvectorProblem:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Poses (B, n) after that many steps from ``start`` (B, n), and their costs (B,).
 
-        ``prior`` (B, n), ``targets`` (B, K, 3) [m], ``weights`` (B, K). No step makes a pose worse or leaves the limits.
+        ``prior`` (B, n), ``targets`` (B, K, 3) [m], ``weights`` (B, K). No step makes a pose worse.
         """
         q = np.clip(start, self.lower, self.upper)
         cost, gradient, hessian = self._model(q, prior, targets, weights)
