@@ -1,20 +1,34 @@
-# `make demo` and `make test` do all their set-up on a fresh machine.
+# `make demo` and `make test` do all their set-up, each step once.
 SHELL := /bin/bash
-VENV := .venv
-PYTHON ?= $(shell for v in 3.11 3.12 3.13 3.10 3; do p=$$(command -v python$$v) && $$p -c \
-  'import sys; assert (3, 10) <= sys.version_info[:2] <= (3, 13)' 2>/dev/null && { echo $$p; break; }; done)
-BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-SOURCES := $(shell find latent_policy_ros config launch msg -type f -not -name '*.pyc' 2>/dev/null)
-export OMP_NUM_THREADS ?= 1
-
-# With a ROS 2 installation sourced, its rclpy, messages and generators are used instead of the wheels.
-ifdef ROS_DISTRO
-  VENV_FLAGS := --system-site-packages
-  PREFIXES := $(subst :,;,$(AMENT_PREFIX_PATH))
+comma := ,
+VENV ?= .venv
+# With a ROS 2 installation sourced, the Python that has its rclpy; else any of 3.10 to 3.13.
+ROS := $(if $(ROS_DISTRO),$(shell $(or $(PYTHON),python3) -c 'import rclpy' 2>/dev/null && echo yes))
+ifeq ($(ROS),yes)
+  PYTHON ?= python3
 else
-  PREFIXES := $(abspath $(VENV))
-  export AMENT_PREFIX_PATH := $(abspath $(VENV))
+  PYTHON := $(or $(PYTHON),$(shell for v in 3.11 3.12 3.13 3.10 3; do python$$v -c \
+    'import sys; assert (3, 10) <= sys.version_info[:2] <= (3, 13)' 2>/dev/null && { echo python$$v; break; }; done))
+endif
+
+# PREFIX: the environment that is made, in which BIN is; BUILD: inside it, so that it goes with it.
+PREFIX := $(abspath $(VENV))
+BIN := $(PREFIX)/bin
+BUILD := $(PREFIX)/build
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Files may change without another installation (they are linked), but not come or go, nor messages and builds change.
+LIST := $(shell find latent_policy_ros config launch -type f -not -name '*.pyc' 2>/dev/null | LC_ALL=C sort | cksum | cut -d' ' -f1)
+BUILT := CMakeLists.txt package.xml latent_policy_ros/nodes/executable.in $(wildcard msg/*.msg)
+
+export OMP_NUM_THREADS ?= 1
+ifeq ($(ROS),yes)
+  VENV_FLAGS := --system-site-packages
+  CMAKE_PREFIXES := $(subst :,;,$(AMENT_PREFIX_PATH))
+  export AMENT_PREFIX_PATH := $(PREFIX):$(AMENT_PREFIX_PATH)
+  export LD_LIBRARY_PATH := $(PREFIX)/lib:$(LD_LIBRARY_PATH)
+else
+  CMAKE_PREFIXES := $(PREFIX)
+  export AMENT_PREFIX_PATH := $(PREFIX)
 endif
 
 .PHONY: help setup opengl demo test lint clean
@@ -22,42 +36,45 @@ help:   ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
 
 demo: setup   ## two robots, one policy, real ROS 2: writes a bag, a video and a summary under runs/demo
-	$(BIN)/latent-policy demo $(ARGS)
+	@$(BIN)/latent-policy demo $(ARGS)
 
 test: setup   ## the test suite
-	$(BIN)/python -m pytest -q test $(ARGS)
+	@ROS_PYTHON_CHECK_FIELDS=1 $(BIN)/python -m pytest -q test $(ARGS)
 
 lint: setup   ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-setup: $(VENV)/.package opengl   ## the virtual environment in .venv, with messages and nodes
+setup: $(BUILD)/installed-$(LIST) opengl   ## the virtual environment in .venv, with messages and nodes
 
-$(VENV)/.python:
-	@[ -n "$(PYTHON)" ] || { echo "error: Python 3.10 to 3.13 is needed; say which with: make PYTHON=/path/to/python"; exit 1; }
-	@for tool in cmake c++; do command -v $$tool >/dev/null || { \
-	  echo "error: $$tool is needed to build the messages; type: sudo apt install cmake g++ python3-dev"; exit 1; }; done
-	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
+$(PREFIX)/.python:
+	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.10 to 3.13 found; say where it is: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' && \
+	  command -v $${CXX:-c++} >/dev/null || { \
+	  echo "error: a C++ compiler and Python's headers are needed to build the messages; type: sudo apt install g++ python3-dev"; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)$(if $(ROS_DISTRO),$(if $(ROS),$(comma) over ROS 2 $(ROS_DISTRO)))"
+	@$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
 	@touch $@
 
-$(VENV)/.requirements: $(VENV)/.python requirements/core.txt requirements/build.txt requirements/ros.txt
+$(PREFIX)/.requirements: $(PREFIX)/.python $(wildcard requirements/*.txt)
 	@echo "Installing the pinned packages (minutes, the first time)"
-	$(PIP) -r requirements/core.txt -r requirements/build.txt
-	$(if $(ROS_DISTRO),,$(PIP) --require-hashes --no-deps -r requirements/ros.txt)
+	@$(PIP) -r requirements/core.txt -r requirements/build.txt -c requirements/constraints.txt
+	@$(if $(ROS),,$(PIP) --require-hashes --no-deps -r requirements/ros.txt)
 	@touch $@
 
-$(VENV)/.package: $(VENV)/.requirements CMakeLists.txt package.xml setup.py $(SOURCES)
+$(BUILD)/installed-$(LIST): $(PREFIX)/.requirements $(BUILT)
 	@echo "Installing latent_policy_ros and its messages"
-	@$(PIP) --no-deps --no-build-isolation --force-reinstall .
-	@( cmake -S . -B build/cmake -DCMAKE_INSTALL_PREFIX=$(abspath $(VENV)) -DCMAKE_PREFIX_PATH="$(PREFIXES)" \
-	    -DPython3_EXECUTABLE=$(abspath $(BIN))/python -DBUILD_TESTING=OFF && \
-	  cmake --build build/cmake --parallel && cmake --install build/cmake ) > build/messages.log 2>&1 || \
-	  { tail -40 build/messages.log; echo "error: the messages did not build; the log is build/messages.log"; exit 1; }
+	@mkdir -p $(BUILD) && rm -f $(BUILD)/installed-*
+	@( export PATH=$(BIN):$$PATH; cmake -S . -B $(BUILD) -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) \
+	    -DCMAKE_PREFIX_PATH="$(CMAKE_PREFIXES)" -DPython3_EXECUTABLE=$(BIN)/python -DPython3_FIND_VIRTUALENV=ONLY \
+	    -DAMENT_CMAKE_SYMLINK_INSTALL=ON -DBUILD_TESTING=OFF && \
+	  cmake --build $(BUILD) && cmake --install $(BUILD) ) > $(BUILD)/log.txt 2>&1 || \
+	  { tail -40 $(BUILD)/log.txt; echo "error: the package did not build; the whole log: $(BUILD)/log.txt"; exit 1; }
 	@touch $@
 
 # Rendering without a screen needs an OpenGL loader: installed where that is allowed, else the one line to type is printed.
-opengl:
-	@ldconfig -p 2>/dev/null | grep -qE 'libEGL\.so\.1|libOSMesa\.so' || { \
-	  sudo=$$([ $$(id -u) = 0 ] || echo "sudo -n"); \
+HAS_OPENGL = $(BIN)/python -c 'import sys; from latent_policy_ros.sim import render; sys.exit(render.choose_gl() == "disable")' 2>/dev/null
+opengl: $(BUILD)/installed-$(LIST)
+	@$(HAS_OPENGL) || { echo "Installing an OpenGL loader"; sudo=$$([ $$(id -u) = 0 ] || echo "sudo -n"); \
 	  { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq libegl1 libgl1; } >/dev/null 2>&1 || \
 	  { echo "error: rendering needs an OpenGL loader; type: sudo apt install libegl1 libgl1"; exit 1; }; }
 

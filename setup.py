@@ -20,9 +20,9 @@ def shared_files():
 
 
 def requirements():
-    """The same libraries as requirements/core.txt, of any version."""
+    """The libraries of requirements/core.txt, in any version."""
     lines = (HERE / "requirements" / "core.txt").read_text().splitlines()
-    return sorted({re.split("==", line)[0] for line in lines if line and not line.startswith("#")})
+    return sorted({line for line in lines if line and not line.startswith("#")})
 
 
 setup(
