@@ -1,0 +1,37 @@
+"""A fleet file with artifacts that exist."""
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.latent.space import Codec, LatentSpace
+
+
+def codec(name, h=2, dim=4):
+    e = load_embodiment(name)
+    d = e.action_dim
+    shapes = {"encoder.w1": (d, h), "encoder.b1": (h,), "encoder.w2": (h, dim), "encoder.b2": (dim,),
+              "decoder.w1": (dim, h), "decoder.b1": (h,), "decoder.w2": (h, d), "decoder.b2": (d,),
+              "mean": (d,), "std": (d,), "lower": (d,), "upper": (d,)}  # fmt: skip
+    return Codec(name, e.content_hash, e.action_names, {k: np.ones(s, np.float32) for k, s in shapes.items()})
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """{policy, latent}: folders that a fleet can name."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    LatentSpace({name: codec(name) for name in ("mimic_hand", "panda_gripper")}).save(folder / "latent")
+    (folder / "policy").mkdir()
+    return {"policy": str(folder / "policy"), "latent": str(folder / "latent")}
+
+
+@pytest.fixture
+def content(folders):
+    """What a good fleet file says."""
+    return {
+        "task": "stack: all", **folders, "rate": 10,
+        "robots": {
+            "left": {"embodiment": "mimic_hand", "cameras": ["front", "wrist"], "driver": "sim", "seed": 7},
+            "right": {"embodiment": "panda_gripper", "cameras": ["front"], "driver": "mock"},
+        },
+    }  # fmt: skip

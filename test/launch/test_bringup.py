@@ -1,0 +1,118 @@
+"""A fleet file becomes one list of nodes, or an error that says what to change."""
+
+import copy
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latent_policy_ros import bringup
+from latent_policy_ros.errors import ConfigError
+
+
+def load(tmp_path, content):
+    file = tmp_path / "fleet.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return bringup.load_fleet(file)
+
+
+def test_every_robot_gets_its_nodes_and_all_share_one_policy(tmp_path, content):
+    specs = bringup.node_specs(load(tmp_path, content), record=True, socket_folder=Path("/run/x"))
+    assert [(s.executable, s.full_name) for s in specs] == [
+        ("sim_node", "/left/sim"),
+        ("arm_driver_node", "/left/arm_driver"),
+        ("hand_driver_node", "/left/hand_driver"),
+        ("decoder_node", "/left/decoder"),
+        ("arm_driver_node", "/right/arm_driver"),
+        ("gripper_driver_node", "/right/gripper_driver"),
+        ("decoder_node", "/right/decoder"),
+        ("policy_node", "/policy"),
+        ("recorder_node", "/recorder"),
+    ]
+    by_name = {s.full_name: s.parameters for s in specs}
+    assert by_name["/left/sim"]["socket_path"] == by_name["/left/arm_driver"]["socket_path"] == "/run/x/left.sock"
+    assert by_name["/left/sim"]["seed"] == 7 and "socket_path" not in by_name["/right/arm_driver"]
+    assert by_name["/policy"]["cameras"] == ["front,wrist", "front"] and by_name["/policy"]["rate"] == 10.0
+    assert isinstance(by_name["/policy"]["rate"], float)  # ROS parameters are not converted
+
+
+def test_every_executable_is_a_node_of_this_package(tmp_path, content):
+    folder = Path(bringup.__file__).parent / "nodes"
+    for spec in bringup.node_specs(load(tmp_path, content), record=True):
+        assert (folder / f"{spec.executable}.py").is_file()
+
+
+def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
+    content["robots"]["left"]["embodiment"] = "panda_gripper"
+    names = [s.full_name for s in bringup.node_specs(load(tmp_path, content))]
+    assert "/left/gripper_driver" in names and "/left/hand_driver" not in names
+
+
+@pytest.mark.parametrize(
+    "where, value, words",
+    [
+        (("robots", "left", "embodiment"), "mimic_hnd", ["robots.left.embodiment", "mimic_hnd", "available", "mimic_hand"]),
+        (("robots", "left", "embodiment"), "human_hand", ["robots.left.embodiment", "human_hand", "panda_gripper"]),
+        (("robots", "left", "embodiment"), "faive_hand", ["robots.left.embodiment", "faive_hand", "mimic_hand"]),
+        (("robots", "left", "embodiment"), None, ["robots.left.embodiment", "missing"]),
+        (("robots", "left", "cameras"), "front", ["robots.left.cameras", "list"]),
+        (("robots", "left", "cameras"), ["front", "front"], ["robots.left.cameras", "duplicate"]),
+        (("robots", "left", "cameras"), ["my cam"], ["robots.left.cameras", "my cam"]),
+        (("robots", "left", "driver"), "real", ["robots.left.driver", "real", "mock", "sim"]),
+        (("robots", "left", "images"), "png", ["robots.left.images", "compressed"]),
+        (("robots", "left", "colour"), "red", ["robots.left.colour", "unknown", "cameras"]),
+        (("robots", "2left"), {}, ["robots.2left", "ROS name"]),
+        (("robots",), {}, ["robots", "at least one"]),
+        (("rate",), -1, ["rate", "greater than 0"]),
+        (("policy",), "no_such_policy", ["policy", "no_such_policy"]),
+        (("latent",), "no_such_space", ["latent", "no_such_space"]),
+        (("speed",), 3, ["speed", "unknown"]),
+    ],
+)
+def test_every_mistake_is_named(tmp_path, content, where, value, words):
+    changed = copy.deepcopy(content)
+    at = changed
+    for key in where[:-1]:
+        at = at[key]
+    if value is None:
+        del at[where[-1]]
+    else:
+        at[where[-1]] = value
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, changed)
+    for word in ["fleet.yaml", *words]:
+        assert word in str(error.value)
+
+
+def test_an_unknown_fleet_names_the_known_ones():
+    with pytest.raises(ConfigError, match="available: .*demo"):
+        bringup.load_fleet("dmeo")
+
+
+def test_one_robot_from_launch_arguments(folders):
+    fleet = bringup.single_robot("arm1", "panda_gripper", ["front"], "mock", **folders)
+    assert [s.full_name for s in bringup.node_specs(fleet)] == [
+        "/arm1/arm_driver", "/arm1/gripper_driver", "/arm1/decoder", "/policy"]  # fmt: skip
+    with pytest.raises(ConfigError, match="robots.arm1.driver"):
+        bringup.single_robot("arm1", "panda_gripper", ["front"], "nope", **folders)
+
+
+def test_parameter_files_keep_types(tmp_path):
+    parameters = {"text": "10", "yes": "on", "rate": 10.0, "seed": 3, "flag": True, "names": ["a,b", "c"], "none": []}
+    file = bringup.write_parameters(bringup.NodeSpec("sim_node", "sim", "left", parameters), tmp_path)
+    read = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
+    assert read == {k: v for k, v in parameters.items() if k != "none"}
+    assert {k: type(v) for k, v in read.items()} == {k: type(v) for k, v in parameters.items() if k != "none"}
+
+
+def test_two_domains_never_share_a_socket(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "5")
+    five = bringup.default_socket_folder()
+    monkeypatch.setenv("ROS_DOMAIN_ID", "6")
+    assert five != bringup.default_socket_folder() and str(os.getuid()) in five.name
+
+
+def test_socket_paths_that_the_system_cannot_take_are_refused(tmp_path, content):
+    with pytest.raises(ConfigError, match="robots.left: socket path too long"):
+        bringup.node_specs(load(tmp_path, content), socket_folder=Path("/" + "x" * 120))

@@ -1,0 +1,101 @@
+"""Processes are started, watched, restarted and stopped, whatever they do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from latent_policy_ros import supervisor
+from latent_policy_ros.bringup import NodeSpec
+from latent_policy_ros.supervisor import Supervisor
+
+WAIT = "import time; print('up', flush=True); time.sleep(60)"
+STUBBORN = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; print('up', flush=True); time.sleep(60)"
+POLITE = (
+    "import signal, sys, time; signal.signal(2, lambda *_: (print('bye', flush=True), sys.exit(0))); "
+    "print('up', flush=True); time.sleep(60)"
+)
+
+
+def make(scripts, tmp_path, **options):
+    """A supervisor of Python one-liners in place of nodes."""
+    specs = [NodeSpec("x", name, "robot") for name in scripts]
+    command = lambda spec, _: [sys.executable, "-c", scripts[spec.name]]
+    return Supervisor(specs, log_folder=tmp_path, command=command, say=lambda _: None, **options)
+
+
+def wait(condition, timeout=10.0):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def log(tmp_path, name):
+    file = tmp_path / f"robot.{name}.log"
+    return file.read_text() if file.exists() else ""
+
+
+def test_all_are_stopped_by_sigint_first(tmp_path):
+    with make({"a": POLITE, "b": POLITE}, tmp_path) as up:
+        wait(lambda: "up" in log(tmp_path, "a") and "up" in log(tmp_path, "b"))
+        processes = [up.process("/robot/a"), up.process("/robot/b")]
+    assert [p.returncode for p in processes] == [0, 0]
+    assert "bye" in log(tmp_path, "a") and "bye" in log(tmp_path, "b")
+    up.stop()
+
+
+def test_who_does_not_listen_is_killed(tmp_path, monkeypatch):
+    steps = ((signal.SIGINT, 0.2), (signal.SIGTERM, 0.2), (signal.SIGKILL, 2.0))
+    monkeypatch.setattr(supervisor, "STOP_STEPS", steps)
+    with make({"a": STUBBORN}, tmp_path) as up:
+        wait(lambda: "up" in log(tmp_path, "a"))
+        process = up.process("/robot/a")
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_crash_is_reported_and_restarted_when_asked(tmp_path):
+    with make({"a": "raise SystemExit(3)", "b": WAIT}, tmp_path, restart=True) as up:
+        wait(lambda: up.poll() == {"/robot/a": 3})
+        wait(lambda: up.poll() == {"/robot/a": 3})  # again, after a pause
+        assert up.process("/robot/b").poll() is None
+
+
+def test_without_restart_a_crash_ends_the_run(tmp_path):
+    up = make({"a": "raise SystemExit(3)", "b": WAIT}, tmp_path)
+    assert up.run() == 1
+
+
+def test_two_nodes_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="/robot/a"):
+        Supervisor([NodeSpec("x", "a", "robot")] * 2)
+
+
+def test_when_the_supervisor_dies_its_nodes_die(tmp_path):
+    script = (
+        "from latent_policy_ros.supervisor import Supervisor; from latent_policy_ros.bringup import NodeSpec\n"
+        "import sys, time, pathlib\n"
+        f"up = Supervisor([NodeSpec('x', 'a')], command=lambda s, f: [sys.executable, '-c', {WAIT!r}])\n"
+        "up.start(); print(up.process('/a').pid, flush=True); time.sleep(60)"
+    )
+    root = Path(supervisor.__file__).parents[1]
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=root)
+    child = next(int(line) for line in parent.stdout if line.strip().isdigit())
+    parent.kill()
+    parent.wait()
+    def gone():
+        try:
+            return Path(f"/proc/{child}/stat").read_text().split(") ")[1][0] == "Z"
+        except FileNotFoundError:
+            return True
+    wait(gone)
+
+
+def test_the_environment_is_completed_but_never_overruled():
+    env = supervisor.node_environment({"OMP_NUM_THREADS": "4", "PATH": os.environ["PATH"]})
+    assert env["OMP_NUM_THREADS"] == "4" and env["HOME"] and env["AMENT_PREFIX_PATH"]
+    assert Path(env["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()
