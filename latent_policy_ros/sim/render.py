@@ -33,7 +33,7 @@ def choose_gl() -> str:
 
 os.environ.setdefault("MUJOCO_GL", choose_gl())
 
-import mujoco  # noqa: E402  (it reads MUJOCO_GL while it is imported)
+import mujoco  # only now: it reads MUJOCO_GL while it is imported
 
 _local = threading.local()
 

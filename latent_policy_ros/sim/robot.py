@@ -53,7 +53,7 @@ def _arm(keep_gripper: bool) -> mujoco.MjSpec:
     folder = robots_folder()
     urdf = (folder / "panda_description" / "urdf" / "panda.urdf").read_text()
     urdf = urdf.replace("package://example-robot-data/robots/", f"{folder}/")
-    urdf = re.sub(r"<visual>.*?</visual>", "", urdf, flags=re.S)  # COLLADA, which MuJoCo does not read
+    urdf = re.sub(r"<visual>.*?</visual>", "", urdf, flags=re.DOTALL)  # COLLADA, which MuJoCo does not read
     urdf = re.sub(r"(<robot[^>]*>)", lambda match: match.group(1) + _COMPILER, urdf, count=1)
     spec = mujoco.MjSpec.from_string(urdf)
     if not keep_gripper:
