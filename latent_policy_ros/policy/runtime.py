@@ -1,0 +1,146 @@
+"""Policy: observations of any number of robots in, a plan for each out, as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from latent_policy_ros.errors import ArtifactError, ObservationRefused, available
+from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.policy.checkpoint import RETRAIN, Checkpoint
+from latent_policy_ros.policy.network import Pictures, PolicyNetwork
+from latent_policy_ros.policy.scaling import POSITION, flatten
+from latent_policy_ros.policy.types import ActionChunk, Observation
+
+
+class Policy:
+    """A trained policy, ready to act.
+
+    Args:
+        checkpoint: Settings, weights and scaling.
+        latent_space: The one it was made for.
+        seed: Of the noise that plans are made from.
+
+    Raises:
+        ArtifactError: The policy was made for another latent space, or its weights do not fit its settings.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, latent_space: LatentSpace, seed: int = 0) -> None:
+        if checkpoint.latent_id != latent_space.latent_id:
+            raise ArtifactError(
+                f"policy {checkpoint.policy_id[:12]} was made for latent space {checkpoint.latent_id!r}, got "
+                f"{latent_space.latent_id!r}; load that latent space, or {RETRAIN}"
+            )
+        self.checkpoint, self.latent_space, self.settings = checkpoint, latent_space, checkpoint.settings
+        self._network = PolicyNetwork(checkpoint.settings, latent_space.dim).eval()
+        weights = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.weights.items()}
+        try:
+            self._network.load_state_dict(weights)
+        except RuntimeError as cause:
+            raise ArtifactError(
+                f"policy {checkpoint.policy_id[:12]}: weights do not fit: {cause}; {RETRAIN}"
+            ) from cause
+        self._network.to(memory_format=torch.channels_last)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._sequence = 0
+
+    @classmethod
+    def load(cls, folder: Path | str, latent_space: LatentSpace, seed: int = 0) -> Policy:
+        """Read a policy from its folder; errors as of ``Checkpoint.load`` and of the class."""
+        return cls(Checkpoint.load(folder), latent_space, seed)
+
+    @property
+    def policy_id(self) -> str:
+        """Content hash of the policy."""
+        return self.checkpoint.policy_id
+
+    @property
+    def dt(self) -> float:
+        """Time between observations, and between steps of a plan [s]."""
+        return self.settings.dt
+
+    @property
+    def observation_steps(self) -> int:
+        """Observations that a plan takes into account."""
+        return self.settings.observation_steps
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras it can use."""
+        return self.settings.cameras
+
+    def check(self, observation: Observation) -> None:
+        """Make sure that a plan can be made for this observation.
+
+        Raises:
+            ObservationRefused: Unknown embodiment, no picture of any known camera, wrong sizes or types, or not finite.
+        """
+        name, size = observation.embodiment, self.settings.image_size
+        if name not in self.latent_space.embodiments:
+            raise ObservationRefused(
+                f"embodiment {name!r} is not in the latent space; {available(self.latent_space.embodiments)}"
+            )
+        seen = [camera for camera in self.cameras if camera in observation.images]
+        if not seen:
+            got = sorted(observation.images)
+            raise ObservationRefused(f"{name}: images: expected one of {list(self.cameras)} at least, got {got}")
+        for camera in seen:
+            image = observation.images[camera]
+            if image.shape != (size, size, 3) or image.dtype != np.uint8:
+                raise ObservationRefused(
+                    f"{name}: images.{camera}: expected {(size, size, 3)} uint8, got {image.shape} {image.dtype}"
+                )
+        d = self.latent_space.codec(name).action_dim
+        for field, value, shape in (("wrist_pose", observation.wrist_pose, (7,)), ("hand", observation.hand, (d,))):
+            if np.shape(value) != shape or not np.isfinite(value).all():
+                raise ObservationRefused(f"{name}: {field}: expected {shape} finite numbers, got {value}")
+
+    def predict(self, histories: Sequence[Sequence[Observation]]) -> list[ActionChunk]:
+        """A plan for each robot.
+
+        Args:
+            histories: For each robot its last observations, ``dt`` apart, oldest first, at least one. The newest alone
+                gives pictures; if there are fewer than ``observation_steps``, the oldest counts repeatedly.
+
+        Raises:
+            ObservationRefused: As of ``check``, for any robot.
+        """
+        if not histories:
+            return []
+        for history in histories:
+            for observation in history:
+                self.check(observation)
+        scaling = self.checkpoint.scaling
+        states = np.stack([self._states(history) for history in histories])
+        newest = [history[-1] for history in histories]
+        plans = self._network.sample(
+            torch.from_numpy(scaling.scale_states(states)), self._pictures(newest), self._generator
+        )
+        position = np.stack([observation.wrist_pose[POSITION] for observation in newest])
+        wrist, latents = scaling.unscale_plans(plans.numpy(), position)
+        return [self._chunk(*parts) for parts in zip(newest, latents, wrist, strict=True)]
+
+    def _chunk(self, observation: Observation, latents: np.ndarray, wrist: np.ndarray) -> ActionChunk:
+        self._sequence += 1
+        return ActionChunk(
+            observation.stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence
+        )
+
+    def _states(self, history: Sequence[Observation]) -> np.ndarray:
+        """Raw states (S, 9 + L) of one robot."""
+        steps = self.observation_steps
+        last = [history[0]] * (steps - len(history)) + list(history[-steps:])
+        hands = self.latent_space.encode(last[-1].embodiment, np.stack([o.hand for o in last]))
+        return flatten(np.stack([o.wrist_pose for o in last]), hands)
+
+    def _pictures(self, observations: Sequence[Observation]) -> Pictures:
+        pictures: Pictures = {}
+        for camera in self.cameras:
+            rows = [row for row, observation in enumerate(observations) if camera in observation.images]
+            if rows:
+                images = np.stack([observations[row].images[camera] for row in rows])
+                pictures[camera] = (torch.tensor(rows), torch.from_numpy(images), None)
+        return pictures

@@ -1,0 +1,194 @@
+"""Training of a policy: one command, resumed by the same command."""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from latent_policy_ros.latent.progress import progress_bar
+from latent_policy_ros.latent.settings import as_plain, read_settings
+from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.policy.checkpoint import Checkpoint
+from latent_policy_ros.policy.dataset import Batch, Demonstrations
+from latent_policy_ros.policy.network import Pictures, PolicyNetwork
+from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.training_state import load_state, save_state
+
+
+def train_policy(
+    settings: PolicySettings,
+    data_dirs: Sequence[Path | str],
+    latent_space: LatentSpace,
+    out_dir: Path | str,
+    resume: bool = True,
+    console: Console | None = None,
+) -> Checkpoint:
+    """Train one policy on the demonstrations of all embodiments found, and write it to ``out_dir``.
+
+    The training state is written there too, every ``checkpoint_every`` steps and on Ctrl-C. Resumed, a training goes on
+    as if it had never been interrupted.
+
+    Args:
+        settings: See there.
+        data_dirs: Folders of episodes.
+        latent_space: Encodes the hands.
+        out_dir: Folder for policy.safetensors, policy.json and the training state.
+        resume: Go on from the state in ``out_dir``, if there is one.
+        console: Where to show progress; None to be silent.
+
+    Raises:
+        ArtifactError: Episodes or a saved state do not fit these settings and this latent space.
+        KeyboardInterrupt: After the state was saved.
+    """
+    out_dir = Path(out_dir)
+    data = Demonstrations(data_dirs, settings, latent_space)
+    if console:
+        counts = ", ".join(f"{count} of {name}" for name, count in sorted(data.episodes.items()))
+        console.print(f"{len(data)} frames in episodes: {counts}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(settings.seed)
+    network = PolicyNetwork(settings, latent_space.dim).to(device, memory_format=torch.channels_last)
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    identity = {
+        "settings": as_plain(settings),
+        "latent_id": latent_space.latent_id,
+        "frames": len(data),
+        "episodes": data.episodes,
+    }
+    done, seconds = load_state(out_dir, identity, network, average, optimizer) if resume else (0, 0.0)
+    started, loss = time.monotonic() - seconds, math.nan
+
+    def save(step: int) -> None:
+        save_state(out_dir, step, identity, time.monotonic() - started, network, average, optimizer)
+
+    with interrupts() as interrupted, progress_bar(console, settings.steps, "policy", completed=done) as advance:
+        for step in range(done, settings.steps):
+            recent = train_step(network, average, optimizer, data, settings, step, device)
+            if step % 20 == 0:
+                loss = recent.item() if math.isnan(loss) else 0.95 * loss + 0.05 * recent.item()
+            advance(f"loss {loss:.4f}" if step % 20 == 0 else None)
+            if interrupted.is_set():
+                save(step + 1)
+                if console:
+                    console.print(f"Stopped after {step + 1} steps and saved; the same command goes on from here.")
+                raise KeyboardInterrupt
+            if (step + 1) % settings.checkpoint_every == 0:
+                save(step + 1)
+    save(settings.steps)
+    report: dict[str, Any] = {
+        "seconds": round(time.monotonic() - started, 1),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "loss": None if math.isnan(loss) else round(loss, 6),
+        "frames": len(data),
+        "episodes": data.episodes,
+    }
+    hashes = {name: latent_space.codec(name).content_hash for name in data.episodes}
+    weights = {name: t.detach().cpu().contiguous().numpy() for name, t in average.state_dict().items()}
+    checkpoint = Checkpoint(settings, latent_space.latent_id, hashes, data.scaling, weights, report)
+    checkpoint.save(out_dir)
+    return checkpoint
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Ctrl-C as an event, so that no step is left half done; in the main thread only, where signals arrive."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def train_step(
+    network: PolicyNetwork,
+    average: PolicyNetwork,
+    optimizer: torch.optim.Optimizer,
+    data: Demonstrations,
+    settings: PolicySettings,
+    step: int,
+    device: torch.device,
+) -> Tensor:
+    """One step; returns the loss. All that is random in it follows from the seed and the number of the step."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, step)
+    generator = np.random.default_rng([settings.seed, step])
+    torch.manual_seed(int(generator.integers(2**62)))
+    states, pictures, plans = to_torch(data.batch(generator), device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+        loss = network.loss(states, pictures, plans, settings.noise_samples)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    decay = min(settings.ema_decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    return loss.detach()
+
+
+def learning_rate(settings: PolicySettings, step: int) -> float:
+    """Linear warm-up, then down to zero along half a cosine."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def to_torch(batch: Batch, device: torch.device) -> tuple[Tensor, Pictures, Tensor]:
+    """States, pictures and plans of a batch as tensors on ``device``."""
+    pictures = {
+        camera: tuple(torch.from_numpy(a).to(device) for a in parts) for camera, parts in batch.pictures.items()
+    }
+    return torch.from_numpy(batch.states).to(device), pictures, torch.from_numpy(batch.plans).to(device)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth it there: elsewhere than on the CPU always, on it with instructions of its own."""
+    if device.type != "cpu":
+        return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def train_policy_from_settings(
+    settings: str | Path,
+    data: Sequence[Path],
+    latent: Path | str,
+    out: Path | str,
+    resume: bool = True,
+    console: Console | None = None,
+) -> Checkpoint:
+    """Train with settings from a YAML file (or a name in config/training) and a latent space's folder.
+
+    Raises:
+        ConfigError: The settings are wrong.
+        ArtifactError: Episodes, latent space or saved state do not fit.
+    """
+    chosen = read_settings(PolicySettings, settings)
+    checkpoint = train_policy(chosen, data, LatentSpace.load(latent), out, resume, console)
+    if console:
+        report = checkpoint.report
+        console.print(f"policy {checkpoint.policy_id[:12]} in {out}, trained in {report['seconds'] / 60:.1f} minutes")
+    return checkpoint

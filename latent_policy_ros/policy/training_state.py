@@ -1,0 +1,80 @@
+"""The state of an interrupted training: weights, averaged weights and optimizer, as safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.latent.artifacts import content_hash, load_json, load_tensors, save_tensors, write_atomically
+
+REMEDY = "start over with --fresh"
+
+
+def save_state(
+    folder: Path,
+    step: int,
+    identity: dict[str, Any],
+    seconds: float,
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write training.safetensors and training.json.
+
+    Randomness needs no state: that of each step follows from the seed and the step's number.
+
+    Args:
+        folder: Where.
+        step: Steps done.
+        identity: What must be the same to resume: settings, latent space, data.
+        seconds: Time spent so far.
+        network, average, optimizer: What is trained, its average, and AdamW with its moments.
+    """  # fmt: skip
+    tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
+    tensors |= {f"average.{name}": t for name, t in average.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in tensors.items()}
+    save_tensors(folder / "training.safetensors", arrays)
+    description = {"step": step, "seconds": seconds, "identity": identity, "hash": content_hash({}, arrays)}
+    write_atomically(folder / "training.json", (json.dumps(description, indent=1) + "\n").encode())
+
+
+def load_state(
+    folder: Path, identity: dict[str, Any], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Restore what ``save_state`` wrote; returns the steps done and the seconds spent, (0, 0.0) if nothing is there.
+
+    Raises:
+        ArtifactError: Damaged, or of a training with other settings, latent space or data; says which.
+    """
+    file = folder / "training.json"
+    if not file.exists():
+        return 0, 0.0
+    described = load_json(file, ArtifactError, REMEDY)
+    for key, value in identity.items():
+        saved = described.get("identity", {}).get(key)
+        if saved != value:
+            raise ArtifactError(f"{file}: {key}: this training is with {value!r}, the saved one {saved!r}; {REMEDY}")
+    tensors, _ = load_tensors(folder / "training.safetensors", ArtifactError, REMEDY)
+    if described.get("hash") != content_hash({}, tensors):
+        raise ArtifactError(f"{folder / 'training.safetensors'}: contents do not belong to {file.name}; {REMEDY}")
+    for prefix, module in (("network", network), ("average", average)):
+        own = {
+            n.removeprefix(f"{prefix}."): torch.from_numpy(a) for n, a in tensors.items() if n.startswith(f"{prefix}.")
+        }
+        module.load_state_dict(own)
+    for name, parameter in network.named_parameters():
+        keys = {n.split(".")[1] for n in tensors if n.startswith("optimizer.") and n.split(".", 2)[2] == name}
+        for key in keys:
+            saved = torch.from_numpy(tensors[f"optimizer.{key}.{name}"]).to(parameter.device)
+            like = parameter if saved.shape == parameter.shape else saved
+            # in the memory layout of the parameter: AdamW walks through both alike
+            optimizer.state[parameter][key] = torch.empty_like(like).copy_(saved).detach()
+    return int(described["step"]), float(described["seconds"])

@@ -1,0 +1,79 @@
+"""A camera's picture to the places of learned keypoints, and what is there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class KeypointNet(nn.Module):
+    """A small convolutional network with a spatial softmax: where it looks, to a fraction of a pixel, and what it sees.
+
+    Args:
+        keypoints: Number of keypoints K.
+        features: Length F of the output.
+        channels: Width of the convolutions.
+    """
+
+    def __init__(self, keypoints: int, features: int, channels: int = 64) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(3, channels, 8, stride=4, padding=2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
+            nn.ReLU(inplace=True),
+        )
+        self.heads = nn.Conv2d(channels, 2 * keypoints, 1)
+        self.project = nn.Linear(3 * keypoints, features)
+        for layer in (*self.trunk, self.heads):
+            if isinstance(layer, nn.Conv2d):  # torch's own start would leave attention even, and slow to learn
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Features of pictures.
+
+        Args:
+            images: (B, H, W, 3) uint8, RGB.
+            shift: By how much the contents of each picture were moved right and down [pixels], (B, 2). Keypoints are
+                given where they were before, so a shifted picture tells the truth about the world.
+
+        Returns:
+            (B, F) float32.
+        """
+        x = images.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+        maps = self.heads(self.trunk(x)).float()
+        height, width = maps.shape[2:]
+        logits, values = maps.flatten(2).chunk(2, dim=1)
+        attention = logits.softmax(dim=2)
+        ys = torch.linspace(-1, 1, height, device=maps.device).repeat_interleave(width)
+        xs = torch.linspace(-1, 1, width, device=maps.device).repeat(height)
+        place = attention @ torch.stack([xs, ys], dim=1)
+        if shift is not None:
+            place = place - 2 * shift[:, None, :] / images.shape[1]
+        seen = (attention * values).sum(dim=2)
+        return self.project(torch.cat([place.flatten(1), seen], dim=1))
+
+
+def random_shift(images: np.ndarray, largest: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Move the contents of each picture at random; what comes in at an edge repeats the edge.
+
+    Args:
+        images: (B, H, W, 3) uint8.
+        largest: Largest shift in either direction [pixels].
+        generator: Draws the shifts.
+
+    Returns:
+        The moved pictures, and by how much each was moved right and down (B, 2) float32 [pixels].
+    """
+    shift = generator.integers(-largest, largest, size=(len(images), 2), endpoint=True)
+    rows, columns = np.arange(images.shape[1]), np.arange(images.shape[2])
+    moved = np.empty_like(images)
+    for i, (right, down) in enumerate(shift):
+        y = np.clip(rows - down, 0, len(rows) - 1)
+        x = np.clip(columns - right, 0, len(columns) - 1)
+        moved[i] = images[i].take(y, axis=0).take(x, axis=1)
+    return moved, shift.astype(np.float32)

@@ -1,0 +1,221 @@
+"""A policy learns to go where a red square is; its files are loaded whole or refused; training resumes exactly."""
+
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from reaching import picture, reach
+
+from latent_policy_ros.data.episodes import Episode
+from latent_policy_ros.errors import ArtifactError, ConfigError, ObservationRefused
+from latent_policy_ros.latent.settings import make_settings, read_settings
+from latent_policy_ros.policy import Observation, Policy
+from latent_policy_ros.policy.checkpoint import Checkpoint
+from latent_policy_ros.policy.dataset import Demonstrations
+from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.train import train_policy
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def trained(demonstrations, quick, space, tmp_path_factory) -> Policy:
+    folder = tmp_path_factory.mktemp("policy")
+    checkpoint = train_policy(quick, [demonstrations], space, folder)
+    assert Checkpoint.load(folder).policy_id == checkpoint.policy_id
+    return Policy.load(folder, space)
+
+
+@pytest.fixture
+def untrained(demonstrations, quick, space, tmp_path) -> tuple[Checkpoint, object]:
+    return train_policy(replace(quick, steps=1), [demonstrations], space, tmp_path), tmp_path
+
+
+def observation(embodiment="hand", **changes) -> Observation:
+    width = {"hand": 3, "gripper": 1}[embodiment]
+    images = {"front": picture(np.zeros(2), None)}
+    pose = np.array([0, 0, 0.2, 0, 0, 0, 1.0])
+    return replace(Observation(5.0, images, pose, np.zeros(width), embodiment), **changes)
+
+
+def test_it_reaches_for_squares_it_never_saw(trained, space):
+    rng = np.random.default_rng(5)
+    histories, wanted, still = [], [], []
+    for i in range(60):
+        embodiment = ("hand", "gripper")[i % 2]
+        episode = reach(rng.uniform(-1, 1, 2), rng.uniform(-0.1, 0.1, 2), embodiment, space)
+        images = {camera: pictures[0] for camera, pictures in episode.images.items()}
+        histories.append([Observation(0.0, images, episode.wrist_pose[0], episode.hand[0], embodiment)])
+        wanted.append(episode.wrist_command[:4, :3])
+        still.append(np.repeat(episode.wrist_pose[:1, :3], 4, axis=0))
+    plans = np.stack([chunk.wrist_poses[:, :3] for chunk in trained.predict(histories)])
+    error = np.linalg.norm(plans - wanted, axis=-1).mean()
+    assert error < 0.25 * np.linalg.norm(np.array(still) - wanted, axis=-1).mean()
+    assert error < 0.02
+
+
+def test_plans_are_what_decoders_expect(trained, space):
+    chunks = trained.predict(
+        [[observation("hand", stamp=4.9), observation("hand")], [observation("gripper", stamp=6.0)]]
+    )
+    assert [chunk.stamp for chunk in chunks] == [5.0, 6.0]
+    assert chunks[0].sequence < chunks[1].sequence
+    for chunk in chunks:
+        assert chunk.latents.shape == (4, 4) and chunk.wrist_poses.shape == (4, 7) and chunk.dt == 0.1
+        assert chunk.latent_id == space.latent_id and chunk.policy_id == trained.policy_id
+        assert np.allclose(np.linalg.norm(chunk.wrist_poses[:, 3:], axis=1), 1)
+    assert trained.predict([]) == []
+
+
+def test_robots_in_one_batch_do_not_disturb_each_other(trained):
+    def plans(histories):
+        policy = Policy(trained.checkpoint, trained.latent_space, seed=3)
+        return policy.predict(histories)[0].wrist_poses
+
+    first, other = [observation()], [observation("gripper", hand=np.ones(1))]
+    different = [observation("gripper", wrist_pose=np.array([0.1, 0, 0.2, 0, 0, 0, 1.0]))]
+    assert np.allclose(plans([first, other]), plans([first, different]), atol=1e-5)
+
+
+def test_a_missing_camera_is_not_a_black_one(trained):
+    black = {"front": observation().images["front"], "wrist": np.zeros((32, 32, 3), np.uint8)}
+    plans = []
+    for images in (observation().images, black):
+        policy = Policy(trained.checkpoint, trained.latent_space, seed=3)
+        plans.append(policy.predict([[observation(images=images)]])[0].wrist_poses)
+    assert not np.allclose(plans[0], plans[1], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": {}}, r"hand: images: expected one of \['front', 'wrist'\] at least, got \[\]"),
+        (
+            {"images": {"front": np.zeros((8, 8, 3), np.uint8)}},
+            r"images.front: expected \(32, 32, 3\) uint8, got \(8, 8, 3\)",
+        ),
+        ({"images": {"front": np.zeros((32, 32, 3))}}, "images.front: expected .* got .* float64"),
+        ({"hand": np.zeros(2)}, r"hand: expected \(3,\) finite numbers"),
+        ({"wrist_pose": np.full(7, np.nan)}, r"wrist_pose: expected \(7,\) finite"),
+        ({"embodiment": "foot"}, "'foot' is not in the latent space; available: gripper, hand"),
+    ],
+)
+def test_observations_that_make_no_sense_are_refused(trained, changes, message):
+    with pytest.raises(ObservationRefused, match=message):
+        trained.predict([[replace(observation(), **changes)]])
+
+
+def test_a_foreign_latent_space_is_refused_with_both_ids(trained, space):
+    codec = replace(space.codecs["hand"], content_hash="ff" * 32)
+    foreign = type(space)({**space.codecs, "hand": codec})
+    with pytest.raises(ArtifactError, match=f"{space.latent_id}.*{foreign.latent_id}"):
+        Policy(trained.checkpoint, foreign)
+
+
+def test_damaged_files_are_refused(untrained, space):
+    _, folder = untrained
+    weights, description = folder / "policy.safetensors", folder / "policy.json"
+    good, text = weights.read_bytes(), description.read_text()
+    for damaged, message in (
+        (good[:1000], "policy.safetensors: damaged"),
+        (good[:-1] + bytes([good[-1] ^ 1]), "contents were changed: policy.json states policy_id"),
+    ):
+        weights.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=message):
+            Policy.load(folder, space)
+    weights.write_bytes(good)
+    for change, message in (
+        ({"format": "latent-policy/2"}, "format: expected 'latent-policy/1', got 'latent-policy/2'; update"),
+        ({"settings": {"depth": 4}}, "settings|depth: unknown field"),
+        ({"latent_id": "00" * 32}, "contents were changed"),
+    ):
+        description.write_text(json.dumps(json.loads(text) | change))
+        with pytest.raises(ArtifactError, match=message):
+            Policy.load(folder, space)
+    weights.unlink()
+    description.write_text(text)
+    with pytest.raises(ArtifactError, match="policy.safetensors: no such file"):
+        Policy.load(folder, space)
+
+
+def test_training_stopped_and_resumed_is_the_same_as_uninterrupted(demonstrations, quick, space, tmp_path, monkeypatch):
+    from latent_policy_ros.policy import train
+
+    settings = replace(quick, steps=6, checkpoint_every=2)
+    whole = train_policy(settings, [demonstrations], space, tmp_path / "whole")
+    stop, step = threading.Event(), train.train_step
+
+    def stop_after_four(*args):
+        if args[5] == 3:
+            stop.set()
+        return step(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.threading, "Event", lambda: stop)
+        patched.setattr(train, "train_step", stop_after_four)
+        with pytest.raises(KeyboardInterrupt):
+            train_policy(settings, [demonstrations], space, tmp_path / "parts")
+    assert json.loads((tmp_path / "parts/training.json").read_text())["step"] == 4
+    assert not (tmp_path / "parts/policy.json").exists()
+    resumed = train_policy(settings, [demonstrations], space, tmp_path / "parts")
+    assert resumed.policy_id == whole.policy_id
+
+
+def test_a_training_is_not_resumed_with_other_settings(demonstrations, quick, space, tmp_path):
+    train_policy(replace(quick, steps=2), [demonstrations], space, tmp_path)
+    with pytest.raises(ArtifactError, match="settings: this training is with .* the saved one .*--fresh"):
+        train_policy(replace(quick, steps=2, batch=8), [demonstrations], space, tmp_path)
+    train_policy(replace(quick, steps=2, batch=8), [demonstrations], space, tmp_path, resume=False)
+
+
+def test_failures_are_not_learned_from_and_misfits_are_named(space, quick, tmp_path):
+    good = reach(np.zeros(2), np.ones(2) * 0.1, "hand", space)
+    failure = replace(good, meta=replace(good.meta, success=False))
+    failure.save(tmp_path / "failure.safetensors")
+    with pytest.raises(ArtifactError, match="none of the 1 episodes .* was a success"):
+        Demonstrations([tmp_path], quick, space)
+    good.save(tmp_path / "good.safetensors")
+    assert Demonstrations([tmp_path], quick, space).episodes == {"hand": 1}
+    for change, message in (
+        ({"meta": replace(good.meta, dt=0.05)}, "bad.safetensors: dt: expected 0.1 s, got 0.05 s"),
+        ({"meta": replace(good.meta, embodiment_hash="ff" * 32)}, "bad.safetensors: recorded with hand ffffffffffff"),
+        ({"images": {"side": good.images["front"]}}, "bad.safetensors: images: expected one of"),
+        ({"images": {"front": good.images["front"][:, :8]}}, r"images.front: expected \(32, 32, 3\), got \(8, 32, 3\)"),
+    ):
+        replace(good, **change).save(tmp_path / "bad.safetensors")
+        with pytest.raises(ArtifactError, match=message):
+            Demonstrations([tmp_path], quick, space)
+
+
+def test_windows_hold_the_ends_of_their_own_episode(demonstrations, quick, space):
+    data = Demonstrations([demonstrations], replace(quick, batch=400), space)
+    starts = {Episode.load(f).wrist_pose[0, 0].astype(np.float32) for f in demonstrations.glob("*.safetensors")}
+    batch = data.batch(np.random.default_rng(0), augment=False)
+    x = batch.states[..., 0] * data.scaling.state_scale[0] + data.scaling.state_offset[0]
+    first = np.isclose(x[:, 0], x[:, 1])
+    assert first.any() and all(
+        min(abs(v - s) for s in starts) < 1e-6 for v in x[first & (np.abs(x[:, 0]) > 0.02), 0][:20]
+    )
+
+
+def test_embodiments_are_balanced(demonstrations, quick, space, tmp_path):
+    for i in range(3):
+        reach(np.full(2, 0.1 * i), np.zeros(2), "gripper", space).save(tmp_path / f"{i}.safetensors")
+    data = Demonstrations([tmp_path, demonstrations], replace(quick, batch=100, camera_dropout=0.0), space)
+    rows, images, _ = data.batch(np.random.default_rng(0)).pictures["wrist"]
+    assert len(rows) == len(images) == 50  # only hands have a wrist camera
+
+
+def test_shipped_settings_are_the_defaults():
+    assert read_settings(PolicySettings, "policy") == PolicySettings()
+    with pytest.raises(ConfigError, match="sampling_steps: expected at most 100, got 200"):
+        make_settings(PolicySettings, {"sampling_steps": 200}, "s.yaml")
