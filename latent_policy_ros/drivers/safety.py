@@ -9,6 +9,8 @@ import numpy as np
 
 #: A gap between two ticks longer than this [s] does not earn a longer step: a late loop must not jump.
 LONGEST_STEP = 0.05
+#: A command beyond a limit by less than this [rad or m] is clamped without a word: it was rounded to float32 on its way.
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class CommandGuard:
             self.hold("command not finite at " + ", ".join(n for n, ok in zip(self.names, finite) if not ok))
             return
         self._target = np.clip(command, self.lower, self.upper)
-        outside = self._target != command
+        outside = np.abs(self._target - command) > ROUNDING
         self._clamped = tuple(name for name, out in zip(self.names, outside) if out) if outside.any() else ()
         self._target_time = now
 

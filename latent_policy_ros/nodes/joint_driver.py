@@ -10,7 +10,7 @@ from sensor_msgs.msg import JointState
 
 from latent_policy_ros.drivers.base import Driver, JointReading
 from latent_policy_ros.drivers.registry import DRIVERS, make_driver
-from latent_policy_ros.drivers.safety import CommandGuard
+from latent_policy_ros.drivers.safety import CommandGuard, GuardedCommand
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import HardwareError
 from latent_policy_ros.nodes import convert, qos
@@ -112,7 +112,7 @@ class DriverNode(ManagedNode):
             self.guard.reset()
             self.count("hardware", str(error))
             return
-        self._note(guarded)
+        self._note(guarded, command is not None)
         self.meter.tick(time.monotonic())
         self._states.publish(
             convert.joint_state(self.reading.stamp, self.names, self.reading.position, self.reading.velocity)
@@ -128,8 +128,8 @@ class DriverNode(ManagedNode):
             self.driver.write(position)
             self._sent, self._sent_time = position, now
 
-    def _note(self, guarded) -> None:
-        if guarded.clamped:
+    def _note(self, guarded: GuardedCommand, new: bool) -> None:
+        if guarded.clamped and new:
             self.count("clamped to limits", ", ".join(guarded.clamped))
         if guarded.reason != self._reason:
             self._reason = guarded.reason

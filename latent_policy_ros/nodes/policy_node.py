@@ -30,7 +30,7 @@ class RobotInput:
 
     def __init__(self, namespace: str, embodiment: Embodiment, buffer: ObservationBuffer) -> None:
         self.namespace, self.embodiment, self.buffer = namespace, embodiment, buffer
-        self.missing: tuple[str, ...] = ()
+        self.missing: tuple[str, ...] = ("nothing received",)
         self.answered = 0.0  # stamp of the newest observation that got a plan
         self.meter = RateMeter()
         self.plans = None  # its publisher
@@ -94,13 +94,15 @@ class PolicyNode(ManagedNode):
     def activate(self) -> None:
         for robot in self.robots.values():
             robot.buffer.clear()
+            robot.missing = ("nothing received",)
 
     def tick(self, now: float) -> None:
         batch: list[tuple[RobotInput, list[Observation]]] = []
         for robot in self.robots.values():
+            seen = not robot.missing
             history = robot.observations(now)
             if history is None:
-                if robot.missing:
+                if robot.missing and seen:
                     self.count(f"{robot.namespace}: left out", "; ".join(robot.missing))
                 continue
             try:

@@ -152,8 +152,8 @@ class World:
     def _pose(self, body: int) -> np.ndarray:
         return np.concatenate([self.data.xpos[body], np.roll(self.data.xquat[body], -1)])
 
-    def render(self, camera: str) -> np.ndarray:
-        """What `camera` sees now: RGB (image_size, image_size, 3) uint8.
+    def render(self, camera: str, size: int | None = None) -> np.ndarray:
+        """What `camera` sees now: RGB (size, size, 3) uint8, by default of image_size.
 
         Raises:
             LatentPolicyError: This robot has no such camera, or (HardwareError) this machine no OpenGL.
@@ -162,7 +162,8 @@ class World:
             raise LatentPolicyError(f"camera {camera!r}: {self.embodiment.name} has none of that name; {available(self.cameras)}")
         if self._renderer is None:
             self._renderer = SceneRenderer(self.model)
-        return self._renderer.picture(self.data, scene.CAMERAS[camera], self.image_size, self.image_size)
+        size = size or self.image_size
+        return self._renderer.picture(self.data, scene.CAMERAS[camera], size, size)
 
     def success(self) -> bool:
         """Whether the cube rests inside the box, let go of by the robot."""

@@ -1,0 +1,144 @@
+"""Node: one simulated robot at its table, in real time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.msg import EpisodeEvent
+from latent_policy_ros.nodes import convert, qos
+from latent_policy_ros.nodes.managed import OK, ManagedNode
+from latent_policy_ros.nodes.managed import main as run
+from latent_policy_ros.nodes.meters import RateMeter
+from latent_policy_ros.sim.bus import SimulatedRobot
+from latent_policy_ros.sim.world import TASK, World
+
+OVERVIEW, OVERVIEW_CAMERA = "overview", "front"
+OVERVIEW_RATE = 10.0  # Hz
+SWITCH_INTERVAL = 0.001  # s: the bus answers from a thread, which shall not wait long for Python
+SUCCESS_TIME = 0.3  # s for which the task must be done before it counts
+
+
+class Sim(ManagedNode):
+    """Takes the part of the hardware: serves the drivers' bus, and publishes ``<camera>/image_raw``.
+
+    ``~/reset`` begins a new episode with the seed of parameter ``seed``, which then grows by one. ``episode_event`` says
+    when the task is done.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("sim", rate=100.0, **node_options)
+        self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
+        self.declare("cameras", [""], "Cameras to publish; empty: all that such a robot has.")
+        self.declare("camera_rate", 20.0, "Pictures per second and camera [Hz].", 1.0, 60.0)
+        self.declare("image_size", 96, "Width and height of pictures [pixels].", 16, 1024)
+        self.declare("overview", False, "Also publish a large picture for people, <namespace>/overview/image_raw.")
+        self.declare("overview_size", 320, "Width and height of that [pixels].", 16, 1024)
+        self.declare("socket_path", "", "Where drivers connect.")
+        self.declare("seed", 0, "Of the next episode: cube, box and start pose.", 0, 2**31 - 1, read_only=False)
+        self.robot: SimulatedRobot | None = None
+
+    def configure(self) -> None:
+        cameras = tuple(camera for camera in self.value("cameras") if camera)
+        self.world = World(load_embodiment(self.value("embodiment")), cameras or None, self.value("image_size"))
+        names = [*self.world.cameras, *([OVERVIEW] if self.value("overview") else [])]
+        self._pictures = {name: self.publisher(Image, f"{name}/image_raw", qos.IMAGES) for name in names}
+        self._events = self.publisher(EpisodeEvent, "episode_event", qos.EVENTS)
+        self.serve(Trigger, "~/reset", self._on_reset)
+        if not self.value("socket_path"):
+            raise LatentPolicyError("parameter socket_path: expected a path where drivers connect, got none")
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        self.robot = SimulatedRobot(self.world, self.value("socket_path"))
+        self.meters = {name: RateMeter() for name in names}
+        self._episode = 0
+        self._reset()
+        for name in names:
+            self._picture(name)  # the first picture is slow
+
+    def activate(self) -> None:
+        period, now = 1.0 / self.value("camera_rate"), time.monotonic()
+        self._due = {name: now + k * period / len(self.meters) for k, name in enumerate(self.meters)}
+
+    def cleanup(self) -> None:
+        if self.robot is not None:
+            self.robot.close()
+            self.robot = None
+
+    def tick(self, now: float) -> None:
+        """Physics up to the present, and a picture if one is due."""
+        self.robot.advance()
+        self._publish_pictures()
+        self._watch()
+
+    def _publish_pictures(self) -> None:
+        """At most one picture a turn, so that physics waits for one at most."""
+        now = time.monotonic()
+        name = min(self._due, key=self._due.get)
+        if now < self._due[name]:
+            return
+        rate = OVERVIEW_RATE if name == OVERVIEW else self.value("camera_rate")
+        self._due[name] = max(self._due[name] + 1.0 / rate, now)
+        stamp = self.now()
+        self._pictures[name].publish(convert.image(stamp, name, self._picture(name)))
+        self.meters[name].tick(now)
+
+    def _picture(self, name: str) -> np.ndarray:
+        if name == OVERVIEW:
+            return self.world.render(OVERVIEW_CAMERA, self.value("overview_size"))
+        return self.world.render(name)
+
+    def _watch(self) -> None:
+        """Publish once when the task has been done for a while."""
+        if self._succeeded or not self.world.success():
+            self._done_since = None
+            return
+        self._done_since = self._done_since or self.world.time
+        if self.world.time - self._done_since >= SUCCESS_TIME:
+            self._succeeded = True
+            self._event(EpisodeEvent.SUCCESS, f"after {self.world.time:.1f} s")
+
+    def _reset(self) -> int:
+        seed = self.value("seed")
+        self.robot.reset(seed)
+        self._seed, self._succeeded, self._done_since = seed, False, None
+        self._episode += 1
+        return seed
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        seed = self._reset()
+        self.set_parameters([Parameter("seed", value=(seed + 1) % 2**31)])
+        self._event(EpisodeEvent.BEGIN, "reset")
+        response.success, response.message = True, f"seed {seed}"
+        return response
+
+    def _event(self, event: str, detail: str) -> None:
+        message = EpisodeEvent(
+            event=event, task=TASK, episode=self._episode, seed=self._seed, success=self._succeeded, detail=detail
+        )
+        message.header.stamp = convert.to_stamp(self.now())
+        self._events.publish(message)
+
+    def status(self) -> tuple[bytes, str, dict[str, str]]:
+        if not self.active:
+            return OK, "inactive", {}
+        now = time.monotonic()
+        rates = {f"{name}/rate_hz": f"{meter.rate(now):.1f}" for name, meter in self.meters.items()}
+        values = {**rates, "seed": str(self._seed), "time_s": f"{self.world.time:.1f}"}
+        return OK, "task done" if self._succeeded else "running", values
+
+
+def main() -> int:
+    """Entry point of ``ros2 run latent_policy_ros sim_node``."""
+    return run(Sim)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
