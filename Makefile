@@ -42,7 +42,7 @@ test: setup   ## the test suite
 	@ROS_PYTHON_CHECK_FIELDS=1 $(BIN)/python -m pytest -q test $(ARGS)
 
 lint: setup   ## ruff
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 
 setup: $(BUILD)/installed-$(LIST) opengl   ## the virtual environment in .venv, with messages and nodes
 

@@ -1,4 +1,4 @@
-"""pip's view of the package: the Python modules, the configuration and the console scripts (no messages: see CMakeLists.txt)."""
+"""pip's view of the package: Python modules, configuration and console scripts, no messages (see CMakeLists.txt)."""
 
 import os
 import re

@@ -18,6 +18,7 @@ from latent_policy_ros.embodiments.reader import Section
 from latent_policy_ros.errors import ArtifactError, ConfigError, available
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.paths import PACKAGE, artifact, config_dir, runs_dir
+from latent_policy_ros.ros_env import node_environment
 
 Parameter = Union[bool, int, float, str, list[str]]
 IMAGES = ("raw", "compressed")
@@ -265,13 +266,6 @@ def write_parameters(spec: NodeSpec, folder: Path) -> Path:
     return file
 
 
-def up(specs: Sequence[NodeSpec], *, restart: bool = True) -> int:
-    """Run the nodes as processes until Ctrl-C; returns the exit status for the shell."""
-    from latent_policy_ros.supervisor import Supervisor
-
-    return Supervisor(specs, restart=restart).run()
-
-
 def launch_nodes(specs: Sequence[NodeSpec], make_node: Any, *, respawn: bool = True) -> list[Any]:
     """The nodes as launch actions.
 
@@ -280,8 +274,6 @@ def launch_nodes(specs: Sequence[NodeSpec], make_node: Any, *, respawn: bool = T
         make_node: ``launch_ros.actions.Node``.
         respawn: Start a node again when it ends by itself.
     """
-    from latent_policy_ros.supervisor import node_environment
-
     added = {k: v for k, v in node_environment().items() if os.environ.get(k) != v}
     folder = default_socket_folder() / "parameters"  # files, because launch would guess the types of strings anew
     return [

@@ -58,13 +58,14 @@ def up(
 ) -> None:
     """Start every node of a fleet as a process of its own (what `ros2 launch` does, without it)."""
     from latent_policy_ros import bringup
+    from latent_policy_ros.supervisor import Supervisor
 
     specs = bringup.node_specs(bringup.load_fleet(fleet), record=record)
     if dry_run:
         for spec in specs:
             console.print(f"{spec.executable:22s} {spec.namespace}/{spec.name}  {spec.parameters}", highlight=False)
         return
-    raise typer.Exit(bringup.up(specs))
+    raise typer.Exit(Supervisor(specs, restart=True).run())
 
 
 @app.command("eval")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import signal
 import subprocess
 import sys
@@ -15,24 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from latent_policy_ros.bringup import NodeSpec, write_parameters
-from latent_policy_ros.paths import config_dir
+from latent_policy_ros.ros_env import node_environment
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal a process gets when its parent dies
 MAX_RESTART_DELAY = 10.0  # s
 STOP_STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # and how long each is waited for [s]
-
-
-def node_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of the nodes: what is set already stays, what is needed and missing is added."""
-    env = dict(os.environ if environment is None else environment)
-    env.setdefault("OMP_NUM_THREADS", "1")  # barriers between threads collapse beside other busy processes
-    env.setdefault("RCUTILS_COLORIZED_OUTPUT", "0")
-    env.setdefault("AMENT_PREFIX_PATH", sys.prefix)
-    env.setdefault("HOME", tempfile.gettempdir())  # rcl's log folder
-    profile = config_dir() / "fastdds.xml"
-    if profile.is_file():
-        env.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
-    return env
 
 
 def node_command(spec: NodeSpec, folder: Path) -> list[str]:

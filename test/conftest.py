@@ -1,15 +1,13 @@
 """The whole suite runs in a ROS domain of its own, on this machine only, with field types checked."""
 
 import os
-import sys
 
 import pytest
 
-from latent_policy_ros.ros_env import private_domain
+from latent_policy_ros.ros_env import node_environment, private_domain
 
-os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")  # read when the messages are imported
-os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # read when the messages are imported
+os.environ.update(node_environment())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,15 @@
-from latent_policy_ros.ros_env import DOMAINS, private_domain
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from latent_policy_ros import ros_env
+from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.ros_env import DOMAINS, node_environment, private_domain
+
+LIBRARIES = os.path.join(sys.prefix, "lib")
 
 
 def test_two_runs_never_share_a_domain():
@@ -6,3 +17,55 @@ def test_two_runs_never_share_a_domain():
         assert a["ROS_DOMAIN_ID"] != b["ROS_DOMAIN_ID"]
         assert {int(a["ROS_DOMAIN_ID"]), int(b["ROS_DOMAIN_ID"])} <= set(DOMAINS)
         assert a["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+def test_a_domain_is_free_again_after_its_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(ros_env.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(ros_env, "DOMAINS", range(7, 8))
+    monkeypatch.setattr(ros_env, "domain_in_use", lambda _: False)
+    for _ in range(2):
+        with private_domain() as variables:
+            assert variables["ROS_DOMAIN_ID"] == "7"
+            with pytest.raises(LatentPolicyError, match="all 1 ROS domains"), private_domain():
+                pass
+
+
+def test_a_domain_of_a_strangers_graph_is_in_use():
+    with private_domain() as variables:
+        domain = int(variables["ROS_DOMAIN_ID"])
+        assert not ros_env.domain_in_use(domain)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind(("127.0.0.1", 7410 + 250 * domain))
+            assert ros_env.domain_in_use(domain)
+        assert not ros_env.domain_in_use(domain)
+
+
+def test_the_environment_is_completed():
+    env = node_environment({})
+    assert Path(env["HOME"]).is_dir() and env["OMP_NUM_THREADS"] == "1"
+    assert env["AMENT_PREFIX_PATH"].split(os.pathsep)[0] == sys.prefix
+    assert all(Path(env[name]).is_file() for name in ros_env.PROFILE_VARIABLES)
+
+
+def test_what_is_set_stays():
+    given = {"HOME": "/home/me", "OMP_NUM_THREADS": "4", "FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml", "OTHER": "x"}
+    env = node_environment(given)
+    assert given.items() <= env.items() and "FASTRTPS_DEFAULT_PROFILES_FILE" not in env
+
+
+def test_no_child_believes_in_libraries_that_it_was_not_given():
+    orphan = node_environment({ros_env.WHEELS_GUARD: "1"})
+    assert ros_env.WHEELS_GUARD not in orphan or LIBRARIES in orphan["LD_LIBRARY_PATH"].split(os.pathsep)
+    whole = {ros_env.WHEELS_GUARD: "1", "LD_LIBRARY_PATH": f"/other:{LIBRARIES}"}
+    assert whole.items() <= node_environment(whole).items()
+
+
+def test_over_a_ros_installation_our_own_prefix_comes_first(monkeypatch, tmp_path):
+    (tmp_path / "share" / "latent_policy_ros").mkdir(parents=True)
+    (tmp_path / "share" / "latent_policy_ros" / "package.xml").touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(ros_env.importlib.util, "find_spec", lambda _: None)
+    env = node_environment({"AMENT_PREFIX_PATH": "/opt/ros/jazzy", "LD_LIBRARY_PATH": "/opt/ros/jazzy/lib"})
+    assert env["AMENT_PREFIX_PATH"] == f"{tmp_path}:/opt/ros/jazzy"
+    assert env["LD_LIBRARY_PATH"] == f"{tmp_path}/lib:/opt/ros/jazzy/lib"
+    assert node_environment(env) == env

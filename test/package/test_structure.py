@@ -55,7 +55,7 @@ def test_the_version_is_the_same_everywhere():
 
 def test_every_ros_wheel_is_pinned_by_hash():
     text = re.sub(r"^#.*\n", "", (ROOT / "requirements" / "ros.txt").read_text(), flags=re.M)
-    entries = [e for e in re.split(r"\n(?=\S)", text.strip())]
+    entries = re.split(r"\n(?=\S)", text.strip())
     assert len(entries) > 80
     for entry in entries:
         assert re.match(r"ros-[\w-]+==\S+ \\\n(\s+--hash=sha256:[0-9a-f]{64}( \\\n|$))+", entry), entry
