@@ -1,0 +1,209 @@
+"""The four embodiments as shipped, and every kind of mistake in a YAML file."""
+
+# ruff: noqa: E501 - the table of mistakes has one line for each
+
+import dataclasses
+
+import numpy as np
+import pytest
+import yaml
+
+from latent_policy_ros.embodiments import list_embodiments, load_embodiment
+from latent_policy_ros.embodiments.shapes import capsules
+from latent_policy_ros.errors import ConfigError
+
+TINY = """
+name: tiny_hand
+kind: hand
+side: right
+hand_frame: {origin: [0, 0, 0], fingers: [0, 0, 2.0], palm: [1, 0, 0.2]}
+actuated:
+  a: {rest: 0.1, max_velocity: 2}
+  t: {rest: 0.1, max_velocity: 2}
+hinges:
+  a: {parent: palm, axis: [0, 2, 0], point: [0, 0, 0.1], range: [0, 1.0]}
+  b: {parent: a, axis: [0, 1, 0], point: [0, 0, 0.15], range: [0, 0.6]}
+  t: {parent: palm, axis: [0, 1, 0], point: [0.01, 0.02, 0.05], range: [-0.5, 1.0]}
+couplings:
+  b: {follows: a, ratio: 0.75}
+fingertips:
+  thumb: {hinge: t, point: [0.01, 0.02, 0.1]}
+  index: {hinge: b, point: [0, 0, 0.2]}
+shape: {link_radius: 0.01, tip_radius: 0.01, palm_radius: 0.01}
+servo: {kp: 1, damping: 0.1, max_effort: 1, armature: 0.001}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Writes the tiny hand, with one piece of its text replaced, and loads it."""
+
+    def load(old="", new=""):
+        assert TINY.count(old) == 1 or not old, f"{old!r} must be there once"
+        path = tmp_path / "tiny_hand.yaml"
+        path.write_text(TINY.replace(old, new) if old else TINY + new)
+        return load_embodiment(path)
+
+    return load
+
+
+def test_the_papers_four_embodiments_ship():
+    expected = {"faive_hand": (11, 30, 11), "mimic_hand": (16, 20, 16), "panda_gripper": (1, 2, 1), "human_hand": (0, 0, 189)}
+    assert set(expected) <= set(list_embodiments())
+    for name, sizes in expected.items():
+        e = load_embodiment(name)
+        assert (len(e.joint_names), len(e.hinges), e.action_dim) == sizes
+        assert e.name == name and len(e.content_hash) == 64
+        assert (e.lower < e.upper).all() and (e.lower <= e.rest).all() and (e.rest <= e.upper).all()
+        assert len(e.action_names) == len(e.action_lower) == len(e.action_upper) == e.action_dim
+
+
+@pytest.mark.parametrize("name", ("faive_hand", "mimic_hand", "panda_gripper"))
+def test_no_hinge_leaves_its_range_anywhere_within_the_limits_of_q(name):
+    e = load_embodiment(name)
+    for q in (e.lower, e.upper, e.rest):
+        for hinge, angle in zip(e.hinges, e.coupling @ q, strict=True):
+            assert hinge.lower - 1e-12 <= angle <= hinge.upper + 1e-12, hinge.name
+
+
+def test_limits_are_narrowed_where_a_coupled_hinge_would_leave_its_range():
+    faive = load_embodiment("faive_hand")
+    index = faive.joint_names.index("index_pp2mp_virt")
+    assert faive.upper[index] == pytest.approx(0.68 / 0.71)  # its own range ends at 0.96
+
+
+def test_the_action_of_a_gripper_is_its_opening():
+    gripper = load_embodiment("panda_gripper")
+    x = np.array([[0.0], [0.25], [1.0]])
+    assert np.allclose(gripper.to_joints(x), [[0.0], [0.01], [0.04]])
+    assert np.allclose(gripper.to_action(gripper.to_joints(x)), x)
+    assert (gripper.action_lower, gripper.action_upper, gripper.action_names) == ([0.0], [1.0], ("opening",))
+
+
+def test_the_action_of_a_hand_is_its_joints():
+    hand = load_embodiment("mimic_hand")
+    q = np.random.default_rng(0).uniform(hand.lower, hand.upper, (3, 5, 16))
+    assert (hand.to_action(q) == q).all() and (hand.to_joints(q) == q).all()
+    with pytest.raises(ValueError, match=r"mimic_hand: joints must have shape \(\.\.\., 16\), got \(3, 15\)"):
+        hand.to_action(np.zeros((3, 15)))
+
+
+def test_a_person_cannot_be_commanded():
+    with pytest.raises(ValueError, match="human_hand has no joints"):
+        load_embodiment("human_hand").to_joints(np.zeros(189))
+
+
+def test_an_embodiment_cannot_be_changed():
+    hand = load_embodiment("mimic_hand")
+    with pytest.raises(ValueError, match="read-only"):
+        hand.lower[0] = -10.0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        hand.name = "other"
+    with pytest.raises(TypeError):
+        hand.fingertips["thumb"] = None
+
+
+def test_the_tiny_hand(tiny):
+    e = tiny()
+    assert e.joint_names == ("a", "t") and np.allclose(e.coupling, [[1, 0], [0.75, 0], [0, 1]])
+    assert np.allclose(e.upper, [0.8, 1.0])  # 0.6 / 0.75
+    assert np.allclose(e.T_base_hand, np.eye(4)) and np.allclose(e.hinge("a").axis, [0, 1, 0])
+    assert [shape.finger for shape in capsules(e) if shape.finger] == ["thumb", "index"]
+
+
+def test_the_order_of_hinges_in_the_file_does_not_matter(tiny):
+    lines = TINY.strip().splitlines()
+    a, b = (next(i for i, line in enumerate(lines) if line.startswith(f"  {name}: {{parent")) for name in "ab")
+    e = tiny(lines[a] + "\n" + lines[b], lines[b] + "\n" + lines[a])
+    assert e.hinge_names.index("a") < e.hinge_names.index("b")
+
+
+def test_the_hash_follows_the_meaning_not_the_text(tiny):
+    plain = tiny().content_hash
+    assert tiny("kp: 1,", "kp: 2,  # stiffer\n ").content_hash == plain
+    assert tiny("axis: [0, 2, 0]", "axis: [0.0, 1.0, 0]").content_hash == plain
+    assert tiny("ratio: 0.75", "ratio: 0.7").content_hash != plain
+    assert tiny("range: [-0.5, 1.0]", "range: [-0.4, 1.0]").content_hash != plain
+    assert tiny("point: [0, 0, 0.2]", "point: [0, 0, 0.21]").content_hash != plain
+
+
+MISTAKES = {
+    "unknown field": ("side: right", "side: right\ncolour: red", "colour", "unknown field; available: actuated"),
+    "unknown field of a hinge": ("range: [0, 1.0]", "range: [0, 1.0], rnage: 1", "hinges.a.rnage", "unknown field"),
+    "missing field": ("side: right\n", "", "side", "missing: expected a string; got only the fields name, kind"),
+    "missing field of a hinge": (", range: [0, 0.6]", "", "hinges.b.range", "missing: expected 2 numbers"),
+    "wrong type": ("point: [0, 0, 0.15]", "point: 3", "hinges.b.point", "expected 3 numbers, got 3 (a number)"),
+    "number as text": ("ratio: 0.75", "ratio: '0.75'", "couplings.b.ratio", "expected a number, got '0.75' (a string)"),
+    "boolean as number": ("ratio: 0.75", "ratio: yes", "couplings.b.ratio", "expected a number, got True (a boolean)"),
+    "wrong length": ("axis: [0, 2, 0]", "axis: [0, 1]", "hinges.a.axis", "expected 3 numbers, got [0, 1] (a list of 2)"),
+    "text in a vector": ("axis: [0, 2, 0]", "axis: [0, y, 0]", "hinges.a.axis[1]", "expected a number, got 'y'"),
+    "section of the wrong type": ("  b: {follows: a, ratio: 0.75}", "  b: a", "couplings.b", "expected a mapping, got 'a'"),
+    "not a number": ("range: [0, 0.6]", "range: [.nan, 0.6]", "hinges.b.range[0]", "expected a finite number, got nan"),
+    "infinity": ("range: [0, 0.6]", "range: [0, .inf]", "hinges.b.range[1]", "expected a finite number, got inf"),
+    "unknown kind": ("kind: hand", "kind: foot", "kind", "got 'foot'; available: gripper, hand, human"),
+    "unknown side": ("side: right", "side: left", "side", "got 'left'; available: right"),
+    "unknown kind of hinge": ("b: {parent: a,", "b: {kind: ball, parent: a,", "hinges.b.kind", "available: prismatic, revolute"),
+    "unknown parent": ("parent: a,", "parent: c,", "hinges.b.parent", "got 'c'; available: a, b, palm, t"),
+    "cycle of parents": ("a: {parent: palm", "a: {parent: b", "hinges.a.parent", "cycle: a -> b -> a; expected a way to palm"),
+    "hinge named palm": ("  t: {parent: palm,", "  palm: {parent: palm,", "hinges.palm", "is the base"),
+    "zero axis": ("axis: [0, 2, 0]", "axis: [0, 0, 0]", "hinges.a.axis", "expected a direction, got a vector of length 0"),
+    "limits reversed": ("range: [0, 1.0]", "range: [1.0, 0]", "hinges.a.range", "expected lower < upper, got [1, 0]"),
+    "unknown actuated": ("  t: {rest", "  u: {rest", "actuated.u", "is not a hinge; available: a, b, t"),
+    "unknown coupled": ("  b: {follows", "  c: {follows", "couplings.c", "is not a hinge; available: a, b, t"),
+    "follows the unknown": ("follows: a", "follows: z", "couplings.b.follows", "got 'z'; available: a, b, t"),
+    "follows itself": ("follows: a", "follows: b", "couplings.b.follows", "cycle: b -> b"),
+    "actuated and coupled": ("  b: {follows: a,", "  t: {follows: a,", "couplings.t", "is actuated"),
+    "neither actuated nor coupled": ("  b: {follows: a, ratio: 0.75}", "  {}", "hinges.b", "neither actuated nor coupled"),
+    "ratio of zero": ("ratio: 0.75", "ratio: 0", "couplings.b.ratio", "other than 0"),
+    "no motion left": ("range: [0, 0.6]", "range: [1.5, 2]", "couplings.b", "leaves no motion to a"),
+    "rest outside": ("a: {rest: 0.1", "a: {rest: 0.9", "actuated.a.rest", "expected a number in [0, 0.8], got 0.9"),
+    "velocity": ("t: {rest: 0.1, max_velocity: 2}", "t: {rest: 0.1, max_velocity: 0}", "actuated.t.max_velocity", "greater than 0"),
+    "unknown finger": ("  index: {hinge", "  toe: {hinge", "fingertips.toe", "unknown finger; available: index, middle"),
+    "tip on the unknown": ("hinge: b", "hinge: c", "fingertips.index.hinge", "got 'c'; available: a, b, t"),
+    "no thumb": ("  thumb: {hinge", "  ring: {hinge", "fingertips", "expected the thumb and at least one other finger"),
+    "palm along fingers": ("palm: [1, 0, 0.2]", "palm: [0, 0, 1]", "hand_frame.palm", "expected a direction across fingers"),
+    "radius": ("tip_radius: 0.01", "tip_radius: -0.01", "shape.tip_radius", "greater than 0, got -0.01"),
+    "duplicate": ("side: right", "side: right\nside: right", "", "duplicate key 'side', first given in line 4"),
+    "duplicate hinge": ("  b: {parent", "  a: {parent", "", "duplicate key 'a', first given in line 10"),
+    "not YAML": ("side: right", "side: [right", "", "is not valid YAML"),
+    "gripper without its action": ("kind: hand", "kind: gripper", "action", "missing: expected a mapping"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_with_file_field_got_and_expected(tiny, tmp_path, mistake):
+    old, new, field, message = MISTAKES[mistake]
+    with pytest.raises(ConfigError) as caught:
+        tiny(old, new)
+    assert caught.value.path == field
+    assert message in str(caught.value)
+    assert str(tmp_path / "tiny_hand.yaml") in str(caught.value)
+
+
+def test_an_empty_file_and_a_list_are_refused(tmp_path):
+    for text, got in (("", "nothing"), ("[1, 2]", "[1, 2] (a list of 2)")):
+        path = tmp_path / "empty.yaml"
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="expected a mapping") as caught:
+            load_embodiment(path)
+        assert got in str(caught.value)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"no embodiment 'foot'; available: .*faive_hand, human_hand, mimic_hand"):
+        load_embodiment("foot")
+
+
+def test_a_gripper_with_two_actuated_joints_is_refused(tmp_path):
+    content = yaml.safe_load(load_embodiment("panda_gripper").file.read_text())
+    content["actuated"]["panda_finger_joint2"] = {"rest": 0.0, "max_velocity": 0.1}
+    content["couplings"] = {}
+    path = tmp_path / "gripper.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="actuated: a gripper has one actuated joint, got 2"):
+        load_embodiment(path)
+
+
+def test_a_change_of_the_file_is_seen(tiny):
+    assert tiny().upper[1] == 1.0
+    assert tiny("range: [-0.5, 1.0]", "range: [-0.5, 1.1]").upper[1] == 1.1

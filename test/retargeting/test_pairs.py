@@ -1,0 +1,52 @@
+"""Paired actions: one human pose a row, in every embodiment; split by recording."""
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.embodiments import list_embodiments, load_embodiment
+from latent_policy_ros.embodiments.keypoints import keypoints_of_action
+from latent_policy_ros.retargeting import Retargeter, make_pairs
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return make_pairs(list_embodiments(), seed=3, frames=700)
+
+
+def test_rows_are_whole_recordings_within_the_limits(pairs):
+    assert set(pairs.actions) == set(list_embodiments()) and len(pairs) == 800
+    assert (np.bincount(pairs.recording) == 200).all()
+    for name, action in pairs.actions.items():
+        embodiment = load_embodiment(name)
+        assert action.shape == (800, embodiment.action_dim) and np.isfinite(action).all()
+        assert (action >= embodiment.action_lower - 1e-12).all() and (action <= embodiment.action_upper + 1e-12).all()
+
+
+def test_a_row_is_one_pose_in_every_embodiment(pairs):
+    """Retargeting the positions inside the 189 numbers gives the other columns."""
+    keypoints = keypoints_of_action(pairs.actions["human_hand"]).reshape(4, 200, 21, 3)
+    for name in ("faive_hand", "panda_gripper"):
+        embodiment = load_embodiment(name)
+        again = embodiment.to_action(Retargeter(embodiment).retarget_sequence(keypoints[:1, :30]))[0]
+        assert np.abs(again - pairs.actions[name][:30]).max() < 1e-6
+
+
+def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pairs):
+    again, other = (make_pairs(["panda_gripper"], seed, frames=700) for seed in (3, 4))
+    assert (again.actions["panda_gripper"] == pairs.actions["panda_gripper"]).all()
+    assert not np.allclose(other.actions["panda_gripper"], pairs.actions["panda_gripper"])
+
+
+def test_a_split_shares_no_recording(pairs):
+    train, held_out = pairs.split(0.25)
+    assert len(train) == 600 and len(held_out) == 200
+    assert not set(train.recording) & set(held_out.recording)
+    assert len(train.actions["mimic_hand"]) == 600
+    with pytest.raises(ValueError, match="cannot hold out 1 of 1 recordings"):
+        held_out.split()
+
+
+def test_progress_is_told():
+    told = []
+    make_pairs(["panda_gripper", "human_hand"], 0, 200, lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]

@@ -1,0 +1,173 @@
+"""What a person does the robots do: pinches close, grasps track, limits hold, and bad keypoints are refused."""
+
+import time
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.embodiments import HandKinematics, load_embodiment
+from latent_policy_ros.embodiments.human_hand import TIPS, HumanHand
+from latent_policy_ros.embodiments.keypoints import KeypointsRefused
+from latent_policy_ros.retargeting import Retargeter, generate_motion, grasp_plan
+from latent_policy_ros.retargeting.postures import fist, pinch, relaxed, spread
+
+HANDS = ("faive_hand", "mimic_hand")
+ROBOTS = (*HANDS, "panda_gripper")
+
+
+def retarget(name, keypoints):
+    """Joints (T, n) and fingertips (T, F, 3) for one recording (T, 21, 3)."""
+    embodiment = load_embodiment(name)
+    q = Retargeter(embodiment).retarget_sequence(keypoints[None])[0]
+    return q, HandKinematics(embodiment).fingertips(q)
+
+
+@pytest.fixture(scope="module")
+def motions():
+    return np.stack([generate_motion(seed, 6.0, 20.0).keypoints for seed in range(5)])
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_a_precision_grasp_stays_one(name):
+    """Thumb against index and middle: the gap follows the person's from 85 mm to a pinch, along one axis."""
+    plan = grasp_plan()
+    _, tips = retarget(name, plan.keypoints)
+    fingers = tips[:, 1:3].mean(axis=1)
+    gap = np.linalg.norm(fingers - tips[:, 0], axis=-1)
+    assert gap[0] > 0.085 and gap[-1] < 0.014
+    narrow = plan.gap < 0.065
+    assert np.abs(gap - plan.gap)[narrow].max() < 0.004
+    assert (np.diff(gap) < 0).all()
+    axis = (fingers - tips[:, 0]) / gap[:, None]
+    assert (axis @ axis[len(axis) // 2] > np.cos(np.radians(12)))[gap > 0.02].all()
+    to_index, to_middle = (np.linalg.norm(tips[:, f] - tips[:, 0], axis=-1) for f in (1, 2))
+    assert np.abs(to_index - to_middle).max() < 0.005  # both fingers close on the thumb, not one
+    apart = np.linalg.norm(tips[:, 1] - tips[:, 2], axis=-1)
+    assert (apart > 0.015).all() and (apart < 0.035).all()
+
+
+@pytest.mark.parametrize("name", HANDS)
+@pytest.mark.parametrize("finger", ("index", "middle", "ring", "pinky"))
+def test_a_pinch_with_each_finger_closes(name, finger):
+    hand = HumanHand()
+    keypoints = hand.keypoints(pinch(hand, (finger,), np.linspace(0.08, 0.012, 25)))
+    human = np.linalg.norm(keypoints[-1, TIPS[finger]] - keypoints[-1, 4])
+    assert human < 0.014
+    _, tips = retarget(name, keypoints)
+    robot = np.linalg.norm(tips[-1, list(TIPS).index(finger)] - tips[-1, 0])
+    assert abs(robot - human) < 0.006
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_a_fist_bends_and_a_spread_opens(name):
+    hand = HumanHand()
+    poses = [spread(hand, 1.0), relaxed(hand), fist(hand, 1.0)]
+    _, tips = retarget(name, hand.keypoints(np.repeat(poses, 15, axis=0)))
+    reach = tips[14::15, 1:, 2]  # along the fingers
+    assert (np.diff(reach, axis=0) < -0.01).all()
+    assert np.abs(tips[14, 1] - tips[14, 4]).max() > 0.05
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_limits_hold_exactly(name, motions):
+    embodiment = load_embodiment(name)
+    q = Retargeter(embodiment).retarget_sequence(motions)
+    assert q.shape == (*motions.shape[:2], len(embodiment.joint_names))
+    assert (q >= embodiment.lower).all() and (q <= embodiment.upper).all()
+    assert (q.max(axis=(0, 1)) - q.min(axis=(0, 1)) > 0.2 * (embodiment.upper - embodiment.lower)).all()  # and all move
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_pinched_fingertips_are_as_far_apart_as_the_persons(name, motions):
+    embodiment = load_embodiment(name)
+    q = Retargeter(embodiment).retarget_sequence(motions)
+    tips = HandKinematics(embodiment).fingertips(q.reshape(-1, embodiment.action_dim))
+    keypoints = motions.reshape(-1, 21, 3)
+    human = np.linalg.norm(keypoints[:, [8, 12, 16, 20]] - keypoints[:, 4:5], axis=-1)
+    robot = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
+    pinched = human < 0.025
+    assert pinched.sum() > 30
+    assert np.abs(robot - human)[pinched].mean() < 0.003
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_frame_by_frame_equals_whole_recordings(name, motions):
+    embodiment = load_embodiment(name)
+    together = Retargeter(embodiment).retarget_sequence(motions[:2, :40])
+    online = Retargeter(embodiment)
+    for s in range(2):
+        online.reset()
+        alone = np.array([online.retarget(keypoints) for keypoints in motions[s, :40]])
+        assert np.abs(alone - together[s]).max() < 1e-9
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_the_frame_of_the_keypoints_does_not_matter(name, motions):
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+    there = Retargeter(load_embodiment(name)).retarget_sequence(motions[:1, :20] @ turn.T + [1.0, -2.0, 0.5])
+    here = Retargeter(load_embodiment(name)).retarget_sequence(motions[:1, :20])
+    assert np.abs(there - here).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_the_size_of_the_person_hardly_matters_away_from_contact(name):
+    poses = np.array([fist(HumanHand(), share) for share in np.linspace(0.0, 0.4, 12)])
+    _, small = retarget(name, HumanHand(0.85).keypoints(poses))
+    _, large = retarget(name, HumanHand(1.15).keypoints(poses))
+    assert np.linalg.norm(small - large, axis=-1)[:, 1:].mean() < 0.006  # while the people's tips differ by 30%
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_slow_motion_stays_smooth(name):
+    _, tips = retarget(name, grasp_plan(frames=81).keypoints)
+    assert np.linalg.norm(np.diff(tips, axis=0), axis=-1).max() < 0.003
+
+
+def test_a_gripper_takes_the_smallest_vector_from_the_thumb():
+    hand, gripper = HumanHand(), load_embodiment("panda_gripper")
+    gaps = np.array([0.1, 0.06, 0.04, 0.012])
+    keypoints = hand.keypoints(pinch(hand, ("ring",), gaps, others=spread(hand, 0.0)))
+    smallest = np.linalg.norm(keypoints[:, [8, 12, 16, 20]] - keypoints[:, 4:5], axis=-1).min(axis=1)
+    opening = gripper.to_action(Retargeter(gripper).retarget_sequence(keypoints[None])[0])[:, 0]
+    assert np.allclose(opening, np.clip((smallest - 0.012) / 0.08, 0, 1), atol=1e-9)
+    assert opening[-1] < 0.02 and opening[1] > 0.4
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_bad_keypoints_are_refused_and_forgotten(name, motions):
+    retargeter, twin = (Retargeter(load_embodiment(name)) for _ in range(2))
+    broken = motions[0, 1].copy()
+    broken[7, 1] = np.nan
+    retargeter.retarget(motions[0, 0]), twin.retarget(motions[0, 0])
+    with pytest.raises(KeypointsRefused, match="must be finite"):
+        retargeter.retarget(broken)
+    with pytest.raises(KeypointsRefused, match="in metres"):
+        retargeter.retarget(1000.0 * motions[0, 1])
+    with pytest.raises(KeypointsRefused, match=r"shape \(21, 3\), got \(1, 21, 3\)"):
+        retargeter.retarget(motions[0, :1])
+    with pytest.raises(KeypointsRefused, match=r"\(S, T, 21, 3\), got \(21, 3\)"):
+        retargeter.retarget_sequence(motions[0, 0])
+    assert (retargeter.retarget(motions[0, 1]) == twin.retarget(motions[0, 1])).all()
+
+
+def test_a_finger_without_length_is_refused():
+    keypoints = HumanHand().keypoints(np.zeros((1, 21)))[0]
+    keypoints[5:9] = keypoints[5]
+    with pytest.raises(KeypointsRefused, match="the index has no length"):
+        Retargeter(load_embodiment("mimic_hand")).retarget(keypoints)
+
+
+def test_there_is_nothing_to_retarget_to_a_person():
+    with pytest.raises(ValueError, match="human_hand is not a robot"):
+        Retargeter(load_embodiment("human_hand"))
+
+
+def test_it_keeps_up_with_a_camera(motions):
+    """60 Hz with an ample margin for slow and busy machines; it takes 1 to 3 ms a pose on an idle one."""
+    retargeter = Retargeter(load_embodiment("faive_hand"))
+    retargeter.retarget(motions[0, 0])
+    start = time.process_time()
+    for keypoints in motions[0, :30]:
+        retargeter.retarget(keypoints)
+    assert (time.process_time() - start) / 30 < 1 / 60
