@@ -257,6 +257,25 @@ def default_socket_folder() -> Path:
     return Path(base) / f"latent_policy_ros-{os.getuid()}-{os.environ.get('ROS_DOMAIN_ID', '0')}"
 
 
+def runner_spec(
+    fleet: Fleet, *, episodes: int, seed: int, summary: Path, record: bool = False, time_limit: float = 25.0
+) -> NodeSpec:
+    """The node that runs episodes on a simulated fleet and ends (see ``nodes/episode_runner.py``).
+
+    Args:
+        fleet: All robots simulated.
+        episodes: How many.
+        seed: Of the first; the next ones have the next numbers.
+        summary: JSON file to write.
+        record: Whether a recorder is up.
+        time_limit: Longest episode [s].
+    """
+    return NodeSpec("episode_runner", "episode_runner", "", {
+        "robots": list(fleet.robots), "episodes": episodes, "seed": seed, "summary": str(summary), "record": record,
+        "time_limit": float(time_limit), "task": fleet.task,
+    })  # fmt: skip
+
+
 def write_parameters(spec: NodeSpec, folder: Path) -> Path:
     """Write the parameter file of a node (``--params-file``) and return its path."""
     folder.mkdir(parents=True, exist_ok=True)

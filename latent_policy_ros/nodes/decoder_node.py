@@ -69,6 +69,7 @@ class Decoder(ManagedNode):
         now = self.now()
         self.decoder.accept(convert.action_chunk(message), now)
         self.plan_age.add(now - convert.to_seconds(message.header.stamp))
+        self.tick(now)  # its first command goes out at once
 
     def _on_wrist(self, message: PoseStamped) -> None:
         pose = convert.pose_array(message.pose)

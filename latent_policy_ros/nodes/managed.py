@@ -136,6 +136,10 @@ class ManagedNode(LifecycleNode):
             self._logged[what] = now
             self.get_logger().warning(f"{what} ({self.counts[what]} times){': ' + detail if detail else ''}")
 
+    def report(self) -> None:
+        """Publish diagnostics now rather than when they are due."""
+        self._diagnostics_due = 0.0
+
     # --- life cycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -81,6 +81,7 @@ class Recorder(ManagedNode):
         bag, self.bag = self.bag, None
         outcomes = {"outcomes": json.dumps(self.outcomes)} if self.outcomes else {}
         self.last = bag.close({**outcomes, **(information or {})})
+        self.report()
         self.get_logger().info(f"recorded {sum(bag.counts.values())} messages in {self.last}")
         return self.last
 
@@ -148,9 +149,10 @@ class Recorder(ManagedNode):
         return found
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
+        last = {"last_bag": str(self.last or "-")}
         if self.bag is None:
-            return OK, "not recording", {"last_bag": str(self.last or "-")}
-        return OK, "recording", {"bag": str(self.bag.path), "messages": str(sum(self.bag.counts.values()))}
+            return OK, "not recording", last
+        return OK, "recording", {**last, "bag": str(self.bag.path), "messages": str(sum(self.bag.counts.values()))}
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,7 @@ class Sim(ManagedNode):
             self._picture(name)  # the first picture is slow
 
     def activate(self) -> None:
-        period, now = 1.0 / self.value("camera_rate"), time.monotonic()
-        self._due = {name: now + k * period / len(self.meters) for k, name in enumerate(self.meters)}
+        self._due = dict.fromkeys(("cameras", OVERVIEW), time.monotonic())
 
     def cleanup(self) -> None:
         if self.robot is not None:
@@ -79,16 +79,24 @@ class Sim(ManagedNode):
         self._watch()
 
     def _publish_pictures(self) -> None:
-        """At most one picture a turn, so that physics waits for one at most."""
+        """The policy's cameras all at one moment, the overview in another turn, so that physics waits for little."""
+        if self._is_due("cameras", self.value("camera_rate")):
+            self._publish(self.world.cameras)
+        elif self.value("overview") and self._is_due(OVERVIEW, OVERVIEW_RATE):
+            self._publish((OVERVIEW,))
+
+    def _is_due(self, what: str, rate: float) -> bool:
         now = time.monotonic()
-        name = min(self._due, key=self._due.get)
-        if now < self._due[name]:
-            return
-        rate = OVERVIEW_RATE if name == OVERVIEW else self.value("camera_rate")
-        self._due[name] = max(self._due[name] + 1.0 / rate, now)
+        if now < self._due[what]:
+            return False
+        self._due[what] = max(self._due[what] + 1.0 / rate, now)
+        return True
+
+    def _publish(self, names: Sequence[str]) -> None:
         stamp = self.now()
-        self._pictures[name].publish(convert.image(stamp, name, self._picture(name)))
-        self.meters[name].tick(now)
+        for name, pixels in [(name, self._picture(name)) for name in names]:
+            self._pictures[name].publish(convert.image(stamp, name, pixels))
+            self.meters[name].tick(time.monotonic())
 
     def _picture(self, name: str) -> np.ndarray:
         if name == OVERVIEW:

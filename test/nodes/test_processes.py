@@ -1,0 +1,101 @@
+"""The whole graph of one robot in separate processes over Fast DDS, and a policy that dies while the robot moves."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from latent_policy_ros import bringup
+from latent_policy_ros.supervisor import Supervisor, node_command, node_environment
+
+rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+pytest.importorskip("torch")
+
+from sensor_msgs.msg import JointState  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from latent_policy_ros.nodes import convert, qos  # noqa: E402
+
+
+@pytest.fixture
+def fleet(artifacts):
+    return bringup.single_robot("left", "mimic_hand", ["front"], "mock", artifacts.policy, artifacts.latent)
+
+
+def camera(graph):
+    """Publishes pictures in place of a camera; returns the function that does so once."""
+    from sensor_msgs.msg import Image
+
+    publisher = graph.probe.create_publisher(Image, "left/front/image_raw", qos.IMAGES)
+    rng = np.random.default_rng(0)
+    picture = lambda: rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    return lambda: publisher.publish(convert.image(time.time(), "front", picture()))
+
+
+def test_a_policy_that_is_killed_leaves_the_robot_holding_and_comes_back(graph, fleet, tmp_path):
+    states = graph.listen(JointState, "left/joint_states", qos.STATES)
+    commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
+    show = camera(graph)
+    arm = lambda: [(t, np.array(m.position)) for t, m in states if m.name[0] == "panda_joint1"]
+    with Supervisor(bringup.node_specs(fleet), log_folder=tmp_path, restart=True, say=lambda _: None) as up:
+        graph.until(lambda: len(commands) > 50, 60, "commands from the policy", show)
+        graph.run(0.5, show)
+        before = len(commands)
+        up.process("/policy").send_signal(signal.SIGKILL)
+        killed = time.time()
+        graph.run(1.5, show)
+        late = [t - killed for t, _ in commands[before:]]
+        assert commands[-1][1].points == [] and max(late) < 0.45  # the last word is: hold
+        after = [(t - killed, q) for t, q in arm() if t > killed]
+        held = np.array([q for t, q in after if t > 0.45])
+        assert len(held) > 30 and np.ptp(held, axis=0).max() < 5e-3
+        ended = up.poll()
+        assert ended == {"/policy": -signal.SIGKILL}
+        commands.clear()
+        graph.until(lambda: len(commands) > 25, 60, "commands after the policy came back", lambda: (show(), up.poll()))
+        q = np.array([q for _, q in arm()])
+        assert np.abs(np.diff(q, axis=0)).max() < 0.2  # nothing jumped, all the way
+        processes = [up.process(spec.full_name) for spec in up.specs]
+    assert [p.returncode for p in processes] == [0] * len(processes)  # all ended by themselves when asked to
+
+
+def can_draw():
+    try:
+        from latent_policy_ros.sim.world import World
+
+        World("panda_gripper").render("front")
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not can_draw(), reason="needs OpenGL (apt libegl1 or libosmesa6)")
+def test_a_simulated_robot_runs_a_recorded_episode(artifacts, tmp_path):
+    fleet = bringup.single_robot("right", "panda_gripper", ["front"], "sim", artifacts.policy, artifacts.latent)
+    specs = bringup.node_specs(fleet, record=True, bag_folder=tmp_path / "bags", overview=True)
+    spec = bringup.runner_spec(
+        fleet, episodes=2, seed=5, summary=tmp_path / "summary.json", record=True, time_limit=2.0
+    )
+    with Supervisor(specs, log_folder=tmp_path / "log") as up:
+        ran = subprocess.run(node_command(spec, tmp_path), env=node_environment(), timeout=90, check=False,
+                             capture_output=True, text=True)  # fmt: skip
+        assert up.poll() == {}, "a node ended by itself"
+    assert ran.returncode == 3, ran.stdout + ran.stderr  # ran, but an untrained policy places no cube
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert [e["seed"] for e in found["episodes"]] == [5, 6]
+    robot = found["robots"]["right"]
+    assert robot["episodes"] == 2 and robot["command_rate_hz"] > 35 and robot["plan_rate_hz"] > 7
+    assert 5 < robot["camera_to_command_ms"]["p50"] < 250
+    assert len(found["bags"]) == 2 and all(os.path.isdir(bag) for bag in found["bags"])
+    from rosbags.highlevel import AnyReader
+
+    with AnyReader([tmp_path / "bags" / os.path.basename(found["bags"][0])]) as reader:
+        counts = {c.topic: c.msgcount for c in reader.connections}
+    for camera_topic, least in (("/right/front/image_raw", 30), ("/right/overview/image_raw", 15)):
+        assert counts[camera_topic] >= least
+    for topic in ("joint_states", "wrist_pose", "latent_action", "gripper_command", "wrist_command"):
+        assert counts[f"/right/{topic}"] >= 15
