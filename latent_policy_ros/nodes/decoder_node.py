@@ -35,7 +35,7 @@ class Decoder(ManagedNode):
         self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
         self.declare("latent", "default", "Latent space: a folder, or a name under config/latents.")
         self.declare("rate", 50.0, "Commands per second [Hz].", 10.0, 500.0)
-        self.declare("max_age", 0.3, "Plans whose observation is older than this [s] are stale.", 0.05, 2.0)
+        self.declare("max_age", 0.35, "Plans whose observation is older than this [s] are stale.", 0.05, 2.0)
         self.declare("blend", 0.1, "Time over which an older plan loses its say [s]; 0: none.", 0.0, 2.0)
         self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
 

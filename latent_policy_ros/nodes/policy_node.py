@@ -66,7 +66,7 @@ class PolicyNode(ManagedNode):
         self.declare("rate", 10.0, "Observations answered per second [Hz].", 0.5, 100.0)
         self.declare("max_age", 0.3, "A camera or state older than this [s] is stale.", 0.05, 5.0)
         self.declare("camera_skew", 0.1, "Cameras of one observation may lie this far apart [s].", 0.001, 1.0)
-        self.declare("state_skew", 0.05, "Joints and wrist pose may lie this far from an observation [s].", 0.001, 1.0)
+        self.declare("state_skew", 0.1, "Joints and wrist pose may lie this far from an observation [s].", 0.001, 1.0)
         self.declare("threads", 1, "Threads of torch; more than 1 slows down beside busy processes.", 1, 64)
         self.robots: dict[str, RobotInput] = {}
 

@@ -1,30 +1,54 @@
-"""One contract for every driver: it runs over the mock, and over the simulator's client where a simulator can run."""
+"""One contract for every driver: the mock, and the client of a simulator's bus."""
+
+import time
 
 import numpy as np
 import pytest
 
 from latent_policy_ros.drivers.base import Driver, JointReading
 from latent_policy_ros.drivers.mock import MockDriver
+from latent_policy_ros.drivers.registry import DRIVERS, make_driver
+from latent_policy_ros.drivers.sim import SimDriver
 from latent_policy_ros.errors import HardwareError
 
 NAMES = ("one", "two", "three")
 
 
-class Clock:
-    now = 100.0
+class Joints:
+    """A simulator of three joints that are at once where they are sent; it names them in another order."""
 
-    def __call__(self):
-        return self.now
+    def __init__(self, path):
+        bus = pytest.importorskip("latent_policy_ros.sim.bus")
+        order = (2, 0, 1)
+        self.bus = bus.Bus(path, {"hand": bus.Channel(tuple(NAMES[k] for k in order), np.full(3, -9.0), np.full(3, 9.0))})
+        self.bus.publish("hand", np.zeros(3), np.zeros(3), time.time())
+
+    def obey(self):
+        written = self.bus.written("hand")
+        if written is not None:
+            self.bus.publish("hand", written, np.ones(3), time.time())
 
 
 @pytest.fixture
-def clock():
-    return Clock()
+def joints(tmp_path):
+    joints = Joints(tmp_path / "sim.sock")
+    yield joints
+    joints.bus.close()
+
+
+@pytest.fixture(params=DRIVERS)
+def setting(request, tmp_path):
+    """(driver, what makes its hardware move)"""
+    if request.param == "mock":
+        return MockDriver(NAMES, np.zeros(3), time_constant=0.001), lambda: time.sleep(0.05)
+    joints = request.getfixturevalue("joints")
+    return make_driver("sim", "hand", NAMES, np.zeros(3), joints.bus.path), joints.obey
 
 
 @pytest.fixture
-def driver(clock):
-    return MockDriver(NAMES, np.zeros(3), time_constant=0.02, clock=clock)
+def driver(setting):
+    yield setting[0]
+    setting[0].close()
 
 
 def test_it_is_a_driver_and_names_its_joints_while_disconnected(driver):
@@ -39,15 +63,23 @@ def test_it_refuses_to_work_while_disconnected(driver):
     driver.close()
 
 
-def test_it_goes_where_it_is_sent(driver, clock):
+def test_it_goes_where_it_is_sent_and_says_what_it_sent(driver, setting):
     driver.connect()
-    np.testing.assert_array_equal(driver.write(np.array([0.1, -0.2, 0.3])), [0.1, -0.2, 0.3])
-    clock.now += 0.01
-    halfway = driver.read()
-    assert isinstance(halfway, JointReading) and halfway.stamp == clock.now
-    assert 0.02 < halfway.position[0] < 0.09 and halfway.velocity[0] > 0
-    clock.now += 1.0
-    np.testing.assert_allclose(driver.read().position, [0.1, -0.2, 0.3], atol=1e-9)
+    np.testing.assert_allclose(driver.write(np.array([0.1, -0.2, 0.3])), [0.1, -0.2, 0.3])
+    setting[1]()
+    reading = driver.read()
+    assert isinstance(reading, JointReading) and abs(reading.stamp - time.time()) < 1.0
+    np.testing.assert_allclose(reading.position, [0.1, -0.2, 0.3], atol=1e-6)
+    assert reading.velocity.shape == (3,)
+
+
+def test_it_can_be_connected_again(driver, setting):
+    driver.connect()
+    driver.close()
+    driver.connect()
+    driver.write(np.full(3, 0.5))
+    setting[1]()
+    np.testing.assert_allclose(driver.read().position, 0.5, atol=1e-6)
 
 
 def test_readings_are_copies(driver):
@@ -61,3 +93,44 @@ def test_malformed_commands_raise(driver, bad, word):
     driver.connect()
     with pytest.raises(ValueError, match=word):
         driver.write(bad)
+
+
+def test_a_mock_approaches_its_command_as_servos_do():
+    now = [100.0]
+    driver = MockDriver(NAMES, np.zeros(3), time_constant=0.02, clock=lambda: now[0])
+    driver.connect()
+    driver.write(np.full(3, 0.1))
+    now[0] += 0.02
+    reading = driver.read()
+    np.testing.assert_allclose(reading.position, 0.1 * (1 - np.exp(-1)))
+    np.testing.assert_allclose(reading.velocity, reading.position / 0.02)
+
+
+def test_the_simulator_of_another_embodiment_is_refused(joints):
+    driver = SimDriver(joints.bus.path, "hand", ("one", "two", "four"))
+    with pytest.raises(HardwareError, match="expected joints one, two, four.*got three, one, two"):
+        driver.connect()
+    with pytest.raises(HardwareError, match="no channel 'foot'"):
+        SimDriver(joints.bus.path, "foot", NAMES).connect()
+
+
+def test_a_simulator_that_ends_is_noticed_and_can_be_found_again(joints, tmp_path):
+    driver = SimDriver(joints.bus.path, "hand", NAMES)
+    driver.connect()
+    joints.bus.close()
+    with pytest.raises(HardwareError, match="sim.sock"):
+        driver.read()
+    with pytest.raises(HardwareError, match="start sim_node first"):
+        driver.connect()
+    again = Joints(joints.bus.path)
+    driver.connect()
+    assert driver.read().position.shape == (3,)
+    driver.close()
+    again.bus.close()
+
+
+def test_unknown_drivers_are_refused_by_name():
+    with pytest.raises(HardwareError, match="unknown driver 'reel'; available: mock, sim"):
+        make_driver("reel", "hand", NAMES, np.zeros(3))
+    with pytest.raises(HardwareError, match="socket_path"):
+        make_driver("sim", "hand", NAMES, np.zeros(3))

@@ -1,0 +1,100 @@
+"""The simulator node: hardware to its drivers, cameras to the policy, and a fresh scene when asked."""
+
+import time
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+
+from sensor_msgs.msg import Image, JointState  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from latent_policy_ros.msg import EpisodeEvent  # noqa: E402
+from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.nodes.sim_node import Sim  # noqa: E402
+from latent_policy_ros.sim.world import World  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opengl():
+    try:
+        World("panda_gripper").render("front")
+    except Exception as error:
+        pytest.skip(f"cannot draw: {error}")
+
+
+@pytest.fixture
+def sim(graph, tmp_path):
+    return graph.add(Sim, "right", embodiment="panda_gripper", socket_path=str(tmp_path / "sim.sock"), seed=7, overview=True,
+                     overview_size=200)  # fmt: skip
+
+
+def call(graph, name):
+    client = graph.probe.create_client(Trigger, name)
+    graph.until(client.service_is_ready, what=name)
+    future = client.call_async(Trigger.Request())
+    graph.until(future.done, what=name)
+    return future.result()
+
+
+def test_cameras_come_at_their_rate_with_their_stamp(graph, sim):
+    front = graph.listen(Image, "right/front/image_raw", qos.IMAGES)
+    overview = graph.listen(Image, "right/overview/image_raw", qos.IMAGES)
+    graph.run(0.5)
+    front.clear(), overview.clear()
+    graph.run(2.0)
+    assert 28 <= len(front) <= 42 and 14 <= len(overview) <= 22
+    received, image = front[-1]
+    assert (image.width, image.height, image.encoding) == (96, 96, "rgb8") and overview[-1][1].width == 200
+    assert 0 <= received - convert.to_seconds(image.header.stamp) < 0.2
+    pixels = np.frombuffer(image.data, np.uint8)
+    assert pixels.std() > 10  # there is something to see
+
+
+def test_time_is_the_wall_clock(graph, sim):
+    graph.run(0.3)
+    simulated, wall = sim.world.time, time.monotonic()
+    graph.run(1.0)
+    assert sim.world.time - simulated == pytest.approx(time.monotonic() - wall, abs=0.15)
+
+
+def test_a_driver_moves_the_simulated_joints(graph, sim):
+    graph.add(lambda **o: EndEffectorDriver("gripper", **o), "right", embodiment="panda_gripper", driver="sim",
+              socket_path=sim.value("socket_path"))  # fmt: skip
+    states = graph.listen(JointState, "right/joint_states", qos.STATES)
+    def command():
+        message = convert.command(time.time(), 0.02, ["panda_finger_joint1"], np.array([0.01]))
+        graph.publish(JointTrajectory, "right/gripper_command", qos.COMMANDS, message)
+    graph.run(1.5, command)
+    assert states[-1][1].position[0] == pytest.approx(0.01, abs=2e-3)
+    assert sim.world.hand_q[0] == pytest.approx(0.01, abs=2e-3)
+
+
+def test_reset_takes_the_seed_and_counts_on(graph, sim):
+    events = graph.listen(EpisodeEvent, "right/episode_event", qos.EVENTS)
+    graph.run(0.3)
+    assert call(graph, "/right/sim/reset").message == "seed 7"
+    assert call(graph, "/right/sim/reset").message == "seed 8"
+    world = World("panda_gripper")
+    np.testing.assert_array_equal(world.reset(8).cube, sim.world.layout.cube)
+    graph.run(0.2)
+    assert [(e.event, e.seed) for _, e in events] == [("begin", 7), ("begin", 8)]
+
+
+def test_success_is_said_once(graph, sim, monkeypatch):
+    events = graph.listen(EpisodeEvent, "right/episode_event", qos.EVENTS)
+    graph.run(0.3)
+    monkeypatch.setattr(sim.world, "success", lambda: True)
+    graph.run(1.0)
+    assert [(e.event, e.success) for _, e in events] == [("success", True)]
+    call(graph, "/right/sim/reset")
+    graph.run(1.0)
+    assert [e.event for _, e in events] == ["success", "begin", "success"]
+
+
+def test_two_simulators_do_not_share_a_socket(graph, sim):
+    with pytest.raises(AssertionError, match="did not start"):
+        graph.add(Sim, "other", embodiment="panda_gripper", socket_path=sim.value("socket_path"))
