@@ -1,6 +1,5 @@
 # `make demo` and `make test` do all their set-up, each step once.
 SHELL := /bin/bash
-comma := ,
 VENV ?= .venv
 # With a ROS 2 installation sourced, the Python that has its rclpy; else any of 3.10 to 3.13.
 ROS := $(if $(ROS_DISTRO),$(shell $(or $(PYTHON),python3) -c 'import rclpy' 2>/dev/null && echo yes))
@@ -15,12 +14,19 @@ endif
 PREFIX := $(abspath $(VENV))
 BIN := $(PREFIX)/bin
 BUILD := $(PREFIX)/build
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 # Files may change without another installation (they are linked), but not come or go, nor messages and builds change.
 LIST := $(shell find latent_policy_ros config launch -type f -not -name '*.pyc' 2>/dev/null | LC_ALL=C sort | cksum | cut -d' ' -f1)
 BUILT := CMakeLists.txt package.xml latent_policy_ros/nodes/executable.in $(wildcard msg/*.msg)
 
 export OMP_NUM_THREADS ?= 1
+MODE := $(if $(ROS),over ROS 2 $(ROS_DISTRO),with ROS 2 from wheels)
+MADE := $(if $(wildcard $(PREFIX)/.python),$(shell cat $(PREFIX)/.python),$(MODE))
+ifneq ($(MADE),$(MODE))
+  ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+    $(error $(VENV) was made $(MADE), and would now be $(MODE): type make clean, or choose another folder with VENV=)
+  endif
+endif
 ifeq ($(ROS),yes)
   VENV_FLAGS := --system-site-packages
   CMAKE_PREFIXES := $(subst :,;,$(AMENT_PREFIX_PATH))
@@ -38,8 +44,8 @@ help:   ## this list
 demo: setup   ## two robots, one policy, real ROS 2: writes a bag, a video and a summary under runs/demo
 	@$(BIN)/latent-policy demo $(ARGS)
 
-test: setup   ## the test suite
-	@ROS_PYTHON_CHECK_FIELDS=1 $(BIN)/python -m pytest -q test $(ARGS)
+test: setup   ## the test suite; TESTS=test/nodes for a part of it
+	@ROS_PYTHON_CHECK_FIELDS=1 $(BIN)/python -m pytest -q $(or $(TESTS),test) $(ARGS)
 
 lint: setup   ## ruff
 	$(BIN)/ruff check .
@@ -51,9 +57,9 @@ $(PREFIX)/.python:
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' && \
 	  command -v $${CXX:-c++} >/dev/null || { \
 	  echo "error: a C++ compiler and Python's headers are needed to build the messages; type: sudo apt install g++ python3-dev"; exit 1; }
-	@echo "Making $(VENV) with $$($(PYTHON) --version)$(if $(ROS_DISTRO),$(if $(ROS),$(comma) over ROS 2 $(ROS_DISTRO)))"
+	@echo "Making $(VENV), $$($(PYTHON) --version) $(MODE)"
 	@$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
-	@touch $@
+	@echo "$(MODE)" > $@
 
 $(PREFIX)/.requirements: $(PREFIX)/.python $(wildcard requirements/*.txt)
 	@echo "Installing the pinned packages (minutes, the first time)"
