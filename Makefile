@@ -21,7 +21,7 @@ BUILT := CMakeLists.txt package.xml latent_policy_ros/nodes/executable.in $(wild
 
 export OMP_NUM_THREADS ?= 1
 MODE := $(if $(ROS),over ROS 2 $(ROS_DISTRO),with ROS 2 from wheels)
-MADE := $(if $(wildcard $(PREFIX)/.python),$(shell cat $(PREFIX)/.python),$(MODE))
+MADE := $(or $(if $(wildcard $(PREFIX)/.python),$(shell cat $(PREFIX)/.python)),$(MODE))
 ifneq ($(MADE),$(MODE))
   ifeq ($(filter clean help,$(MAKECMDGOALS)),)
     $(error $(VENV) was made $(MADE), and would now be $(MODE): type make clean, or choose another folder with VENV=)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.convert import to_stamp
+from latent_policy_ros.ros_env import node_environment
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LOG_PERIOD = 5.0  # s between log lines of the same kind
@@ -251,6 +253,7 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None) ->
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: stopping.append(caught))
+    os.environ.update(node_environment())  # however it was started: `ros2 run`, a launch file, a shell
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node, status = None, 0
     try:
