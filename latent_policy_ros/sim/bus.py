@@ -63,10 +63,11 @@ class Bus:
             return self._written.pop(channel, None)
 
     def close(self) -> None:
-        """Stop serving, hang up on every driver and remove the socket."""
-        if self._thread.is_alive():
-            self._wake.send(b".")
-            self._thread.join(timeout=2.0)
+        """Stop serving, hang up on every driver and remove the socket. A second call does nothing."""
+        if not self._thread.is_alive():
+            return
+        self._wake.send(b".")
+        self._thread.join(timeout=2.0)
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()
         self._selector.close()
@@ -174,7 +175,8 @@ class SimulatedRobot:
     def reset(self, seed: int) -> None:
         """Start episode `seed`; what was written before it is forgotten."""
         self.world.reset(seed)
-        self.bus.written("arm"), self.bus.written("hand")
+        for channel in self.bus.channels:
+            self.bus.written(channel)
         self._now = self.clock()
         self._publish()
 

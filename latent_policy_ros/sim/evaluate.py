@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
-
 from latent_policy_ros.drivers.arm import ArmKinematics
 from latent_policy_ros.drivers.safety import CommandGuard
 from latent_policy_ros.embodiments import load_embodiment

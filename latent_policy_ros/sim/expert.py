@@ -20,8 +20,9 @@ ABOVE = 0.09  # m above the cube before and after the grasp
 CARRY = 0.14  # height of the pinch on the way to the box [m]
 RELEASE = 0.075  # height of the pinch when it lets go [m]
 RETREAT = 0.08  # m up after letting go
-SPEED = 0.19  # m/s, mean of the long ways
-CLOSING, OPENING = 0.8, 0.7  # s
+SPEED = 0.22  # m/s, mean of the long ways
+CLOSING = 0.8  # s to close or to open, where the end-effector's joints are quick enough
+PEAK = 1.875  # highest over mean speed of a minimum-jerk motion
 REST = 0.3  # s at the end
 
 
@@ -58,7 +59,8 @@ def plan(world: World) -> Plan:
     G0 = _grasp_rotation(grasp, start.rotation)
     q_start = world.hand_q
     cube, yaw = world.cube_pose[:3], world.layout.cube[2]
-    keys = _keys(start.act(grasp.at(0.0)[1]), cube, yaw, world.box_pose[:2], grasp)
+    closing = _closing_time(grasp, world.embodiment.max_velocity)
+    keys = _keys(start.act(grasp.at(0.0)[1]), cube, yaw, world.box_pose[:2], grasp, closing)
     rows = [_waypoint(keys, t, grasp, start.rotation, G0, q_start) for t in np.arange(0.0, keys[-1].time + DT / 2, DT)]
     return Plan(*(np.array(column) for column in zip(*rows)))
 
@@ -75,7 +77,13 @@ def _grasp_rotation(grasp: Grasp, start: np.ndarray) -> np.ndarray:
     return max(ways, key=lambda G: np.trace(G @ grasp.rotation.T @ start.T))
 
 
-def _keys(start: np.ndarray, cube: np.ndarray, yaw: float, box: np.ndarray, grasp: Grasp) -> list[_Key]:
+def _closing_time(grasp: Grasp, max_velocity: np.ndarray) -> float:
+    """Time [s] to play the whole grasp with no joint faster than its limit."""
+    fastest = np.abs(np.diff(grasp.q, axis=0) / max_velocity).max()  # s per step
+    return max(CLOSING, float(PEAK * fastest * grasp.end))
+
+
+def _keys(start: np.ndarray, cube: np.ndarray, yaw: float, box: np.ndarray, grasp: Grasp, closing: float) -> list[_Key]:
     pinch = cube + [0, 0, grasp.height]
     above, lifted = pinch + [0, 0, ABOVE], pinch + [0, 0, ABOVE]
     over, low = np.array([*box, CARRY]), np.array([*box, RELEASE + grasp.height])
@@ -87,12 +95,12 @@ def _keys(start: np.ndarray, cube: np.ndarray, yaw: float, box: np.ndarray, gras
         keys.append(_Key(keys[-1].time + seconds, position, yaw, step, disturbable=disturbable))
 
     then(first, above, yaw, 0.0)
-    then(0.9, pinch, yaw, 0.0, 0.0)
-    then(CLOSING, pinch, yaw, grasp.end, 0.0)
-    then(0.9, lifted, yaw, grasp.end, 0.5)
+    then(0.8, pinch, yaw, 0.0, 0.0)
+    then(closing, pinch, yaw, grasp.end, 0.0)
+    then(0.8, lifted, yaw, grasp.end, 0.5)
     then(across, over, 0.0, grasp.end, 0.5)
     then(0.6, low, 0.0, grasp.end, 0.0)
-    then(OPENING, low, 0.0, 0.0, 0.0)
+    then(closing, low, 0.0, 0.0, 0.0)
     then(0.8, low + [0, 0, RETREAT], 0.0, 0.0, 0.5)
     then(REST, low + [0, 0, RETREAT], 0.0, 0.0)
     return keys

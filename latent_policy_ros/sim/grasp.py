@@ -86,6 +86,8 @@ def _retargeted_grasp(key: _Key, width: float, down: tuple[float, ...]) -> Grasp
     embodiment = key.embodiment
     keypoints, _ = grasp_plan(width)
     q = Retargeter(embodiment).retarget_sequence(keypoints[None])[0]
+    moves = np.abs(q - q[0]).max(axis=1) > 1e-6
+    q = q[max(0, int(moves.argmax()) - 1) :]  # a person opens wider than a gripper can: it has to wait, we need not
     kinematics = HandKinematics(embodiment)
     tips = dict(zip(kinematics.fingers, kinematics.fingertips(q).swapaxes(0, 1)))
     thumb, opposing = tips["thumb"], np.mean([tips[f] for f in OPPOSING if f in tips], axis=0)

@@ -6,6 +6,7 @@ OSMesa, whichever library is on this machine. Without either, physics works and 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import threading
@@ -33,7 +34,7 @@ def choose_gl() -> str:
 
 os.environ.setdefault("MUJOCO_GL", choose_gl())
 
-import mujoco  # only now: it reads MUJOCO_GL while it is imported
+import mujoco  # noqa: E402  (only now: it reads MUJOCO_GL while it is imported)
 
 _local = threading.local()
 
@@ -53,6 +54,8 @@ def _context():
             _local.drawings = {}
         except Exception as cause:  # every backend raises its own kind
             raise HardwareError(f"OpenGL ({backend}) gave no context: {cause}; {REMEDY}") from cause
+        if backend == "osmesa":
+            atexit.register(_local.context.free)  # it cannot free itself any more while Python shuts down
         _local.context.make_current()
     return _local.context
 
@@ -63,7 +66,6 @@ def _drawing(model: mujoco.MjModel):
     drawing = _local.drawings.get(id(model))
     if drawing is None or drawing[0] is not model:
         context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
         drawing = _local.drawings[id(model)] = (model, context)
     return drawing[1]
 
@@ -92,6 +94,7 @@ class SceneRenderer:
             self.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
         rect, rgb = mujoco.MjrRect(0, 0, width, height), np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)  # another world may have drawn before
         mujoco.mjr_render(rect, self._scene, context)
         mujoco.mjr_readPixels(rgb, None, rect, context)
         return rgb[::-1].copy()

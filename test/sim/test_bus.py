@@ -1,0 +1,124 @@
+"""The bus between drivers and simulator, with the real driver at its other end."""
+
+import socket
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.drivers import wire
+from latent_policy_ros.drivers.sim import SimDriver
+from latent_policy_ros.errors import HardwareError
+from latent_policy_ros.sim.bus import SimulatedRobot
+from latent_policy_ros.sim.world import World
+
+
+class Clock:
+    time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def robot(tmp_path, clock):
+    robot = SimulatedRobot(World("panda_gripper"), tmp_path / "run" / "robot.sock", clock)
+    yield robot
+    robot.close()
+
+
+def _driver(robot: SimulatedRobot, channel: str) -> SimDriver:
+    names = robot.bus.channels[channel].joint_names
+    driver = SimDriver(robot.bus.path, channel, tuple(reversed(names)))
+    driver.connect()
+    return driver
+
+
+def _run(robot: SimulatedRobot, clock: Clock, seconds: float) -> None:
+    for _ in range(round(seconds / 0.05)):
+        clock.time += 0.05
+        robot.advance()
+
+
+def test_what_is_written_is_done_and_measured(robot, clock):
+    """Both channels, with the joints in another order than the simulator's."""
+    arm, hand = _driver(robot, "arm"), _driver(robot, "hand")
+    start = arm.read().position
+    np.testing.assert_allclose(start, robot.world.arm_q[::-1])
+    arm.write(start + np.linspace(0.01, 0.07, 7))
+    hand.write(np.array([0.01]))
+    _run(robot, clock, 1.5)
+    reading = arm.read()
+    np.testing.assert_allclose(reading.position, start + np.linspace(0.01, 0.07, 7), atol=2e-3)
+    np.testing.assert_allclose(reading.velocity, 0.0, atol=0.01)
+    assert reading.stamp == pytest.approx(clock.time, abs=0.011)
+    np.testing.assert_allclose(hand.read().position, [0.01], atol=1e-3)
+
+
+def test_the_reply_to_a_write_says_what_was_really_set(robot):
+    np.testing.assert_allclose(_driver(robot, "hand").write(np.array([0.3])), [0.04])
+
+
+def test_an_unwritten_robot_stands_still(robot, clock):
+    before = robot.world.arm_q
+    _run(robot, clock, 1.0)
+    np.testing.assert_allclose(robot.world.arm_q, before, atol=1e-3)
+
+
+def test_a_pause_of_the_machine_is_not_made_up_for(robot, clock):
+    clock.time += 60.0
+    robot.advance()
+    assert 0 < robot.world.time < 0.2
+    clock.time -= 3600.0
+    robot.advance()
+    _run(robot, clock, 0.5)
+    assert robot.world.time == pytest.approx(0.6, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "request_bytes, text",
+    [
+        (b"hello?", "at least"),
+        (wire.pack(wire.Message(wire.READ, "tail")), "no channel 'tail'; available: arm, hand"),
+        (wire.pack(wire.write_message("arm", np.zeros(6))), "expected 7 finite positions"),
+        (wire.pack(wire.write_message("arm", np.full(7, np.nan))), "expected 7 finite positions"),
+        (wire.pack(wire.Message(wire.WRITE, "arm", 0.0, b"12345")), "whole float64"),
+        (wire.pack(wire.Message(wire.ERROR, "arm")), "not a request"),
+    ],
+)
+def test_bad_requests_are_answered_with_what_is_wrong(robot, request_bytes, text):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.settimeout(2.0)
+        client.connect(str(robot.bus.path))
+        client.send(request_bytes)
+        reply = wire.unpack(client.recv(wire.MAX_MESSAGE))
+        assert reply.op == wire.ERROR and text in reply.text()
+        client.send(wire.pack(wire.Message(wire.READ, "arm")))
+        assert wire.unpack(client.recv(wire.MAX_MESSAGE)).op == wire.READ
+    assert robot.bus.written("arm") is None
+
+
+def test_one_simulator_a_socket_but_a_dead_ones_is_taken_over(robot, tmp_path):
+    with pytest.raises(HardwareError, match="another simulator"):
+        SimulatedRobot(robot.world, robot.bus.path)
+    dead = tmp_path / "dead.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as left_behind:
+        left_behind.bind(str(dead))
+    SimulatedRobot(robot.world, dead).close()
+    assert not dead.exists()
+
+
+def test_a_path_too_long_for_a_socket_is_refused(robot, tmp_path):
+    with pytest.raises(HardwareError, match="at most 107"):
+        SimulatedRobot(robot.world, tmp_path / ("x" * 120))
+
+
+def test_a_driver_notices_that_the_simulator_went_away(robot):
+    driver = _driver(robot, "arm")
+    robot.close()
+    with pytest.raises(HardwareError, match="simulator at"):
+        driver.read()
