@@ -52,9 +52,9 @@ class LatentSettings:
     held_out: float = 0.1
     dim: int = 32
     hidden: int = 256
-    batch: int = 1024
-    contrastive_steps: int = 1500
-    decoding_steps: int = 3000
+    batch: int = 512
+    contrastive_steps: int = 2000
+    decoding_steps: int = 4000
     learning_rate: float = 1e-3
     encoder_learning_rate: float = 1e-4
     temperature_start: float = 0.3
