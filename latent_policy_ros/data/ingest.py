@@ -111,13 +111,17 @@ class ObservationBuffer:
             if len(ours) != len(set(ours)):
                 self._refuse("joint_states names a joint twice")
             if len(positions) != len(names):
-                self._refuse(f"joint_states has {len(names)} names and {len(positions)} positions",
-                             "joint_states with names and positions of different length")
+                self._refuse(
+                    f"joint_states has {len(names)} names and {len(positions)} positions",
+                    "joint_states with names and positions of different length",
+                )
             by_name = dict(zip(names, positions))
             values = np.array([by_name[name] for name in self.joint_names], dtype=np.float64)
         if values.shape != (len(self.joint_names),):
-            self._refuse(f"joint_states has {len(names)} names and {len(positions)} positions",
-                         "joint_states with names and positions of different length")
+            self._refuse(
+                f"joint_states has {len(names)} names and {len(positions)} positions",
+                "joint_states with names and positions of different length",
+            )
         if not np.all(np.isfinite(values)):
             self._refuse("joint_states is not finite")
         self._joints.push(self._stamp("joint_states", stamp), values)

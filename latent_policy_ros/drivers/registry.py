@@ -15,9 +15,7 @@ from .sim import SimDriver
 DRIVERS = ("mock", "sim")
 
 
-def make_driver(
-    kind: str, channel: str, joint_names: Sequence[str], start: np.ndarray, socket_path: str | Path = ""
-) -> Driver:
+def make_driver(kind: str, channel: str, joint_names: Sequence[str], start: np.ndarray, socket_path: str | Path = "") -> Driver:
     """A driver, not yet connected.
 
     Args:

@@ -57,8 +57,7 @@ class CommandGuard:
     ) -> None:
         self.names = tuple(names)
         self.lower, self.upper, self.max_velocity = (
-            self._vector(label, value) for label, value in
-            (("lower", lower), ("upper", upper), ("max_velocity", max_velocity))
+            self._vector(label, value) for label, value in (("lower", lower), ("upper", upper), ("max_velocity", max_velocity))
         )
         for name, low, high, speed in zip(self.names, self.lower, self.upper, self.max_velocity):
             if not low < high:
@@ -68,8 +67,11 @@ class CommandGuard:
         if not hold_after > 0:
             raise ValueError(f"hold_after must be positive, got {hold_after}")
         self.hold_after = hold_after
-        self.relatch = np.minimum(0.2, 0.25 * (self.upper - self.lower)) if relatch is None else self._vector(
-            "relatch", np.broadcast_to(np.asarray(relatch, float), (len(self.names),)))
+        self.relatch = (
+            np.minimum(0.2, 0.25 * (self.upper - self.lower))
+            if relatch is None
+            else self._vector("relatch", np.broadcast_to(np.asarray(relatch, float), (len(self.names),)))
+        )
         self.reset()
 
     def reset(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
+from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.drivers.arm import HOME, ArmKinematics
 from latent_policy_ros.drivers.base import JointReading
@@ -18,7 +19,10 @@ OUT_OF_REACH = 0.02  # m between the commanded wrist and the nearest that the ar
 
 
 class ArmDriver(DriverNode):
-    """Subscribes to ``wrist_command``; publishes ``wrist_pose``, both of the hand frame in the arm's base frame."""
+    """Subscribes to ``wrist_command``; publishes ``wrist_pose``, both of the hand frame in the arm's base frame.
+
+    ``arm_command`` takes joints instead, as hands do: by name, the last point counts, without points: hold.
+    """
 
     channel = "arm"
 
@@ -34,9 +38,13 @@ class ArmDriver(DriverNode):
         self.frame = self.value("base_frame")
         self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
         self.subscribe(PoseStamped, "wrist_command", self._on_command, qos.COMMANDS)
+        self.subscribe(JointTrajectory, "arm_command", self._on_joint_command, qos.COMMANDS)
 
     def measured(self, reading: JointReading) -> None:
         self._poses.publish(convert.pose_stamped(reading.stamp, self.frame, self.arm.fk(reading.position)))
+
+    def _on_joint_command(self, message: JointTrajectory) -> None:
+        self.take(convert.command_position(message, self.names), convert.to_seconds(message.header.stamp))
 
     def _on_command(self, message: PoseStamped) -> None:
         if self.reading is None:

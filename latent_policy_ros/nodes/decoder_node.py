@@ -6,7 +6,6 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
 from geometry_msgs.msg import PoseStamped
 from trajectory_msgs.msg import JointTrajectory
 
@@ -27,7 +26,8 @@ class Decoder(ManagedNode):
 
     The stamp of a command is that of the newest OBSERVATION behind it, so anyone can measure camera-to-command latency;
     a joint command's ``time_from_start`` says when after that it is to be reached. When plans go stale, both drivers are
-    told once to hold the measured pose, and nothing more is sent until a fresh plan comes.
+    told once to hold the measured pose (a trajectory without points, the arm's on ``arm_command``), and nothing more is
+    sent until a fresh plan comes.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -50,11 +50,10 @@ class Decoder(ManagedNode):
         self.following = False
         self.meter, self.latency, self.plan_age = RateMeter(), Percentiles(), Percentiles()
         self._observed = 0.0
-        self._measured_wrist: np.ndarray | None = None
         self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", qos.COMMANDS)
         self._wrist_commands = self.publisher(PoseStamped, "wrist_command", qos.COMMANDS)
+        self._arm_commands = self.publisher(JointTrajectory, "arm_command", qos.COMMANDS)
         self.subscribe(LatentAction, "latent_action", self._on_plan, qos.LATENTS)
-        self.subscribe(PoseStamped, "wrist_pose", self._on_wrist, qos.IMAGES)
 
     def activate(self) -> None:
         self.decoder.reset()
@@ -71,11 +70,6 @@ class Decoder(ManagedNode):
         self.plan_age.add(now - convert.to_seconds(message.header.stamp))
         self.tick(now)  # its first command goes out at once
 
-    def _on_wrist(self, message: PoseStamped) -> None:
-        pose = convert.pose_array(message.pose)
-        if np.all(np.isfinite(pose)):
-            self._measured_wrist = pose
-
     def tick(self, now: float) -> None:
         command = self.decoder.command(now)
         if command is None:
@@ -85,9 +79,7 @@ class Decoder(ManagedNode):
             return
         self.following = True
         reach_in = now + 1.0 / self.rate - command.observed
-        self._joint_commands.publish(
-            convert.command(command.observed, reach_in, self.embodiment.joint_names, command.q)
-        )
+        self._joint_commands.publish(convert.command(command.observed, reach_in, self.embodiment.joint_names, command.q))
         self._wrist_commands.publish(convert.pose_stamped(command.observed, self.frame, command.wrist_pose))
         self.meter.tick(time.monotonic())
         if command.observed != self._observed:
@@ -101,8 +93,7 @@ class Decoder(ManagedNode):
         self.following = False
         now = self.now()
         self._joint_commands.publish(convert.command(now, 0.0, self.embodiment.joint_names, None))
-        if self._measured_wrist is not None:
-            self._wrist_commands.publish(convert.pose_stamped(now, self.frame, self._measured_wrist))
+        self._arm_commands.publish(convert.command(now, 0.0, (), None))
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:

@@ -186,9 +186,7 @@ class EpisodeRunner(Node):
             self.executor_.spin_once(timeout_sec=min(left, 0.05))
 
     def _publish(self, event: str, episode: int, seed: int, success: bool = False, detail: str = "") -> None:
-        message = EpisodeEvent(
-            event=event, task=self._value("task"), episode=episode, seed=seed, success=success, detail=detail
-        )
+        message = EpisodeEvent(event=event, task=self._value("task"), episode=episode, seed=seed, success=success, detail=detail)
         message.header.stamp = convert.to_stamp(time.time())
         self._events.publish(message)
 

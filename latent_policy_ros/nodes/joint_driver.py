@@ -114,9 +114,7 @@ class DriverNode(ManagedNode):
             return
         self._note(guarded, command is not None)
         self.meter.tick(time.monotonic())
-        self._states.publish(
-            convert.joint_state(self.reading.stamp, self.names, self.reading.position, self.reading.velocity)
-        )
+        self._states.publish(convert.joint_state(self.reading.stamp, self.names, self.reading.position, self.reading.velocity))
         self.measured(self.reading)
 
     def _write(self, position: np.ndarray | None) -> None:

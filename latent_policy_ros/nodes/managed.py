@@ -88,9 +88,7 @@ class ManagedNode(LifecycleNode):
             if isinstance(default, int):
                 descriptor.integer_range = [IntegerRange(from_value=int(lower), to_value=int(upper), step=0)]
             else:
-                descriptor.floating_point_range = [
-                    FloatingPointRange(from_value=float(lower), to_value=float(upper), step=0.0)
-                ]
+                descriptor.floating_point_range = [FloatingPointRange(from_value=float(lower), to_value=float(upper), step=0.0)]
         self.declare_parameter(name, default, descriptor)
 
     def value(self, name: str) -> Any:
@@ -101,9 +99,7 @@ class ManagedNode(LifecycleNode):
         """Node clock [s]."""
         return self.get_clock().now().nanoseconds * 1e-9
 
-    def subscribe(
-        self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile, raw: bool = False
-    ) -> None:
+    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile, raw: bool = False) -> None:
         """Subscribe until cleanup. What the callback raises is counted under the topic and never ends the node."""
 
         def guarded(message: Any) -> None:

@@ -95,6 +95,7 @@ class Recorder(ManagedNode):
             ("latent_action", LatentAction, True),
             ("hand_command", JointTrajectory, True),
             ("gripper_command", JointTrajectory, True),
+            ("arm_command", JointTrajectory, True),
             ("wrist_command", PoseStamped, True),
             ("episode_event", EpisodeEvent, True),
         ):

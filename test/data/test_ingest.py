@@ -136,9 +136,14 @@ def test_the_arms_joint_states_are_passed_over():
 
 @pytest.mark.parametrize(
     "names, positions, word",
-    [(("j0", "j1"), (0, 0), "without j2"), (("j0", "j1", "j2"), (0, 0), "3 names and 2 positions"),
-     (("j2", "j1", "j0", "z"), (0, 0, 0), "4 names and 3 positions"), (("j0", "j1", "j2", "j2"), (0, 0, 0, 0), "twice"),
-     (NAMES, (0, np.nan, 0), "not finite"), (("j2", "j1", "j0"), (0, np.inf, 0), "not finite")],
+    [
+        (("j0", "j1"), (0, 0), "without j2"),
+        (("j0", "j1", "j2"), (0, 0), "3 names and 2 positions"),
+        (("j2", "j1", "j0", "z"), (0, 0, 0), "4 names and 3 positions"),
+        (("j0", "j1", "j2", "j2"), (0, 0, 0, 0), "twice"),
+        (NAMES, (0, np.nan, 0), "not finite"),
+        (("j2", "j1", "j0"), (0, np.inf, 0), "not finite"),
+    ],
 )
 def test_malformed_joint_states_are_refused_and_counted(names, positions, word):
     buffer = make()
@@ -197,8 +202,12 @@ def test_encodings_become_rgb(encoding):
 
 @pytest.mark.parametrize(
     "arguments, word",
-    [(("16UC1", 2, 2, 4, bytes(8)), "'16UC1' is not understood; available: .*rgb8"), (("rgb8", 2, 2, 5, bytes(10)), "step"),
-     (("rgb8", 2, 2, 6, bytes(11)), "expected 12 bytes, got 11"), (("rgb8", 0, 2, 6, b""), "image 2x0")],
+    [
+        (("16UC1", 2, 2, 4, bytes(8)), "'16UC1' is not understood; available: .*rgb8"),
+        (("rgb8", 2, 2, 5, bytes(10)), "step"),
+        (("rgb8", 2, 2, 6, bytes(11)), "expected 12 bytes, got 11"),
+        (("rgb8", 0, 2, 6, b""), "image 2x0"),
+    ],
 )
 def test_malformed_images_are_refused(arguments, word):
     with pytest.raises(ObservationRefused, match=word):

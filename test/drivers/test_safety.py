@@ -106,8 +106,12 @@ def test_metres_get_a_threshold_of_their_own():
 
 @pytest.mark.parametrize(
     "changes, word",
-    [({"lower": [2.0, 0.0]}, "a: the lower limit"), ({"max_velocity": [1.0, 0.0]}, "b: max_velocity"),
-     ({"upper": [1.0]}, "upper must be 2"), ({"hold_after": 0.0}, "hold_after")],
+    [
+        ({"lower": [2.0, 0.0]}, "a: the lower limit"),
+        ({"max_velocity": [1.0, 0.0]}, "b: max_velocity"),
+        ({"upper": [1.0]}, "upper must be 2"),
+        ({"hold_after": 0.0}, "hold_after"),
+    ],
 )
 def test_wrong_settings_are_refused_by_name(changes, word):
     with pytest.raises(ValueError, match=word):

@@ -87,11 +87,13 @@ def test_when_the_supervisor_dies_its_nodes_die(tmp_path):
     child = next(int(line) for line in parent.stdout if line.strip().isdigit())
     parent.kill()
     parent.wait()
+
     def gone():
         try:
             return Path(f"/proc/{child}/stat").read_text().split(") ")[1][0] == "Z"
         except FileNotFoundError:
             return True
+
     wait(gone)
 
 

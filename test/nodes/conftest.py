@@ -1,25 +1,13 @@
-"""Real rclpy nodes over Fast DDS, in a domain of this test run, with a small untrained policy. Skips without rclpy."""
+"""Real rclpy nodes over Fast DDS, with a small untrained policy. Every module skips without rclpy."""
 
-import os
-import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-# Read by rclpy and the message classes when they are imported.
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
-os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)", exc_type=ImportError)
-pytest.importorskip("latent_policy_ros.msg", reason="needs this package's generated messages", exc_type=ImportError)
-
-from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
-from latent_policy_ros.latent.space import Codec, LatentSpace  # noqa: E402
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.latent.space import Codec, LatentSpace
 
 DIM = 8
 EMBODIMENTS = ("mimic_hand", "panda_gripper")
@@ -68,6 +56,7 @@ class Graph:
     """Nodes of this process on one executor, and a plain node to publish and listen with."""
 
     def __init__(self):
+        import rclpy
         from rclpy.experimental import EventsExecutor
 
         rclpy.init()
@@ -79,9 +68,11 @@ class Graph:
 
     def add(self, make, namespace="", **parameters):
         """Make a node with parameters; configure and activate it as its main function would."""
+        from rclpy import Parameter
+
         from latent_policy_ros.nodes.managed import start
 
-        overrides = [rclpy.Parameter(name, value=value) for name, value in parameters.items()]
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         node = make(namespace=namespace or None, parameter_overrides=overrides)
         self.nodes.append(node)
         self.executor.add_node(node)
@@ -133,6 +124,8 @@ class Graph:
             self.run(0.05, each)
 
     def close(self):
+        import rclpy
+
         for node in list(self.nodes):
             self.remove(node)
         self.probe.destroy_node()

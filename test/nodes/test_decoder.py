@@ -1,5 +1,6 @@
 """The decoder node: plans in, commands out; what is not meant for it changes nothing."""
 
+import itertools
 import time
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.policy import ActionChunk
 
-rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
@@ -23,12 +25,14 @@ HAND = load_embodiment("mimic_hand")
 WRIST = np.array([0.4, 0.1, 0.3, 1.0, 0.0, 0.0, 0.0])
 
 
-def plan(space, q=HAND.rest, age=0.05, sequence=[0], **changes):
+NUMBERS = itertools.count(1)
+
+
+def plan(space, q=HAND.rest, age=0.05, **changes):
     """A plan to stay at ``q``."""
-    sequence[0] += 1
     latents = np.tile(space.encode("mimic_hand", q), (16, 1))
     values = {"stamp": time.time() - age, "dt": 0.1, "latents": latents, "wrist_poses": np.tile(WRIST, (16, 1)),
-              "latent_id": space.latent_id, "policy_id": "p", "sequence": sequence[0]}  # fmt: skip
+              "latent_id": space.latent_id, "policy_id": "p", "sequence": next(NUMBERS)}  # fmt: skip
     return convert.latent_action(ActionChunk(**{**values, **changes}), "left")
 
 
@@ -49,9 +53,11 @@ def send(graph, message):
 def test_plans_become_commands_at_50_hz_stamped_with_the_observation(graph, decoder, commands, space):
     wrist = graph.listen(PoseStamped, "left/wrist_command", qos.COMMANDS)
     sent = []
+
     def each():
         sent.append(plan(space))
         send(graph, sent[-1])
+
     graph.run(0.5, each, period=0.1)
     commands.clear()
     graph.run(1.0, each, period=0.1)

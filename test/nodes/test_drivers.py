@@ -7,7 +7,8 @@ import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
 
-rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
@@ -135,11 +136,16 @@ def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, stat
     graph.until(lambda: len(poses) > 10)
     start = convert.pose_array(poses[-1][1].pose)
     goal = start + [0.05, 0.02, -0.04, 0, 0, 0, 0]
+
     def command():
         graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "base", goal))
+
     graph.run(2.0, command, period=0.02)
     np.testing.assert_allclose(convert.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
     assert tuple(states[-1][1].name) == node.arm.joint_names
+    graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, convert.command(time.time(), 0.0, (), None))
+    graph.run(0.05)
+    assert node.guard.filter(None, node.reading.position, time.monotonic()).reason == "told to hold"
     bad = convert.pose_stamped(time.time(), "base", goal)
     bad.pose.position.x = float("nan")
     graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, bad)

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 pytest.importorskip("torch")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
@@ -31,6 +32,7 @@ class Fleet:
         def each():
             self.left.publish()
             self.right.publish()
+
         self.graph.run(seconds, each, period)
 
     def rates(self, seconds=1.0):
@@ -129,9 +131,11 @@ def test_shuffled_and_extra_joints_mean_the_same(fleet):
     fleet.left.silent.add("joint_states")
     q = e.rest + 0.01
     names, values = [*(e.joint_names[k] for k in order), "panda_joint1"], [*q[order], 7.0]
+
     def each():
         fleet.left.publish()
         fleet.left.joints.publish(convert.joint_state(time.time(), names, values, np.zeros(len(values))))
+
     fleet.graph.run(0.5, each)
     np.testing.assert_allclose(node.robots["left"].buffer.observation(time.time()).joints, q, atol=1e-6)
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from latent_policy_ros import bringup
-from latent_policy_ros.supervisor import Supervisor, node_command, node_environment
+from latent_policy_ros.ros_env import node_environment
+from latent_policy_ros.supervisor import Supervisor, node_command
 
-rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 pytest.importorskip("torch")
 
 from sensor_msgs.msg import JointState  # noqa: E402
@@ -77,9 +79,7 @@ def can_draw():
 def test_a_simulated_robot_runs_a_recorded_episode(artifacts, tmp_path):
     fleet = bringup.single_robot("right", "panda_gripper", ["front"], "sim", artifacts.policy, artifacts.latent)
     specs = bringup.node_specs(fleet, record=True, bag_folder=tmp_path / "bags", overview=True)
-    spec = bringup.runner_spec(
-        fleet, episodes=2, seed=5, summary=tmp_path / "summary.json", record=True, time_limit=2.0
-    )
+    spec = bringup.runner_spec(fleet, episodes=2, seed=5, summary=tmp_path / "summary.json", record=True, time_limit=2.0)
     with Supervisor(specs, log_folder=tmp_path / "log") as up:
         ran = subprocess.run(node_command(spec, tmp_path), env=node_environment(), timeout=90, check=False,
                              capture_output=True, text=True)  # fmt: skip

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
 from mcap.reader import make_reader  # noqa: E402
 from mcap_ros2.decoder import DecoderFactory  # noqa: E402
@@ -37,6 +38,7 @@ def record(graph, fake_robot, seconds=0.6):
     robot = fake_robot("left", "mimic_hand", ("front",))
     sent = [0]
     wrist = np.tile([0.4, 0, 0.4, 1.0, 0, 0, 0], (16, 1))
+
     def each():
         sent[0] += 1
         robot.publish()
@@ -44,6 +46,7 @@ def record(graph, fake_robot, seconds=0.6):
         graph.publish(LatentAction, "left/latent_action", qos.LATENTS, convert.latent_action(chunk, "left"))
         command = convert.command(time.time(), 0.0, ["a"], np.array([1.0]))
         graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, command)
+
     graph.run(seconds, each, 0.03)
     graph.run(0.2)
     return sent[0]
@@ -103,6 +106,7 @@ def test_services_start_and_stop(graph, recorder):
         future = client.call_async(Trigger.Request())
         graph.until(future.done, what=name)
         return future.result()
+
     assert not call("/recorder/stop").success
     started = call("/recorder/start")
     assert started.success and recorder.bag is not None

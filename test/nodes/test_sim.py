@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-rclpy = pytest.importorskip("rclpy", exc_type=ImportError)
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
@@ -65,9 +66,11 @@ def test_a_driver_moves_the_simulated_joints(graph, sim):
     graph.add(lambda **o: EndEffectorDriver("gripper", **o), "right", embodiment="panda_gripper", driver="sim",
               socket_path=sim.value("socket_path"))  # fmt: skip
     states = graph.listen(JointState, "right/joint_states", qos.STATES)
+
     def command():
         message = convert.command(time.time(), 0.02, ["panda_finger_joint1"], np.array([0.01]))
         graph.publish(JointTrajectory, "right/gripper_command", qos.COMMANDS, message)
+
     graph.run(1.5, command)
     assert states[-1][1].position[0] == pytest.approx(0.01, abs=2e-3)
     assert sim.world.hand_q[0] == pytest.approx(0.01, abs=2e-3)
