@@ -65,13 +65,11 @@ def info_nce(latents: list[Tensor], temperature: float) -> Tensor:
             rows are its negatives.
         temperature: Divides the cosine similarities.
     """
-    target = torch.arange(len(latents[0]))
     losses = []
     for i, first in enumerate(latents):
         for second in latents[i + 1 :]:
-            similarity = first @ second.T / temperature
-            losses += [
-                nn.functional.cross_entropy(similarity, target),
-                nn.functional.cross_entropy(similarity.T, target),
-            ]
+            # A cosine is at most 1, so this cannot overflow, and one exponential serves both directions.
+            likeness = torch.exp((first @ second.T - 1) / temperature)
+            own = (torch.sum(first * second, dim=1) - 1) / temperature
+            losses.append((0.5 * (likeness.sum(dim=0).log() + likeness.sum(dim=1).log()) - own).mean())
     return torch.stack(losses).mean()
