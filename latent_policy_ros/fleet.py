@@ -1,0 +1,149 @@
+"""A fleet of robots, as its YAML file describes it: read whole and checked, or refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latent_policy_ros.drivers.registry import DRIVERS
+from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
+from latent_policy_ros.embodiments.reader import Section
+from latent_policy_ros.errors import ArtifactError, ConfigError, available
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.paths import artifact, config_dir
+
+IMAGES = ("raw", "compressed")
+NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a token of a ROS name
+
+
+@dataclass(frozen=True)
+class Robot:
+    """One robot of a fleet.
+
+    Attributes:
+        namespace: Its name in the graph.
+        embodiment: Its end-effector.
+        cameras: Its cameras; ``<namespace>/<camera>/image_raw`` are their topics.
+        driver: Driver of end-effector and arm, one of ``DRIVERS``.
+        images: Which image topics the policy reads, ``raw`` or ``compressed``.
+        seed: Where its simulated scene begins.
+    """
+
+    namespace: str
+    embodiment: Embodiment
+    cameras: tuple[str, ...]
+    driver: str = "sim"
+    images: str = "raw"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Robots that one policy drives.
+
+    Attributes:
+        file: Where it was described.
+        robots: By namespace, in the file's order.
+        policy, latent: Folders of policy and latent space.
+        rate: Observations answered per second [Hz].
+        task: The task in words.
+    """
+
+    file: Path
+    robots: Mapping[str, Robot]
+    policy: Path
+    latent: Path
+    rate: float
+    task: str
+
+
+def load_fleet(name_or_path: str | Path) -> Fleet:
+    """The fleet of that name under ``config/robots``, or in that YAML file.
+
+    Raises:
+        ConfigError: No such name or file, or the file is wrong; says where, what was got and what was expected.
+    """
+    text = str(name_or_path)
+    folder = config_dir() / "robots"
+    path = Path(text).expanduser() if text.endswith((".yaml", ".yml")) else folder / f"{text}.yaml"
+    if not path.is_file():
+        raise ConfigError(path, "", f"no fleet {text!r}; {available(p.stem for p in folder.glob('*.yaml'))}")
+    top = Section.load(path)
+    robots = {name: _robot(name, section) for name, section in top.section("robots").sections()}
+    if not robots:
+        raise top.error("robots", "expected at least one robot, got none")
+    policy = _artifact(top, "policy", "policies")
+    latent = _artifact(top, "latent", "latents")
+    rate = top.number("rate", above=0.0) if top.has("rate") else 10.0
+    task = top.string("task") if top.has("task") else ""
+    top.finish()
+    return _checked(Fleet(path, robots, policy, latent, rate, task))
+
+
+def single_robot(
+    namespace: str,
+    embodiment: str,
+    cameras: Sequence[str],
+    driver: str = "sim",
+    policy: str = "default",
+    latent: str = "default",
+) -> Fleet:
+    """A fleet of one robot, from launch arguments.
+
+    Raises:
+        ConfigError: An argument is wrong; names it.
+    """
+    content = {
+        "policy": policy,
+        "latent": latent,
+        "robots": {namespace: {"embodiment": embodiment, "cameras": list(cameras), "driver": driver}},
+    }
+    top = Section("launch arguments", "", content)
+    robots = {name: _robot(name, section) for name, section in top.section("robots").sections()}
+    policy_dir, latent_dir = _artifact(top, "policy", "policies"), _artifact(top, "latent", "latents")
+    return _checked(Fleet(Path("launch arguments"), robots, policy_dir, latent_dir, 10.0, ""))
+
+
+def _robot(namespace: str, section: Section) -> Robot:
+    if not NAMESPACE.fullmatch(namespace):
+        raise section.error("", f"got the name {namespace!r}; expected a ROS name: letters, digits and _, first a letter")
+    robots = [name for name in list_embodiments() if load_embodiment(name).command]
+    name = section.string("embodiment")
+    if name.endswith((".yaml", ".yml")):
+        embodiment = load_embodiment(name)
+        if not embodiment.command:
+            raise section.error("embodiment", f"{name} is no robot's; {available(robots)}")
+    else:
+        embodiment = load_embodiment(section.choice("embodiment", robots))
+    cameras = section.strings("cameras")
+    for camera in cameras:
+        if not NAMESPACE.fullmatch(camera):
+            raise section.error("cameras", f"got {camera!r}; expected a ROS name: letters, digits and _, first a letter")
+    driver = section.choice("driver", DRIVERS)
+    images = section.choice("images", IMAGES) if section.has("images") else "raw"
+    seed = int(section.number("seed", above=-1)) if section.has("seed") else 0
+    section.finish()
+    return Robot(namespace, embodiment, cameras, driver, images, seed)
+
+
+def _artifact(top: Section, key: str, kind: str) -> Path:
+    try:
+        return artifact(kind, top.string(key)).resolve()
+    except FileNotFoundError as error:
+        raise top.error(key, str(error)) from error
+
+
+def _checked(fleet: Fleet) -> Fleet:
+    """The fleet, if its latent space knows every embodiment as it is now."""
+    try:
+        space = LatentSpace.load(fleet.latent)
+    except ArtifactError as error:
+        raise ConfigError(fleet.file, "latent", str(error)) from error
+    for name, robot in fleet.robots.items():
+        try:
+            space.check(robot.embodiment)
+        except ArtifactError as error:
+            raise ConfigError(fleet.file, f"robots.{name}.embodiment", str(error)) from error
+    return fleet
