@@ -44,17 +44,21 @@ class KeypointNet(nn.Module):
         Returns:
             (B, F) float32.
         """
-        x = images.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
-        maps = self.heads(self.trunk(x)).float()
-        height, width = maps.shape[2:]
-        logits, values = maps.flatten(2).chunk(2, dim=1)
-        attention = logits.softmax(dim=2)
-        ys = torch.linspace(-1, 1, height, device=maps.device).repeat_interleave(width)
-        xs = torch.linspace(-1, 1, width, device=maps.device).repeat(height)
-        place = attention @ torch.stack([xs, ys], dim=1)
+        x = self.trunk(images.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1))
+        height, width = x.shape[2:]
+        look, see = self.heads.weight.flatten(1).chunk(2)
+        look_bias, see_bias = self.heads.bias.chunk(2)
+        x = x.flatten(2)
+        # A weighted mean of features is projected, not a map of values weighed: the same, without the map.
+        attention = (torch.matmul(look, x).float() + look_bias[:, None]).softmax(dim=2)
+        seen = (torch.matmul(attention, x.mT).float() * see).sum(dim=2) + see_bias
+        with torch.autocast(images.device.type, enabled=False):
+            weight = attention.unflatten(2, (height, width))
+            down = weight.sum(dim=3) @ torch.linspace(-1, 1, height, device=x.device)
+            right = weight.sum(dim=2) @ torch.linspace(-1, 1, width, device=x.device)
+            place = torch.stack([right, down], dim=2)
         if shift is not None:
             place = place - 2 * shift[:, None, :] / images.shape[1]
-        seen = (attention * values).sum(dim=2)
         return self.project(torch.cat([place.flatten(1), seen], dim=1))
 
 
