@@ -36,6 +36,7 @@ class ArmDriver(DriverNode):
 
     def subscribe_commands(self) -> None:
         self.frame = self.value("base_frame")
+        self._solution: np.ndarray | None = None
         self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
         self.subscribe(PoseStamped, "wrist_command", self._on_command, qos.COMMANDS)
         self.subscribe(JointTrajectory, "arm_command", self._on_joint_command, qos.COMMANDS)
@@ -50,13 +51,18 @@ class ArmDriver(DriverNode):
         if self.reading is None:
             return
         try:
-            solution = self.arm.solve(convert.pose_array(message.pose), self.reading.position)
+            solution = self.arm.solve(convert.pose_array(message.pose), self._start())
         except Exception:
             self.guard.hold("wrist command unusable")
             raise
         if solution.position_error > OUT_OF_REACH:
             self.count("wrist command out of reach", f"by {1e3 * solution.position_error:.0f} mm")
+        self._solution = solution.q
         self.take(solution.q, convert.to_seconds(message.header.stamp))
+
+    def _start(self) -> np.ndarray:
+        """Where inverse kinematics begins: at the last solution, or at the measured joints after the arm was held."""
+        return self.reading.position if self.holding or self._solution is None else self._solution
 
 
 def main() -> int:

@@ -117,6 +117,11 @@ class DriverNode(ManagedNode):
         self._states.publish(convert.joint_state(self.reading.stamp, self.names, self.reading.position, self.reading.velocity))
         self.measured(self.reading)
 
+    @property
+    def holding(self) -> bool:
+        """Whether the measured pose is held rather than a command followed."""
+        return bool(self._reason)
+
     def _write(self, position: np.ndarray | None) -> None:
         """Send a command, unless it is the one that was sent just now."""
         if position is None:
