@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
+HELD = ["torch==2.13.0"]  # everything else takes the newest version that fits
 HEADER = """\
 # Every package beside ROS in one version for each Python, written by lock.py from core.txt and build.txt.
 """
@@ -25,8 +26,8 @@ def resolve(python: str, folder: Path) -> tuple[str, dict[str, str]]:
     inner, report = folder / "venv/bin/python", folder / "report.json"
     subprocess.run([inner, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], check=True)
     files = [argument for name in ("core.txt", "build.txt") for argument in ("-r", HERE / name)]
-    command = [inner, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", report, *files]
-    subprocess.run(command, check=True)
+    command = [inner, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", report]
+    subprocess.run([*command, *files, *HELD], check=True)
     content = json.loads(report.read_text())
     packages = {i["metadata"]["name"]: i["metadata"]["version"].split("+")[0] for i in content["install"]}
     return ".".join(content["environment"]["python_full_version"].split(".")[:2]), packages
