@@ -35,7 +35,8 @@ class Decoder(ManagedNode):
         self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
         self.declare("latent", "default", "Latent space: a folder, or a name under config/latents.")
         self.declare("rate", 50.0, "Commands per second [Hz].", 10.0, 500.0)
-        self.declare("max_age", 0.35, "Plans whose observation is older than this [s] are stale.", 0.05, 2.0)
+        self.declare("max_age", 0.5, "Plans whose observation is older than this [s] are stale.", 0.05, 2.0)
+        self.declare("silence", 0.25, "When no plan came for this long [s], the measured pose is held.", 0.05, 2.0)
         self.declare("blend", 0.1, "Time over which an older plan loses its say [s]; 0: none.", 0.0, 2.0)
         self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
 
@@ -46,7 +47,7 @@ class Decoder(ManagedNode):
             raise LatentPolicyError(f"{self.embodiment.name} is no robot's end-effector: nothing to command")
         self.rate, self.frame = self.value("rate"), self.value("base_frame")
         space = LatentSpace.load(artifact("latents", self.value("latent")))
-        self.decoder = RobotDecoder(space, self.embodiment, self.value("max_age"), self.value("blend"))
+        self.decoder = RobotDecoder(space, self.embodiment, self.value("max_age"), self.value("blend"), self.value("silence"))
         self.following = False
         self.meter, self.latency, self.plan_age = RateMeter(), Percentiles(), Percentiles()
         self._observed = 0.0

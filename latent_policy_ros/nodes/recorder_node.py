@@ -43,7 +43,6 @@ class Recorder(ManagedNode):
         self.declare("fleet", "", "The fleet's file, copied into the bag.")
         self.declare("policy", "", "Policy folder, whose hash goes into the bag.")
         self.declare("latent", "", "Latent space folder, whose hash goes into the bag.")
-        self.declare("topics", [""], "More topics to record, each as topic:type, e.g. scan:sensor_msgs/msg/LaserScan.")
         self.bag: EpisodeBag | None = None
         self.last: Path | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,17 +40,20 @@ class RobotDecoder:
         embodiment: The end-effector of this robot.
         max_age: As in ChunkBuffer [s].
         blend: As in ChunkBuffer [s].
+        silence: A command is given only while the newest plan came at most this long ago [s], by the clock of
+            ``accept`` and ``command``: however quick the policy was, a robot whose policy died holds this soon.
 
     Raises:
         ArtifactError: The latent space does not know this embodiment, or knew it otherwise.
     """
 
     def __init__(
-        self, latent_space: LatentSpace, embodiment: Embodiment, max_age: float = 0.25, blend: float = 0.1
+        self, latent_space: LatentSpace, embodiment: Embodiment, max_age: float = 0.5, blend: float = 0.1, silence: float = 0.25
     ) -> None:
         latent_space.check(embodiment)
         self.latent_space, self.embodiment = latent_space, embodiment
         self._buffer = ChunkBuffer(max_age, blend)
+        self._silence, self._came = silence, math.inf
 
     def reset(self) -> None:
         """Forget all plans, e.g. when an episode begins or the clock jumps."""
@@ -60,7 +64,8 @@ class RobotDecoder:
 
         Args:
             chunk: The plan.
-            now: The present [s]. With it, plans from the future are refused, and a clock that jumped back is noticed.
+            now: The present [s]. With it, plans from the future are refused, a clock that jumped back is
+                noticed, and ``silence`` counts.
 
         Raises:
             ActionRefused: Foreign latent space, wrong shape, not finite, or not newer than the plan before.
@@ -81,10 +86,11 @@ class RobotDecoder:
                 f"older than that of {last.sequence}, which came before"
             )
         self._buffer.add(chunk)
+        self._came = math.inf if now is None else now
 
     def command(self, now: float) -> DecodedCommand | None:
         """What to do at ``now`` [s]; None while there is no fresh plan."""
-        sampled = self._buffer.sample(now)
+        sampled = self._buffer.sample(now) if now - self._came <= self._silence else None
         if sampled is None:
             return None
         latent, wrist_pose = sampled

@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -97,10 +98,8 @@ class RobotRollout:
         """Run decoder, guards and physics for ``seconds`` of simulated time."""
         for _ in range(round(seconds / COMMAND_PERIOD)):
             while self.pending and self.pending[0].stamp + self.latency <= self.time + 1e-9:
-                try:
-                    self.decoder.accept(self.pending.popleft())
-                except ActionRefused:
-                    pass  # as on the robot: a refused chunk changes nothing, and a stale decoder holds
+                with suppress(ActionRefused):  # as on the robot: a refused plan changes nothing, and silence holds
+                    self.decoder.accept(self.pending.popleft(), self.time)
             command = self.decoder.command(self.time)
             hand, arm = self.world.hand_q, self.world.arm_q
             hand_target = command.q if command else None

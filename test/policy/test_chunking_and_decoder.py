@@ -134,3 +134,11 @@ def test_clocks_that_disagree(robot):
 def test_a_decoder_for_another_version_of_the_hand_does_not_start(space):
     with pytest.raises(ArtifactError, match="the embodiment is now ffff"):
         RobotDecoder(space, SimpleNamespace(name="hand", content_hash="ff" * 32))
+
+
+def test_a_policy_that_falls_silent_is_noticed_by_the_clock_of_arrival(robot):
+    robot.accept(plan(robot, stamp=10.0), now=10.2)  # slow, but it came
+    assert robot.command(10.44) is not None
+    assert robot.command(10.46) is None
+    robot.accept(plan(robot, stamp=10.4), now=10.5)
+    assert robot.command(10.6) is not None
