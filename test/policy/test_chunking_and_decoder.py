@@ -79,7 +79,7 @@ def test_the_plan_is_decoded_to_joints_of_this_robot(robot):
     command = robot.command(3.2)
     assert np.allclose(command.q, 2 * robot.latent_space.decode("hand", np.full(4, 3.2)))
     assert command.observed == 3.0 and np.isclose(command.wrist_pose[0], 3.2)
-    assert robot.command(3.3) is None
+    assert robot.command(3.51) is None
 
 
 def test_a_foreign_latent_space_is_refused_with_both_ids(robot):
