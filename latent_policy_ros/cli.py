@@ -122,7 +122,7 @@ def from_sim(
             task = progress.add_task(name, total=episodes)
             report = generate_episodes(
                 name, range(first_seed, first_seed + episodes), out / name, workers=workers,
-                progress=lambda *_: progress.advance(task),
+                progress=lambda *_, task=task: progress.advance(task),
             )
         console.print(f"{name}: {report}")
 
