@@ -62,9 +62,9 @@ def _scale(image: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _label(image: np.ndarray, text: str) -> np.ndarray:
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(image, text, (10, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, thickness, cv2.LINE_AA)
-    return image
+    image = image.copy()
+    image[:32] //= 4
+    return cv2.putText(image, text, (10, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def write_video(path: Path, pictures: Sequence[np.ndarray], fps: int) -> None:
