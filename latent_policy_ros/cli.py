@@ -22,6 +22,9 @@ app.add_typer(dataset, name="dataset")
 app.add_typer(embodiments, name="embodiments")
 console = Console()
 
+DEMO_EMBODIMENTS = ("mimic_hand", "panda_gripper")
+EVALUATION_SEED = 1_000_000  # the first; far from every seed that demonstrations are made from
+
 LatentOption = Annotated[str, typer.Option("--latent", help="A latent space: its folder, or a name in config/latents.")]
 PolicyOption = Annotated[str, typer.Option("--policy", help="A policy: its folder, or a name in config/policies.")]
 
@@ -40,7 +43,7 @@ def _progress() -> Progress:
 @app.command()
 def demo(
     episodes: Annotated[int, typer.Option(help="Episodes to run, one after the other.")] = 1,
-    seed: Annotated[int, typer.Option(help="Decides where cube and box stand.")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Decides where cube and box stand.")] = EVALUATION_SEED,
     fleet: Annotated[str, typer.Option(help="Fleet: a YAML file, or a name in config/robots.")] = "demo",
     out: Annotated[Optional[Path], typer.Option(help="Folder for bag, video, pictures and summary.")] = None,
 ) -> None:
@@ -74,7 +77,7 @@ def evaluate_command(
     latent: LatentOption = "default",
     embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: those of the demo.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Seeded episodes for each embodiment.")] = 100,
-    first_seed: Annotated[int, typer.Option(help="Evaluation seeds begin here, beyond all training seeds.")] = 1_000_000,
+    first_seed: Annotated[int, typer.Option(help="Evaluation seeds begin here, beyond all training seeds.")] = EVALUATION_SEED,
     latency: Annotated[float, typer.Option(help="Observation to usable chunk [s].")] = 0.08,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     json_out: Annotated[Optional[Path], typer.Option("--json", help="Also write every rollout here.")] = None,
@@ -85,7 +88,7 @@ def evaluate_command(
 
     from latent_policy_ros.sim.evaluate import evaluate, wilson_interval
 
-    names = embodiment or ["mimic_hand", "panda_gripper"]
+    names = embodiment or DEMO_EMBODIMENTS
     seeds = range(first_seed, first_seed + episodes)
     with _progress() as progress:
         task = progress.add_task("rollouts", total=len(names) * episodes)
@@ -117,7 +120,7 @@ def from_sim(
     """Record the scripted expert, headless and seeded. Episodes that exist already are kept: run again to resume."""
     from latent_policy_ros.sim.generate import generate_episodes
 
-    for name in embodiment or ["mimic_hand", "panda_gripper"]:
+    for name in embodiment or DEMO_EMBODIMENTS:
         with _progress() as progress:
             task = progress.add_task(name, total=episodes)
             report = generate_episodes(

@@ -12,6 +12,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from latent_policy_ros.errors import ArtifactError
+
 
 def canonical_json(value: Any) -> str:
     """The one spelling of ``value`` as JSON: sorted keys, no spaces, floats as Python writes them."""
@@ -42,6 +44,31 @@ def write_atomically(path: Path, data: bytes) -> None:
 def save_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
     """Write named arrays (and a few strings for the header) as one safetensors file."""
     write_atomically(path, save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, metadata))
+
+
+def save_described(folder: Path, stem: str, tensors: dict[str, np.ndarray], description: dict[str, Any]) -> None:
+    """Write ``<stem>.safetensors`` and ``<stem>.json``; the JSON last, as it vouches for the other."""
+    save_tensors(folder / f"{stem}.safetensors", tensors)
+    write_atomically(folder / f"{stem}.json", (json.dumps(description, indent=1) + "\n").encode())
+
+
+def load_described(
+    folder: Path, stem: str, expected_format: str, retrain: str, remedy: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what ``save_described`` wrote: the description, whose ``format`` must be the expected one, and the tensors.
+
+    Raises:
+        ArtifactError: Either file is missing or damaged (do as ``remedy`` says), or of another format (``retrain``).
+    """
+    file = folder / f"{stem}.json"
+    described = load_json(file, ArtifactError, remedy)
+    if described.get("format") != expected_format:
+        raise ArtifactError(
+            f"{file}: format: expected {expected_format!r}, got {described.get('format')!r}; update this package to read "
+            f"it, or {retrain}"
+        )
+    tensors, _ = load_tensors(folder / f"{stem}.safetensors", ArtifactError, remedy)
+    return described, tensors
 
 
 def load_tensors(path: Path, error: type[Exception], remedy: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

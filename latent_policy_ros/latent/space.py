@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latent_policy_ros.errors import ArtifactError, available
-from latent_policy_ros.latent.artifacts import content_hash, load_json, load_tensors, save_tensors, write_atomically
+from latent_policy_ros.latent.artifacts import content_hash, load_described, save_described
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
@@ -187,10 +186,8 @@ class LatentSpace:
 
     def save(self, folder: Path | str) -> None:
         """Write ``latent.safetensors`` and ``latent.json``; the JSON last, as it vouches for the other."""
-        folder = Path(folder)
-        save_tensors(folder / "latent.safetensors", self._tensors())
         description = {**self._description(), "latent_id": self.latent_id, "report": dict(self.report)}
-        write_atomically(folder / "latent.json", (json.dumps(description, indent=1) + "\n").encode())
+        save_described(Path(folder), "latent", self._tensors(), description)
 
     @classmethod
     def load(cls, folder: Path | str) -> LatentSpace:
@@ -201,13 +198,7 @@ class LatentSpace:
         """
         folder = Path(folder)
         file = folder / "latent.json"
-        described = load_json(file, ArtifactError, REMEDY)
-        if described.get("format") != FORMAT:
-            raise ArtifactError(
-                f"{file}: format: expected {FORMAT!r}, got {described.get('format')!r}; update this package to read "
-                f"it, or {RETRAIN}"
-            )
-        tensors, _ = load_tensors(folder / "latent.safetensors", ArtifactError, REMEDY)
+        described, tensors = load_described(folder, "latent", FORMAT, RETRAIN, REMEDY)
         try:
             codecs = {}
             for name, entry in described["embodiments"].items():

@@ -12,7 +12,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -101,7 +100,7 @@ class Recorder(ManagedNode):
             self._record(kind, f"{robot}/{name}", reliable)
         self.subscribe(EpisodeEvent, f"{robot}/episode_event", partial(self._on_robot_event, robot), qos.EVENTS)
 
-    def _record(self, kind: type, topic: str, reliable: bool, profile: QoSProfile | None = None) -> None:
+    def _record(self, kind: type, topic: str, reliable: bool) -> None:
         full = self.resolve_topic_name(topic)
         name = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
@@ -109,8 +108,7 @@ class Recorder(ManagedNode):
             if self.bag is not None:
                 self.bag.write(full, name, reliable, time.time_ns(), data)
 
-        default = qos.RECORD_RELIABLE if reliable else qos.RECORD_BEST_EFFORT
-        self.subscribe(kind, topic, write, profile or default, raw=True)
+        self.subscribe(kind, topic, write, qos.RECORD_RELIABLE if reliable else qos.RECORD_BEST_EFFORT, raw=True)
 
     def _on_event(self, message: EpisodeEvent) -> None:
         if not self.active:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from latent_policy_ros.errors import ArtifactError, ConfigError
-from latent_policy_ros.latent.artifacts import content_hash, load_json, load_tensors, save_tensors, write_atomically
+from latent_policy_ros.latent.artifacts import content_hash, load_described, save_described
 from latent_policy_ros.latent.settings import as_plain, make_settings
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import PolicySettings
@@ -60,10 +59,8 @@ class Checkpoint:
 
     def save(self, folder: Path | str) -> None:
         """Write both files; the JSON last, as it vouches for the other."""
-        folder = Path(folder)
-        save_tensors(folder / "policy.safetensors", self._tensors())
         description = {**self._description(), "policy_id": self.policy_id, "report": dict(self.report)}
-        write_atomically(folder / "policy.json", (json.dumps(description, indent=1) + "\n").encode())
+        save_described(Path(folder), "policy", self._tensors(), description)
 
     @classmethod
     def load(cls, folder: Path | str) -> Checkpoint:
@@ -74,13 +71,7 @@ class Checkpoint:
         """
         folder = Path(folder)
         file = folder / "policy.json"
-        described = load_json(file, ArtifactError, REMEDY)
-        if described.get("format") != FORMAT:
-            raise ArtifactError(
-                f"{file}: format: expected {FORMAT!r}, got {described.get('format')!r}; update this package to read "
-                f"it, or {RETRAIN}"
-            )
-        tensors, _ = load_tensors(folder / "policy.safetensors", ArtifactError, REMEDY)
+        described, tensors = load_described(folder, "policy", FORMAT, RETRAIN, REMEDY)
         try:
             settings = make_settings(PolicySettings, described["settings"], file)
             scaling = Scaling(**{f.name: tensors.pop(f"scaling.{f.name}") for f in fields(Scaling)})

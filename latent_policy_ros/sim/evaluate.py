@@ -15,16 +15,13 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from latent_policy_ros.drivers.arm import ArmKinematics
 from latent_policy_ros.drivers.safety import CommandGuard
-from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ActionRefused
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy import Observation, Policy, RobotDecoder
 from latent_policy_ros.sim.world import World
 
 COMMAND_PERIOD = 0.02  # s: decoders command at 50 Hz
-EVALUATION_SEEDS = range(1_000_000, 1_000_100)  # far from every seed that demonstrations are made from
 
 
 @dataclass(frozen=True)
@@ -65,12 +62,11 @@ class RobotRollout:
     def __init__(self, embodiment: str, seed: int, latent: LatentSpace, observation_steps: int, latency: float) -> None:
         self.world = World(embodiment)
         self.world.reset(seed)
-        self.embodiment, self.seed, self.latency = load_embodiment(embodiment), seed, latency
-        self.decoder = RobotDecoder(latent, self.embodiment)
-        e = self.embodiment
+        self.embodiment, self.arm, self.seed, self.latency = self.world.embodiment, self.world.arm, seed, latency
+        e, arm = self.embodiment, self.arm
+        self.decoder = RobotDecoder(latent, e)
         self.hand_guard = CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity)
-        self.arm = ArmKinematics(e)
-        self.arm_guard = CommandGuard(self.arm.joint_names, self.arm.lower, self.arm.upper, self.arm.max_velocity)
+        self.arm_guard = CommandGuard(arm.joint_names, arm.lower, arm.upper, arm.max_velocity)
         self.history: deque[Observation] = deque(maxlen=observation_steps)
         self.pending: deque = deque()
         self.time = 0.0
@@ -147,7 +143,7 @@ def _worker(policy_dir: Path, latent_dir: Path, jobs: list[tuple[str, int]], opt
 
 
 def evaluate(
-    policy_dir: Path, latent_dir: Path, embodiments: Sequence[str], seeds: Sequence[int] = EVALUATION_SEEDS, *,
+    policy_dir: Path, latent_dir: Path, embodiments: Sequence[str], seeds: Sequence[int], *,
     workers: int = 2, on_result: Callable[[Rollout], None] | None = None, **options,
 ) -> list[Rollout]:
     """Evaluate a policy on every embodiment and seed, in parallel processes.
