@@ -1,0 +1,113 @@
+"""``latent-policy``: everything that can be done without a ROS 2 installation, as one command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.table import Table
+
+from latent_policy_ros.cli import dataset, embodiments, train
+from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, LatentOption, PolicyOption, artifact_folder, console, progress_bar
+from latent_policy_ros.errors import LatentPolicyError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.add_typer(train.app, name="train")
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(embodiments.app, name="embodiments")
+
+EVALUATION_SEED = 1_000_000  # the first; far from every seed that demonstrations are made from
+
+
+@app.command()
+def demo(
+    episodes: Annotated[int, typer.Option(help="Episodes to run, one after the other.")] = 1,
+    seed: Annotated[int, typer.Option(help="Decides where cube and box stand.")] = EVALUATION_SEED,
+    fleet: Annotated[str, typer.Option(help="Fleet: a YAML file, or a name in config/robots.")] = "demo",
+    out: Annotated[Optional[Path], typer.Option(help="Folder for bag, video, pictures and summary.")] = None,
+) -> None:
+    """Two robots, one policy, real ROS 2: bring the fleet up, run it, record it, show what happened."""
+    from latent_policy_ros.demo import run_demo
+
+    raise typer.Exit(run_demo(fleet, episodes, seed, out, console))
+
+
+@app.command()
+def up(
+    fleet: Annotated[str, typer.Argument(help="Fleet: a YAML file, or a name in config/robots.")] = "demo",
+    record: Annotated[bool, typer.Option(help="Also start the recorder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the nodes that would run.")] = False,
+) -> None:
+    """Start every node of a fleet as a process of its own (what `ros2 launch` does, without it)."""
+    from latent_policy_ros import bringup
+    from latent_policy_ros.supervisor import Supervisor
+
+    specs = bringup.node_specs(bringup.load_fleet(fleet), record=record)
+    if dry_run:
+        for spec in specs:
+            console.print(f"{spec.executable:22s} {spec.namespace}/{spec.name}  {spec.parameters}", highlight=False)
+        return
+    raise typer.Exit(Supervisor(specs, restart=True).run())
+
+
+@app.command("eval")
+def evaluate_command(
+    policy: PolicyOption = "default",
+    latent: LatentOption = "default",
+    embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: those of the demo.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Seeded episodes for each embodiment.")] = 100,
+    first_seed: Annotated[int, typer.Option(help="Evaluation seeds begin here, beyond all training seeds.")] = EVALUATION_SEED,
+    latency: Annotated[float, typer.Option(help="Observation to usable chunk [s].")] = 0.08,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    json_out: Annotated[Optional[Path], typer.Option("--json", help="Also write every rollout here.")] = None,
+) -> None:
+    """Success of a policy in simulation, through the robot's own decoder and safety code, with 95% intervals."""
+    import json
+    from dataclasses import asdict
+
+    from latent_policy_ros.sim.evaluate import evaluate, wilson_interval
+
+    names = embodiment or DEMO_EMBODIMENTS
+    seeds = range(first_seed, first_seed + episodes)
+    with progress_bar() as progress:
+        task = progress.add_task("rollouts", total=len(names) * episodes)
+        results = evaluate(
+            artifact_folder("policies", policy), artifact_folder("latents", latent), names, seeds,
+            workers=workers, latency=latency, on_result=lambda _: progress.advance(task),
+        )
+    table = Table("embodiment", "success", "95% interval", "median time [s]", title=f"{policy}: {episodes} seeded episodes each")
+    for name in names:
+        mine = [r for r in results if r.embodiment == name]
+        wins = [r for r in mine if r.success]
+        low, high = wilson_interval(len(wins), len(mine))
+        times = sorted(r.seconds for r in wins)
+        median = f"{times[len(times) // 2]:.1f}" if times else "-"
+        table.add_row(name, f"{len(wins)}/{len(mine)} = {len(wins) / len(mine):.0%}", f"{low:.0%} .. {high:.0%}", median)
+    console.print(table)
+    if json_out:
+        json_out.write_text(json.dumps([asdict(r) for r in results], indent=1))
+
+
+@app.command()
+def doctor() -> None:
+    """Check what this machine has: ROS 2, our messages, rendering, GPU, shipped artefacts."""
+    from latent_policy_ros.doctor import checks
+
+    failed = False
+    for name, ok, detail in checks():
+        failed |= not ok
+        console.print(f"[{'green' if ok else 'red'}]{'ok  ' if ok else 'FAIL'}[/] {name}: {detail}", highlight=False)
+    raise typer.Exit(int(failed))
+
+
+def main() -> None:
+    """Console script: errors made for people are printed as such, without a traceback."""
+    try:
+        app()
+    except (LatentPolicyError, FileNotFoundError) as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,3 @@
+from latent_policy_ros.cli import main
+
+main()

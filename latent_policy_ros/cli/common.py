@@ -1,0 +1,30 @@
+"""What the commands share: the console, progress bars, and options that appear in several of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console()
+
+DEMO_EMBODIMENTS = ("mimic_hand", "panda_gripper")
+
+LatentOption = Annotated[str, typer.Option("--latent", help="A latent space: its folder, or a name in config/latents.")]
+PolicyOption = Annotated[str, typer.Option("--policy", help="A policy: its folder, or a name in config/policies.")]
+
+
+def artifact_folder(kind: str, name: str) -> Path:
+    """The folder of a latent space or policy, given or shipped."""
+    from latent_policy_ros.paths import artifact
+
+    return artifact(kind, name)
+
+
+def progress_bar() -> Progress:
+    """Done of all, and the time that is left."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console)

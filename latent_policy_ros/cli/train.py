@@ -1,0 +1,37 @@
+"""``latent-policy train``: the latent space, or a policy in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latent_policy_ros.cli.common import LatentOption, artifact_folder, console
+
+app = typer.Typer(no_args_is_help=True, help="Train the latent space, or a policy in it.")
+
+
+@app.command("latent")
+def train_latent_command(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the latent space.")],
+    settings: Annotated[str, typer.Option(help="Settings: a YAML file, or a name in config/training.")] = "latent",
+) -> None:
+    """Human motion -> retargeted pairs -> contrastive encoders and decoders: the shared latent space."""
+    from latent_policy_ros.latent.train import train_latent_from_settings
+
+    train_latent_from_settings(settings, out, console)
+
+
+@app.command("policy")
+def train_policy_command(
+    data: Annotated[list[Path], typer.Argument(help="Folders of episodes; every embodiment's trains the one policy.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the policy and its training state.")],
+    latent: LatentOption = "default",
+    settings: Annotated[str, typer.Option(help="Settings: a YAML file, or a name in config/training.")] = "policy",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
+) -> None:
+    """Train the latent diffusion policy. Ctrl-C saves; the same command resumes."""
+    from latent_policy_ros.policy.train import train_policy_from_settings
+
+    train_policy_from_settings(settings, data, artifact_folder("latents", latent), out, resume=not fresh, console=console)
