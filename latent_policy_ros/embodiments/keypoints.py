@@ -39,7 +39,7 @@ def to_hand_frame(keypoints: np.ndarray) -> np.ndarray:
     if (bad := (length < SHORTEST_PALM) | (length > LONGEST_PALM)).any():
         got = f"{float(np.asarray(length)[bad].flat[0]):.4g}"
         expected = f"{SHORTEST_PALM:g} to {LONGEST_PALM:g} m from wrist to middle knuckle"
-        raise KeypointsRefused(f"expected {expected}, got {got}{_first(bad)}; are the keypoints in metres?")
+        raise KeypointsRefused(f"expected {expected}, got {got}{_first(bad)}; {_unit_hint(float(got))}")
     x, width = _unit(np.cross(index - pinky, z))
     if (bad := width < 0.1 * length).any():
         got = f"{float(np.asarray(width)[bad].flat[0]):.4g} m across"
@@ -87,6 +87,14 @@ def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Directions (..., 3) and lengths (...)."""
     length = np.linalg.norm(vectors, axis=-1)
     return vectors / np.maximum(length, 1e-12)[..., None], length
+
+
+def _unit_hint(palm: float) -> str:
+    """What to do about a palm of that length, which is none in metres."""
+    for units, factor in (("mm", 0.001), ("cm", 0.01)):
+        if SHORTEST_PALM <= factor * palm <= LONGEST_PALM:
+            return f"are the keypoints in metres? This is a hand in {units}: say so (units: {units})"
+    return "are the keypoints in metres?"
 
 
 def _first(bad: np.ndarray) -> str:

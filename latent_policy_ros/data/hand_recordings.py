@@ -1,0 +1,199 @@
+"""Recorded hands from files: NumPy arrays, tables, and bags of the keypoint topic. What the points mean is decided later."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from latent_policy_ros.embodiments.keypoint_layouts import COUNTS
+from latent_policy_ros.errors import ArtifactError, available
+
+TIMES = ("timestamps", "timestamp", "stamps", "stamp", "times", "time", "t")
+POSES = "geometry_msgs/msg/PoseArray"
+SLOWEST, FASTEST = 2.0, 0.0005  # s between frames, in the median: beyond it the times are not in seconds
+READERS = ".npz, .npy, .csv, .mcap, .db3 or a rosbag2 folder"
+
+
+@dataclass(frozen=True)
+class HandRecording:
+    """Points of one hand over time.
+
+    Attributes:
+        file: Where they were read.
+        timestamps: (T,) [s], not falling.
+        points: (T, N, 3) as the device gave them; NaN where it saw no hand.
+    """
+
+    file: Path
+    timestamps: np.ndarray = field(repr=False)
+    points: np.ndarray = field(repr=False)
+
+
+def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) -> HandRecording:
+    """Read a recording.
+
+    Args:
+        file: ``.npz`` (an array (T, N, 3), and times if it has them), ``.npy``, ``.csv`` (a row a frame: the time if
+            there is one, then x, y, z of every point), or a bag (rosbag2 folder, ``.mcap``, ``.db3``) of PoseArrays.
+        entry: Which array of an ``.npz`` or topic of a bag; needed only where there are several.
+        fps: Frames per second of files without times.
+
+    Raises:
+        ArtifactError: It cannot be read, or is no recording of a hand; says what was expected.
+        FileNotFoundError: There is no such file.
+    """
+    path = Path(file).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"no recording {str(path)!r}")
+    suffix = "bag" if path.is_dir() or path.suffix in (".mcap", ".db3") else path.suffix.lower()
+    if suffix == "bag":
+        times, points = _read_bag(path, entry)
+    elif suffix == ".npz":
+        times, points = _read_npz(path, entry)
+    elif suffix == ".npy":
+        times, points = None, _load(path, lambda: np.load(path, allow_pickle=False))
+    elif suffix == ".csv":
+        times, points = _read_csv(path)
+    else:
+        raise ArtifactError(f"{path}: expected {READERS}, got {path.suffix or 'a file without a suffix'}")
+    return _checked(path, times, points, fps)
+
+
+class HandPlayer:
+    """Plays a recording in time.
+
+    Args:
+        recording: What to play.
+        speed: 2 is twice as fast.
+        loop: Begin again at the end.
+    """
+
+    def __init__(self, recording: HandRecording, speed: float = 1.0, loop: bool = False) -> None:
+        self.recording, self.speed, self.loop = recording, speed, loop
+        times = recording.timestamps - recording.timestamps[0]
+        self._times = times
+        self.duration = float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.0)) / speed
+        self._shown = -1
+
+    def frame(self, elapsed: float) -> np.ndarray | None:
+        """Points (N, 3) of the newest frame due ``elapsed`` seconds after the start; None if it was given before."""
+        turn, at = divmod(elapsed, self.duration) if self.loop and self.duration > 0 else (0, elapsed)
+        index = int(np.searchsorted(self._times, at * self.speed + 1e-9, side="right")) - 1
+        number = int(turn) * len(self._times) + index
+        if index < 0 or number == self._shown:
+            return None
+        self._shown = number
+        return self.recording.points[index]
+
+    def finished(self, elapsed: float) -> bool:
+        """Whether all was played."""
+        return not self.loop and elapsed > self.duration
+
+
+def _read_npz(path: Path, entry: str) -> tuple[np.ndarray | None, np.ndarray]:
+    arrays = _load(path, lambda: dict(np.load(path, allow_pickle=False)))
+    if entry and entry not in arrays:
+        raise ArtifactError(f"{path}: no array {entry!r}; {available(arrays)}")
+    fits = [name for name, array in arrays.items() if array.ndim == 3 and array.shape[2] == 3]
+    name = entry or ("keypoints" if "keypoints" in arrays else fits[0] if len(fits) == 1 else "")
+    if not name:
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in sorted(arrays.items()))
+        wanted = "say which array it is" if fits else "expected an array of shape (frames, points, 3)"
+        raise ArtifactError(f"{path}: {wanted}; got {shapes or 'nothing'}")
+    times = next((arrays[key] for key in TIMES if key in arrays), None)
+    return times, arrays[name]
+
+
+def _read_csv(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    header = []
+    if rows and not all(_is_number(cell) for cell in rows[0]):
+        header, rows = [cell.strip().lower() for cell in rows[0]], rows[1:]
+    widths = {len(row) for row in rows} | ({len(header)} if header else set())
+    if not rows or len(widths) != 1:
+        raise ArtifactError(f"{path}: expected rows of one length, got lengths {sorted(widths) or 'none'}")
+    try:
+        table = np.array([[float(cell) if cell.strip() else np.nan for cell in row] for row in rows])
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not a number: {error}") from error
+    column = next((header.index(name) for name in TIMES if name in header), None)
+    if column is None and not header and table.shape[1] % 3 == 1:
+        column = 0
+    times = None
+    if column is not None:
+        times, table = table[:, column], np.delete(table, column, axis=1)
+        header = [name for i, name in enumerate(header) if i != column]
+    axes = [next((c for c in (name[-1:], name[:1]) if c in "xyz" and c), "") for name in header]
+    if all(axes) and axes and axes != [*"xyz"] * (len(axes) // 3):
+        raise ArtifactError(f"{path}: expected the columns of each point as x, y, z, got {', '.join(header[:4])}, ...")
+    return times, table
+
+
+def _read_bag(path: Path, topic: str) -> tuple[np.ndarray, np.ndarray]:
+    from rosbags.highlevel import AnyReader, AnyReaderError
+    from rosbags.rosbag2 import ReaderError
+    from rosbags.typesys import Stores, get_typestore
+
+    try:
+        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+            topics = sorted({c.topic for c in reader.connections if c.msgtype == POSES})
+            if topic and topic not in topics:
+                raise ArtifactError(f"{path}: no {POSES} on {topic}; {available(topics)}")
+            if not topic and len(topics) != 1:
+                wanted = "say which topic it is" if topics else f"expected a topic of {POSES}"
+                raise ArtifactError(f"{path}: {wanted}; {available(topics or {c.topic for c in reader.connections})}")
+            connections = [c for c in reader.connections if c.topic == (topic or topics[0])]
+            times, frames = [], []
+            for connection, received, raw in reader.messages(connections):
+                message = reader.deserialize(raw, connection.msgtype)
+                stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+                times.append(stamp or received * 1e-9)
+                frames.append([(p.position.x, p.position.y, p.position.z) for p in message.poses])
+    except (AnyReaderError, ReaderError, OSError) as error:
+        raise ArtifactError(f"{path}: not a bag: {error}") from error
+    counts = {len(frame) for frame in frames if frame}
+    if len(counts) != 1:
+        raise ArtifactError(f"{path}: expected messages of one number of poses, got {sorted(counts) or 'none'}")
+    missing = [(np.nan,) * 3] * counts.pop()  # no hand was seen
+    return np.array(times), np.array([frame or missing for frame in frames])
+
+
+def _checked(path: Path, times: np.ndarray | None, points: np.ndarray, fps: float) -> HandRecording:
+    if points.dtype.kind not in "fiu":
+        raise ArtifactError(f"{path}: expected numbers, got {points.dtype}")
+    if points.ndim == 2 and points.shape[1] % 3 == 0:
+        points = points.reshape(len(points), -1, 3)
+    if points.ndim != 3 or points.shape[2] != 3 or points.shape[1] not in COUNTS or not len(points):
+        counts = " or ".join(map(str, COUNTS))
+        raise ArtifactError(f"{path}: expected frames of {counts} points (frames, points, 3), got shape {points.shape}")
+    if times is None:
+        times = np.arange(len(points)) / fps
+    times = np.asarray(times)
+    if times.shape != (len(points),) or times.dtype.kind not in "fiu" or not np.isfinite(times).all():
+        raise ArtifactError(f"{path}: expected a finite time for each of {len(points)} frames, got shape {times.shape}")
+    steps = np.diff(times.astype(np.float64))
+    if (steps < 0).any():
+        raise ArtifactError(f"{path}: times must not fall, but do after frame {int(np.argmax(steps < 0))}")
+    if len(steps) and not FASTEST <= np.median(steps) <= SLOWEST:
+        raise ArtifactError(f"{path}: times must be in seconds, but frames lie {np.median(steps):g} apart")
+    return HandRecording(path, times.astype(np.float64), points.astype(np.float64))
+
+
+def _load(path: Path, read):
+    try:
+        return read()
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}") from error
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True

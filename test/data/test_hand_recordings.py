@@ -1,0 +1,159 @@
+"""Recorded hands from every kind of file; files written by others' libraries, and files that are none."""
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.data.hand_recordings import HandPlayer, HandRecording, read_hand_recording
+from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.retargeting import generate_motion
+
+POINTS = generate_motion(3, 2.0).keypoints
+TIMES = 100.0 + np.arange(len(POINTS)) / 30
+
+
+def write_bag(folder, topics, stamped=True, storage="MCAP", empty=()):
+    """A bag of PoseArrays by rosbags itself."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_JAZZY)
+    T = store.types
+    Pose, Point, Quaternion = (T[f"geometry_msgs/msg/{name}"] for name in ("Pose", "Point", "Quaternion"))
+    Header, Time = T["std_msgs/msg/Header"], T["builtin_interfaces/msg/Time"]
+    turn = Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
+    with Writer(folder, version=9, storage_plugin=StoragePlugin[storage]) as writer:
+        for topic in topics:
+            connection = writer.add_connection(topic, "geometry_msgs/msg/PoseArray", typestore=store)
+            for i, (time, frame) in enumerate(zip(TIMES, POINTS)):
+                stamp = Time(sec=int(time), nanosec=round(time % 1 * 1e9)) if stamped else Time(sec=0, nanosec=0)
+                poses = [] if i in empty else [Pose(position=Point(*map(float, p)), orientation=turn) for p in frame]
+                message = T["geometry_msgs/msg/PoseArray"](header=Header(stamp=stamp, frame_id="glove"), poses=poses)
+                writer.write(connection, int(time * 1e9), store.serialize_cdr(message, connection.msgtype))
+    return folder
+
+
+def write_csv(file, table, header=None):
+    file.write_text((header + "\n" if header else "") + "\n".join(",".join(map(repr, map(float, row))) for row in table))
+    return file
+
+
+HEADER = ",".join(f"{axis}{i}" for i in range(21) for axis in "xyz")
+
+
+def all_kinds(folder):
+    flat = POINTS.reshape(len(POINTS), -1)
+    np.savez(folder / "a.npz", keypoints=POINTS, timestamps=TIMES, quaternions=np.zeros((len(POINTS), 21, 4)))
+    np.savez(folder / "b.npz", hand=POINTS, t=TIMES)
+    np.save(folder / "c.npy", POINTS)
+    np.save(folder / "d.npy", flat)
+    write_csv(folder / "e.csv", flat)
+    write_csv(folder / "f.csv", np.c_[TIMES, flat])
+    write_csv(folder / "g.csv", np.c_[flat, TIMES], HEADER + ",timestamp")
+    write_bag(folder / "h", ["/keypoints"])
+    write_bag(folder / "i", ["/keypoints"], stamped=False, storage="SQLITE3")
+    return sorted(folder.iterdir())
+
+
+def test_every_kind_of_file_gives_the_same(tmp_path):
+    for file in all_kinds(tmp_path):
+        recording = read_hand_recording(file, fps=30.0)
+        assert np.allclose(recording.points, POINTS, atol=1e-9), file
+        assert np.allclose(np.diff(recording.timestamps), 1 / 30, atol=1e-6), file
+        if file.name[0] not in "cde":
+            assert np.allclose(recording.timestamps, TIMES, atol=1e-6), file
+
+
+def test_a_single_file_of_a_bag_and_frames_without_a_hand(tmp_path):
+    bag = write_bag(tmp_path / "bag", ["/keypoints"], empty=(3, 4))
+    recording = read_hand_recording(next(bag.glob("*.mcap")))
+    assert np.isnan(recording.points[3:5]).all() and np.allclose(recording.points[5:], POINTS[5:])
+
+
+def test_one_of_several_is_chosen_by_name(tmp_path):
+    np.savez(tmp_path / "two.npz", left=POINTS, right=POINTS[::-1])
+    with pytest.raises(ArtifactError, match=r"say which array it is; got left \(60, 21, 3\), right"):
+        read_hand_recording(tmp_path / "two.npz")
+    assert np.array_equal(read_hand_recording(tmp_path / "two.npz", "right").points, POINTS[::-1])
+    with pytest.raises(ArtifactError, match="no array 'middle'; available: left, right"):
+        read_hand_recording(tmp_path / "two.npz", "middle")
+    bag = write_bag(tmp_path / "bag", ["/a/keypoints", "/b/keypoints"])
+    with pytest.raises(ArtifactError, match="say which topic it is; available: /a/keypoints, /b/keypoints"):
+        read_hand_recording(bag)
+    assert np.allclose(read_hand_recording(bag, "/b/keypoints").points, POINTS)
+
+
+class Evil:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was loaded",))
+
+
+def wrong_files(folder):
+    """(file, what the error says)"""
+    np.save(folder / "pickle.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    yield "pickle.npy", "cannot be read"
+    np.savez(folder / "pickle.npz", keypoints=np.array([Evil()], dtype=object))
+    yield "pickle.npz", "cannot be read"
+    (folder / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    yield "cut.npz", "cannot be read"
+    (folder / "empty.npy").write_bytes(b"")
+    yield "empty.npy", "cannot be read"
+    np.savez(folder / "none.npz", images=np.zeros((4, 5)))
+    yield "none.npz", r"expected an array of shape \(frames, points, 3\); got images \(4, 5\)"
+    np.save(folder / "twenty.npy", POINTS[:, :20])
+    yield "twenty.npy", "frames of 21 or 25 or 26 points"
+    np.save(folder / "nobody.npy", POINTS[:0])
+    yield "nobody.npy", "got shape"
+    np.save(folder / "text.npy", np.full((5, 21, 3), "a"))
+    yield "text.npy", "expected numbers"
+    np.savez(folder / "back.npz", keypoints=POINTS, timestamps=TIMES[::-1])
+    yield "back.npz", "times must not fall, but do after frame 0"
+    np.savez(folder / "ms.npz", keypoints=POINTS, timestamps=TIMES * 1e3)
+    yield "ms.npz", "must be in seconds, but frames lie 33.3333 apart"
+    np.savez(folder / "few.npz", keypoints=POINTS, timestamps=TIMES[:-1])
+    yield "few.npz", "a finite time for each of 60 frames"
+    write_csv(folder / "turned.csv", POINTS.reshape(60, -1), ",".join(f"{a}{i}" for a in "xyz" for i in range(21)))
+    yield "turned.csv", "columns of each point as x, y, z"
+    (folder / "words.csv").write_text("1,2,3\n4,five,6\n")
+    yield "words.csv", "not a number: .*five"
+    (folder / "ragged.csv").write_text("1,2,3\n4,5\n")
+    yield "ragged.csv", "rows of one length"
+    (folder / "blank.csv").write_text("")
+    yield "blank.csv", "rows of one length"
+    (folder / "hand.pkl").write_bytes(b"")
+    yield "hand.pkl", r"expected .npz.*got .pkl"
+    (folder / "broken.mcap").write_bytes(b"nothing of a bag")
+    yield "broken.mcap", "not a bag"
+    (folder / "folder").mkdir()
+    yield "folder", "not a bag"
+
+
+def test_what_is_no_recording_is_refused_with_what_was_expected(tmp_path):
+    for name, words in wrong_files(tmp_path):
+        with pytest.raises(ArtifactError, match=words) as error:
+            read_hand_recording(tmp_path / name)
+        assert name in str(error.value)
+    with pytest.raises(FileNotFoundError, match="nowhere.npz"):
+        read_hand_recording(tmp_path / "nowhere.npz")
+
+
+def play(player, until, step=0.01):
+    return [(t, f) for t in np.arange(0.0, until, step) if (f := player.frame(t)) is not None]
+
+
+def test_a_player_keeps_time_and_gives_each_frame_once():
+    recording = HandRecording(None, TIMES, POINTS)
+    shown = play(HandPlayer(recording), 3.0)
+    assert np.array_equal([f for _, f in shown], POINTS)
+    assert max(t - (due - TIMES[0]) for (t, _), due in zip(shown, TIMES)) < 0.011
+    fast = HandPlayer(recording, speed=4.0)
+    shown = play(fast, 3.0)
+    assert shown[-1][0] < 0.52 and np.array_equal(shown[-1][1], POINTS[-1]) and fast.finished(0.6)
+    assert not HandPlayer(recording).finished(1.9)
+
+
+def test_a_player_in_a_loop_begins_again():
+    looping = HandPlayer(HandRecording(None, TIMES, POINTS), loop=True)
+    shown = play(looping, 6.0)
+    assert abs(len(shown) - 180) <= 1 and np.array_equal(shown[60][1], POINTS[0]) and not looping.finished(100.0)
+    alone = HandPlayer(HandRecording(None, TIMES[:1], POINTS[:1]), loop=True)
+    assert len(play(alone, 1.0)) == 1
