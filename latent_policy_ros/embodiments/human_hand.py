@@ -65,6 +65,7 @@ class HumanHand:
         finger_scale: Factors on the length of the five fingers, thumb first, shape (5,).
 
     Attributes:
+        tree: The 21 joints, and the 21 keypoints that they carry.
         angle_names: The 21 joint angles.
         lower, upper: Their limits [rad], shape (21,).
     """
@@ -75,6 +76,7 @@ class HumanHand:
             raise ValueError(f"expected a positive scale and 5 positive finger scales, got {scale} and {finger_scale}")
         model = _build(float(scale), factors)
         self.scale, self.finger_scale, self._model = float(scale), factors, model
+        self.tree = model.tree
         self.angle_names = tuple(hinge.name for hinge in model.hinges)
         self.lower = np.array([hinge.lower for hinge in model.hinges])
         self.upper = np.array([hinge.upper for hinge in model.hinges])

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from latent_policy_ros.embodiments.human_hand import KEYPOINTS, TIPS, HumanHand
-from latent_policy_ros.retargeting.solver import KeyvectorProblem
+from latent_policy_ros.embodiments.human_hand import TIPS, HumanHand
+from latent_policy_ros.retargeting.solver import descend_all, keyvectors
 
 # Where the fingertips of an average hand meet [m], and the direction from the thumb to the fingers: in front of the
 # palm at the height of the bent fingers. All in the canonical hand frame.
@@ -82,16 +82,15 @@ def pinch(
     targets[:, 0] = point - 0.5 * gaps[:, None] * axis
     targets[:, 1:] = (point + 0.5 * gaps[:, None] * axis)[:, None] + offsets[None, :, None] * np.array([0.0, 1.0, 0.0])
     # Places only guide; what must come out is the vectors from the thumb to the fingers.
-    places = np.eye(KEYPOINTS)[[TIPS["thumb"], *(TIPS[finger] for finger in fingers)]]
-    across = places[1:] - places[0]
-    problem = KeyvectorProblem(
-        hand.keypoints_and_jacobian, np.vstack((places, across)), hand.lower, hand.upper,
-        np.full(len(natural), POSTURE_WEIGHT),
-    )  # fmt: skip
-    weights = np.tile(np.r_[np.full(len(places), 0.1), np.ones(len(across))], (len(gaps), 1))
+    tips = [TIPS["thumb"], *(TIPS[finger] for finger in fingers)]
+    across = len(fingers)
+    vectors = keyvectors(hand.tree, [-1] * len(tips) + [tips[0]] * across, tips + tips[1:])
+    weights = np.tile(np.r_[np.full(len(tips), 0.1), np.ones(across)], (len(gaps), 1))
     prior = np.tile(natural, (len(gaps), 1))
-    vectors = np.concatenate((targets, targets[:, 1:] - targets[:, :1]), axis=1)
-    return problem.solve(prior, prior, vectors, weights, iterations=30)[0]
+    targets = np.concatenate((targets, targets[:, 1:] - targets[:, :1]), axis=1)
+    angles, weight = prior.copy(), np.full(len(natural), POSTURE_WEIGHT)
+    descend_all(vectors, hand.lower, hand.upper, angles, prior, weight, targets, weights, 30, 1e-8, np.empty(len(gaps)))
+    return angles
 
 
 def _in_front_of(hand: HumanHand, fingers: Sequence[str]) -> np.ndarray:

@@ -2,36 +2,36 @@
 
 Hands: keyvectors. Each fingertip as seen from its own knuckle is scaled by the ratio of the two fingers' lengths, so
 that hands with other palms and other fingers move alike; the vectors from the thumb's tip to the other tips are kept in
-metres and weigh more the nearer the person's fingertips are, so that what the person pinches the robot pinches too: the
-objects between the fingers do not grow with the hand. Limits and couplings hold exactly.
+metres, vanish when the person's fingertips touch, and weigh more the nearer these are, so that what the person pinches
+the robot pinches too: the objects between the fingers do not grow with the hand. Limits and couplings hold exactly.
 
-Grippers: the smallest keyvector that starts at the thumb's tip, as a share of the jaws' range (Bauer et al. 2025).
+Grippers: the smallest keyvector that starts at the thumb's tip, as the distance of the jaws (Bauer et al. 2025).
 """
 
 from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.human_hand import BASES, TIPS
 from latent_policy_ros.embodiments.keypoints import KeypointsRefused, to_hand_frame
-from latent_policy_ros.retargeting.solver import KeyvectorProblem
+from latent_policy_ros.retargeting.following import CONTACT, FINE, Joints, Match, State, follow
+from latent_policy_ros.retargeting.solver import keyvectors
 
-# Weight of a thumb-to-finger vector relative to a knuckle-to-tip vector: FAR at rest, rising to NEAR when the person's
-# fingertips touch; it is halfway where they are PINCH_RANGE [m] apart.
-FAR, NEAR, PINCH_RANGE = 0.05, 8.0, 0.04
-LAST_BONE = 0.15  # weight of the direction of each finger's last bone: decides where fingertips leave a choice
-CONTACT = 0.012  # the tips of a person's touching fingers are this far apart, being a finger's thickness [m]
-SMOOTHNESS = 1e-5  # pull to the pose before [m^2/rad^2]: 1 rad weighs as much as 3 mm of one keyvector
-REST = 1e-4  # pull to the relaxed pose, likewise: makes the answer one, where fingertips leave a choice
-FIRST_STEPS, WARM_STEPS = 40, 6
+TRAVEL = 0.05  # a prismatic joint may travel so far [m] where a hinge may turn 1 rad
 
 
 class Retargeter:
     """Retargets to one embodiment, frame by frame (:meth:`retarget`) or whole recordings (:meth:`retarget_sequence`).
 
-    Both give the same: each frame starts from the one before it. Keypoints [m] may come in any frame; a person's size
-    is read off the keypoints.
+    Both give the same: each frame starts from the one before it. Keypoints [m] of a right hand may come in any frame; a
+    person's size is measured on the way. A left embodiment does what its mirror image would.
+
+    No joint moves further between two frames than the person's fastest bone turned (and 0.02 rad to settle), nor, where
+    ``dt`` [s] between frames is given, faster than ``max_velocity``.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -39,38 +39,45 @@ class Retargeter:
             raise ValueError(f"{embodiment.name} is not a robot: there is nothing to retarget to")
         self.embodiment = embodiment
         self._method = _Jaws(embodiment) if embodiment.kind == "gripper" else _Fingers(embodiment)
-        self._last: np.ndarray | None = None
+        self.reset()
 
     def reset(self) -> None:
         """Forget the pose before: the next one starts afresh."""
-        self._last = None
+        self._state = self._method.fresh()
 
-    def retarget(self, keypoints: np.ndarray) -> np.ndarray:
+    def retarget(self, keypoints: np.ndarray, dt: float | None = None) -> np.ndarray:
         """Joints q (n,) for keypoints (21, 3) [m], near those of the call before.
 
         Raises:
             KeypointsRefused: Wrong shape, not finite, or not a hand. The pose before is kept.
         """
-        keypoints = np.asarray(keypoints, dtype=np.float64)
-        if keypoints.ndim != 2:
+        keypoints = np.ascontiguousarray(keypoints, dtype=np.float64)
+        if keypoints.shape != (21, 3):
             raise KeypointsRefused(f"keypoints must have shape (21, 3), got {keypoints.shape}")
-        self._last = self._method.solve(to_hand_frame(keypoints)[None], self._last)
-        return self._last[0].copy()
+        q = np.empty((1, len(self.embodiment.joint_names)))
+        self._method.follow(self._state, keypoints[None], dt or 0.0, q)
+        return q[0]
 
-    def retarget_sequence(self, keypoints: np.ndarray) -> np.ndarray:
+    def retarget_sequence(self, keypoints: np.ndarray, dt: float | None = None) -> np.ndarray:
         """Joints (S, T, n) for S recordings of T frames, keypoints (S, T, 21, 3) [m]; the recordings are independent.
 
         Raises:
             KeypointsRefused: Wrong shape, not finite, or not a hand; says which frame.
         """
-        keypoints = np.asarray(keypoints, dtype=np.float64)
-        if keypoints.ndim != 4:
+        keypoints = np.ascontiguousarray(keypoints, dtype=np.float64)
+        if keypoints.ndim != 4 or keypoints.shape[2:] != (21, 3):
             raise KeypointsRefused(f"keypoints must have shape (S, T, 21, 3), got {keypoints.shape}")
-        keypoints = to_hand_frame(keypoints)
         q = np.empty((*keypoints.shape[:2], len(self.embodiment.joint_names)))
-        last = None
-        for t in range(keypoints.shape[1]):
-            last = q[:, t] = self._method.solve(keypoints[:, t], last)
+
+        def one(s: int) -> None:
+            self._method.follow(self._method.fresh(), keypoints[s], dt or 0.0, q[s])
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # the compiled code holds no lock
+            for s, done in enumerate([threads.submit(one, s) for s in range(len(keypoints))]):
+                try:
+                    done.result()
+                except KeypointsRefused as refused:
+                    raise KeypointsRefused(f"recording {s}: {refused}") from None
         return q
 
 
@@ -78,74 +85,62 @@ class _Fingers:
     """Keyvector retargeting of a hand."""
 
     def __init__(self, embodiment: Embodiment) -> None:
+        self._embodiment = embodiment
         kinematics = HandKinematics(embodiment)
-        chains = kinematics.fingers_at_zero()
-        self._fingers, self._rest = kinematics.fingers, embodiment.rest
-        self._lower, self._upper = embodiment.lower, embodiment.upper
-        self._knuckles = np.array([chains[finger][0] for finger in self._fingers])
-        self._lengths = np.array([np.linalg.norm(np.diff(chain, axis=0), axis=1).sum() for chain in chains.values()])
-        self._last_bones = np.array([np.linalg.norm(chain[-1] - chain[-2]) for chain in chains.values()])
-        self._bases = [BASES[finger] for finger in self._fingers]
-        self._tips = [TIPS[finger] for finger in self._fingers]
-        count = len(self._fingers)  # the thumb is the first
-        tip = np.eye(count, 2 * count)  # of the points of HandKinematics: fingertips, then last hinges
-        last_bone = tip - np.eye(count, 2 * count, count)
-        n = len(embodiment.joint_names)
-        self._problem = KeyvectorProblem(
-            kinematics.points_and_jacobian, np.vstack((tip, tip[1:] - tip[0], last_bone)), self._lower, self._upper,
-            np.full(n, SMOOTHNESS + REST),
+        self._fingers = kinematics.fingers
+        # The mirror image of a left hand is a right one, which the same q moves alike.
+        mirror = np.array([1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0])
+        chains = [mirror * chain for chain in kinematics.fingers_at_zero().values()]
+        bones = [np.linalg.norm(np.diff(chain, axis=0), axis=1) for chain in chains]
+        self._match = Match(
+            bases=np.array([BASES[finger] for finger in self._fingers]),
+            tips=np.array([TIPS[finger] for finger in self._fingers]),
+            knuckles=np.array([chain[0] for chain in chains]),
+            lengths=np.array([lengths.sum() for lengths in bones]),
+            last_bones=np.array([lengths[-1] for lengths in bones]),
+        )
+        tree, count = kinematics.tree_in_hand_frame(mirror), len(chains)
+        tips, hinges = list(range(count)), list(range(count, 2 * count))  # of the points that the tree carries
+        self._vectors = keyvectors(tree, [-1] * count + [0] * (count - 1) + hinges, tips + tips[1:] + tips)
+        self._joints = Joints(
+            embodiment.lower.copy(), embodiment.upper.copy(), embodiment.rest.copy(), embodiment.max_velocity.copy(),
+            np.array([1.0 if embodiment.hinge(name).kind == "revolute" else TRAVEL for name in embodiment.joint_names]),
         )  # fmt: skip
 
-    def solve(self, keypoints: np.ndarray, last: np.ndarray | None) -> np.ndarray:
-        """q (B, n) for keypoints (B, 21, 3) in the hand frame, near ``last`` (B, n) if given."""
-        targets, weights = self._targets(keypoints)
-        if last is not None:
-            prior = (SMOOTHNESS * last + REST * self._rest) / (SMOOTHNESS + REST)
-            return self._problem.solve(last, prior, targets, weights, WARM_STEPS)[0]
-        best, best_cost = None, None
-        for share in (None, 0.25, 0.6):  # first frame: the relaxed pose, a more open and a more closed one
-            start = self._rest if share is None else self._lower + share * (self._upper - self._lower)
-            starts = np.tile(start, (len(keypoints), 1))
-            prior = np.tile(self._rest, (len(keypoints), 1))
-            q, cost = self._problem.solve(starts, prior, targets, weights, FIRST_STEPS)
-            if best is None:
-                best, best_cost = q, cost
-            else:
-                best, best_cost = np.where((cost < best_cost)[:, None], q, best), np.minimum(cost, best_cost)
-        return best
+    def fresh(self) -> State:
+        n, count = len(self._joints.rest), len(self._fingers)
+        return State(np.zeros(1, dtype=np.int64), np.zeros(n), np.zeros((20, 3)), np.zeros(count))
 
-    def _targets(self, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keyvectors (B, K, 3) [m] that the robot should have, and their weights (B, K)."""
-        tips, bases = keypoints[:, self._tips], keypoints[:, self._bases]
-        bones = np.stack([keypoints[:, base : base + 4] for base in self._bases], axis=1)
-        lengths = np.linalg.norm(np.diff(bones, axis=2), axis=-1).sum(axis=-1)  # (B, F)
-        if (lengths < 1e-3).any():
-            frame, finger = np.argwhere(lengths < 1e-3)[0]
-            raise KeypointsRefused(f"the {self._fingers[finger]} has no length in frame {frame} of the batch")
-        ratio = self._lengths / lengths
-        reach = self._knuckles + ratio[..., None] * (tips - bases)
-        between = tips[:, 1:] - tips[:, :1]
-        distance = np.linalg.norm(between, axis=-1)
-        nearness = 1.0 / (1.0 + (np.maximum(distance - CONTACT, 0.0) / PINCH_RANGE) ** 4)
-        last_bones = bones[:, :, 3] - bones[:, :, 2]
-        last_bones *= (self._last_bones / np.maximum(np.linalg.norm(last_bones, axis=-1), 1e-6))[..., None]
-        ones = np.ones_like(lengths)
-        weights = np.concatenate((ones, FAR + (NEAR - FAR) * nearness, LAST_BONE * ones), axis=1)
-        return np.concatenate((reach, between, last_bones), axis=1), weights
+    def follow(self, state: State, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
+        """q (T, n) for keypoints (T, 21, 3), going on from ``state``."""
+        refused = follow(self._vectors, self._match, self._joints, state, keypoints, dt, q)
+        if refused != FINE:
+            try:
+                hand = to_hand_frame(keypoints[refused])  # says what is wrong
+            except KeypointsRefused as error:
+                raise KeypointsRefused(f"frame {refused}: {error}" if len(keypoints) > 1 else str(error)) from None
+            for finger, base, tip in zip(self._fingers, self._match.bases, self._match.tips, strict=True):
+                if np.linalg.norm(np.diff(hand[base : tip + 1], axis=0), axis=1).sum() < 1e-3:
+                    raise KeypointsRefused(f"frame {refused}: the {finger} has no length")
+            raise KeypointsRefused(f"frame {refused}: not a hand")
 
 
 class _Jaws:
-    """The smallest keyvector from the thumb's tip, as a share of the jaws' range."""
+    """The smallest keyvector from the thumb's tip, as the distance between the jaws."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         self._embodiment = embodiment
-        kinematics = HandKinematics(embodiment)
-        ends = kinematics.fingertips(np.array([[embodiment.action_closed], [embodiment.action_open]]))
-        self._gap_closed, self._gap_open = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1)
+        opening = np.linspace(0.0, 1.0, 101)[:, None]
+        tips = HandKinematics(embodiment).fingertips(embodiment.to_joints(opening))
+        gaps = np.linalg.norm(tips[:, 0] - tips[:, 1], axis=-1)
+        self._gaps, self._opening = np.maximum.accumulate(gaps), opening[:, 0]
 
-    def solve(self, keypoints: np.ndarray, last: np.ndarray | None) -> np.ndarray:
-        """q (B, 1) for keypoints (B, 21, 3) in the hand frame; no memory is needed."""
+    def fresh(self) -> None:
+        """No memory is needed."""
+
+    def follow(self, state: None, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
+        """q (T, 1) for keypoints (T, 21, 3)."""
+        keypoints = to_hand_frame(keypoints)
         tips = keypoints[:, [TIPS[finger] for finger in TIPS if finger != "thumb"]]
         gap = np.linalg.norm(tips - keypoints[:, [TIPS["thumb"]]], axis=-1).min(axis=1) - CONTACT
-        share = (gap - self._gap_closed) / (self._gap_open - self._gap_closed)
-        return self._embodiment.to_joints(np.clip(share, 0.0, 1.0)[:, None])
+        q[:] = self._embodiment.to_joints(np.interp(gap, self._gaps, self._opening)[:, None])

@@ -1,84 +1,158 @@
-"""Bounded least squares on vectors between points of a mechanism: projected Levenberg-Marquardt, batched.
+"""Bounded least squares on vectors between points of a mechanism: projected Levenberg-Marquardt, compiled.
 
-For every pose b of a batch it minimises, within limits,
+For one pose it minimises, within limits,
 
-    sum_k weights[b, k] * |vectors[k] @ points(q_b) - targets[b, k]|^2  +  sum_j prior_weight[j] * (q_b - prior_b)_j^2
+    sum_k weights[k] * |point[ends[k]] - point[starts[k]] - targets[k]|^2  +  sum_j prior_weight[j] * (q - prior)_j^2
 
-where row k of ``vectors`` picks a keyvector out of the points: +1 and -1 for the vector between two of them.
+where point[-1] is the base's origin, so that a keyvector may also be a place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
-PointsAndJacobian = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+from latent_policy_ros.embodiments.hinge_motion import Mechanism, carry, differentiate, move
+from latent_policy_ros.embodiments.hinge_tree import HingeTree
+
 AT_LIMIT = 1e-9
+SETTLED = 1e-5  # a step shorter than this [rad] ends the search
 
 
-@dataclass(frozen=True)
-class KeyvectorProblem:
-    """The mechanism and what is compared; poses, targets and weights come with each call of :meth:`solve`.
+class Keyvectors(NamedTuple):
+    """Which vectors of a mechanism are compared, as the compiled code reads it."""
 
-    Attributes:
-        evaluate: q (B, n) -> points (B, P, 3) [m] and their derivatives (B, P, 3, n).
-        vectors: Keyvectors as combinations of points, shape (K, P).
-        lower, upper: Limits of q, shape (n,).
-        prior_weight: How strongly q is held to its prior [m^2/rad^2], shape (n,).
+    mechanism: Mechanism
+    starts: np.ndarray  # (K,) index of a point, -1: the base's origin
+    ends: np.ndarray  # (K,)
+    moved_by: np.ndarray  # (K, n) the joints that move a keyvector, in the first ...
+    movers: np.ndarray  # (K,) ... so many entries of its row
+
+
+def keyvectors(tree: HingeTree, starts: Sequence[int], ends: Sequence[int]) -> Keyvectors:
+    """The vectors from points ``starts`` (-1: the origin) to points ``ends`` of the tree."""
+    mechanism, count = tree.mechanism, len(ends)
+    moved_by, movers = np.zeros((count, tree.joints), dtype=np.int64), np.zeros(count, dtype=np.int64)
+    for k, pair in enumerate(zip(starts, ends, strict=True)):
+        joints = set()
+        for hinge in (mechanism.carrier[point] for point in pair if point >= 0):
+            while hinge >= 0:
+                joints.add(int(mechanism.joint[hinge]))
+                hinge = mechanism.parent[hinge]
+        movers[k] = len(joints)
+        moved_by[k, : len(joints)] = sorted(joints)
+    return Keyvectors(mechanism, np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), moved_by, movers)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend(vectors, lower, upper, q, prior, prior_weight, targets, weights, iterations, settled):
+    """Moves q (n,) downhill in place, within limits; returns its cost. No step makes it worse.
+
+    ``prior`` and ``prior_weight`` [m^2/rad^2] (n,), ``targets`` (K, 3) [m], ``weights`` (K,).
     """
+    mechanism, n, hinges, count = vectors.mechanism, len(q), len(vectors.mechanism.parent), len(vectors.mechanism.carrier)
+    rotation = np.empty((hinges, 3, 3))
+    translation, axis, point = np.empty((3, hinges, 3))
+    places, residual = np.empty((count, 3)), np.empty((len(weights), 3))
+    jacobian, hessian, factor = np.empty((count, n, 3)), np.empty((n, n)), np.empty((n, n))
+    gradient, step, trial = np.empty((3, n))
+    free = np.empty(n, dtype=np.bool_)
+    for j in range(n):
+        q[j] = min(max(q[j], lower[j]), upper[j])
+    cost = _cost(vectors, q, prior, prior_weight, targets, weights, rotation, translation, axis, point, places, residual)
+    damping, fresh = 1e-3, True
+    for _ in range(iterations):
+        if fresh:
+            differentiate(mechanism, places, axis, point, jacobian)
+            _gauss_newton(vectors, jacobian, residual, weights, q, prior, prior_weight, gradient, hessian)
+        for j in range(n):
+            pressed = (q[j] <= lower[j] + AT_LIMIT and gradient[j] > 0) or (q[j] >= upper[j] - AT_LIMIT and gradient[j] < 0)
+            free[j] = not pressed
+        _solve(hessian, gradient, free, damping, factor, step)
+        longest = 0.0
+        for j in range(n):
+            trial[j] = min(max(q[j] - step[j], lower[j]), upper[j])
+            longest = max(longest, abs(trial[j] - q[j]))
+        if longest < 1e-12:
+            break
+        new = _cost(vectors, trial, prior, prior_weight, targets, weights, rotation, translation, axis, point, places, residual)
+        fresh = new < cost
+        if fresh:
+            q[:] = trial
+            cost, damping = new, damping * 0.2
+        else:
+            damping *= 10.0
+        if longest < settled:
+            break
+    return cost
 
-    evaluate: PointsAndJacobian
-    vectors: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    prior_weight: np.ndarray
 
-    def solve(
-        self, start: np.ndarray, prior: np.ndarray, targets: np.ndarray, weights: np.ndarray, iterations: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Poses (B, n) after that many steps from ``start`` (B, n), and their costs (B,).
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cost(vectors, q, prior, prior_weight, targets, weights, rotation, translation, axis, point, places, residual):
+    """The cost at q; leaves the mechanism's motion and the residuals (K, 3) in the arrays given."""
+    move(vectors.mechanism, q, rotation, translation, axis, point)
+    carry(vectors.mechanism, rotation, translation, places)
+    cost = 0.0
+    for k in range(len(weights)):
+        start, end = vectors.starts[k], vectors.ends[k]
+        for r in range(3):
+            origin = places[start, r] if start >= 0 else 0.0
+            residual[k, r] = places[end, r] - origin - targets[k, r]
+            cost += weights[k] * residual[k, r] * residual[k, r]
+    for j in range(len(q)):
+        cost += prior_weight[j] * (q[j] - prior[j]) ** 2
+    return cost
 
-        ``prior`` (B, n), ``targets`` (B, K, 3) [m], ``weights`` (B, K). No step makes a pose worse.
-        """
-        q = np.clip(start, self.lower, self.upper)
-        cost, gradient, hessian = self._model(q, prior, targets, weights)
-        damping = np.full(len(q), 1e-3)
-        for _ in range(iterations):
-            trial = self._step(q, gradient, hessian, damping)
-            trial_cost, trial_gradient, trial_hessian = self._model(trial, prior, targets, weights)
-            better = trial_cost < cost
-            q, cost = np.where(better[:, None], trial, q), np.where(better, trial_cost, cost)
-            gradient = np.where(better[:, None], trial_gradient, gradient)
-            hessian = np.where(better[:, None, None], trial_hessian, hessian)
-            damping = np.where(better, damping * 0.2, damping * 10.0)
-        return q, cost
 
-    def _model(
-        self, q: np.ndarray, prior: np.ndarray, targets: np.ndarray, weights: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cost (B,), half its gradient (B, n) and half its Gauss-Newton Hessian (B, n, n)."""
-        points, jacobian = self.evaluate(q)
-        residual = self.vectors @ points - targets
-        weighted = weights[:, :, None] * residual
-        away = q - prior
-        cost = (weighted * residual).sum(axis=(1, 2)) + (self.prior_weight * away * away).sum(axis=1)
-        batch, n = q.shape
-        flat = jacobian.reshape(batch, -1, n)
-        gradient = ((self.vectors.T @ weighted).reshape(batch, 1, -1) @ flat)[:, 0] + self.prior_weight * away
-        # Jacobian^T (M x I3) Jacobian with M (B, P, P) = vectors^T diag(weights) vectors
-        metric = self.vectors.T @ (weights[:, :, None] * self.vectors)
-        pulled = (metric @ jacobian.reshape(batch, len(self.vectors.T), -1)).reshape(batch, -1, n)
-        return cost, gradient, flat.swapaxes(1, 2) @ pulled + np.diag(self.prior_weight)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gauss_newton(vectors, jacobian, residual, weights, q, prior, prior_weight, gradient, hessian):
+    """Half the gradient (n,) and half the Gauss-Newton Hessian (n, n, upper triangle) of the cost."""
+    hessian[:] = 0.0
+    column = np.empty((len(q), 3))
+    for j in range(len(q)):
+        gradient[j] = prior_weight[j] * (q[j] - prior[j])
+        hessian[j, j] = prior_weight[j]
+    for k in range(len(weights)):
+        start, end, w, r = vectors.starts[k], vectors.ends[k], weights[k], residual[k]
+        for a in range(vectors.movers[k]):
+            j = vectors.moved_by[k, a]
+            for c in range(3):
+                column[a, c] = jacobian[end, j, c] - (jacobian[start, j, c] if start >= 0 else 0.0)
+            x, y, z = w * column[a, 0], w * column[a, 1], w * column[a, 2]
+            gradient[j] += x * r[0] + y * r[1] + z * r[2]
+            for b in range(a + 1):
+                hessian[vectors.moved_by[k, b], j] += x * column[b, 0] + y * column[b, 1] + z * column[b, 2]
 
-    def _step(self, q: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, damping: np.ndarray) -> np.ndarray:
-        """One damped Newton step over the joints that are not pressed against a limit, projected to the limits."""
-        pressed = ((q <= self.lower + AT_LIMIT) & (gradient > 0)) | ((q >= self.upper - AT_LIMIT) & (gradient < 0))
-        free = ~pressed
-        diagonal = np.einsum("bii->bi", hessian)
-        matrix = hessian * (free[:, :, None] & free[:, None, :])
-        extra = np.where(free, damping[:, None] * (diagonal + 1e-9), 1.0)
-        np.einsum("bii->bi", matrix)[...] += extra
-        step = np.linalg.solve(matrix, np.where(free, gradient, 0.0)[..., None])[..., 0]
-        return np.clip(q - step, self.lower, self.upper)
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _solve(hessian, gradient, free, damping, factor, step):
+    """One damped Newton step (n,) over the free joints, by Cholesky's factors; the others stay."""
+    n = len(gradient)
+    for j in range(n):
+        for i in range(j + 1):
+            value = hessian[i, j] if free[i] and free[j] else 0.0
+            if i == j:
+                value = hessian[j, j] + damping * (hessian[j, j] + 1e-9) if free[j] else 1.0
+            for k in range(i):
+                value -= factor[i, k] * factor[j, k]
+            factor[j, i] = np.sqrt(value) if i == j else value / factor[i, i]
+    for j in range(n):
+        value = gradient[j] if free[j] else 0.0
+        for k in range(j):
+            value -= factor[j, k] * step[k]
+        step[j] = value / factor[j, j]
+    for j in range(n - 1, -1, -1):
+        value = step[j]
+        for k in range(j + 1, n):
+            value -= factor[k, j] * step[k]
+        step[j] = value / factor[j, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend_all(vectors, lower, upper, q, prior, prior_weight, targets, weights, iterations, settled, costs):
+    """:func:`descend` for B independent poses: q, prior (B, n), targets (B, K, 3), weights (B, K), costs (B,)."""
+    for b in range(len(q)):
+        costs[b] = descend(vectors, lower, upper, q[b], prior[b], prior_weight, targets[b], weights[b], iterations, settled)

@@ -29,21 +29,21 @@ def motions():
 
 @pytest.mark.parametrize("name", HANDS)
 def test_a_precision_grasp_stays_one(name):
-    """Thumb against index and middle: the gap follows the person's from 85 mm to a pinch, along one axis."""
+    """Thumb against index and middle: the gap follows the person's from 85 mm until they touch, along one axis."""
     plan = grasp_plan()
     _, tips = retarget(name, plan.keypoints)
     fingers = tips[:, 1:3].mean(axis=1)
     gap = np.linalg.norm(fingers - tips[:, 0], axis=-1)
-    assert gap[0] > 0.085 and gap[-1] < 0.014
-    narrow = plan.gap < 0.065
-    assert np.abs(gap - plan.gap)[narrow].max() < 0.004
+    assert gap[0] > 0.085 and gap[-1] < 0.012
+    held = (plan.gap > 0.05) & (plan.gap < 0.065)
+    assert np.abs(gap - plan.gap)[held].max() < 0.005
     assert (np.diff(gap) < 0).all()
     axis = (fingers - tips[:, 0]) / gap[:, None]
     assert (axis @ axis[len(axis) // 2] > np.cos(np.radians(12)))[gap > 0.02].all()
     to_index, to_middle = (np.linalg.norm(tips[:, f] - tips[:, 0], axis=-1) for f in (1, 2))
     assert np.abs(to_index - to_middle).max() < 0.005  # both fingers close on the thumb, not one
     apart = np.linalg.norm(tips[:, 1] - tips[:, 2], axis=-1)
-    assert (apart > 0.015).all() and (apart < 0.035).all()
+    assert (apart > 0.009).all() and (apart < 0.035).all()
 
 
 @pytest.mark.parametrize("name", HANDS)
@@ -52,10 +52,9 @@ def test_a_pinch_with_each_finger_closes(name, finger):
     hand = HumanHand()
     keypoints = hand.keypoints(pinch(hand, (finger,), np.linspace(0.08, 0.012, 25)))
     human = np.linalg.norm(keypoints[-1, TIPS[finger]] - keypoints[-1, 4])
-    assert human < 0.014
+    assert 0.011 < human < 0.014
     _, tips = retarget(name, keypoints)
-    robot = np.linalg.norm(tips[-1, list(TIPS).index(finger)] - tips[-1, 0])
-    assert abs(robot - human) < 0.006
+    assert np.linalg.norm(tips[-1, list(TIPS).index(finger)] - tips[-1, 0]) < 0.004
 
 
 @pytest.mark.parametrize("name", HANDS)
@@ -78,16 +77,17 @@ def test_limits_hold_exactly(name, motions):
 
 
 @pytest.mark.parametrize("name", HANDS)
-def test_pinched_fingertips_are_as_far_apart_as_the_persons(name, motions):
+def test_who_touches_makes_the_robot_touch(name):
     embodiment = load_embodiment(name)
+    motions = np.stack([generate_motion(seed, 20.0, 30.0).keypoints for seed in range(12)])
     q = Retargeter(embodiment).retarget_sequence(motions)
     tips = HandKinematics(embodiment).fingertips(q.reshape(-1, embodiment.action_dim))
     keypoints = motions.reshape(-1, 21, 3)
     human = np.linalg.norm(keypoints[:, [8, 12, 16, 20]] - keypoints[:, 4:5], axis=-1)
     robot = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
-    pinched = human < 0.025
-    assert pinched.sum() > 30
-    assert np.abs(robot - human)[pinched].mean() < 0.003
+    touching, near = human < 0.013, (human > 0.05) & (human < 0.06)
+    assert touching.sum() > 20 and np.mean(robot[touching] < 0.005) > 0.95
+    assert near.sum() > 20 and np.abs(robot - human)[near].mean() < 0.02
 
 
 @pytest.mark.parametrize("name", ROBOTS)
@@ -164,10 +164,10 @@ def test_there_is_nothing_to_retarget_to_a_person():
 
 
 def test_it_keeps_up_with_a_camera(motions):
-    """60 Hz with an ample margin for slow and busy machines; it takes 1 to 3 ms a pose on an idle one."""
+    """With an ample margin for slow and busy machines; it takes 0.03 ms a pose on an idle one."""
     retargeter = Retargeter(load_embodiment("faive_hand"))
     retargeter.retarget(motions[0, 0])
     start = time.process_time()
     for keypoints in motions[0, :30]:
         retargeter.retarget(keypoints)
-    assert (time.process_time() - start) / 30 < 1 / 60
+    assert (time.process_time() - start) / 30 < 1e-3

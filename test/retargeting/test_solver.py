@@ -1,56 +1,80 @@
-"""The bounded least-squares solver, on problems whose answer is known."""
+"""The bounded least-squares solver, on problems whose answer is known: slides make places linear in q."""
 
 import numpy as np
 
-from latent_policy_ros.retargeting.solver import KeyvectorProblem
+from latent_policy_ros.embodiments.hinge_tree import HingeTree
+from latent_policy_ros.embodiments.schema import Hinge
+from latent_policy_ros.retargeting.solver import descend_all, keyvectors
+
+STARTS, ENDS = [-1, 0, 1, 2, -1, 3], [0, 1, 2, 3, 3, 0]
+PRIOR = 1e-3
 
 
-def linear(matrix):
-    """Points (B, P, 3) that are a linear function of q, and their derivatives."""
+def slides(rng, bound, kind="prismatic"):
+    """A branching tree of five hinges with four points."""
+    parents = [None, "0", "1", "0", "3"]
+    hinges = []
+    for i, parent in enumerate(parents):
+        axis = rng.normal(size=3)
+        hinges.append(Hinge(str(i), parent, axis / np.linalg.norm(axis), rng.normal(size=3), -bound, bound, kind))
+    return HingeTree(hinges, ["2", "1", "4", None], rng.normal(size=(4, 3)))
 
-    def evaluate(q):
-        return np.einsum("pkn,bn->bpk", matrix, q), np.broadcast_to(matrix, (len(q), *matrix.shape))
 
-    return evaluate
-
-
-def problem(seed=0, n=5, points=4, bound=10.0, prior=1e-3):
+def problem(seed=0, bound=10.0, kind="prismatic", batch=7):
     rng = np.random.default_rng(seed)
-    matrix, vectors = rng.normal(size=(points, 3, n)), rng.normal(size=(6, points))
-    solver = KeyvectorProblem(linear(matrix), vectors, np.full(n, -bound), np.full(n, bound), np.full(n, prior))
-    return solver, matrix, vectors, rng
+    tree = slides(rng, bound, kind)
+    vectors = keyvectors(tree, STARTS, ENDS)
+    targets, weights, prior = rng.normal(size=(batch, 6, 3)), rng.uniform(0.1, 3.0, (batch, 6)), rng.normal(size=(batch, 5))
+
+    def solve(start, iterations, rows=slice(None)):
+        q, cost = start.copy(), np.empty(len(start))
+        limit = np.full(5, bound)
+        given = prior[rows], np.full(5, PRIOR), targets[rows], weights[rows]
+        descend_all(vectors, -limit, limit, q, *given, iterations, 1e-12, cost)
+        return q, cost
+
+    def residuals(q):
+        """(B, 6 * 3 + 5), their derivatives (B, 23, 5): the cost is the sum of their squares."""
+        places, jacobian = tree.points_and_jacobian(q)
+        padded = np.concatenate((places, np.zeros((len(q), 1, 3))), axis=1)  # index -1: the origin
+        moved = np.concatenate((jacobian, np.zeros((len(q), 1, 3, 5))), axis=1)
+        root = np.sqrt(weights)[..., None]
+        parts = (root * (padded[:, ENDS] - padded[:, STARTS] - targets)).reshape(len(q), -1)
+        slopes = (root[..., None] * (moved[:, ENDS] - moved[:, STARTS])).reshape(len(q), -1, 5)
+        held = np.broadcast_to(np.sqrt(PRIOR) * np.eye(5), (len(q), 5, 5))
+        return np.hstack((parts, np.sqrt(PRIOR) * (q - prior))), np.concatenate((slopes, held), axis=1)
+
+    return solve, residuals, rng
 
 
 def test_a_linear_problem_has_its_closed_answer():
-    solver, matrix, vectors, rng = problem()
-    targets, weights, prior = rng.normal(size=(7, 6, 3)), rng.uniform(0.1, 3.0, (7, 6)), rng.normal(size=(7, 5))
-    q, _ = solver.solve(np.zeros((7, 5)), prior, targets, weights, 30)
-    rows = np.einsum("kp,pin->kin", vectors, matrix)
+    solve, residuals, _ = problem()
+    q, cost = solve(np.zeros((7, 5)), 60)
+    r, A = residuals(np.zeros((7, 5)))
     for b in range(7):
-        root = np.sqrt(weights[b])[:, None]
-        A = np.vstack(((root[:, :, None] * rows).reshape(-1, 5), np.sqrt(1e-3) * np.eye(5)))
-        y = np.r_[(root * targets[b]).ravel(), np.sqrt(1e-3) * prior[b]]
-        assert np.allclose(q[b], np.linalg.lstsq(A, y, rcond=None)[0], atol=1e-6)
+        answer, *_ = np.linalg.lstsq(A[b], -r[b], rcond=None)
+        assert np.allclose(q[b], answer, atol=1e-6)
+    assert np.allclose(cost, np.square(residuals(q)[0]).sum(axis=1))
 
 
 def test_at_the_answer_only_limits_stand_in_the_way():
     """Karush-Kuhn-Tucker: no gradient along free joints; pressed joints would leave their limits."""
-    solver, _, _, rng = problem(bound=0.1)
-    targets, weights, prior = rng.normal(size=(9, 6, 3)), np.ones((9, 6)), np.zeros((9, 5))
-    q, cost = solver.solve(np.zeros((9, 5)), prior, targets, weights, 60)
-    value, gradient, _ = solver._model(q, prior, targets, weights)
-    assert np.allclose(value, cost) and np.abs(q).max() <= 0.1
-    low, high = q <= -0.1 + 1e-9, q >= 0.1 - 1e-9
-    assert (low | high).any() and (~low & ~high).any()
-    assert np.abs(gradient[~low & ~high]).max() < 1e-6
-    assert (gradient[low] >= -1e-9).all() and (gradient[high] <= 1e-9).all()
+    for kind in ("prismatic", "revolute"):
+        solve, residuals, _ = problem(bound=0.3, kind=kind)
+        q, cost = solve(np.zeros((7, 5)), 200)
+        r, A = residuals(q)
+        gradient = np.einsum("bri,br->bi", A, r)
+        low, high = q <= -0.3 + 1e-9, q >= 0.3 - 1e-9
+        assert np.allclose(np.square(r).sum(axis=1), cost) and np.abs(q).max() <= 0.3
+        assert (low | high).any() and (~low & ~high).any()
+        assert np.abs(gradient[~low & ~high]).max() < 1e-5
+        assert (gradient[low] >= -1e-9).all() and (gradient[high] <= 1e-9).all()
 
 
 def test_no_step_makes_it_worse_and_rows_do_not_meet():
-    solver, _, _, rng = problem(seed=3)
-    targets, weights, prior = rng.normal(size=(4, 6, 3)), np.ones((4, 6)), np.zeros((4, 5))
-    start = rng.uniform(-10, 10, (4, 5))
-    costs = [solver.solve(start, prior, targets, weights, steps)[1] for steps in range(6)]
-    assert (np.diff(costs, axis=0) <= 0).all()
-    alone, _ = solver.solve(start[2:3], prior[2:3], targets[2:3], weights[2:3], 5)
-    assert np.allclose(solver.solve(start, prior, targets, weights, 5)[0][2], alone[0], atol=1e-12)
+    solve, _, rng = problem(seed=3, kind="revolute")
+    start = rng.uniform(-10, 10, (7, 5))
+    costs = [solve(start, steps)[1] for steps in range(8)]
+    assert (np.diff(costs, axis=0) <= 0).all() and (costs[-1] < costs[0]).all()
+    alone, _ = solve(start[2:3], 5, rows=slice(2, 3))
+    assert (solve(start, 5)[0][2] == alone[0]).all()
