@@ -1,30 +1,33 @@
-"""The mechanical part of an embodiment's YAML: hinges, couplings between them, and the limits that follow."""
+"""The mechanism of an embodiment whose YAML lists its hinges, and the limits that follow from hinges and couplings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from latent_policy_ros.embodiments.description import Coupling
+from latent_policy_ros.embodiments.mechanism import STAYS, Mechanism
 from latent_policy_ros.embodiments.reader import Section, frozen
-from latent_policy_ros.embodiments.schema import Hinge
-from latent_policy_ros.errors import ConfigError, available
+from latent_policy_ros.embodiments.schema import FINGERS, Fingertip, Hinge
+from latent_policy_ros.errors import available
 
 PALM = "palm"
 
 
-def read_hinges(section: Section) -> tuple[Hinge, ...]:
-    """All hinges, parents before children."""
-    given = {}
+def read_hinges(section: Section) -> tuple[tuple[Hinge, ...], dict[str, float]]:
+    """All hinges, parents before children, and those that are locked: ``kind: fixed`` carries a jaw that stays."""
+    given, locked = {}, {}
     for name, fields in section.sections():
         if name == PALM:
             raise section.error(name, f"{PALM!r} is the base and cannot be a hinge")
-        kind = fields.choice("kind", ("revolute", "prismatic")) if fields.has("kind") else "revolute"
+        kind = fields.choice("kind", ("revolute", "prismatic", "fixed")) if fields.has("kind") else "revolute"
         parent = fields.choice("parent", (PALM, *section.names()))
-        axis, point = fields.direction("axis"), fields.vector("point", 3)
-        lower, upper = fields.vector("range", 2)
-        if not lower < upper:
-            raise fields.error("range", f"expected lower < upper, got [{lower:g}, {upper:g}]")
+        if kind == "fixed":
+            kind, axis, (lower, upper), locked[name] = "prismatic", frozen([0.0, 0.0, 1.0]), (-STAYS, STAYS), 0.0
+        else:
+            axis, (lower, upper) = fields.direction("axis"), fields.interval("range")
+        point = fields.vector("point", 3)
         fields.finish()
         given[name] = Hinge(name, None if parent == PALM else parent, axis, point, float(lower), float(upper), kind)
     if not given:
@@ -37,7 +40,7 @@ def read_hinges(section: Section) -> tuple[Hinge, ...]:
             chain = _chain(stuck, lambda name: given[name].parent)
             raise section.error(f"{stuck}.parent", f"cycle: {chain}; expected a way to {PALM}")
         ordered.update((hinge.name, hinge) for hinge in ready)
-    return tuple(ordered[name] for name in given) if _sorted(given) else tuple(ordered.values())
+    return (tuple(ordered[name] for name in given) if _sorted(given) else tuple(ordered.values())), locked
 
 
 def _sorted(hinges: dict[str, Hinge]) -> bool:
@@ -55,42 +58,42 @@ def _chain(start: str, step: Callable[[str], str | None]) -> str:
     return " -> ".join([*seen, str(at)])
 
 
-def read_couplings(section: Section, hinge_names: tuple[str, ...], joint_names: tuple[str, ...]) -> np.ndarray:
-    """Matrix (n_hinges, n): angles of all hinges from the actuated ones; chains of couplings multiplied out."""
-    follows: dict[str, tuple[str, float]] = {}
+def read_table(top: Section) -> Mechanism:
+    """Fields ``hinges``, ``couplings`` and ``fingertips`` of a YAML that lists its own hinges."""
+    hinges, locked = read_hinges(top.section("hinges"))
+    names = tuple(hinge.name for hinge in hinges)
+    tips = {}
+    for finger, fields in top.section("fingertips").sections():
+        if finger not in FINGERS:
+            raise fields.error("", f"unknown finger; {available(FINGERS)}")
+        tips[finger] = Fingertip(fields.choice("hinge", names), fields.vector("point", 3))
+        fields.finish()
+    couplings = read_couplings(top.optional("couplings"), names)
+    return Mechanism(hinges, {finger: tips[finger] for finger in FINGERS if finger in tips}, couplings, locked)
+
+
+def read_couplings(section: Section, names: Sequence[str], what: str = "hinge") -> dict[str, Coupling]:
+    """What follows what, by the name of the hinge that follows."""
+    couplings = {}
     for name, fields in section.sections():
-        if name not in hinge_names:
-            raise section.error(name, f"is not a hinge; {available(hinge_names)}")
-        if name in joint_names:
-            raise section.error(name, "is actuated, so it cannot follow another hinge")
-        leader, ratio = fields.choice("follows", hinge_names), fields.number("ratio")
+        if name not in names:
+            raise section.error(name, f"is not a {what}; {available(names)}")
+        leader, ratio = fields.choice("follows", names), fields.number("ratio")
         if ratio == 0.0:
             raise fields.error("ratio", "expected a number other than 0, got 0")
+        couplings[name] = Coupling(leader, ratio, fields.number("offset") if fields.has("offset") else 0.0)
         fields.finish()
-        follows[name] = (leader, ratio)
-    matrix = np.zeros((len(hinge_names), len(joint_names)))
-    for row, name in enumerate(hinge_names):
-        at, ratio, seen = name, 1.0, {name}
-        while at in follows:
-            at, factor = follows[at]
-            ratio *= factor
-            if at in seen:
-                chain = _chain(name, lambda n: follows[n][0])
-                raise section.error(f"{name}.follows", f"cycle: {chain}; expected to end at an actuated hinge")
-            seen.add(at)
-        if at not in joint_names:
-            message = f"neither actuated nor coupled; actuated: {', '.join(joint_names)}"
-            raise ConfigError(section.file, f"hinges.{at}", message)
-        matrix[row, joint_names.index(at)] = ratio
-    return frozen(matrix)
+    return couplings
 
 
 def joint_limits(
-    section: Section, hinges: tuple[Hinge, ...], joint_names: tuple[str, ...], coupling: np.ndarray
+    section: Section, hinges: Sequence[Hinge], joint_names: tuple[str, ...], coupling: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Limits of q, narrowed so that no coupled hinge leaves its own range."""
     lower, upper = np.full(len(joint_names), -np.inf), np.full(len(joint_names), np.inf)
     for hinge, row in zip(hinges, coupling, strict=True):
+        if not row.any():
+            continue
         joint = int(np.flatnonzero(row)[0])
         ends = sorted((hinge.lower / row[joint], hinge.upper / row[joint]))
         lower[joint], upper[joint] = max(lower[joint], ends[0]), min(upper[joint], ends[1])

@@ -2,49 +2,63 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from latent_policy_ros.embodiments.hinge_table import joint_limits, read_couplings, read_hinges
+from latent_policy_ros.embodiments.catalogue import SIDES, embodiment_files, find, reference
+from latent_policy_ros.embodiments.content import content_hash
+from latent_policy_ros.embodiments.derived import Derived
+from latent_policy_ros.embodiments.described import described_files, read_described, with_ranges
+from latent_policy_ros.embodiments.hinge_table import joint_limits, read_table
+from latent_policy_ros.embodiments.mechanism import Mechanism
+from latent_policy_ros.embodiments.mirror import mirrored
 from latent_policy_ros.embodiments.reader import Section, frozen
-from latent_policy_ros.embodiments.schema import FINGERS, Embodiment, Fingertip, Hinge, Servo, Shape
+from latent_policy_ros.embodiments.schema import Embodiment, Servo, Shape
 from latent_policy_ros.errors import ConfigError, available
-from latent_policy_ros.paths import config_dir
 
 ROTATION_NAMES = ("r11", "r21", "r31", "r12", "r22", "r32")  # first two columns of a rotation: the 6D representation
+MAX_VELOCITY = {"revolute": 6.0, "prismatic": 0.1}  # [rad/s], [m/s] where nobody tells
+SHAPE, SERVO = ("link_radius", "tip_radius", "palm_radius"), ("kp", "damping", "max_effort", "armature")
+FRAME_FORM = "hand_frame: {origin: [x, y, z] of the wrist, fingers: [x, y, z] along them, palm: [x, y, z] out of it}"
 
 
 def list_embodiments() -> list[str]:
-    """Names of the embodiments under ``config/embodiments``."""
-    return sorted(path.stem for path in (config_dir() / "embodiments").glob("*.yaml"))
+    """Names of the embodiments: those shipped, and those in the user's folders. Each can be had as ``_left`` and ``_right``."""
+    return sorted(embodiment_files())
 
 
 def load_embodiment(name_or_path: str | Path) -> Embodiment:
-    """The embodiment of that name under ``config/embodiments``, or in that YAML file.
+    """The embodiment of that name (see :func:`list_embodiments`), or in that YAML file.
+
+    ``<name>_left`` and ``<name>_right``, or ``<file>_left.yaml``, is the same hand for that side: mirrored, unless the file
+    describes that side.
 
     Raises:
         ConfigError: No such name or file, or the file is wrong; says where, what was got and what was expected.
     """
-    text = str(name_or_path)
-    path = Path(text) if text.endswith((".yaml", ".yml")) else config_dir() / "embodiments" / f"{text}.yaml"
-    if not path.is_file():
-        raise ConfigError(path, "", f"no embodiment {text!r}; {available(list_embodiments())}")
-    return _load(path.resolve(), path.stat().st_mtime_ns)
+    found = find(str(name_or_path))
+    path = found.file.resolve()
+    embodiment = _load(path, path.stat().st_mtime_ns, described_files(path))
+    if found.listed and embodiment.name != path.stem:
+        raise ConfigError(path, "name", f"expected {path.stem!r} like the file, got {embodiment.name!r}")
+    if found.side in (None, embodiment.side):
+        return embodiment
+    return mirrored(embodiment)
 
 
-@lru_cache(maxsize=64)
-def _load(path: Path, _modified: int) -> Embodiment:
+@lru_cache(maxsize=128)
+def _load(path: Path, _modified: int, _described: tuple) -> Embodiment:
     top = Section.load(path)
-    name, kind = top.string("name"), top.choice("kind", ("hand", "gripper", "human"))
-    side = top.choice("side", ("right",))
-    parts = _human(top) if kind == "human" else _robot(top, kind)
+    name, kind = top.string("name") if top.has("name") else path.stem, top.choice("kind", ("hand", "gripper", "human"))
+    side = top.choice("side", SIDES)
+    parts = _human(top) if kind == "human" else _robot(top, kind, side)
     top.finish()
-    return Embodiment(name=name, kind=kind, side=side, file=path, content_hash=_hash(name, kind, side, parts), **parts)
+    embodiment = Embodiment(name=name, kind=kind, side=side, file=path, reference=reference(path, name), content_hash="", **parts)
+    return replace(embodiment, content_hash=content_hash(embodiment))
 
 
 def _human(top: Section) -> dict:
@@ -59,58 +73,98 @@ def _human(top: Section) -> dict:
         **nothing, "joint_names": (), "hinges": (), "coupling": frozen(np.zeros((0, 0))),
         "fingertips": MappingProxyType({}), "T_base_hand": frozen(np.eye(4)), "action_names": tuple(names),
         "action_lower": frozen(-bound), "action_upper": bound, "action_closed": 0.0, "action_open": 1.0,
-        "shape": None, "servo": None,
+        "shape": None, "servo": None, "notes": (),
     }  # fmt: skip
 
 
-def _robot(top: Section, kind: str) -> dict:
-    hinges = read_hinges(top.section("hinges"))
-    by_name = {hinge.name: hinge for hinge in hinges}
-    actuated = top.section("actuated")
-    joint_names = actuated.names()
-    for joint in joint_names:
-        if joint not in by_name:
-            raise actuated.error(joint, f"is not a hinge; {available(by_name)}")
-    if not joint_names:
-        raise actuated.error("", "expected at least one actuated hinge, got none")
-    couplings = top.section("couplings") if top.has("couplings") else Section(top.file, "couplings", {})
-    coupling = read_couplings(couplings, tuple(by_name), joint_names)
-    lower, upper = joint_limits(couplings, hinges, joint_names, coupling)
-    max_velocity, rest = _joint_settings(actuated, lower, upper)
+def _robot(top: Section, kind: str, side: str) -> dict:
+    actuated = _actuated(top)
+    described = top.has("description")
+    mechanism = read_described(top, None if actuated is None else actuated.names()) if described else read_table(top)
+    joint_names = mechanism.free() if actuated is None else actuated.names()
+    _check_joints(top, mechanism, joint_names)
+    couplings = top.optional("couplings")
+    mechanism, coupling = mechanism.coupled(couplings, joint_names)
+    if described:
+        mechanism = with_ranges(top, mechanism, joint_names, coupling)
+    lower, upper = joint_limits(couplings, mechanism.hinges, joint_names, coupling)
+    derived = Derived(mechanism, coupling, lower, upper)
+    max_velocity, rest = _joint_settings(top, actuated, mechanism, joint_names, lower, upper)
     closed, opened, action_name = 0.0, 1.0, None
     if kind == "gripper":
-        closed, opened, action_name = _gripper_action(top.section("action"), joint_names, lower, upper)
+        closed, opened, action_name = _gripper_action(top, derived, joint_names, lower, upper)
+    if np.isnan(rest).any():
+        rest = np.where(np.isnan(rest), derived.rest() if kind == "hand" else opened, rest)
     named = action_name is not None
     return {
-        "joint_names": joint_names, "lower": lower, "upper": upper, "max_velocity": max_velocity, "rest": rest,
-        "hinges": hinges, "coupling": coupling, "fingertips": _fingertips(top.section("fingertips"), by_name),
-        "T_base_hand": _hand_frame(top.section("hand_frame")),
+        "joint_names": joint_names, "lower": lower, "upper": upper, "max_velocity": max_velocity, "rest": frozen(rest),
+        "hinges": mechanism.hinges, "coupling": coupling, "fingertips": MappingProxyType(dict(mechanism.fingertips)),
+        "T_base_hand": _hand_frame(top, derived, side, (closed, opened) if named else None),
         "action_names": (action_name,) if named else joint_names,
         "action_lower": frozen([0.0]) if named else lower, "action_upper": frozen([1.0]) if named else upper,
         "action_closed": closed, "action_open": opened,
-        "shape": Shape(**_positive(top.section("shape"), ("link_radius", "tip_radius", "palm_radius"))),
-        "servo": Servo(**_positive(top.section("servo"), ("kp", "damping", "max_effort", "armature"))),
+        "shape": Shape(**_positive(top.section("shape"), SHAPE)) if top.has("shape") else derived.shape(),
+        "servo": Servo(**_positive(top.section("servo"), SERVO)) if top.has("servo") else derived.servo(mechanism.max_effort),
+        "notes": mechanism.notes,
     }  # fmt: skip
 
 
-def _joint_settings(section: Section, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(max_velocity, rest) of the actuated joints."""
-    max_velocity, rest = [], []
-    for (_, fields), low, high in zip(section.sections(), lower, upper, strict=True):
-        max_velocity.append(fields.number("max_velocity", above=0.0))
-        rest.append(fields.number("rest"))
-        if not low <= rest[-1] <= high:
-            raise fields.error("rest", f"expected a number in [{low:g}, {high:g}], got {rest[-1]:g}")
+def _actuated(top: Section) -> Section | None:
+    """Names with their settings; a plain list of names has none; None if the file leaves the field out."""
+    if not top.has("actuated"):
+        return None
+    if top.is_list("actuated"):
+        return Section(top.file, "actuated", {name: {} for name in top.strings("actuated")})
+    return top.section("actuated")
+
+
+def _check_joints(top: Section, mechanism: Mechanism, joint_names: tuple[str, ...]) -> None:
+    names = {hinge.name for hinge in mechanism.hinges}
+    for joint in joint_names:
+        if joint not in names:
+            raise ConfigError(top.file, f"actuated.{joint}", f"is not a hinge; {available(names)}")
+        if joint in mechanism.couplings:
+            raise ConfigError(top.file, f"couplings.{joint}", "is actuated, so it cannot follow another hinge")
+        if joint in mechanism.locked:
+            raise ConfigError(top.file, f"actuated.{joint}", "is fixed, so it cannot be actuated")
+    if not joint_names:
+        raise ConfigError(top.file, "actuated", "expected at least one actuated hinge, got none")
+    fingers = mechanism.fingertips
+    if "thumb" not in fingers or len(fingers) < 2:
+        got = ", ".join(fingers) or "none"
+        raise ConfigError(top.file, "fingertips", f"expected the thumb and at least one other finger, got {got}")
+
+
+def _joint_settings(
+    top: Section, section: Section | None, mechanism: Mechanism, joint_names: tuple[str, ...], lower: np.ndarray, upper: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """(max_velocity, rest) of the actuated joints; rest is NaN where the file leaves it to us."""
+    kinds = {hinge.name: hinge.kind for hinge in mechanism.hinges}
+    max_velocity = [mechanism.max_velocity.get(name, MAX_VELOCITY[kinds[name]]) for name in joint_names]
+    rest = np.full(len(joint_names), np.nan)
+    for i, (_, fields) in enumerate(section.sections() if section else ()):
+        if fields.has("max_velocity"):
+            max_velocity[i] = fields.number("max_velocity", above=0.0)
+        if fields.has("rest"):
+            rest[i] = fields.number("rest")
+            if not lower[i] <= rest[i] <= upper[i]:
+                raise fields.error("rest", f"expected a number in [{lower[i]:g}, {upper[i]:g}], got {rest[i]:g}")
         fields.finish()
-    return frozen(max_velocity), frozen(rest)
+    return frozen(max_velocity), rest
 
 
 def _gripper_action(
-    section: Section, joint_names: tuple[str, ...], lower: np.ndarray, upper: np.ndarray
-) -> tuple[float, float, str]:
+    top: Section, derived: Derived, joint_names: tuple[str, ...], lower: np.ndarray, upper: np.ndarray
+) -> tuple[float, float, str]:  # fmt: skip
     """(q when closed, q when open, name of the one action)."""
     if len(joint_names) != 1:
-        raise ConfigError(section.file, "actuated", f"a gripper has one actuated joint, got {len(joint_names)}")
+        got = f"got {len(joint_names)}: {', '.join(joint_names)}"
+        raise ConfigError(top.file, "actuated", f"a gripper has one actuated joint, {got}; couplings tie others to it")
+    if "index" not in derived.fingers or len(derived.fingers) != 2:
+        raise ConfigError(top.file, "fingertips", f"a gripper has a thumb and an index, got {', '.join(derived.fingers)}")
+    if not top.has("action"):
+        return *derived.jaws(), "opening"
+    section = top.section("action")
     name, closed, opened = section.string("name"), section.number("closed"), section.number("open")
     for field, value in (("closed", closed), ("open", opened)):
         if not lower[0] <= value <= upper[0]:
@@ -121,20 +175,14 @@ def _gripper_action(
     return closed, opened, name
 
 
-def _fingertips(section: Section, hinges: dict[str, Hinge]) -> MappingProxyType:
-    tips = {}
-    for finger, fields in section.sections():
-        if finger not in FINGERS:
-            raise section.error(finger, f"unknown finger; {available(FINGERS)}")
-        tips[finger] = Fingertip(fields.choice("hinge", hinges), fields.vector("point", 3))
-        fields.finish()
-    if "thumb" not in tips or len(tips) < 2:
-        raise section.error("", f"expected the thumb and at least one other finger, got {', '.join(tips) or 'none'}")
-    return MappingProxyType({finger: tips[finger] for finger in FINGERS if finger in tips})
-
-
-def _hand_frame(section: Section) -> np.ndarray:
-    """T_base_hand (4, 4): z = fingers, x = palm made perpendicular to it, y = z cross x."""
+def _hand_frame(top: Section, derived: Derived, side: str, jaws: tuple[float, float] | None) -> np.ndarray:
+    """T_base_hand (4, 4), as the file says, else by geometry: z = fingers, x = palm made perpendicular to it, y = z cross x."""
+    if not top.has("hand_frame"):
+        frame = derived.gripper_frame(*jaws, side) if jaws else derived.hand_frame(side)
+        if isinstance(frame, str):
+            raise top.error("hand_frame", f"cannot be told from the geometry: {frame}; else write {FRAME_FORM}")
+        return frozen(frame)
+    section = top.section("hand_frame")
     origin, z, palm = section.vector("origin", 3), section.direction("fingers"), section.direction("palm")
     x = palm - z * (z @ palm)
     if np.linalg.norm(x) < 0.1:
@@ -151,17 +199,3 @@ def _positive(section: Section, fields: tuple[str, ...]) -> dict[str, float]:
     values = {field: section.number(field, above=0.0) for field in fields}
     section.finish()
     return values
-
-
-def _hash(name: str, kind: str, side: str, parts: dict) -> str:
-    """sha256 of the canonical JSON of everything that gives q and x their meaning."""
-    content = {
-        "name": name, "kind": kind, "side": side,
-        "joint_names": parts["joint_names"], "action_names": parts["action_names"],
-        "hinges": [[h.name, h.parent, h.kind, *h.axis, *h.point] for h in parts["hinges"]],
-        "fingertips": {finger: [tip.hinge, *tip.point] for finger, tip in parts["fingertips"].items()},
-        **{key: parts[key].tolist() for key in ("lower", "upper", "coupling", "T_base_hand")},
-        "action_limits": [parts["action_lower"].tolist(), parts["action_upper"].tolist()],
-        "action": [parts["action_closed"], parts["action_open"]],
-    }  # fmt: skip
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

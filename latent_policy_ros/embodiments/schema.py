@@ -67,26 +67,30 @@ class Servo:
 class Embodiment:
     """A kind of end-effector.
 
-    ``q`` are the actuated joints in the order of ``joint_names``: hinge angles [rad], for a gripper metres per finger.
+    ``q`` are the actuated joints in the order of ``joint_names``: hinge angles [rad], for a gripper metres per finger,
+    or the angle of its jaw [rad].
     ``x`` is the action representation that encoders, decoders and policies see: for hands ``q`` itself, for a gripper
     its opening in [0, 1] (0 closed), for the human hand 189 numbers.
 
     Attributes:
         name: Unique name, e.g. ``faive_hand``.
         kind: ``hand``, ``gripper`` or ``human``.
-        side: ``right``; left hands are not described yet.
+        side: ``right`` or ``left``. A left hand's frame is right-handed too: z fingers, x palm, its thumb on -y.
         file: Where it was loaded from.
+        reference: What ``load_embodiment`` takes, in any process, to get the same again: a shipped name, or a path.
         joint_names: The n actuated joints.
         lower, upper: Limits of q, shape (n,): narrowed where a coupled hinge would leave its own range.
         max_velocity: Limit of |dq/dt|, shape (n,).
         rest: A relaxed pose q, shape (n,).
         hinges: All hinges, parents before children; coupled ones included.
-        coupling: Angles of all hinges are ``coupling @ q``, shape (n_hinges, n).
+        coupling: Angles of all hinges are ``coupling @ q``, shape (n_hinges, n), one joint a hinge; a row of zeros is the
+            fixed jaw of a gripper.
         fingertips: By finger name.
         T_base_hand: The canonical hand frame in the palm (base) frame, shape (4, 4).
         action_names, action_lower, action_upper: Of x, shape (action_dim,).
-        action_closed, action_open: q of a gripper at x = 0 and at x = 1 [m]; without meaning for others.
+        action_closed, action_open: q of a gripper at x = 0 and at x = 1 [m or rad]; without meaning for others.
         shape, servo: For simulation; None for the human hand.
+        notes: What was left to be decided when the file was read, for people.
         content_hash: sha256 of all that gives q and x their meaning (not of names of files, comments, radii or gains).
     """
 
@@ -94,6 +98,7 @@ class Embodiment:
     kind: str
     side: str
     file: Path
+    reference: str
     joint_names: tuple[str, ...]
     lower: np.ndarray
     upper: np.ndarray
@@ -110,6 +115,7 @@ class Embodiment:
     action_open: float
     shape: Shape | None
     servo: Servo | None
+    notes: tuple[str, ...]
     content_hash: str
 
     @property

@@ -141,8 +141,8 @@ MISTAKES = {
     "not a number": ("range: [0, 0.6]", "range: [.nan, 0.6]", "hinges.b.range[0]", "expected a finite number, got nan"),
     "infinity": ("range: [0, 0.6]", "range: [0, .inf]", "hinges.b.range[1]", "expected a finite number, got inf"),
     "unknown kind": ("kind: hand", "kind: foot", "kind", "got 'foot'; available: gripper, hand, human"),
-    "unknown side": ("side: right", "side: left", "side", "got 'left'; available: right"),
-    "unknown kind of hinge": ("b: {parent: a,", "b: {kind: ball, parent: a,", "hinges.b.kind", "available: prismatic, revolute"),
+    "unknown side": ("side: right", "side: middle", "side", "got 'middle'; available: left, right"),
+    "unknown kind of hinge": ("b: {parent: a,", "b: {kind: ball, parent: a,", "hinges.b.kind", "available: fixed, prismatic, revolute"),
     "unknown parent": ("parent: a,", "parent: c,", "hinges.b.parent", "got 'c'; available: a, b, palm, t"),
     "cycle of parents": ("a: {parent: palm", "a: {parent: b", "hinges.a.parent", "cycle: a -> b -> a; expected a way to palm"),
     "hinge named palm": ("  t: {parent: palm,", "  palm: {parent: palm,", "hinges.palm", "is the base"),
@@ -166,7 +166,7 @@ MISTAKES = {
     "duplicate": ("side: right", "side: right\nside: right", "", "duplicate key 'side', first given in line 4"),
     "duplicate hinge": ("  b: {parent", "  a: {parent", "", "duplicate key 'a', first given in line 10"),
     "not YAML": ("side: right", "side: [right", "", "is not valid YAML"),
-    "gripper without its action": ("kind: hand", "kind: gripper", "action", "missing: expected a mapping"),
+    "gripper with two joints": ("kind: hand", "kind: gripper", "actuated", "a gripper has one actuated joint, got 2: a, t"),
 }  # fmt: skip
 
 

@@ -1,0 +1,23 @@
+"""The hash by which artefacts know the embodiment that they were made for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from latent_policy_ros.embodiments.schema import Embodiment
+
+
+def content_hash(embodiment: Embodiment) -> str:
+    """sha256 of the canonical JSON of everything that gives q and x their meaning."""
+    e = embodiment
+    content = {
+        "name": e.name, "kind": e.kind, "side": e.side,
+        "joint_names": e.joint_names, "action_names": e.action_names,
+        "hinges": [[h.name, h.parent, h.kind, *h.axis, *h.point] for h in e.hinges],
+        "fingertips": {finger: [tip.hinge, *tip.point] for finger, tip in e.fingertips.items()},
+        **{key: getattr(e, key).tolist() for key in ("lower", "upper", "coupling", "T_base_hand")},
+        "action_limits": [e.action_lower.tolist(), e.action_upper.tolist()],
+        "action": [e.action_closed, e.action_open],
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

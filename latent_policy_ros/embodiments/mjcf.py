@@ -1,0 +1,149 @@
+"""MJCF -> Description.
+
+MuJoCo itself compiles the file (defaults, angles, frames, replicas), but only what kinematics needs is shown to it: so
+missing meshes, plugins or textures do not matter.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+
+from latent_policy_ros.embodiments.description import Coupling, Description, Joint, Link, Site
+from latent_policy_ros.embodiments.xml_file import parse_xml
+from latent_policy_ros.errors import ConfigError
+
+# Attributes that are kept of each element; elements that are not here are dropped.
+_PLACE = {"name", "pos", "quat", "axisangle", "xyaxes", "zaxis", "euler"}
+_KEPT = {
+    "mujoco": set(), "compiler": {"angle", "eulerseq", "autolimits"}, "default": {"class"}, "worldbody": set(), "equality": set(),
+    "body": _PLACE | {"childclass"}, "frame": _PLACE | {"childclass"}, "site": _PLACE | {"class", "fromto"},
+    "joint": {"name", "class", "type", "pos", "axis", "range", "limited", "ref", "joint1", "joint2", "polycoef", "active"},
+    "freejoint": {"name"}, "replicate": {"count", "offset", "euler", "sep", "childclass"}, "inertial": {"pos"},
+}  # fmt: skip
+_PARENTS = {  # where MuJoCo takes them
+    "joint": {"body", "default", "equality", "frame", "replicate"}, "site": {"body", "worldbody", "default", "frame", "replicate"},
+}  # fmt: skip
+SAMPLES = 101  # of a curved coupling, to which a line is fitted
+
+
+def read_mjcf(path: Path, root: ET.Element) -> Description:
+    """The mechanism of a parsed MJCF file. Raises ConfigError if it is wrong inside, with MuJoCo's words."""
+    import mujoco
+
+    _include(path, path, root, ())
+    centred: set[str] = set()
+    bare = _bare(root, centred, [0])
+    try:
+        model = mujoco.MjModel.from_xml_string(ET.tostring(bare, encoding="unicode"))
+    except ValueError as error:
+        raise ConfigError(path, "", f"MuJoCo cannot read it: {' '.join(str(error).split())}") from error
+    data = mujoco.MjData(model)
+    data.qpos[:] = 0.0
+    for joint in np.flatnonzero((model.jnt_type == mujoco.mjtJoint.mjJNT_FREE) | (model.jnt_type == mujoco.mjtJoint.mjJNT_BALL)):
+        start = model.jnt_qposadr[joint]
+        size = 7 if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE else 4
+        data.qpos[start : start + size] = model.qpos0[start : start + size]
+    mujoco.mj_kinematics(model, data)
+    kinds = {0: "free", 1: "ball", 2: "prismatic", 3: "revolute"}
+    joints = {}
+    for i in range(model.njnt):
+        name = model.joint(i).name
+        limits = tuple(float(end) for end in model.jnt_range[i]) if model.jnt_limited[i] else None
+        joints[name] = Joint(name, kinds[int(model.jnt_type[i])], data.xaxis[i].copy(), data.xanchor[i].copy(), limits)
+    links = {}
+    for i in range(model.nbody):
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = data.xmat[i].reshape(3, 3), data.xpos[i]
+        first = model.body_jntadr[i]
+        own = tuple(model.joint(j).name for j in range(first, first + model.body_jntnum[i]))
+        name = model.body(i).name
+        parent = None if i == 0 else model.body(model.body_parentid[i]).name
+        links[name] = Link(name, parent, pose, own, model.body_ipos[i].copy() if name in centred else None)
+    sites = {
+        model.site(i).name: Site(model.body(model.site_bodyid[i]).name, model.site_pos[i].copy())
+        for i in range(model.nsite) if model.site(i).name
+    }  # fmt: skip
+    couplings, locked, notes = _couplings(model, mujoco.mjtEq.mjEQ_JOINT)
+    return Description(path, links, joints, couplings, locked, sites, tuple(notes))
+
+
+def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...]) -> None:
+    """Put the content of other files where they are included, in place."""
+    for child in list(element):
+        if child.tag != "include":
+            _include(main, file, child, above)
+            continue
+        name = child.get("file", "")
+        tried = [main.parent / name, file.parent / name]
+        found = next((path for path in tried if path.is_file()), None)
+        if found is None:
+            raise ConfigError(file, "", f"<include file={name!r}>: no such file: {', '.join(dict.fromkeys(map(str, tried)))}")
+        if found.resolve() in above:
+            raise ConfigError(file, "", f"<include file={name!r}>: the files include each other")
+        content = parse_xml(found)
+        _include(main, found, content, (*above, found.resolve()))
+        place = list(element).index(child)
+        element.remove(child)
+        for i, part in enumerate(list(content)):
+            element.insert(place + i, part)
+
+
+def _bare(element: ET.Element, centred: set[str], count: list[int]) -> ET.Element:
+    """A copy with nothing but bodies, joints, sites, and what gives them meaning; all bodies and joints named."""
+    bare = ET.Element(element.tag, {key: value for key, value in element.attrib.items() if key in _KEPT[element.tag]})
+    if element.tag == "body":
+        count[0] += 1
+        bare.attrib.setdefault("name", f"body_{count[0]}")
+        _weigh(element, bare, centred)
+    for child in element:
+        if child.tag not in _KEPT or child.tag == "inertial" or element.tag not in _PARENTS.get(child.tag, {element.tag}):
+            continue
+        part = _bare(child, centred, count)
+        if child.tag in ("joint", "freejoint") and element.tag not in ("default", "equality"):
+            siblings = [other for other in element if other.tag in ("joint", "freejoint")]
+            number = "" if len(siblings) == 1 else f"_{siblings.index(child) + 1}"
+            part.attrib.setdefault("name", f"{bare.get('name', 'frame')}_joint{number}")
+        bare.append(part)
+    return bare
+
+
+def _weigh(element: ET.Element, bare: ET.Element, centred: set[str]) -> None:
+    """Any mass, which MuJoCo wants, at the centre that the file gives: in words, or by the places of its shapes."""
+    inertial = element.find("inertial")
+    places = [geom.get("pos") for geom in element.findall("geom") if geom.get("pos")]
+    centre = inertial.get("pos") if inertial is not None else None
+    if centre is None and places:
+        centre = " ".join(map(str, np.mean([[float(word) for word in place.split()] for place in places], axis=0)))
+    if centre is not None:
+        centred.add(bare.attrib["name"])
+    ET.SubElement(bare, "inertial", {"pos": centre or "0 0 0", "mass": "1", "diaginertia": "1 1 1"})
+
+
+def _couplings(model, kind: int) -> tuple[dict[str, Coupling], dict[str, float], list[str]]:
+    """(couplings, locked joints, notes) of the equations between joints; an equation of a higher degree by its line."""
+    couplings: dict[str, Coupling] = {}
+    locked: dict[str, float] = {}
+    notes: list[str] = []
+    for i in np.flatnonzero((model.eq_type == kind) & (model.eq_active0 != 0)):
+        follower, leader, curve = model.eq_obj1id[i], model.eq_obj2id[i], model.eq_data[i, :5]
+        name, at = model.joint(follower).name, float(model.qpos0[model.jnt_qposadr[follower]])
+        if leader < 0:
+            locked[name] = at + float(curve[0])
+            continue
+        at_leader = float(model.qpos0[model.jnt_qposadr[leader]])
+        ratio, offset = float(curve[1]), float(curve[0])
+        if curve[2:].any():
+            span = model.jnt_range[leader] if model.jnt_limited[leader] else np.array([-1.0, 1.0])
+            x = np.linspace(*span, SAMPLES) - at_leader
+            y = np.polyval(curve[::-1], x)
+            ratio, offset = (float(value) for value in np.polyfit(x, y, 1))
+            off = float(np.abs(ratio * x + offset - y).max())
+            notes.append(f"{name} follows {model.joint(leader).name} in a curve; taken as a line, {off:.3f} off at most")
+        if ratio == 0.0:
+            locked[name] = at + offset
+        else:
+            couplings[name] = Coupling(model.joint(leader).name, ratio, at + offset - ratio * at_leader)
+    return couplings, locked, notes
