@@ -2,36 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import Annotated, Optional
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from latent_policy_ros.cli.common import console
+from latent_policy_ros.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check end-effectors.")
 
 
+@app.callback()
+def folders(
+    embodiments_dir: Annotated[
+        Optional[list[Path]],
+        typer.Option(help="A folder with YAML files of your own, besides those of $LATENT_POLICY_EMBODIMENTS. Repeatable."),
+    ] = None,
+) -> None:  # fmt: skip
+    """List, show and check end-effectors."""
+    from latent_policy_ros.embodiments.catalogue import VARIABLE
+
+    if embodiments_dir:  # in the environment, so that processes that are started from here find them too
+        known = [text for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
+        os.environ[VARIABLE] = os.pathsep.join([*(str(folder.expanduser().resolve()) for folder in embodiments_dir), *known])
+
+
 @app.command("list")
 def embodiments_list() -> None:
-    """The embodiments that are shipped, with their numbers of joints."""
-    from latent_policy_ros.embodiments import list_embodiments, load_embodiment
+    """The embodiments by name, those of your own included; hands for the other side are `<name>_left` and `<name>_right`."""
+    from latent_policy_ros.embodiments import load_embodiment
+    from latent_policy_ros.embodiments.catalogue import embodiment_files, shipped_folder
 
-    table = Table("name", "kind", "actuated", "hinges", "action")
-    for name in list_embodiments():
-        e = load_embodiment(name)
-        table.add_row(name, e.kind, str(len(e.joint_names)), str(len(e.hinges)), str(e.action_dim))
+    table = Table(Column("name", no_wrap=True), "kind", "sides", "fingers", "actuated", "hinges", "action", "from")
+    wrong = []
+    for name, file in sorted(embodiment_files().items()):
+        origin = "shipped" if file.parent == shipped_folder() else str(file.parent)
+        try:
+            e = load_embodiment(name)
+        except ConfigError as error:
+            wrong.append(error)
+            table.add_row(name, "[red]wrong[/]", *[""] * 5, origin)
+            continue
+        sides = e.side if e.kind == "gripper" else "left right"
+        numbers = len(e.fingertips) or 5, len(e.joint_names), len(e.hinges), e.action_dim
+        table.add_row(name, e.kind, sides, *map(str, numbers), origin)
     console.print(table)
+    for error in wrong:
+        _line(f"[red]error:[/] {error}")
+    raise typer.Exit(2 if wrong else 0)
 
 
 @app.command("show")
 def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list`, or a YAML file.")]) -> None:
-    """Joints, limits and fingertips of an embodiment. Loading validates: a wrong file says what to change."""
+    """Joints, couplings, limits and fingertips of an embodiment. Loading validates: a wrong file says what to change."""
     from latent_policy_ros.embodiments import load_embodiment
 
     e = load_embodiment(name)
-    table = Table("joint", "lower", "upper", "max velocity", "rest", title=f"{e.name} ({e.kind})  {e.content_hash[:12]}")
+    table = Table("joint", "lower", "upper", "max velocity", "rest", title=f"{e.name} ({e.side} {e.kind})  {e.content_hash[:12]}")
     for row in zip(e.joint_names, e.lower, e.upper, e.max_velocity, e.rest):
         table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
     console.print(table)
-    console.print("fingertips: " + ", ".join(e.fingertips))
+    for hinge, row in zip(e.hinges, e.coupling):
+        if hinge.name not in e.joint_names and row.any():
+            joint = abs(row).argmax()
+            _line(f"coupled: {hinge.name} = {row[joint]:g} * {e.joint_names[joint]}")
+    for finger, tip in e.fingertips.items():
+        point = ", ".join(f"{value * 1e3:.1f}" for value in tip.point)
+        _line(f"fingertip {finger}: on {tip.hinge}, at [{point}] mm of the palm frame at zero")
+    for note in e.notes:
+        _line(f"note: {note}")
+    _line(f"file: {e.file}")
+
+
+def _line(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
