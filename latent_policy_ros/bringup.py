@@ -12,12 +12,13 @@ from typing import Any, Union
 import yaml
 
 from latent_policy_ros.errors import ConfigError
-from latent_policy_ros.fleet import Fleet, Robot, load_fleet, single_robot
+from latent_policy_ros.fleet import Fleet, Robot, Teleoperation, load_fleet, single_robot
 from latent_policy_ros.paths import PACKAGE, config_dir, runs_dir
+from latent_policy_ros.policy.teleoperation import LATENT
 from latent_policy_ros.ros_env import node_environment
 
 __all__ = [
-    "Fleet", "NodeSpec", "Robot", "launch_nodes", "load_fleet", "node_specs", "runner_spec", "single_robot",
+    "Fleet", "NodeSpec", "Robot", "Teleoperation", "launch_nodes", "load_fleet", "node_specs", "runner_spec", "single_robot",
     "write_parameters",
 ]  # fmt: skip
 
@@ -59,6 +60,7 @@ def node_specs(
     bag_folder: Path | None = None,
     socket_folder: Path | None = None,
     overview: bool = False,
+    teleoperation: Teleoperation | None = None,
 ) -> list[NodeSpec]:
     """Every node of a fleet.
 
@@ -68,27 +70,41 @@ def node_specs(
         bag_folder: Where it puts its bags; default ``bags`` in the runs folder.
         socket_folder: Where simulators listen; default a folder of this user and ROS domain.
         overview: Simulators also publish a large picture for people.
+        teleoperation: A person drives the robots, instead of the policy; without a latent space they need no decoders.
     """
-    sockets = socket_folder or default_socket_folder()
-    specs = [spec for robot in fleet.robots.values() for spec in _robot_specs(fleet, robot, sockets, overview)]
-    specs.append(NodeSpec("policy_node", "policy", "", {
-        "policy": str(fleet.policy), "latent": str(fleet.latent), "rate": fleet.rate,
-        "robots": list(fleet.robots),
-        "embodiments": [_embodiment_name(robot) for robot in fleet.robots.values()],
-        "cameras": [",".join(robot.cameras) for robot in fleet.robots.values()],
-        "images": [robot.images for robot in fleet.robots.values()],
-    }))  # fmt: skip
+    sockets, decoded = socket_folder or default_socket_folder(), teleoperation is None or teleoperation.mode == LATENT
+    specs = [spec for robot in fleet.robots.values() for spec in _robot_specs(fleet, robot, sockets, overview, decoded)]
+    specs.append(_policy_spec(fleet) if teleoperation is None else _human_hand_spec(fleet, teleoperation))
     if record:
         specs.append(NodeSpec("recorder_node", "recorder", "", {
             "robots": list(fleet.robots),
             "cameras": [",".join(_recorded_cameras(robot, overview)) for robot in fleet.robots.values()],
             "folder": str(bag_folder or runs_dir() / "bags"), "task": fleet.task, "fleet": str(fleet.file),
-            "policy": str(fleet.policy), "latent": str(fleet.latent),
+            "policy": str(fleet.policy) if teleoperation is None else "", "latent": str(fleet.latent) if decoded else "",
         }))  # fmt: skip
     return specs
 
 
-def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool) -> list[NodeSpec]:
+def _policy_spec(fleet: Fleet) -> NodeSpec:
+    return NodeSpec("policy_node", "policy", "", {
+        "policy": str(fleet.policy), "latent": str(fleet.latent), "rate": fleet.rate,
+        "robots": list(fleet.robots),
+        "embodiments": [_embodiment_name(robot) for robot in fleet.robots.values()],
+        "cameras": [",".join(robot.cameras) for robot in fleet.robots.values()],
+        "images": [robot.images for robot in fleet.robots.values()],
+    })  # fmt: skip
+
+
+def _human_hand_spec(fleet: Fleet, teleoperation: Teleoperation) -> NodeSpec:
+    driven = teleoperation.driven(fleet)
+    return NodeSpec("human_hand_node", "human_hand", "", {
+        "robots": [robot.namespace for robot in driven], "embodiments": [_embodiment_name(robot) for robot in driven],
+        "mode": teleoperation.mode, "latent": str(fleet.latent), "file": teleoperation.file, "loop": teleoperation.loop,
+        "side": teleoperation.side, "layout": teleoperation.layout, "units": teleoperation.units,
+    })  # fmt: skip
+
+
+def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, decoded: bool) -> list[NodeSpec]:
     embodiment = _embodiment_name(robot)
     socket = str(sockets / f"{robot.namespace}.sock")
     if len(socket.encode()) > SOCKET_PATH_LIMIT:
@@ -102,12 +118,12 @@ def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool) -> l
             "overview": overview,
         }))  # fmt: skip
     kind = robot.embodiment.command
-    return [
-        *specs,
-        NodeSpec("arm_driver_node", "arm_driver", robot.namespace, driver),
-        NodeSpec(f"{kind}_driver_node", f"{kind}_driver", robot.namespace, driver),
-        NodeSpec("decoder_node", "decoder", robot.namespace, {"embodiment": embodiment, "latent": str(fleet.latent)}),
-    ]
+    specs.append(NodeSpec("arm_driver_node", "arm_driver", robot.namespace, driver))
+    specs.append(NodeSpec(f"{kind}_driver_node", f"{kind}_driver", robot.namespace, driver))
+    if decoded:
+        decoder = {"embodiment": embodiment, "latent": str(fleet.latent)}
+        specs.append(NodeSpec("decoder_node", "decoder", robot.namespace, decoder))
+    return specs
 
 
 def _embodiment_name(robot: Robot) -> str:

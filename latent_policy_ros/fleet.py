@@ -13,6 +13,7 @@ from latent_policy_ros.embodiments.reader import Section
 from latent_policy_ros.errors import ArtifactError, ConfigError, available
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.paths import artifact, config_dir
+from latent_policy_ros.policy.teleoperation import MODES
 
 IMAGES = ("raw", "compressed")
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a token of a ROS name
@@ -59,8 +60,46 @@ class Fleet:
     task: str
 
 
-def load_fleet(name_or_path: str | Path) -> Fleet:
+@dataclass(frozen=True)
+class Teleoperation:
+    """How a person drives the robots of a fleet, in the place of its policy.
+
+    Attributes:
+        mode: ``latent`` (through the latent space and the robots' decoders) or ``direct`` (by retargeting).
+        robots: Namespaces of those that are driven; empty: all.
+        file: A recording to play, in the place of the topic ``keypoints``; empty: none.
+        loop: Play it again and again.
+        side, layout, units: Of the keypoints; see ``embodiments/hand_input.py``.
+    """
+
+    mode: str = "latent"
+    robots: tuple[str, ...] = ()
+    file: str = ""
+    loop: bool = False
+    side: str = "auto"
+    layout: str = "auto"
+    units: str = "m"
+
+    def driven(self, fleet: Fleet) -> list[Robot]:
+        """The robots that are driven.
+
+        Raises:
+            ConfigError: The fleet has no robot of that name, or no such mode.
+        """
+        if self.mode not in MODES:
+            raise ConfigError("teleoperation", "mode", f"got {self.mode!r}; {available(MODES)}")
+        unknown = [name for name in self.robots if name not in fleet.robots]
+        if unknown:
+            raise ConfigError(fleet.file, "robots", f"no robot {unknown[0]!r} to teleoperate; {available(fleet.robots)}")
+        return [robot for name, robot in fleet.robots.items() if not self.robots or name in self.robots]
+
+
+def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:
     """The fleet of that name under ``config/robots``, or in that YAML file.
+
+    Args:
+        name_or_path: Which.
+        decoded: Whether its robots follow plans, so that its latent space must know them all.
 
     Raises:
         ConfigError: No such name or file, or the file is wrong; says where, what was got and what was expected.
@@ -79,7 +118,8 @@ def load_fleet(name_or_path: str | Path) -> Fleet:
     rate = top.number("rate", above=0.0) if top.has("rate") else 10.0
     task = top.string("task") if top.has("task") else ""
     top.finish()
-    return _checked(Fleet(path, robots, policy, latent, rate, task))
+    fleet = Fleet(path, robots, policy, latent, rate, task)
+    return _checked(fleet) if decoded else fleet
 
 
 def single_robot(

@@ -42,14 +42,37 @@ def up(
 ) -> None:
     """Start every node of a fleet as a process of its own (what `ros2 launch` does, without it)."""
     from latent_policy_ros import bringup
-    from latent_policy_ros.supervisor import Supervisor
 
-    specs = bringup.node_specs(bringup.load_fleet(fleet), record=record)
-    if dry_run:
-        for spec in specs:
-            console.print(f"{spec.executable:22s} {spec.namespace}/{spec.name}  {spec.parameters}", highlight=False)
-        return
-    raise typer.Exit(Supervisor(specs, restart=True).run())
+    _run(bringup.node_specs(bringup.load_fleet(fleet), record=record), dry_run)
+
+
+@app.command()
+def teleop(
+    fleet: Annotated[str, typer.Argument(help="Fleet: a YAML file, or a name in config/robots.")] = "demo",
+    mode: Annotated[str, typer.Option(help="latent: through encoder and decoders; direct: by retargeting.")] = "latent",
+    robot: Annotated[Optional[list[str]], typer.Option(help="Drive this robot only; repeatable.")] = None,
+    file: Annotated[Optional[Path], typer.Option(help="A recorded hand to play, instead of the topic keypoints.")] = None,
+    loop: Annotated[bool, typer.Option(help="Play it again and again.")] = False,
+    side: Annotated[str, typer.Option(help="Which hand the keypoints show: left, right or auto.")] = "auto",
+    layout: Annotated[str, typer.Option(help="auto, mediapipe, mano, manus, webxr or openxr.")] = "auto",
+    units: Annotated[str, typer.Option(help="Of the keypoints: m, cm or mm.")] = "m",
+    record: Annotated[bool, typer.Option(help="Also start the recorder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the nodes that would run.")] = False,
+) -> None:
+    """Drive the robots of a fleet with your hand: keypoints on the topic `keypoints`, or a recorded file."""
+    from latent_policy_ros import bringup
+    from latent_policy_ros.data.hand_recordings import read_hand_recording
+    from latent_policy_ros.embodiments.hand_input import canonical_hands
+
+    path = ""
+    if file:  # what is wrong with it is better said here than by a node
+        path = str(file.expanduser().resolve())
+        hands = canonical_hands(read_hand_recording(path).points, layout, units, side)
+        console.print(f"{file.name}: {hands.good.sum()} of {len(hands.good)} frames show a {hands.side} hand in layout "
+                      f"{hands.layout}; {hands.size.text()}", highlight=False)  # fmt: skip
+    teleoperation = bringup.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
+    specs = bringup.node_specs(bringup.load_fleet(fleet, decoded=mode != "direct"), record=record, teleoperation=teleoperation)
+    _run(specs, dry_run)
 
 
 @app.command("eval")
@@ -100,6 +123,17 @@ def doctor() -> None:
         failed |= not ok
         console.print(f"[{'green' if ok else 'red'}]{'ok  ' if ok else 'FAIL'}[/] {name}: {detail}", highlight=False)
     raise typer.Exit(int(failed))
+
+
+def _run(specs: list, dry_run: bool) -> None:
+    """Run nodes until Ctrl-C, or only print them."""
+    from latent_policy_ros.supervisor import Supervisor
+
+    if dry_run:
+        for spec in specs:
+            console.print(f"{spec.executable:22s} {spec.namespace}/{spec.name}  {spec.parameters}", highlight=False)
+        return
+    raise typer.Exit(Supervisor(specs, restart=True).run())
 
 
 def main() -> None:

@@ -1,0 +1,116 @@
+"""A person's hand becomes plans and joints: the shipped latent space against retargeting, easing in, and what is missing."""
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.embodiments import HandKinematics, load_embodiment
+from latent_policy_ros.embodiments.keypoints import to_hand_frame
+from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.paths import artifact
+from latent_policy_ros.policy import RobotDecoder
+from latent_policy_ros.policy.teleoperation import HandToRobot, NotReady, encode_hand
+from latent_policy_ros.retargeting import Retargeter, generate_motion
+
+WRIST = np.array([0.4, 0.0, 0.4, 1.0, 0.0, 0.0, 0.0])
+MOTION = to_hand_frame(generate_motion(11, 8.0).keypoints)
+
+
+@pytest.fixture(scope="module")
+def space():
+    return LatentSpace.load(artifact("latents", "default"))
+
+
+def through_the_latents(space, robot, keypoints, ease=0.0, fps=30.0, wrist=WRIST):
+    """What the robot's decoder makes of every frame, (T, n)."""
+    follower, decoder, made = HandToRobot(robot, space, ease), RobotDecoder(space, robot), []
+    for t, frame in enumerate(keypoints):
+        now = 100.0 + t / fps
+        decoder.accept(follower.plan(encode_hand(space, frame), now, 0.2, robot.rest, wrist), now)
+        made.append(decoder.command(now + 0.01))
+    return made
+
+
+@pytest.mark.parametrize("name", ["mimic_hand", "faive_hand", "panda_gripper"])
+def test_through_the_latents_a_robot_does_nearly_what_retargeting_says(space, name):
+    robot = load_embodiment(name)
+    made = np.array([c.q for c in through_the_latents(space, robot, MOTION)])
+    wanted = Retargeter(robot).retarget_sequence(MOTION[None], 1 / 30)[0]
+    kinematics = HandKinematics(robot)
+    apart = np.linalg.norm(kinematics.fingertips(made) - kinematics.fingertips(wanted), axis=-1)
+    moves = wanted.std(axis=0) > 0.02 if name != "panda_gripper" else np.array([True])
+    same = [np.corrcoef(made[:, j], wanted[:, j])[0, 1] for j in np.flatnonzero(moves)]
+    assert apart.mean() < 0.012 and np.median(same) > 0.85 and moves.sum() >= 0.6 * len(robot.joint_names)
+
+
+def test_a_plan_holds_the_wrist_measured_when_it_began_and_not_the_one_measured_later(space):
+    robot = load_embodiment("mimic_hand")
+    follower, latent = HandToRobot(robot, space), encode_hand(space, MOTION[0])
+    first = follower.plan(latent, 1.0, 0.2, robot.rest, WRIST)
+    sagged = WRIST + np.array([0, 0, -0.05, 0, 0, 0, 0])
+    assert np.array_equal(follower.plan(latent, 1.1, 0.2, robot.rest, sagged).wrist_poses[0], WRIST)
+    assert np.array_equal(follower.plan(latent, 1.2, 0.2, None, None).wrist_poses[0], WRIST)  # needed at first only
+    assert first.sequence == 1 and follower.following
+    follower.release()
+    assert not follower.following
+    again = follower.plan(latent, 9.0, 0.2, robot.rest, sagged)
+    assert np.array_equal(again.wrist_poses[0], sagged) and again.sequence == 4  # it never falls
+
+
+def test_a_plan_is_good_for_as_long_as_told_and_then_the_decoder_has_nothing(space):
+    robot = load_embodiment("mimic_hand")
+    decoder = RobotDecoder(space, robot)
+    decoder.accept(HandToRobot(robot, space).plan(encode_hand(space, MOTION[0]), 5.0, 0.2, robot.rest, WRIST), 5.01)
+    assert decoder.command(5.15) is not None and decoder.command(5.25) is None
+
+
+@pytest.mark.parametrize("mode", ["latent", "direct"])
+def test_the_robot_is_eased_from_its_own_pose_into_the_persons(space, mode):
+    robot = load_embodiment("mimic_hand")
+    measured = robot.lower + 0.9 * (robot.upper - robot.lower)  # far from what the person does
+    follower, decoder, made = HandToRobot(robot, space, ease=0.5), RobotDecoder(space, robot), []
+    times = 10.0 + np.arange(100) / 100
+    still = MOTION[0]
+    for now in times:
+        if mode == "direct":
+            made.append(follower.joints(still, now, measured))
+        else:
+            decoder.accept(follower.plan(encode_hand(space, still), now, 0.2, measured, WRIST), now)
+            made.append(decoder.command(now).q)
+    made = np.array(made)
+    if mode == "direct":
+        wanted, start = Retargeter(robot).retarget(still), measured
+    else:
+        wanted = space.decode("mimic_hand", encode_hand(space, still))
+        start = space.decode("mimic_hand", space.encode("mimic_hand", measured))
+    assert np.abs(wanted - start).max() > 0.7
+    assert np.allclose(made[0], start, atol=1e-5) and np.allclose(made[times > 10.51], wanted, atol=0.1)
+    assert np.abs(np.diff(made, axis=0)).max() < 0.12  # at 100 Hz; at once it would be a whole joint's range
+    follower.release()
+    assert np.allclose(follower.joints(still, 20.0, wanted), wanted, atol=0.05)
+
+
+def test_nothing_begins_without_measurements(space):
+    robot = load_embodiment("mimic_hand")
+    follower, latent = HandToRobot(robot, space), encode_hand(space, MOTION[0])
+    with pytest.raises(NotReady, match="no wrist pose"):
+        follower.plan(latent, 1.0, 0.2, robot.rest, None)
+    with pytest.raises(NotReady, match="no joint states"):
+        follower.plan(latent, 1.0, 0.2, None, WRIST)
+    with pytest.raises(NotReady, match="no joint states"):
+        follower.joints(MOTION[0], 1.0, None)
+    assert not follower.following
+
+
+def test_joints_are_never_commanded_faster_than_they_may_move():
+    robot = load_embodiment("mimic_hand")
+    follower = HandToRobot(robot, ease=0.0)
+    fast = MOTION[::6]  # six times as fast
+    made = np.array([follower.joints(frame, 1.0 + t / 30, robot.rest) for t, frame in enumerate(fast)])
+    assert (np.abs(np.diff(made, axis=0)) <= robot.max_velocity / 30 + 1e-9).all() and np.ptp(made, axis=0).max() > 0.5
+
+
+def test_a_latent_space_without_the_persons_hand_is_refused(space):
+    alone = LatentSpace({"mimic_hand": space.codec("mimic_hand")})
+    with pytest.raises(ArtifactError, match="no embodiment 'human_hand'"):
+        HandToRobot(load_embodiment("mimic_hand"), alone)
