@@ -16,6 +16,7 @@ from latent_policy_ros.data.joints import JointMatcher
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.embodiments.hand_input import HandInput, canonical_hands
 from latent_policy_ros.embodiments.human_hand import HumanHand
+from latent_policy_ros.embodiments.keypoints import to_hand_frame
 from latent_policy_ros.errors import LatentPolicyError, available
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
@@ -222,13 +223,18 @@ class HumanHandNode(ManagedNode):
 
     def _warm_up(self) -> None:
         """Do everything once with a made-up hand: first calls are slow, and shall not be a person's."""
-        keypoints = HumanHand().keypoints(np.zeros((1, 21)))[0]
+        for keypoints in HumanHand().keypoints(np.linspace(0.0, 0.5, 5)[:, None] * np.ones(21)):
+            self._rehearse(to_hand_frame(keypoints))
+        for robot in self.robots.values():
+            robot.follower.release()
+
+    def _rehearse(self, keypoints: np.ndarray) -> None:
+        now = time.monotonic()
         for robot in self.robots.values():
             if self.latent_mode:
-                robot.follower.plan(encode_hand(self.space, keypoints), 0.0, 1.0, robot.embodiment.rest, np.zeros(7))
+                robot.follower.plan(encode_hand(self.space, keypoints), now, 1.0, robot.embodiment.rest, np.zeros(7))
             else:
-                robot.follower.joints(keypoints, 0.0, robot.embodiment.rest)
-            robot.follower.release()
+                robot.follower.joints(keypoints, now, robot.embodiment.rest)
 
 
 def _fresh(measured: tuple[float, np.ndarray] | None) -> np.ndarray | None:
