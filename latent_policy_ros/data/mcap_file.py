@@ -1,0 +1,203 @@
+"""MCAP, the container of bags: its records, and a writer that a crash can rob of its last open chunk only.
+
+Layout: https://mcap.dev/spec. A file is magic, records, magic; a record is an opcode, a length and that many bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+MAGIC = b"\x89MCAP0\r\n"
+HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = 1, 2, 3, 4, 5, 6, 7, 8
+STATISTICS, METADATA, METADATA_INDEX, SUMMARY_OFFSET, DATA_END = 0x0B, 0x0C, 0x0D, 0x0E, 0x0F
+RECORD = struct.Struct("<BQ")  # opcode, length of what follows
+MESSAGE_HEAD = struct.Struct("<HIQQ")  # channel, sequence, log time [ns], publish time [ns]
+CHUNK_HEAD = struct.Struct("<QQQI")  # first and last log time [ns], size uncompressed, CRC of that
+_MESSAGE_RECORD = struct.Struct("<BQHIQQ")
+
+Index = dict[int, list[tuple[int, int]]]  # channel -> (log time, offset in the uncompressed chunk) of its messages
+
+
+def record(opcode: int, *parts: bytes) -> bytes:
+    """One record."""
+    return b"".join((RECORD.pack(opcode, sum(map(len, parts))), *parts))
+
+
+def text(value: str) -> bytes:
+    """A string, as records hold it."""
+    encoded = value.encode()
+    return struct.pack("<I", len(encoded)) + encoded
+
+
+def mapping(values: Mapping[str, str]) -> bytes:
+    """A map of strings, as records hold it."""
+    pairs = b"".join(text(key) + text(value) for key, value in values.items())
+    return struct.pack("<I", len(pairs)) + pairs
+
+
+class McapWriter:
+    """Writes one file, chunk by chunk, without compression. Holds a lock on it, so that nobody repairs it meanwhile.
+
+    A chunk ends when it is large enough, or when ``flush`` is called: what is in ended chunks survives the end of this process.
+
+    Args:
+        path: The file; must not exist.
+        library: Who writes.
+        chunk_size: A chunk ends when it has this many bytes.
+
+    Raises:
+        FileExistsError: There is such a file.
+        OSError: It cannot be written, here or in any method. The file then ends with its last whole record.
+    """
+
+    def __init__(self, path: Path, library: str, chunk_size: int = 1 << 20) -> None:
+        self.path, self.chunk_size = path, chunk_size
+        #: Bodies of the schema and channel records, by their number.
+        self.schemas: dict[int, bytes] = {}
+        self.channels: dict[int, bytes] = {}
+        #: Messages written, by channel; those of the open chunk too.
+        self.counts: Counter[int] = Counter()
+        self.start, self.end = 0, 0  # log times [ns] of the first and last message
+        self.chunk_opened = 0.0  # monotonic clock [s] at the first message of the open chunk
+        self._parts: list[bytes] = []
+        self._part_bytes = 0
+        self._index: Index = {}
+        self._chunk_indexes: list[bytes] = []
+        self._metadata_indexes: list[bytes] = []
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self.size = 0
+        self._write(MAGIC + record(HEADER, text("ros2"), text(library)))
+
+    def add_schema(self, name: str, encoding: str, definition: str) -> int:
+        """Describe a message type; returns its number."""
+        number = len(self.schemas) + 1
+        body = self.schemas[number] = struct.pack("<H", number) + text(name) + text(encoding) + text(definition)
+        self._add(record(SCHEMA, body))
+        return number
+
+    def add_channel(self, topic: str, schema: int, encoding: str, values: Mapping[str, str]) -> int:
+        """Describe a topic; returns its number."""
+        number = len(self.channels) + 1
+        body = self.channels[number] = struct.pack("<HH", number, schema) + text(topic) + text(encoding) + mapping(values)
+        self._add(record(CHANNEL, body))
+        return number
+
+    def message(self, channel: int, log_time: int, publish_time: int, sequence: int, data: bytes) -> None:
+        """Add a message; times in ns."""
+        if not self._index:
+            self.chunk_opened = time.monotonic()
+        self._index.setdefault(channel, []).append((log_time, self._part_bytes))
+        length = MESSAGE_HEAD.size + len(data)
+        self._add(_MESSAGE_RECORD.pack(MESSAGE, length, channel, sequence & 0xFFFFFFFF, log_time, publish_time))
+        self._add(data)
+        self._count(channel, 1, log_time, log_time)
+        if self._part_bytes >= self.chunk_size:
+            self.flush()
+
+    def flush(self, older_than: float = 0.0) -> None:
+        """End the open chunk, if it was opened at least ``older_than`` seconds ago."""
+        if not self._parts or (older_than and time.monotonic() - self.chunk_opened < older_than):
+            return
+        content, index = b"".join(self._parts), self._index
+        self._parts, self._part_bytes, self._index = [], 0, {}
+        times = [stamp for entries in index.values() for stamp, _ in entries]
+        head = CHUNK_HEAD.pack(min(times, default=0), max(times, default=0), len(content), zlib.crc32(content))
+        self._chunk(head, "", content, index)
+
+    def copy_chunk(self, head: bytes, compression: str, content: bytes, index: Index) -> None:
+        """Add a chunk of another file as it is: its head (CHUNK_HEAD), compression, stored bytes and their index."""
+        self._chunk(head, compression, content, index)
+        for channel, entries in index.items():
+            times = [stamp for stamp, _ in entries]
+            self._count(channel, len(times), min(times), max(times))
+
+    def copy_record(self, opcode: int, body: bytes) -> None:
+        """Add a record of another file as it is, outside of chunks."""
+        self.flush()
+        self._write(record(opcode, body))
+
+    def metadata(self, name: str, values: Mapping[str, str]) -> None:
+        """Write a record of names and values; it is safe when this returns."""
+        self.flush()
+        body = text(name) + mapping(values)
+        self._metadata_indexes.append(struct.pack("<QQ", self.size, RECORD.size + len(body)) + text(name))
+        self._write(record(METADATA, body))
+
+    def sync(self) -> None:
+        """Bring what was written to the disk; survives a power cut then."""
+        os.fdatasync(self._fd)
+
+    def finish(self) -> None:
+        """End the last chunk, write the summary, and close."""
+        self.flush()
+        tail = [record(DATA_END, struct.pack("<I", 0))]
+        summary_start = offset = self.size + len(tail[0])
+        count = struct.pack("<QHIIII", self.counts.total(), len(self.schemas), len(self.channels), 0,
+                            len(self._metadata_indexes), len(self._chunk_indexes))  # fmt: skip
+        by_channel = b"".join(struct.pack("<HQ", *entry) for entry in sorted(self.counts.items()))
+        statistics = count + struct.pack("<QQI", self.start, self.end, len(by_channel)) + by_channel
+        offsets = []
+        for opcode, bodies in (
+            (SCHEMA, self.schemas.values()), (CHANNEL, self.channels.values()), (STATISTICS, [statistics]),
+            (CHUNK_INDEX, self._chunk_indexes), (METADATA_INDEX, self._metadata_indexes),
+        ):  # fmt: skip
+            group = b"".join(record(opcode, body) for body in bodies)
+            if group:
+                offsets.append(record(SUMMARY_OFFSET, struct.pack("<BQQ", opcode, offset, len(group))))
+                tail.append(group)
+                offset += len(group)
+        ending = struct.pack("<QQ", summary_start, offset)
+        covered = b"".join((*tail[1:], *offsets, RECORD.pack(FOOTER, 20), ending))
+        self._write(tail[0] + covered + struct.pack("<I", zlib.crc32(covered)) + MAGIC)
+        self.sync()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file as it is, without an ending."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _add(self, part: bytes) -> None:
+        self._parts.append(part)
+        self._part_bytes += len(part)
+
+    def _count(self, channel: int, number: int, start: int, end: int) -> None:
+        self.start = min(self.start, start) if self.counts else start
+        self.end = max(self.end, end)
+        self.counts[channel] += number
+
+    def _chunk(self, head: bytes, compression: str, content: bytes, index: Index) -> None:
+        stored = head + text(compression) + struct.pack("<Q", len(content))
+        parts, start = [RECORD.pack(CHUNK, len(stored) + len(content)), stored, content], self.size
+        length = sum(map(len, parts))
+        offsets, at = b"", start + length
+        for channel, entries in index.items():
+            packed = b"".join(struct.pack("<QQ", *entry) for entry in entries)
+            parts.append(record(MESSAGE_INDEX, struct.pack("<HI", channel, len(packed)), packed))
+            offsets += struct.pack("<HQ", channel, at)
+            at += len(parts[-1])
+        self._write(b"".join(parts))
+        first, last, size, _ = CHUNK_HEAD.unpack(head)
+        self._chunk_indexes.append(b"".join((
+            struct.pack("<QQQQI", first, last, start, length, len(offsets)), offsets,
+            struct.pack("<Q", at - start - length), text(compression), struct.pack("<QQ", len(content), size),
+        )))  # fmt: skip
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError:
+            os.ftruncate(self._fd, self.size)  # makes room too, for the summary
+            raise
+        self.size += len(data)
