@@ -62,9 +62,22 @@ class Derived:
         return q
 
     def bent(self, straight: np.ndarray) -> np.ndarray:
-        """The pose (n,) with every joint at the farther end of its range; those without a farther end stay."""
+        """The pose (n,) with every joint at the farther end of its range; those without a farther end stay.
+
+        A finger none of whose joints has a farther end bends to where its tip comes nearer to the thumb's.
+        """
         down, up = straight - self._lower, self._upper - straight
-        return np.where(up > LOPSIDED * down, self._upper, np.where(down > LOPSIDED * up, self._lower, straight))
+        q = np.where(up > LOPSIDED * down, self._upper, np.where(down > LOPSIDED * up, self._lower, straight))
+        for finger in self.fingers:
+            joints = self._joints[finger]
+            if finger == "thumb" or (q[joints] != straight[joints]).any():
+                continue
+            for joint in joints:
+                ends = np.tile(q, (2, 1))
+                ends[:, joint] = self._lower[joint], self._upper[joint]
+                tips = self.tips(ends)
+                q = ends[np.linalg.norm(tips[finger] - tips["thumb"], axis=1).argmin()]
+        return q
 
     def rest(self) -> np.ndarray:
         """A relaxed pose (n,): fingers slightly bent, the thumb's tip in front of the others."""
@@ -109,7 +122,7 @@ class Derived:
         sideways = y @ thumb / np.median(list(self.lengths.values()))
         if abs(sideways) > 0.1 and (sideways > 0) != (side == "right"):
             other = "left" if side == "right" else "right"
-            return f"the thumb is where a {other} hand has it: write side: {other} if it is one"
+            return f"the thumb is where a {other} hand has it; write side: {other} if it is one"
         first = "middle" if "middle" in fingers else fingers[0]
         origin = knuckles[first] - WRIST * self.lengths[first] * z
         return _frame(x, z, origin)
@@ -145,9 +158,9 @@ class Derived:
         return float(order[0]), float(order[1])
 
     def shape(self) -> Shape:
-        """Radii by the length of the fingers: a person's are a twelfth as thick as long."""
+        """Radii by the length of the fingers: a person's are a sixth as thick as long."""
         length = float(np.median([length for length in self.lengths.values() if length > 0.0] or [0.1]))
-        radius = round(float(np.clip(length / 12.0, 0.004, 0.012)), 4)
+        radius = round(float(np.clip(length / 12.0, 0.006, 0.012)), 4)
         return Shape(radius, radius, round(1.4 * radius, 4))
 
     def servo(self, efforts: Mapping[str, float]) -> Servo:

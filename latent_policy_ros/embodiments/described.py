@@ -44,17 +44,26 @@ def read_described(top: Section, actuated: Sequence[str] | None) -> Mechanism:
     given = read_couplings(top.optional("couplings"), tuple(description.joints), "moving joint")
     edges = {name: edge for name, edge in description.couplings.items() if name not in given and name not in locked}
     couplings = {**_oriented(edges, actuated or ()), **given}
+    notes = list(description.notes)
+    for name, edge in couplings.items():
+        if edge.leader not in description.joints and tree.holds(tree.link_of(name).name):
+            alike = [joint for joint in tree.joints() if joint.endswith(edge.leader) and edge.leader]
+            if len(alike) != 1:
+                message = f"{file.name} lets it follow {edge.leader!r}, which is no joint; write {name}: {{follows: NAME, ratio: 1}}"
+                raise top.error(f"couplings.{name}", f"{message}; {available(tree.joints())}")
+            couplings[name] = edge._replace(leader=alike[0])
+            notes.append(f"{name} follows {edge.leader}, which is no joint: taken for {alike[0]}")
     ways = {finger: tree.way(link) for finger, (link, _) in places.items()}
     kept = tree.closure({joint for way in ways.values() for joint in way} | set(actuated or ()), couplings)
     joints = [joint for name, joint in description.joints.items() if name in kept]
-    tips, hinges, notes = {}, [_hinge(top, tree, joint.name, kept) for joint in joints], list(description.notes)
+    tips, hinges = {}, [_hinge(top, tree, joint.name, kept) for joint in joints]
     out = [name for name in tree.joints() if name not in kept and name not in locked]
     if out:
         notes.append(f"left out, as no fingertip moves with them: {', '.join(out)}")
     for finger, (name, point) in places.items():
         link = description.links[name]
         if point is None:
-            end = tree.end_of(link) if ways[finger] else None
+            end = tree.end_of(link) if ways[finger] else (np.zeros(3), "") if link.name != tree.base.name else None
             if end is None:
                 why = "lies on its own joint" if ways[finger] else "does not move"
                 form = f"{{link: {name}, point: [x, y, z]}}, in the frame of that link [m]"

@@ -26,6 +26,7 @@ _KEPT = {
 _PARENTS = {  # where MuJoCo takes them
     "joint": {"body", "default", "equality", "frame", "replicate"}, "site": {"body", "worldbody", "default", "frame", "replicate"},
 }  # fmt: skip
+SMALLEST_DEGREES = 7.0  # a file none of whose joints turns so far does not mean degrees
 SAMPLES = 101  # of a curved coupling, to which a line is fitted
 
 
@@ -34,6 +35,7 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
     import mujoco
 
     _include(path, path, root, ())
+    notes = _completed(path, root)
     centred: set[str] = set()
     bare = _bare(root, centred, [0])
     try:
@@ -66,7 +68,7 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
         model.site(i).name: Site(model.body(model.site_bodyid[i]).name, model.site_pos[i].copy())
         for i in range(model.nsite) if model.site(i).name
     }  # fmt: skip
-    couplings, locked, notes = _couplings(model, mujoco.mjtEq.mjEQ_JOINT)
+    couplings, locked = _couplings(model, mujoco.mjtEq.mjEQ_JOINT, notes)
     return Description(path, links, joints, couplings, locked, sites, tuple(notes))
 
 
@@ -89,6 +91,32 @@ def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...
         element.remove(child)
         for i, part in enumerate(list(content)):
             element.insert(place + i, part)
+
+
+def _completed(path: Path, root: ET.Element) -> list[str]:
+    """Give a file that is made to be part of another what that one would, in place; notes on what was taken to be so."""
+    notes = []
+    if root.find("worldbody") is None:
+        bodies = root.findall("body")
+        if not bodies:
+            raise ConfigError(path, "", "has no <worldbody> and no <body>: there is no mechanism in it")
+        world = ET.SubElement(root, "worldbody")
+        for body in bodies:
+            root.remove(body)
+            world.append(body)
+    if not any("angle" in compiler.attrib for compiler in root.iter("compiler")):
+        # Degrees are MJCF's default. But parts leave the word to the file that includes them, and no finger turns by less
+        # than seven degrees.
+        ranges = [joint.get("range") for joint in root.iter("joint") if joint.get("type", "hinge") == "hinge"]
+        if all(abs(float(end)) < SMALLEST_DEGREES for limits in ranges if limits for end in limits.split()):
+            ET.SubElement(root, "compiler", {"angle": "radian"})
+            notes.append("angles taken as radians: the file does not say, and as degrees no joint would move")
+    classes = {default.get("class") for default in root.iter("default")}
+    for element in root.iter():
+        for attribute in ("class", "childclass"):
+            if element.tag != "default" and attribute in element.attrib and element.get(attribute) not in classes:
+                del element.attrib[attribute]
+    return notes
 
 
 def _bare(element: ET.Element, centred: set[str], count: list[int]) -> ET.Element:
@@ -122,11 +150,10 @@ def _weigh(element: ET.Element, bare: ET.Element, centred: set[str]) -> None:
     ET.SubElement(bare, "inertial", {"pos": centre or "0 0 0", "mass": "1", "diaginertia": "1 1 1"})
 
 
-def _couplings(model, kind: int) -> tuple[dict[str, Coupling], dict[str, float], list[str]]:
-    """(couplings, locked joints, notes) of the equations between joints; an equation of a higher degree by its line."""
+def _couplings(model, kind: int, notes: list[str]) -> tuple[dict[str, Coupling], dict[str, float]]:
+    """(couplings, locked joints) of the equations between joints; one of a higher degree by its line, which is noted."""
     couplings: dict[str, Coupling] = {}
     locked: dict[str, float] = {}
-    notes: list[str] = []
     for i in np.flatnonzero((model.eq_type == kind) & (model.eq_active0 != 0)):
         follower, leader, curve = model.eq_obj1id[i], model.eq_obj2id[i], model.eq_data[i, :5]
         name, at = model.joint(follower).name, float(model.qpos0[model.jnt_qposadr[follower]])
@@ -146,4 +173,4 @@ def _couplings(model, kind: int) -> tuple[dict[str, Coupling], dict[str, float],
             locked[name] = at + offset
         else:
             couplings[name] = Coupling(model.joint(leader).name, ratio, at + offset - ratio * at_leader)
-    return couplings, locked, notes
+    return couplings, locked

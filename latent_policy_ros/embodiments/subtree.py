@@ -9,6 +9,7 @@ import numpy as np
 from latent_policy_ros.embodiments.description import Coupling, Description, Joint, Link
 
 ON_AXIS = 0.003  # a place nearer than this [m] to the axis of the joint that carries it is no fingertip
+LAST_BONE = 0.8  # length of a person's last phalanx, in lengths of the one before
 
 
 class Subtree:
@@ -68,12 +69,13 @@ class Subtree:
         return (pose @ [*point, 1.0])[:3]
 
     def end_of(self, link: Link) -> tuple[np.ndarray, str] | None:
-        """(point in the frame of a moving link, what it is): its fingertip, if its frame, or what is fixed to it, tells.
+        """(point in the frame of a moving link, what it is): its fingertip, as far as the file tells.
 
         The origin of the link if it is not on the axis of its own joint; else the farthest origin of what is fixed to it;
-        else the point twice as far as the centre of mass.
+        else the point twice as far as the centre of mass; else as the links before it go on.
         """
-        joint = self.description.joints[self.way(link.name)[-1]]
+        joint, *before = (self.description.joints[name] for name in reversed(self.way(link.name)))
+        inverse = np.linalg.inv(link.pose)
         if _distance(joint, link.pose[:3, 3]) > ON_AXIS:
             return np.zeros(3), ""
         rigid = {link.name}
@@ -82,9 +84,13 @@ class Subtree:
                 rigid.add(other.name)
         end = max((self.description.links[name] for name in rigid), key=lambda other: _distance(joint, other.pose[:3, 3]))
         if _distance(joint, end.pose[:3, 3]) > ON_AXIS:
-            return (np.linalg.inv(link.pose) @ end.pose[:, 3])[:3], f"the origin of {end.name}"
+            return (inverse @ end.pose[:, 3])[:3], f"the origin of {end.name}"
         if link.centre is not None and _distance(joint, (link.pose @ [*link.centre, 1.0])[:3]) > ON_AXIS:
             return 2.0 * link.centre, f"twice as far out as the centre of {link.name}; better give its point"
+        steps = [joint.point - other.point for other in before if _distance(joint, other.point) > ON_AXIS]
+        if steps:
+            guess = joint.point + LAST_BONE * steps[0]
+            return (inverse @ [*guess, 1.0])[:3], f"a guess, as the file gives {link.name} no mass and no end; better give its point"
         return None
 
     def _upwards(self, link: str) -> Iterator[Link]:

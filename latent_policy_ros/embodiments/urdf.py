@@ -49,9 +49,6 @@ def read_urdf(path: Path, robot: ET.Element) -> Description:
     if len(links) < len(centres):
         lost = next(name for name in centres if name not in links)
         raise ConfigError(path, f"link {lost}", "hangs on itself, in a circle of joints; expected a tree")
-    for follower, coupling in couplings.items():
-        if coupling.leader not in joints:
-            raise ConfigError(path, f"joint {follower}", f"<mimic joint={coupling.leader!r}>: no such joint; {available(joints)}")
     return Description(path, links, joints, couplings, {}, {})
 
 
