@@ -28,6 +28,7 @@ from latent_policy_ros.paths import artifact
 from latent_policy_ros.policy.teleoperation import LATENT, MODES, HandToRobot, NotReady, encode_hand
 
 RATE = 100.0  # turns per second [Hz]: for staleness, and for recordings
+PATIENCE = 20.0  # s that a recording waits for its robots
 STATE_AGE = 0.5  # s: measured joints and wrist poses older than this are not known
 
 
@@ -52,6 +53,11 @@ class DrivenRobot:
         if not np.isfinite(pose).all():
             raise LatentPolicyError("wrist pose not finite")
         self._wrist = time.monotonic(), pose
+
+    def ready(self, wrist: bool) -> bool:
+        """Whether it is measured, its wrist too if that is wanted, and listens."""
+        measured = self.joints is not None and (self.wrist is not None or not wrist)
+        return measured and self.output.get_subscription_count() > 0
 
     @property
     def joints(self) -> np.ndarray | None:
@@ -124,22 +130,30 @@ class HumanHandNode(ManagedNode):
 
     def activate(self) -> None:
         self.hand.reset()
-        self._began = time.monotonic()
+        self._began: float | None = None  # when playing began
+        self._patient_until = time.monotonic() + PATIENCE
 
     def deactivate(self) -> None:
         self._release("inactive")
 
     def tick(self, now: float) -> None:
         if self.player is not None:
-            elapsed = time.monotonic() - self._began
-            points = self.player.frame(elapsed)
-            if points is not None:
-                self._take(points, now)
-            elif self.player.finished(elapsed):
-                self._release("the recording is over")
+            self._play(now)
         if time.monotonic() - self._good > self.stale and any(r.follower.following for r in self.robots.values()):
             self.count("keypoints went stale: holding", self._reason)
             self._release(self._reason or f"no keypoints for {self.stale:g} s")
+
+    def _play(self, now: float) -> None:
+        if self._began is None:  # the first frames of a recording are for the robots too
+            if not all(robot.ready(self.latent_mode) for robot in self.robots.values()) and time.monotonic() < self._patient_until:
+                return
+            self._began = time.monotonic()
+        elapsed = time.monotonic() - self._began
+        points = self.player.frame(elapsed)
+        if points is not None:
+            self._take(points, now)
+        elif self.player.finished(elapsed):
+            self._release("the recording is over")
 
     def _on_keypoints(self, message: PoseArray) -> None:
         if not self.active:
