@@ -37,6 +37,41 @@ def test_every_robot_gets_its_nodes_and_all_share_one_policy(tmp_path, content):
     assert isinstance(by_name["/policy"]["rate"], float)  # ROS parameters are not converted
 
 
+def test_a_person_takes_the_place_of_the_policy(tmp_path, content):
+    fleet = load(tmp_path, content)
+    plain = bringup.node_specs(fleet, record=True)
+    by_hand = bringup.node_specs(fleet, record=True, teleoperation=bringup.Teleoperation(file="a.npz"))
+    names = [s.full_name for s in by_hand]
+    assert names == [s.full_name.replace("/policy", "/human_hand") for s in plain]
+    human = next(s for s in by_hand if s.executable == "human_hand_node").parameters
+    assert human["robots"] == ["left", "right"] and human["embodiments"] == ["mimic_hand", "panda_gripper"]
+    assert human["latent"] == str(fleet.latent) and human["file"] == "a.npz" and human["mode"] == "latent"
+    assert next(s for s in by_hand if s.executable == "recorder_node").parameters["policy"] == ""  # no policy did it
+
+
+def test_by_retargeting_any_embodiment_is_driven_and_no_decoder_is_needed(tmp_path, content):
+    content["robots"]["left"]["embodiment"] = "faive_hand"  # unknown to this latent space
+    file = tmp_path / "fleet.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="faive_hand"):
+        bringup.load_fleet(file)
+    specs = bringup.node_specs(bringup.load_fleet(file, decoded=False), teleoperation=bringup.Teleoperation("direct", ("left",)))
+    assert not [s for s in specs if s.executable in ("decoder_node", "policy_node")]
+    assert specs[-1].parameters["robots"] == ["left"] and specs[-1].parameters["embodiments"] == ["faive_hand"]
+
+
+@pytest.mark.parametrize(
+    "teleoperation, words",
+    [
+        (bringup.Teleoperation(robots=("middle",)), "no robot 'middle'.*available: left, right"),
+        (bringup.Teleoperation("telepathy"), "mode: got 'telepathy'; available: direct, latent"),
+    ],
+)
+def test_wrong_teleoperation_is_named(tmp_path, content, teleoperation, words):
+    with pytest.raises(ConfigError, match=words):
+        bringup.node_specs(load(tmp_path, content), teleoperation=teleoperation)
+
+
 def test_every_executable_is_a_node_of_this_package(tmp_path, content):
     folder = Path(bringup.__file__).parent / "nodes"
     for spec in bringup.node_specs(load(tmp_path, content), record=True):

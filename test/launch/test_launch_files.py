@@ -83,6 +83,19 @@ def test_bringup_renders_the_fleet(fake_launch, tmp_path, content, record):
     compare(render("bringup.launch.py", robots=str(file), record=record), specs)
 
 
+@pytest.mark.parametrize("mode", ["latent", "direct"])
+def test_bringup_renders_teleoperation(fake_launch, tmp_path, content, mode):
+    if mode == "direct":
+        content["robots"]["left"]["embodiment"] = "faive_hand"  # which the latent space does not know: no matter
+    file = tmp_path / "fleet.yaml"
+    file.write_text(yaml.safe_dump(content))
+    given = {"teleop": "true", "mode": mode, "drive": "left", "file": "/data/hand.npz", "loop": "true", "side": "left",
+             "units": "mm"}  # fmt: skip
+    teleoperation = bringup.Teleoperation(mode, ("left",), "/data/hand.npz", True, "left", "auto", "mm")
+    fleet = bringup.load_fleet(file, decoded=mode == "latent")
+    compare(render("bringup.launch.py", robots=str(file), **given), bringup.node_specs(fleet, teleoperation=teleoperation))
+
+
 def test_single_renders_one_robot_and_one_argument_swaps_its_embodiment(fake_launch, folders):
     for embodiment, driver in (("mimic_hand", "hand_driver_node"), ("panda_gripper", "gripper_driver_node")):
         nodes = render("single.launch.py", namespace="a", embodiment=embodiment, cameras="front,wrist", **folders)
