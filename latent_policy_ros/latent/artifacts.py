@@ -53,19 +53,20 @@ def save_described(folder: Path, stem: str, tensors: dict[str, np.ndarray], desc
 
 
 def load_described(
-    folder: Path, stem: str, expected_format: str, retrain: str, remedy: str
+    folder: Path, stem: str, formats: str | tuple[str, ...], retrain: str, remedy: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read what ``save_described`` wrote: the description, whose ``format`` must be the expected one, and the tensors.
+    """Read what ``save_described`` wrote: the description, whose ``format`` must be (one of) the expected, and the tensors.
 
     Raises:
         ArtifactError: Either file is missing or damaged (do as ``remedy`` says), or of another format (``retrain``).
     """
     file = folder / f"{stem}.json"
     described = load_json(file, ArtifactError, remedy)
-    if described.get("format") != expected_format:
+    known = (formats,) if isinstance(formats, str) else formats
+    if described.get("format") not in known:
+        expected = " or ".join(map(repr, known))
         raise ArtifactError(
-            f"{file}: format: expected {expected_format!r}, got {described.get('format')!r}; update this package to read "
-            f"it, or {retrain}"
+            f"{file}: format: expected {expected}, got {described.get('format')!r}; update this package to read it, or {retrain}"
         )
     tensors, _ = load_tensors(folder / f"{stem}.safetensors", ArtifactError, remedy)
     return described, tensors

@@ -1,16 +1,27 @@
-"""How well a latent space translates: cross-reconstruction on recordings that were kept from training."""
+"""How well a latent space translates, per ordered pair of embodiments, on recordings that were kept from training."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latent_policy_ros.embodiments import Embodiment, HandKinematics
+from latent_policy_ros.embodiments.human_hand import TIPS
+from latent_policy_ros.embodiments.keypoints import keypoints_of_action
+from latent_policy_ros.latent.codec import unit
 from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.retargeting.pairs import PairedActions, fingertip_targets
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+NEAR = 0.03  # thumb and finger that are nearer than this [m] count as pinching
+GALLERY = 200  # poses of one recording among which a latent has to find its own
+MILLIMETRES = 1e3
 
 
 def split_by_recording(
@@ -34,39 +45,163 @@ def split_by_recording(
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
-def cross_reconstruction(
-    space: LatentSpace, actions: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Errors of decoding j from what i encoded, against the truth of j.
+def fingertips(embodiment: Embodiment, actions: np.ndarray) -> np.ndarray:
+    """Fingertips [m, hand frame] of actions: (N, d) -> (N, F, 3), the thumb first."""
+    if embodiment.kind == "human":
+        return keypoints_of_action(actions)[:, list(TIPS.values())]
+    return HandKinematics(embodiment).fingertips(embodiment.to_joints(np.asarray(actions, dtype=np.float64)))
 
-    Args:
-        space: The latent space.
-        actions: Paired actions {name: (N, d)}.
 
-    Returns:
-        ``result[i][j]``: ``mae``, the mean absolute error in j's action units, and ``r2``, the share of j's variance
-        that is explained (summed over components; 0 is as good as always answering the mean).
+@dataclass(frozen=True)
+class Measures:
+    """Everything measured of a latent space on one set of recordings.
+
+    Attributes:
+        names: The N embodiments, in the order of rows and columns.
+        pairs: Matrices (N, N), rows: encoded, columns: decoded. ``joints`` mean absolute error in action units, ``r2``
+            share of the variance explained, ``tips`` mean fingertip error [mm], ``pinch`` error of thumb-to-finger
+            distance [mm] and ``direction`` [degrees] where thumb and finger are within 30 mm, ``round_trip`` mean
+            fingertip error [mm] of going there and back again, ``retrieval`` share of poses whose latent is nearest to
+            their own among 200 of a recording, ``target`` mean distance [mm] of the decoded fingertips from the
+            person's, scaled (NaN where there is no such target).
+        direct: (N,) what ``target`` is for direct retargeting.
+        each: Vectors (N,). ``norm`` spread of the latents' length (deviation / mean), ``step`` median latent step by
+            joint step [1/rad or so] and ``roughness`` its 95th percentile by its median, ``decode_ms`` time for 16.
     """
-    result: dict[str, dict[str, dict[str, float]]] = {}
-    for source in sorted(actions):
-        z = space.encode(source, actions[source])
-        result[source] = {}
-        for target in sorted(actions):
-            truth = np.asarray(actions[target], dtype=np.float64)
-            error = space.decode(target, z) - truth
-            variance = float(np.square(truth - truth.mean(axis=0)).sum())
-            result[source][target] = {
-                "mae": round(float(np.abs(error).mean()), 5),
-                "r2": round(1 - float(np.square(error).sum()) / max(variance, 1e-12), 4),
-            }
-    return result
+
+    names: tuple[str, ...]
+    pairs: Mapping[str, np.ndarray]
+    direct: np.ndarray
+    each: Mapping[str, np.ndarray]
+
+    def mean(self, measure: str, sources: tuple[str, ...] | None = None, targets: tuple[str, ...] | None = None) -> float:
+        """Mean of a matrix over ordered pairs of two different embodiments, NaN left out."""
+        rows, columns = self._mask(sources), self._mask(targets)
+        mask = np.outer(rows, columns) & ~np.eye(len(self.names), dtype=bool)
+        values = self.pairs[measure][mask]
+        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+    def ratio_to_direct(self, names: tuple[str, ...]) -> float:
+        """Mean distance of decoded fingertips from the person's by that of direct retargeting, over pairs of ``names``."""
+        columns = self._mask(names)
+        return self.mean("target", names, names) / float(np.nanmean(self.direct[columns]))
+
+    def _mask(self, names: tuple[str, ...] | None) -> np.ndarray:
+        return np.array([names is None or name in names for name in self.names])
+
+    def plain(self) -> dict:
+        """For JSON."""
+        return {
+            "names": list(self.names), "pairs": {k: _plain(v) for k, v in self.pairs.items()},
+            "direct": _plain(self.direct), "each": {k: _plain(v) for k, v in self.each.items()},
+        }  # fmt: skip
 
 
-def report_table(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+def measure(space: LatentSpace, data: PairedActions, embodiments: Mapping[str, Embodiment]) -> Measures:
+    """All measures of ``space`` on paired actions, which must not have been trained on."""
+    names = tuple(sorted(data.actions))
+    z = {name: space.encode(name, data.actions[name]) for name in names}
+    tips = {name: fingertips(embodiments[name], data.actions[name]) for name in names}
+    targets = {name: _targets(embodiments[name], data.keypoints, tips[name]) for name in names}
+    keys = ("joints", "r2", "tips", "pinch", "direction", "round_trip", "retrieval", "target")
+    pairs = {key: np.full((len(names), len(names)), np.nan) for key in keys}
+    for i, source in enumerate(names):
+        for j, target in enumerate(names):
+            x = space.decode(target, z[source])
+            got, truth = fingertips(embodiments[target], x), np.asarray(data.actions[target])
+            pairs["joints"][i, j] = np.abs(x - truth).mean()
+            pairs["r2"][i, j] = 1 - np.square(x - truth).sum() / max(np.square(truth - truth.mean(axis=0)).sum(), 1e-12)
+            pairs["tips"][i, j] = _distance(got, tips[target])
+            pairs["pinch"][i, j], pairs["direction"][i, j] = pinch_errors(got, tips[target])
+            back = fingertips(embodiments[source], space.decode(source, space.encode(target, x)))
+            pairs["round_trip"][i, j] = _distance(back, tips[source])
+            pairs["retrieval"][i, j] = retrieval(z[source], z[target], data.recording)
+            if targets[target] is not None:
+                pairs["target"][i, j] = _distance(got, targets[target])
+    direct = np.array([np.nan if targets[n] is None else _distance(tips[n], targets[n]) for n in names])
+    each = {key: np.zeros(len(names)) for key in ("norm", "step", "roughness", "decode_ms")}
+    for i, name in enumerate(names):
+        codec = space.codec(name)
+        length = np.linalg.norm(z[name], axis=1)
+        each["norm"][i] = length.std() / length.mean()
+        each["step"][i], each["roughness"][i] = smoothness(unit(z[name]), data.actions[name], data.recording)
+        each["decode_ms"][i] = _time(lambda codec=codec, chunk=z[name][:16]: codec.decode(chunk))
+    return Measures(names, pairs, direct, each)
+
+
+def pinch_errors(tips: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Errors of the thumb-to-finger vectors that should be shorter than 30 mm: of length [mm] and direction [degrees].
+
+    ``tips`` and ``truth`` (N, F, 3) [m]; NaN if there are none.
+    """
+    vectors, wanted = tips[:, 1:] - tips[:, :1], truth[:, 1:] - truth[:, :1]
+    gap = np.linalg.norm(wanted, axis=-1)
+    near = gap < NEAR
+    if not near.any():
+        return float("nan"), float("nan")
+    length = np.linalg.norm(vectors, axis=-1)
+    apart = near & (gap > 2e-3)  # vectors of no length have no direction
+    cosine = (vectors * wanted).sum(axis=-1)[apart] / np.maximum(length * gap, 1e-9)[apart]
+    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean() if apart.any() else float("nan")
+    return float(np.abs(length - gap)[near].mean() * MILLIMETRES), float(angle)
+
+
+def retrieval(z_i: np.ndarray, z_j: np.ndarray, recording: np.ndarray) -> float:
+    """Share of rows of ``z_i`` (N, L) whose nearest row of ``z_j``, among 200 of the same recording, is their own."""
+    first, second, hits, total = unit(z_i), unit(z_j), 0, 0
+    for index in np.unique(recording):
+        rows = np.flatnonzero(recording == index)
+        for part in np.array_split(rows, max(1, round(len(rows) / GALLERY))):
+            part = part[np.linspace(0, len(part) - 1, min(GALLERY, len(part))).astype(int)]
+            hits += int(((first[part] @ second[part].T).argmax(axis=1) == np.arange(len(part))).sum())
+            total += len(part)
+    return hits / total
+
+
+def smoothness(z: np.ndarray, actions: np.ndarray, recording: np.ndarray) -> tuple[float, float]:
+    """(median, 95th percentile by median) of how far a latent goes for one step of the action, where that moves."""
+    same = recording[1:] == recording[:-1]
+    action = np.linalg.norm(np.diff(actions, axis=0), axis=1)[same]
+    latent = np.linalg.norm(np.diff(z, axis=0), axis=1)[same]
+    moving = action > np.quantile(action, 0.25)
+    ratio = latent[moving] / np.maximum(action[moving], 1e-9)
+    median = float(np.median(ratio))
+    return median, float(np.quantile(ratio, 0.95)) / max(median, 1e-9)
+
+
+def _targets(embodiment: Embodiment, keypoints: np.ndarray, tips: np.ndarray) -> np.ndarray | None:
+    """Where the person's scaled fingertips are (N, F, 3); None for a gripper, which has no fingers to compare."""
+    if embodiment.kind == "gripper":
+        return None
+    return tips if embodiment.kind == "human" else fingertip_targets(embodiment, keypoints)
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean distance [mm] of points (N, F, 3) [m]."""
+    return float(np.linalg.norm(a - b, axis=-1).mean() * MILLIMETRES)
+
+
+def _time(call, repeats: int = 50) -> float:
+    """Median time of a call [ms]."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times) * 1e3)
+
+
+def _plain(values: np.ndarray) -> list:
+    return [[None if np.isnan(v) else round(float(v), 5) for v in row] if np.ndim(row) else
+            (None if np.isnan(row) else round(float(row), 5)) for row in values]  # fmt: skip
+
+
+def report_table(measures: Measures) -> Table:
     """Cross-reconstruction as a table: from (rows) to (columns)."""
     from rich.table import Table
 
-    table = Table("from \\ to", *errors, title="Cross-reconstruction, held-out recordings: mean absolute error (R2)")
-    for source, targets in errors.items():
-        table.add_row(source, *(f"{e['mae']:.4f} ({e['r2']:.2f})" for e in targets.values()))
+    table = Table("from \\ to", *measures.names, title="Held-out recordings: fingertip error [mm] (R2 of the joints)")
+    for i, source in enumerate(measures.names):
+        cells = zip(measures.pairs["tips"][i], measures.pairs["r2"][i])
+        table.add_row(source, *(f"{tips:.1f} ({r2:.2f})" for tips, r2 in cells))
     return table

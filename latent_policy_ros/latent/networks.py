@@ -1,4 +1,4 @@
-"""The networks of a latent space in torch, for training; their numpy equal is :mod:`latent_policy_ros.latent.space`."""
+"""The networks of a latent space in torch, for training; their numpy equal is :mod:`latent_policy_ros.latent.codec`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latent_policy_ros.latent.space import Codec
+from latent_policy_ros.latent.codec import SCALES, Codec
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
@@ -20,56 +20,65 @@ class TorchCodec(nn.Module):
     """Encoder and decoder of one embodiment.
 
     Args:
-        actions: Actions to take mean and deviation from, (N, d).
+        scales: ``mean``, ``std``, ``lower`` and ``upper`` of the actions, (d,) each.
         hidden: Width of the hidden layers.
         dim: Latent dimension L.
+        bounded: Whether latents have length 1.
     """
 
-    def __init__(self, actions: np.ndarray, hidden: int, dim: int) -> None:
+    def __init__(self, scales: dict[str, np.ndarray], hidden: int, dim: int, bounded: bool) -> None:
         super().__init__()
-        d = actions.shape[1]
+        d = len(scales["mean"])
+        self.bounded = bounded
         self.encoder = nn.Sequential(nn.Linear(d, hidden), nn.SiLU(), nn.Linear(hidden, dim))
         self.decoder = nn.Sequential(nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, d))
-        self.register_buffer("mean", torch.as_tensor(actions.mean(axis=0), dtype=torch.float32))
-        self.register_buffer("std", torch.as_tensor(np.maximum(actions.std(axis=0), STD_FLOOR), dtype=torch.float32))
+        for name in SCALES:
+            self.register_buffer(name, torch.as_tensor(np.asarray(scales[name], dtype=np.float32)))
+
+    @classmethod
+    def fresh(cls, embodiment: Embodiment, actions: np.ndarray, hidden: int, dim: int, bounded: bool) -> TorchCodec:
+        """A codec to be trained, scaled by actions (N, d)."""
+        scales = {"mean": actions.mean(axis=0), "std": np.maximum(actions.std(axis=0), STD_FLOOR)}
+        scales |= {"lower": embodiment.action_lower, "upper": embodiment.action_upper}
+        return cls(scales, hidden, dim, bounded)
+
+    @classmethod
+    def from_numpy(cls, codec: Codec) -> TorchCodec:
+        """The same as a numpy codec, and frozen."""
+        t = codec.tensors
+        module = cls({name: t[name] for name in SCALES}, t["encoder.w1"].shape[1], codec.dim, codec.bounded)
+        with torch.no_grad():
+            for side, net in (("encoder", module.encoder), ("decoder", module.decoder)):
+                for layer, (w, b) in ((net[0], ("w1", "b1")), (net[2], ("w2", "b2"))):
+                    layer.weight.copy_(torch.tensor(t[f"{side}.{w}"].T))
+                    layer.bias.copy_(torch.tensor(t[f"{side}.{b}"]))
+        return module.requires_grad_(False)
 
     def normalise(self, x: Tensor) -> Tensor:
         """Actions (..., d) to z-scores."""
         return (x - self.mean) / self.std
 
     def encode(self, scores: Tensor) -> Tensor:
-        """Z-scores (..., d) to latents (..., L) of length 1."""
-        return nn.functional.normalize(self.encoder(scores), dim=-1, eps=1e-6)
+        """Z-scores (..., d) to latents (..., L)."""
+        return self._bound(self.encoder(scores))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (..., L) of any length to z-scores (..., d), not clipped."""
-        return self.decoder(nn.functional.normalize(z, dim=-1, eps=1e-6))
+        """Latents (..., L) to z-scores (..., d), not yet limited."""
+        return self.decoder(self._bound(z))
+
+    def act(self, scores: Tensor) -> Tensor:
+        """Z-scores (..., d) to actions within their limits."""
+        return torch.clamp(scores * self.std + self.mean, self.lower, self.upper)
+
+    def _bound(self, z: Tensor) -> Tensor:
+        return nn.functional.normalize(z, dim=-1, eps=1e-6) if self.bounded else z
 
     def to_numpy(self, embodiment: Embodiment) -> Codec:
         """The same as the numpy runtime's codec."""
-        tensors = {"mean": self.mean, "std": self.std}
+        tensors = {name: getattr(self, name) for name in SCALES}
         for side, net in (("encoder", self.encoder), ("decoder", self.decoder)):
             tensors |= {f"{side}.w1": net[0].weight.T, f"{side}.b1": net[0].bias}
             tensors |= {f"{side}.w2": net[2].weight.T, f"{side}.b2": net[2].bias}
         arrays = {name: np.ascontiguousarray(t.detach().numpy(), dtype=np.float32) for name, t in tensors.items()}
-        arrays["lower"] = np.asarray(embodiment.action_lower, dtype=np.float32)
-        arrays["upper"] = np.asarray(embodiment.action_upper, dtype=np.float32)
-        return Codec(embodiment.name, embodiment.content_hash, tuple(embodiment.action_names), arrays)
-
-
-def info_nce(latents: list[Tensor], temperature: float) -> Tensor:
-    """Mean of the symmetric InfoNCE losses of all pairs of embodiments.
-
-    Args:
-        latents: For each embodiment (B, L), of length 1; row b of each belongs to the same hand pose, and all other
-            rows are its negatives.
-        temperature: Divides the cosine similarities.
-    """
-    losses = []
-    for i, first in enumerate(latents):
-        for second in latents[i + 1 :]:
-            # A cosine is at most 1, so this cannot overflow, and one exponential serves both directions.
-            likeness = torch.exp((first @ second.T - 1) / temperature)
-            own = (torch.sum(first * second, dim=1) - 1) / temperature
-            losses.append((0.5 * (likeness.sum(dim=0).log() + likeness.sum(dim=1).log()) - own).mean())
-    return torch.stack(losses).mean()
+        names = tuple(embodiment.action_names)
+        return Codec(embodiment.name, embodiment.content_hash, names, arrays, self.bounded)

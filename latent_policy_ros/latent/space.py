@@ -1,123 +1,71 @@
-"""LatentSpace: the encoders and decoders of a set of embodiments as plain numpy, with a content hash."""
+"""LatentSpace: the encoders and decoders of a set of embodiments as plain numpy, with a content hash.
+
+What the hash, ``latent_id``, covers is frozen: a policy is made for one. Embodiments added later live beside it, in files
+of their own that state the ``latent_id`` they were fitted to, so that a policy still fits and drives them too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latent_policy_ros.embodiments.content import content_hash as content_hash_of
+from latent_policy_ros.embodiments.mirror import mirrored
 from latent_policy_ros.errors import ArtifactError, available
 from latent_policy_ros.latent.artifacts import content_hash, load_described, save_described
+from latent_policy_ros.latent.codec import REMEDY, RETRAIN, TENSORS, Codec
+from latent_policy_ros.latent.gauge import Gauge
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
 
-FORMAT = "latent-policy-latent-space/1"
-RETRAIN = "train a new latent space with: latent-policy train latent"
-REMEDY = f"restore the file, or {RETRAIN}"
-LAYERS = ("w1", "b1", "w2", "b2")
-SCALES = ("mean", "std", "lower", "upper")
-TENSORS = (*(f"encoder.{name}" for name in LAYERS), *(f"decoder.{name}" for name in LAYERS), *SCALES)
-
-
-def silu(x: np.ndarray) -> np.ndarray:
-    """``x * sigmoid(x)``, without overflow at either end."""
-    return x * (0.5 + 0.5 * np.tanh(0.5 * x))
-
-
-def unit(z: np.ndarray) -> np.ndarray:
-    """``z`` scaled to length 1 along its last axis."""
-    return z / np.maximum(np.linalg.norm(z, axis=-1, keepdims=True), 1e-6)
-
-
-@dataclass(frozen=True)
-class Codec:
-    """Encoder and decoder of one embodiment: each an MLP with one hidden layer, on z-scored actions.
-
-    Attributes:
-        name: Name of the embodiment.
-        content_hash: Hash of the embodiment that it was trained for.
-        action_names: What each of the d action components is.
-        tensors: ``encoder.w1`` (d, h), ``encoder.b1`` (h,), ``encoder.w2`` (h, L), ``encoder.b2`` (L,); ``decoder.*``
-            the other way; ``mean`` and ``std`` (d,) of the training actions; ``lower`` and ``upper`` (d,) their limits.
-    """
-
-    name: str
-    content_hash: str
-    action_names: tuple[str, ...]
-    tensors: Mapping[str, np.ndarray] = field(repr=False)
-
-    def __post_init__(self) -> None:
-        missing = [name for name in TENSORS if name not in self.tensors]
-        if missing:
-            raise ArtifactError(f"latent space: {self.name}: tensors missing: {', '.join(missing)}; {REMEDY}")
-        d, h = self.tensors["encoder.w1"].shape
-        L = self.tensors["encoder.w2"].shape[-1]
-        shapes = {"encoder.w1": (d, h), "encoder.b1": (h,), "encoder.w2": (h, L), "encoder.b2": (L,),
-                  "decoder.w1": (L, h), "decoder.b1": (h,), "decoder.w2": (h, d), "decoder.b2": (d,),
-                  "mean": (d,), "std": (d,), "lower": (d,), "upper": (d,)}  # fmt: skip
-        for name, shape in shapes.items():
-            if self.tensors[name].shape != shape:
-                got = self.tensors[name].shape
-                raise ArtifactError(f"latent space: {self.name}.{name}: expected shape {shape}, got {got}; {REMEDY}")
-        if len(self.action_names) != d:
-            raise ArtifactError(
-                f"latent space: {self.name}: {d} inputs but {len(self.action_names)} action names; {REMEDY}"
-            )
-
-    @property
-    def action_dim(self) -> int:
-        """Number of action components d."""
-        return len(self.action_names)
-
-    @property
-    def dim(self) -> int:
-        """Number of latent components L."""
-        return self.tensors["encoder.w2"].shape[1]
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Actions (..., d) to latents (..., L) of length 1."""
-        t = self.tensors
-        h = silu((x - t["mean"]) / t["std"] @ t["encoder.w1"] + t["encoder.b1"])
-        return unit(h @ t["encoder.w2"] + t["encoder.b2"])
-
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Latents (..., L) of any length to actions (..., d) within their limits."""
-        t = self.tensors
-        h = silu(unit(z) @ t["decoder.w1"] + t["decoder.b1"])
-        return np.clip((h @ t["decoder.w2"] + t["decoder.b2"]) * t["std"] + t["mean"], t["lower"], t["upper"])
+FORMAT = "latent-policy-latent-space/2"
+WITHOUT_GAUGE = "latent-policy-latent-space/1"  # still read: latents of length 1, no distance
+ADDED = "latent-policy-added-embodiment/1"
+GAUGE = "@gauge"  # where an embodiment's name stands in the names of tensors
+ADD_AGAIN = "add it again with: latent-policy latent add"
 
 
 @dataclass(frozen=True)
 class LatentSpace:
     """One latent space shared by several embodiments.
 
-    Latents lie on the unit sphere: a contrastive cosine loss says nothing of their length, so nothing may depend on it.
-
     Attributes:
-        codecs: Encoder and decoder of each embodiment, by name.
+        codecs: Encoder and decoder of each embodiment that shaped the space, by name.
         report: What is told of its training (settings, seed, seconds, errors); not part of the hash.
+        gauge: Tells how far latents are from those of the training; None in artefacts of old.
+        added: Codecs of embodiments that were fitted to the space later; not part of the hash.
+        form: The format that it is written in.
     """
 
     codecs: Mapping[str, Codec]
     report: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    gauge: Gauge | None = None
+    added: Mapping[str, Codec] = field(default_factory=dict)
+    form: str = FORMAT
     latent_id: str = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.codecs:
             raise ArtifactError(f"latent space: incomplete: it has no embodiments; {REMEDY}")
-        dims = {name: codec.dim for name, codec in self.codecs.items()}
-        if len(set(dims.values())) != 1:
-            raise ArtifactError(f"latent space: the embodiments differ in latent dimension: {dims}; {REMEDY}")
+        everyone = {**self.codecs, **self.added}
+        for what, values in (
+            ("latent dimension", {name: codec.dim for name, codec in everyone.items()}),
+            ("bound of the latents' length", {name: codec.bounded for name, codec in everyone.items()}),
+        ):
+            if len(set(values.values())) != 1:
+                raise ArtifactError(f"latent space: the embodiments differ in {what}: {values}; {REMEDY}")
         object.__setattr__(self, "latent_id", content_hash(self._description(), self._tensors()))
 
     def _description(self) -> dict[str, Any]:
         return {
-            "format": FORMAT,
+            "format": self.form,
             "dim": self.dim,
+            **({} if self.form == WITHOUT_GAUGE else {"bounded": self.bounded}),
             "embodiments": {
                 name: {"content_hash": codec.content_hash, "action_names": list(codec.action_names)}
                 for name, codec in sorted(self.codecs.items())
@@ -125,7 +73,10 @@ class LatentSpace:
         }
 
     def _tensors(self) -> dict[str, np.ndarray]:
-        return {f"{name}.{key}": codec.tensors[key] for name, codec in self.codecs.items() for key in TENSORS}
+        tensors = {f"{name}.{key}": codec.tensors[key] for name, codec in self.codecs.items() for key in TENSORS}
+        if self.gauge is not None:
+            tensors |= {f"{GAUGE}.{key}": array for key, array in self.gauge.tensors.items()}
+        return tensors
 
     @property
     def dim(self) -> int:
@@ -133,24 +84,35 @@ class LatentSpace:
         return next(iter(self.codecs.values())).dim
 
     @property
+    def bounded(self) -> bool:
+        """Whether latents have length 1. A contrastive cosine loss says nothing of it, so nothing should depend on it."""
+        return next(iter(self.codecs.values())).bounded
+
+    @property
     def embodiments(self) -> tuple[str, ...]:
-        """Names of the embodiments that share this space."""
-        return tuple(sorted(self.codecs))
+        """Names of the embodiments that share this space, added ones included; a left hand goes by its right one's."""
+        return tuple(sorted({**self.codecs, **self.added}))
 
     def codec(self, name: str) -> Codec:
         """Encoder and decoder of one embodiment.
 
+        Left hands have those of their right ones: the same joints make the mirrored pose.
+
         Raises:
-            ArtifactError: The embodiment was not in the training of this latent space.
+            ArtifactError: The embodiment was neither in the training of this latent space nor added to it.
         """
-        if name not in self.codecs:
-            raise ArtifactError(
-                f"latent space {self.latent_id[:12]} has no embodiment {name!r}; {available(self.codecs)}"
-            )
-        return self.codecs[name]
+        for known in (name, name.removesuffix("_left"), name.removesuffix("_right")):
+            if known in self.codecs:
+                return self.codecs[known]
+            if known in self.added:
+                return self.added[known]
+        raise ArtifactError(
+            f"latent space {self.latent_id[:12]} has no embodiment {name!r}; {available(self.embodiments)}; a new one "
+            "is added with: latent-policy latent add"
+        )
 
     def encode(self, name: str, x: np.ndarray) -> np.ndarray:
-        """Actions of an embodiment (..., d) to latents (..., L), float32, of length 1.
+        """Actions of an embodiment (..., d) to latents (..., L), float32.
 
         Raises:
             ArtifactError: Unknown embodiment, or a last axis that is not its d.
@@ -166,51 +128,114 @@ class LatentSpace:
         Raises:
             ArtifactError: Unknown embodiment, or a last axis that is not L.
         """
-        codec, z = self.codec(name), np.asarray(z, dtype=np.float32)
-        if z.shape[-1:] != (self.dim,):
-            raise ArtifactError(f"decode {name}: expected latents (..., {self.dim}), got {z.shape}")
-        return codec.decode(z)
+        return self.codec(name).decode(self._latents(f"decode {name}", z))
 
-    def check(self, embodiment: Embodiment) -> None:
-        """Make sure that ``embodiment`` is the one this space was trained for.
+    def distance(self, z: np.ndarray) -> np.ndarray:
+        """How far latents (..., L) are from all that was seen in training, (...): beyond 1 are 1 in a thousand of
+        held-out ones.
 
         Raises:
-            ArtifactError: It is unknown here, or was changed since.
+            ArtifactError: A last axis that is not L, or an artefact of old that has no gauge.
         """
-        known = self.codec(embodiment.name).content_hash
-        if known != embodiment.content_hash:
+        if self.gauge is None:
+            raise ArtifactError(f"latent space {self.latent_id[:12]} has no gauge of distance; {RETRAIN}")
+        z = self._latents("distance", z)
+        length = np.maximum(np.linalg.norm(z, axis=-1, keepdims=True), 1e-6) if self.bounded else 1.0
+        return self.gauge.distance(z / length)
+
+    def _latents(self, what: str, z: np.ndarray) -> np.ndarray:
+        z = np.asarray(z, dtype=np.float32)
+        if z.shape[-1:] != (self.dim,):
+            raise ArtifactError(f"{what}: expected latents (..., {self.dim}), got {z.shape}")
+        return z
+
+    def check(self, embodiment: Embodiment) -> None:
+        """Make sure that ``embodiment`` is the one this space was trained for, or that was added to it.
+
+        Raises:
+            ArtifactError: It is unknown here, or was changed since; or its actions are in another order.
+        """
+        codec, now = self.codec(embodiment.name), embodiment.content_hash
+        if embodiment.name != codec.name:
+            now = content_hash_of(replace(mirrored(embodiment), name=codec.name))
+        if codec.action_names != tuple(embodiment.action_names):
             raise ArtifactError(
-                f"latent space {self.latent_id[:12]} was trained for {embodiment.name} {known[:12]}, but the "
-                f"embodiment is now {embodiment.content_hash[:12]}; restore its YAML, or {RETRAIN}"
+                f"latent space {self.latent_id[:12]}: {embodiment.name}: expected the actions {', '.join(codec.action_names)}, "
+                f"but the embodiment now has {', '.join(embodiment.action_names)}; restore its YAML, or {RETRAIN}"
+            )
+        if codec.content_hash != now:
+            raise ArtifactError(
+                f"latent space {self.latent_id[:12]} was trained for {embodiment.name} {codec.content_hash[:12]}, but the "
+                f"embodiment is now {now[:12]}; restore its YAML, or {RETRAIN}"
             )
 
     def save(self, folder: Path | str) -> None:
         """Write ``latent.safetensors`` and ``latent.json``; the JSON last, as it vouches for the other."""
+        folder = Path(folder)
         description = {**self._description(), "latent_id": self.latent_id, "report": dict(self.report)}
-        save_described(Path(folder), "latent", self._tensors(), description)
+        save_described(folder, "latent", self._tensors(), description)
+        for codec in self.added.values():
+            self.save_added(folder, codec)
+
+    def save_added(self, folder: Path | str, codec: Codec, report: Mapping[str, Any] | None = None) -> None:
+        """Write a codec that was fitted to this space to ``added/<name>.safetensors`` and ``.json`` in its folder."""
+        description = {**_added_description(codec, self.latent_id), "report": dict(report or {})}
+        description["codec_id"] = content_hash(_added_description(codec, self.latent_id), dict(codec.tensors))
+        save_described(Path(folder) / "added", codec.name, dict(codec.tensors), description)
 
     @classmethod
     def load(cls, folder: Path | str) -> LatentSpace:
-        """Read a latent space whole.
+        """Read a latent space whole, and the embodiments that were added to it.
 
         Raises:
             ArtifactError: Missing, damaged, of another format, or not what its ``latent_id`` says.
         """
         folder = Path(folder)
         file = folder / "latent.json"
-        described, tensors = load_described(folder, "latent", FORMAT, RETRAIN, REMEDY)
+        described, tensors = load_described(folder, "latent", (FORMAT, WITHOUT_GAUGE), RETRAIN, REMEDY)
         try:
             codecs = {}
             for name, entry in described["embodiments"].items():
                 own = {key[len(name) + 1 :]: a for key, a in tensors.items() if key.startswith(name + ".")}
-                codecs[name] = Codec(name, entry["content_hash"], tuple(entry["action_names"]), own)
-            space = cls(codecs, described.get("report", {}))
+                bounded = described.get("bounded", True)
+                codecs[name] = Codec(name, entry["content_hash"], tuple(entry["action_names"]), own, bounded)
+            measured = {key[len(GAUGE) + 1 :]: a for key, a in tensors.items() if key.startswith(GAUGE + ".")}
+            gauge = Gauge(measured) if measured else None
+            space = cls(codecs, described.get("report", {}), gauge, form=described["format"])
             stated, dim = described["latent_id"], described["dim"]
         except (KeyError, TypeError, AttributeError, StopIteration) as cause:
             raise ArtifactError(f"{file}: incomplete: {cause!r}; {REMEDY}") from cause
-        if len(tensors) != len(codecs) * len(TENSORS) or dim != space.dim or stated != space.latent_id:
+        if len(tensors) != len(codecs) * len(TENSORS) + len(measured) or dim != space.dim or stated != space.latent_id:
             raise ArtifactError(
                 f"{folder}: contents were changed: latent.json states latent_id {stated[:12]}, but the files make "
                 f"{space.latent_id[:12]}; {REMEDY}"
             )
-        return space
+        added = {file.stem: _load_added(file, space) for file in sorted((folder / "added").glob("*.json"))}
+        return cls(codecs, space.report, gauge, added, space.form) if added else space
+
+
+def _added_description(codec: Codec, latent_id: str) -> dict[str, Any]:
+    return {
+        "format": ADDED, "latent_id": latent_id, "name": codec.name, "content_hash": codec.content_hash,
+        "action_names": list(codec.action_names), "bounded": codec.bounded,
+    }  # fmt: skip
+
+
+def _load_added(file: Path, space: LatentSpace) -> Codec:
+    remedy = f"remove {file.stem}.json, or {ADD_AGAIN}"
+    described, tensors = load_described(file.parent, file.stem, ADDED, ADD_AGAIN, remedy)
+    try:
+        names, bounded = tuple(described["action_names"]), described["bounded"]
+        codec = Codec(described["name"], described["content_hash"], names, tensors, bounded)
+        stated, fitted_to = described["codec_id"], described["latent_id"]
+    except (KeyError, TypeError) as cause:
+        raise ArtifactError(f"{file}: incomplete: {cause!r}; {remedy}") from cause
+    if fitted_to != space.latent_id:
+        raise ArtifactError(
+            f"{file}: {codec.name} was fitted to latent space {fitted_to[:12]}, but this is {space.latent_id[:12]}; {remedy}"
+        )
+    if stated != content_hash(_added_description(codec, fitted_to), tensors) or codec.name != file.stem:
+        raise ArtifactError(f"{file}: contents were changed: they are not what codec_id {stated[:12]} says; {remedy}")
+    if codec.name in space.codecs:
+        raise ArtifactError(f"{file}: {codec.name} is in the latent space itself; remove {file.stem}.json")
+    return codec

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.embodiments import Embodiment, HandKinematics, load_embodiment
+from latent_policy_ros.embodiments.human_hand import BASES, TIPS
 from latent_policy_ros.embodiments.keypoints import human_action, to_hand_frame
 from latent_policy_ros.retargeting.motion import generate_motion
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
 FRAMES_A_RECORDING, FPS = 200, 10.0
+PALM = 0.093  # wrist to middle knuckle of an average adult hand [m]
 
 
 @dataclass(frozen=True)
@@ -21,19 +23,27 @@ class PairedActions:
 
     Attributes:
         actions: Action representation of each embodiment, shape (N, action_dim), float64.
+        keypoints: The human poses [m, hand frame], shape (N, 21, 3).
         recording: Which recording a row belongs to, shape (N,). Split by it: neighbours in time are nearly equal.
     """
 
     actions: Mapping[str, np.ndarray]
+    keypoints: np.ndarray
     recording: np.ndarray
 
     def __len__(self) -> int:
         return len(self.recording)
 
+    @property
+    def keyvectors(self) -> np.ndarray:
+        """What the poses are in short, whatever the size of the hand, shape (N, 9, 3) [m]; see :func:`keyvectors`."""
+        return keyvectors(self.keypoints)
+
     def subset(self, recordings: Sequence[int]) -> PairedActions:
         """Only the rows of these recordings."""
         keep = np.isin(self.recording, recordings)
-        return PairedActions({name: action[keep] for name, action in self.actions.items()}, self.recording[keep])
+        actions = {name: action[keep] for name, action in self.actions.items()}
+        return PairedActions(actions, self.keypoints[keep], self.recording[keep])
 
     def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[PairedActions, PairedActions]:
         """(training, held out): whole recordings, a share ``held_out`` of them (at least one)."""
@@ -44,27 +54,51 @@ class PairedActions:
         return self.subset(recordings[count:]), self.subset(recordings[:count])
 
 
+def keyvectors(keypoints: np.ndarray) -> np.ndarray:
+    """Wrist to the five fingertips and thumb's tip to the other four, as of an average hand: (..., 21, 3) -> (..., 9, 3)."""
+    tips = keypoints[..., list(TIPS.values()), :]
+    vectors = np.concatenate((tips - keypoints[..., :1, :], tips[..., 1:, :] - tips[..., :1, :]), axis=-2)
+    palm = np.linalg.norm(keypoints[..., 9, :] - keypoints[..., 0, :], axis=-1)
+    return vectors * (PALM / palm)[..., None, None]
+
+
+def fingertip_targets(embodiment: Embodiment, keypoints: np.ndarray) -> np.ndarray:
+    """Where the fingertips of a hand should be for human poses, if it could: (N, 21, 3) -> (N, F, 3) [m, hand frame].
+
+    Each fingertip as the person's seen from its knuckle, scaled by the lengths of the two fingers. (Retargeting departs
+    from it near a pinch, where the vectors between the fingertips count more.)
+    """
+    mirror = np.array([1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0])
+    targets = []
+    for finger, chain in HandKinematics(embodiment).fingers_at_zero().items():
+        bones = keypoints[:, BASES[finger] : TIPS[finger] + 1]
+        length = np.linalg.norm(np.diff(bones, axis=1), axis=-1).sum(axis=-1)
+        scale = np.linalg.norm(np.diff(chain, axis=0), axis=1).sum() / length
+        targets.append(chain[0] + mirror * scale[:, None] * (bones[:, -1] - bones[:, 0]))
+    return np.stack(targets, axis=1)
+
+
 def pair_keypoints(
-    names: Sequence[str], keypoints: np.ndarray, progress: Callable[[int, int], None] | None = None
+    names: Sequence[str | Embodiment], keypoints: np.ndarray, progress: Callable[[int, int], None] | None = None
 ) -> PairedActions:
     """Pairs from S recordings of T frames of keypoints (S, T, 21, 3) [m], in any frame; ``progress(done, all)``."""
     keypoints = to_hand_frame(keypoints)
     recordings, frames = keypoints.shape[:2]
     actions = {}
     for done, name in enumerate(names):
-        embodiment = load_embodiment(name)
+        embodiment = name if isinstance(name, Embodiment) else load_embodiment(name)
         if embodiment.kind == "human":
             action = human_action(keypoints)
         else:
             action = embodiment.to_action(Retargeter(embodiment).retarget_sequence(keypoints))
-        actions[name] = action.reshape(recordings * frames, -1)
+        actions[embodiment.name] = action.reshape(recordings * frames, -1)
         if progress is not None:
             progress(done + 1, len(names))
-    return PairedActions(actions, np.repeat(np.arange(recordings), frames))
+    return PairedActions(actions, keypoints.reshape(-1, *keypoints.shape[2:]), np.repeat(np.arange(recordings), frames))
 
 
 def make_pairs(
-    names: Sequence[str], seed: int, frames: int, progress: Callable[[int, int], None] | None = None
+    names: Sequence[str | Embodiment], seed: int, frames: int, progress: Callable[[int, int], None] | None = None
 ) -> PairedActions:
     """``frames`` pairs (rounded up to whole recordings of 20 s, each of another hand) of generated motion."""
     count = -(-frames // FRAMES_A_RECORDING)

@@ -1,0 +1,56 @@
+"""What a latent space is trained for: latents of one pose are alike, and decode to what the pose is in each hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+CONTACT, PINCH_RANGE = 0.012, 0.04  # thumb and finger touch at this distance [m]; half as important this much farther
+CENTIMETRES = 100.0
+
+
+def likeness(keyvectors: Tensor, width: float) -> Tensor:
+    """How alike the poses of a batch are: (B, K, 3) [m] -> (B, B), rows sum to 1.
+
+    A Gaussian of ``width`` [m] over the root mean square of the distances between their keyvectors.
+    """
+    flat = keyvectors.flatten(1)
+    squared = torch.cdist(flat, flat).square() / keyvectors.shape[1]
+    return torch.softmax(-squared / (2 * width**2), dim=1)
+
+
+def info_nce(first: Tensor, second: Tensor, temperature: float, alike: Tensor | None = None) -> Tensor:
+    """InfoNCE on cosine similarity, the mean of both directions.
+
+    Args:
+        first: Latents (B, L); row b belongs to the same hand pose as row b of ``second``.
+        second: Likewise; all its other rows are negatives ...
+        temperature: Divides the cosines.
+        alike: ... or, if given (B, B), rows are alike in these shares.
+    """
+    # A cosine is at most 1, so this cannot overflow, and one exponential serves both directions.
+    cosines = (normalize(first, dim=1) @ normalize(second, dim=1).T - 1) / temperature
+    powers = torch.exp(cosines)
+    partition = 0.5 * (powers.sum(dim=0).log() + powers.sum(dim=1).log())
+    own = cosines.diagonal() if alike is None else (0.5 * (alike + alike.T) * cosines).sum(dim=1)
+    return (partition - own).mean()
+
+
+def fingertip_error(tips: Tensor, truth: Tensor) -> Tensor:
+    """Mean distance of fingertips (B, F, 3) [m] from where they should be [cm]."""
+    return _length(tips - truth).mean() * CENTIMETRES
+
+
+def pinch_error(tips: Tensor, truth: Tensor) -> Tensor:
+    """Error of the vectors from the thumb (the first) to the fingers, by length and as a whole, the more the nearer [cm]."""
+    vectors, wanted = tips[:, 1:] - tips[:, :1], truth[:, 1:] - truth[:, :1]
+    gap = _length(wanted)
+    near = 1 / (1 + ((gap - CONTACT).clamp(min=0) / PINCH_RANGE) ** 4)
+    errors = _length(vectors - wanted) + (_length(vectors) - gap).abs()
+    return (near * errors).mean() * CENTIMETRES
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Lengths (..., 3) -> (...), smooth at zero: 0.1 mm is none."""
+    return (vectors.square().sum(dim=-1) + 1e-8).sqrt()

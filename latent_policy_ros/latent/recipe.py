@@ -1,0 +1,74 @@
+"""Settings of the latent space and of its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LatentSettings:
+    """Settings of the latent space and its training; METHOD.md stages 1 to 3. The defaults are ours; ``latent_paper``
+    in config/training has those of Bauer et al.
+
+    Attributes:
+        embodiments: Who shares the space.
+        frames: Number of paired actions to make.
+        seed: Of the hand motion, the initial weights and the batches.
+        held_out: Fraction of the recordings kept from training, for the report.
+        dim: Latent dimension L.
+        hidden: Width of the one hidden layer of encoders and decoders.
+        bounded: Latents of length 1. A cosine says nothing of their length, so nothing should depend on it.
+        batch: Paired actions in a batch; in the contrast all but one are negatives.
+        contrastive_steps: Steps of stage 2, encoders alone.
+        decoding_steps: Steps of stage 3, decoders and encoders.
+        learning_rate: Adam's, of what is trained from scratch; it falls to zero along a cosine in each stage.
+        encoder_learning_rate: Adam's, of the encoders in stage 3.
+        finetune_encoders: Whether encoders go on learning in stage 3.
+        annealing: Whether the temperature falls in stage 2; else it is ``temperature_end`` from the start.
+        temperature_start: InfoNCE temperature at the first step; it falls exponentially through stage 2 ...
+        temperature_end: ... to this, and stays there in stage 3.
+        contrastive_weight: lambda in L = L_recon + lambda L_NCE.
+        contrastive_batch: Rows of the batch that are contrasted: its cost is quadratic. 0: all.
+        soft_targets: Width [m] of the kernel that says how alike two poses are, by the root mean square of their
+            keyvectors' distances; 0: only the pose itself counts as alike (InfoNCE as published).
+        cross_weight: Weight in L_recon of decoding j from what another i encoded, against 1 for decoding i from i.
+        fingertip_weight: Weight of the decoded fingertips' distance to where they should be [1/cm].
+        pinch_weight: Weight of the error of the vectors from thumb to fingers, near contact [1/cm].
+        latent_noise: Deviation of the noise that decoders learn to bear, as a length beside the unit sphere's radius.
+    """
+
+    embodiments: tuple[str, ...] = ("human_hand", "faive_hand", "mimic_hand", "panda_gripper")
+    frames: int = 40_000
+    seed: int = 0
+    held_out: float = 0.1
+    dim: int = 32
+    hidden: int = 256
+    bounded: bool = True
+    batch: int = 512
+    contrastive_steps: int = 500
+    decoding_steps: int = 5500
+    learning_rate: float = 2e-3
+    encoder_learning_rate: float = 1e-3
+    finetune_encoders: bool = True
+    annealing: bool = True
+    temperature_start: float = 0.3
+    temperature_end: float = 0.05
+    contrastive_weight: float = 0.01
+    contrastive_batch: int = 256
+    soft_targets: float = 0.01
+    cross_weight: float = 1.0
+    fingertip_weight: float = 0.3
+    pinch_weight: float = 0.3
+    latent_noise: float = 0.02
+
+    def __post_init__(self) -> None:
+        if len(self.embodiments) < 2:
+            raise ValueError(f"embodiments: expected at least 2 to share a space, got {list(self.embodiments)}")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out: expected a fraction between 0 and 1, got {self.held_out}")
+
+    def temperature(self, done: float) -> float:
+        """InfoNCE temperature when the share ``done`` of stage 2 is over."""
+        if not self.annealing:
+            return self.temperature_end
+        return self.temperature_start * (self.temperature_end / self.temperature_start) ** done
