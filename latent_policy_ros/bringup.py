@@ -18,8 +18,8 @@ from latent_policy_ros.policy.teleoperation import LATENT
 from latent_policy_ros.ros_env import node_environment
 
 __all__ = [
-    "Fleet", "NodeSpec", "Robot", "Teleoperation", "launch_nodes", "load_fleet", "node_specs", "runner_spec", "single_robot",
-    "write_parameters",
+    "Fleet", "NodeSpec", "Robot", "Teleoperation", "launch_nodes", "load_fleet", "node_specs", "recorder_spec", "runner_spec",
+    "single_robot", "write_parameters",
 ]  # fmt: skip
 
 Parameter = Union[bool, int, float, str, list[str]]
@@ -76,13 +76,36 @@ def node_specs(
     specs = [spec for robot in fleet.robots.values() for spec in _robot_specs(fleet, robot, sockets, overview, decoded)]
     specs.append(_policy_spec(fleet) if teleoperation is None else _human_hand_spec(fleet, teleoperation))
     if record:
-        specs.append(NodeSpec("recorder_node", "recorder", "", {
-            "robots": list(fleet.robots),
-            "cameras": [",".join(_recorded_cameras(robot, overview)) for robot in fleet.robots.values()],
-            "folder": str(bag_folder or runs_dir() / "bags"), "task": fleet.task, "fleet": str(fleet.file),
-            "policy": str(fleet.policy) if teleoperation is None else "", "latent": str(fleet.latent) if decoded else "",
-        }))  # fmt: skip
+        specs.append(recorder_spec(fleet, bag_folder, overview=overview, policy=teleoperation is None, latent=decoded))
     return specs
+
+
+def recorder_spec(
+    fleet: Fleet,
+    bag_folder: Path | None = None,
+    *,
+    overview: bool = False,
+    policy: bool = True,
+    latent: bool = True,
+    parameters: Mapping[str, Parameter] | None = None,
+) -> NodeSpec:
+    """The node that records a fleet.
+
+    Args:
+        fleet: The robots.
+        bag_folder: Where it puts its bags; default ``bags`` in the runs folder.
+        overview: Also record the large pictures that simulators publish for people.
+        policy, latent: Whether the robots follow the fleet's policy, and plans of its latent space.
+        parameters: More of the node's parameters.
+    """
+    robots = fleet.robots.values()
+    return NodeSpec("recorder_node", "recorder", "", {
+        "robots": list(fleet.robots), "embodiments": [_embodiment_name(robot) for robot in robots],
+        "cameras": [",".join(_recorded_cameras(robot, overview)) for robot in robots],
+        "folder": str(bag_folder or runs_dir() / "bags"), "task": fleet.task, "fleet": fleet.text(),
+        "policy": str(fleet.policy) if policy else "", "latent": str(fleet.latent) if latent else "",
+        **(parameters or {}),
+    })  # fmt: skip
 
 
 def _policy_spec(fleet: Fleet) -> NodeSpec:

@@ -75,7 +75,8 @@ def show_summary(summary: dict, fleet: Fleet, out: Path, console: Console) -> No
         table.add_row(name, fleet.robots[name].embodiment.name, success, str(robot["plan_rate_hz"]),
                       str(robot["command_rate_hz"]), latency)  # fmt: skip
     console.print(table)
-    topics = {f"/{name}/overview/image_raw": f"{name}: {robot.embodiment.name}" for name, robot in fleet.robots.items()}
+    pictures = "overview/image_raw/compressed"
+    topics = {f"/{name}/{pictures}": f"{name}: {robot.embodiment.name}" for name, robot in fleet.robots.items()}
     for number, bag in enumerate(summary["bags"], 1):
         video, sheet = film(Path(bag), topics, out / f"episode_{number:03d}")
         console.print(f"bag      {bag}\nvideo    {video}\npictures {sheet}", highlight=False, soft_wrap=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from latent_policy_ros.drivers.registry import DRIVERS
 from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.reader import Section
@@ -58,6 +60,17 @@ class Fleet:
     latent: Path
     rate: float
     task: str
+
+    def text(self) -> str:
+        """Its file; where it came from launch arguments, the file that says the same."""
+        if self.file.is_file():
+            return self.file.read_text(encoding="utf-8")
+        robots = {
+            name: {"embodiment": robot.embodiment.name, "cameras": list(robot.cameras), "driver": robot.driver}
+            for name, robot in self.robots.items()
+        }
+        content = {"policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots}
+        return yaml.safe_dump(content, sort_keys=False)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,23 @@ def up(
 
 
 @app.command()
+def record(
+    what: Annotated[list[str], typer.Argument(help="A fleet (a YAML file, or a name in config/robots), or topics: /a /b/c.")],
+    topic: Annotated[Optional[list[str]], typer.Option(help="Also record this topic; repeatable.")] = None,
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Folder for the bags; default runs/bags.")] = None,
+    task: Annotated[str, typer.Option(help="The task in words; default: the fleet's.")] = "",
+    images: Annotated[str, typer.Option(help="jpeg or raw: how raw images are recorded.")] = "jpeg",
+    wait: Annotated[float, typer.Option(help="Give up when a topic is silent for so long [s].")] = 10.0,
+    services: Annotated[bool, typer.Option("--services", help="Record when /recorder/start says so, not at once.")] = False,
+) -> None:
+    """Record a fleet that is up, or any topics, into a bag, until Ctrl-C."""
+    from latent_policy_ros.cli.record import recorder
+    from latent_policy_ros.supervisor import Supervisor
+
+    raise typer.Exit(Supervisor([recorder(what, topic or [], out, task, images, wait, services)]).run())
+
+
+@app.command()
 def teleop(
     fleet: Annotated[str, typer.Argument(help="Fleet: a YAML file, or a name in config/robots.")] = "demo",
     mode: Annotated[str, typer.Option(help="latent: through encoder and decoders; direct: by retargeting.")] = "latent",

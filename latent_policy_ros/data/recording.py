@@ -2,106 +2,140 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections import Counter
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
+from rosbags.interfaces import QosDurability, QosHistory, QosLiveliness, QosReliability
 
-from ..paths import PACKAGE, config_dir
+from .. import __version__
+from ..paths import PACKAGE
+from . import bag_metadata
+from .bag_metadata import BagFile, Topic
+from .mcap_file import McapWriter
+from .message_types import definition, message_types
 
-_UNLIMITED = QosTime(9223372036, 854775807)  # rosbag2's way to say "no deadline"
+__all__ = ["EpisodeBag", "bag_folder", "channel_metadata", "message_types", "offered_qos"]
 
-
-@lru_cache(maxsize=1)
-def message_types() -> Typestore:
-    """ROS 2's common message types, and this package's own.
-
-    Raises:
-        FileNotFoundError: The ``msg`` folder is neither in the checkout nor installed beside the configuration.
-    """
-    store = get_typestore(Stores.ROS2_JAZZY)
-    folder = config_dir().parent / "msg"
-    files = sorted(folder.glob("*.msg"))
-    if not files:
-        raise FileNotFoundError(f"no message definitions of {PACKAGE} in {folder}")
-    for file in files:
-        store.register(get_types_from_msg(file.read_text(encoding="utf-8"), f"{PACKAGE}/msg/{file.stem}"))
-    return store
+Times = tuple[int, int, int]  # log time [ns], publish time [ns], sequence number
+RECORDER = f"{PACKAGE} {__version__}"
+_UNLIMITED = {"sec": 9223372036, "nsec": 854775807}  # rosbag2's way to say "no deadline"
 
 
-def offered_qos(reliable: bool, depth: int = 10) -> Qos:
+def offered_qos(reliable: bool, transient_local: bool = False, depth: int = 10) -> dict[str, object]:
     """The quality of service with which ``ros2 bag play`` shall publish a topic."""
-    reliability = QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT
-    return Qos(
-        QosHistory.KEEP_LAST, depth, reliability, QosDurability.VOLATILE, _UNLIMITED, _UNLIMITED,
-        QosLiveliness.AUTOMATIC, _UNLIMITED, False,
-    )  # fmt: skip
+    return {
+        "history": QosHistory.KEEP_LAST.name.lower(),
+        "depth": depth,
+        "reliability": (QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT).name.lower(),
+        "durability": (QosDurability.TRANSIENT_LOCAL if transient_local else QosDurability.VOLATILE).name.lower(),
+        "deadline": dict(_UNLIMITED),
+        "lifespan": dict(_UNLIMITED),
+        "liveliness": QosLiveliness.AUTOMATIC.name.lower(),
+        "liveliness_lease_duration": dict(_UNLIMITED),
+        "avoid_ros_namespace_conventions": False,
+    }
+
+
+def channel_metadata(topic: Topic) -> dict[str, str]:
+    """What rosbag2 keeps beside a topic inside MCAP."""
+    qos = bag_metadata.dump([dict(profile) for profile in topic.qos]).strip() if topic.qos else ""
+    return {"offered_qos_profiles": qos, "topic_type_hash": topic.type_hash}
 
 
 class EpisodeBag:
-    """A bag that is being written: ``<folder>/<name>/<name>_0.mcap`` with ``metadata.yaml``.
+    """A bag that is being written: ``<folder>/<name>_0.mcap``, with ``metadata.yaml`` once it is finished.
 
-    Topics enter with their first message. What is known only at the end (the outcome) is given to ``close``.
+    What is known at the beginning stands at the head of the MCAP too, where ``dataset repair`` finds it in the bag of a
+    recorder that was killed. What is known only at the end (the outcome) is given to ``close``, or to
+    ``bag_metadata.update_custom`` even later.
 
     Args:
-        folder: Where bags go; made if needed.
-        name: Of this bag; a number is appended if it is taken.
+        folder: Of this bag; made. If it is taken, a number is appended.
         information: What the bag is to say about itself.
+
+    Raises:
+        OSError: It cannot be written, here or in any method.
     """
 
-    def __init__(self, folder: Path, name: str, information: dict[str, str]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path, number = folder / name, 1
-        while path.exists():
-            path, number = folder / f"{name}-{number}", number + 1
-        self.path = path
-        self.counts: Counter[str] = Counter()
-        self._types = message_types()
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
-        # rosbag2, its reindex too, names the first file <folder>_0.mcap; rosbags has no option for it.
-        storage = self._writer.storage
-        storage.path = storage.path.rename(path / f"{path.name}_0.mcap")
-        self._connections: dict[str, object] = {}
-        self.information = dict(information)
+    def __init__(self, folder: Path, information: Mapping[str, str]) -> None:
+        self.path = _make_folder(folder)
+        self.information = {"recorder": RECORDER, **information}
+        self._file = McapWriter(self.path / f"{self.path.name}_0.mcap", RECORDER)
+        self._file.metadata(PACKAGE, self.information)
+        self._file.sync()
+        bag_metadata.sync_folder(self.path)
+        self._topics: dict[int, Topic] = {}
+        self._schemas: dict[str, int] = {}
+        self._synced = time.monotonic()
 
-    def write(self, topic: str, kind: str, reliable: bool, stamp: int, data: bytes) -> None:
-        """Add one serialised message.
+    @property
+    def bytes(self) -> int:
+        """Size so far."""
+        return self._file.size
 
-        Args:
-            topic: Fully qualified topic.
-            kind: Message type, e.g. ``sensor_msgs/msg/Image``.
-            reliable: How the topic is published.
-            stamp: When it was received [ns].
-            data: CDR, as it came.
+    def counts(self) -> dict[str, int]:
+        """Messages written, by topic."""
+        return {topic.name: self._file.counts[channel] for channel, topic in self._topics.items()}
+
+    def add_topic(self, topic: Topic) -> int:
+        """Announce a topic; returns its channel, for ``write``.
+
+        Raises:
+            ArtifactError: The message type is not defined anywhere.
         """
-        connection = self._connections.get(topic)
-        if connection is None:
-            connection = self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=self._types, offered_qos_profiles=[offered_qos(reliable)]
-            )
-        self._writer.write(connection, stamp, data)
-        self.counts[topic] += 1
+        described, type_hash = definition(topic.kind)
+        if topic.kind not in self._schemas:
+            self._schemas[topic.kind] = self._file.add_schema(topic.kind, "ros2msg", described)
+        topic = replace(topic, type_hash=type_hash)
+        channel = self._file.add_channel(topic.name, self._schemas[topic.kind], topic.encoding, channel_metadata(topic))
+        self._topics[channel] = topic
+        return channel
 
-    def close(self, information: dict[str, str] | None = None) -> Path:
+    def write(self, channel: int, times: Times, data: bytes) -> None:
+        """Add one serialised message: CDR, as it came."""
+        self._file.message(channel, *times, data)
+
+    def flush(self, older_than: float, sync_every: float) -> None:
+        """Hand what is older than ``older_than`` s to the system, and every ``sync_every`` s all of that to the disk."""
+        self._file.flush(older_than)
+        if time.monotonic() - self._synced >= sync_every:
+            self._file.sync()
+            self._synced = time.monotonic()
+
+    def close(self, information: Mapping[str, str] | None = None) -> Path:
         """Finish the bag; returns its folder."""
-        for key, value in {**self.information, **(information or {})}.items():
-            self._writer.set_custom_data(key, value)
-        self._writer.close()
+        custom = {**self.information, **(information or {})}
+        self._file.flush()
+        file = BagFile(self._file.path.name, self._file.start, self._file.end, self._file.counts.total())
+        topics = [(topic, self._file.counts[channel]) for channel, topic in self._topics.items()]
+        content = bag_metadata.information(topics, [file], custom)
+        self._file.metadata("rosbag2", {"serialized_metadata": bag_metadata.dump(content)})
+        self._file.finish()
+        bag_metadata.write(self.path, content)
         return self.path
 
     def discard(self) -> None:
         """Delete the bag: it was not worth keeping."""
-        self._writer.abort()
+        self._file.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def bag_name(now: float | None = None) -> str:
-    """A name by local time, e.g. ``2026-03-01_12-30-05``."""
-    return time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(now if now is not None else time.time()))
+def _make_folder(folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path, number = folder, 1
+    while True:
+        try:
+            os.mkdir(path)
+            return path
+        except FileExistsError:
+            path, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+
+
+def bag_folder(folder: Path, now: float | None = None) -> Path:
+    """Where a bag goes by local time, e.g. ``<folder>/2026-03-01/2026-03-01_12-30-05``."""
+    moment = time.localtime(time.time() if now is None else now)
+    return folder / time.strftime("%Y-%m-%d", moment) / time.strftime("%Y-%m-%d_%H-%M-%S", moment)

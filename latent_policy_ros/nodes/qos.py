@@ -1,5 +1,9 @@
 """Quality of service of every kind of topic, in one place."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
@@ -17,6 +21,20 @@ LATENTS = _profile(ReliabilityPolicy.RELIABLE, 1)
 COMMANDS = _profile(ReliabilityPolicy.RELIABLE, 1)
 #: Rare and important.
 EVENTS = _profile(ReliabilityPolicy.RELIABLE, 10)
-#: Recorders must not lose what was sent reliably, and take the rest as it comes.
-RECORD_RELIABLE = _profile(ReliabilityPolicy.RELIABLE, 100)
-RECORD_BEST_EFFORT = _profile(ReliabilityPolicy.BEST_EFFORT, 100)
+
+
+def matching(offered: Iterable[QoSProfile], depth: int) -> QoSProfile:
+    """What receives the most from publishers that offer these: what one of them lacks, nobody can be asked for.
+
+    Args:
+        offered: One profile for each publisher; none: the weakest, which receives from any.
+        depth: Messages that may wait.
+    """
+    offered = list(offered)
+    reliable = bool(offered) and all(o.reliability == ReliabilityPolicy.RELIABLE for o in offered)
+    latched = bool(offered) and all(o.durability == DurabilityPolicy.TRANSIENT_LOCAL for o in offered)
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )  # fmt: skip

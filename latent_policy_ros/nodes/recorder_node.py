@@ -4,153 +4,367 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
-from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.data.recording import EpisodeBag, bag_name, message_types
+from latent_policy_ros.data import bag_metadata
+from latent_policy_ros.data.bag_metadata import Topic
+from latent_policy_ros.data.bag_queue import BagQueue
+from latent_policy_ros.data.message_types import message_types
+from latent_policy_ros.data.recording import EpisodeBag, bag_folder
+from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import LatentPolicyError
-from latent_policy_ros.msg import EpisodeEvent, LatentAction
+from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes import qos
-from latent_policy_ros.nodes.managed import OK, ManagedNode
+from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
+from latent_policy_ros.nodes.recorder_status import status_message
+from latent_policy_ros.nodes.recorder_topics import (
+    JPEG,
+    RAW,
+    common_sources,
+    extra_source,
+    is_encoded,
+    recorded_topic,
+    robot_sources,
+)
+from latent_policy_ros.nodes.topic_watch import Source, TopicWatch
 from latent_policy_ros.paths import artifact
+
+TAKE_RATE = 50.0  # Hz, with which messages are taken from the middleware
+LOOK_PERIOD = 0.5  # s between looks at the graph
+STATUS_PERIOD = 1.0  # s
+GIGABYTE, MEGABYTE = 1e9, 1 << 20
+UNKNOWN = "unknown"  # outcome of an episode that nobody marked
+
+
+class RecordingRefused(LatentPolicyError):
+    """A recording cannot begin: something that belongs in it is silent, or the disk is full."""
 
 
 class Recorder(ManagedNode):
-    """Starts and stops with ``episode_event`` (begin, end, discard) or the services ``~/start`` and ``~/stop``.
+    """Records from ``~/start`` to ``~/stop``, or between the events begin and end of ``episode_event``; one bag for each.
+
+    ``~/mark_success``, ``~/mark_failure`` and ``~/discard`` are for the bag that is being recorded, or after that for the last
+    one, until the next begins. ``~/status`` tells every second what is recorded, at what rate, and what was dropped.
 
     Subscribes, for every robot, to its cameras, states, plans, commands and episode events, relative to the node's own
-    namespace; messages are written as they come, without being decoded. The bag tells of itself: task, seed, outcome of
-    each robot, hashes of policy and latent space, and the fleet's file.
+    namespace, and to the topics named in ``topics``; messages are written as they come, without being decoded, but raw images,
+    which become JPEGs. The bag tells of itself: task, outcome, robots, hashes of embodiments, policy and latent space, and the
+    fleet's YAML.
     """
 
     def __init__(self, **node_options: Any) -> None:
-        super().__init__("recorder", rate=5.0, **node_options)
+        super().__init__("recorder", rate=TAKE_RATE, **node_options)
         self.declare("robots", [""], "Namespaces of the robots.")
         self.declare("cameras", [""], "Cameras of each robot, separated by commas.")
-        self.declare("folder", "runs/bags", "Folder for the bags.")
-        self.declare("task", "", "The task in words; an episode's own begin event goes before.")
-        self.declare("fleet", "", "The fleet's file, copied into the bag.")
+        self.declare("embodiments", [""], "End-effector of each robot (a name, or a YAML file), whose hash goes into the bag.")
+        self.declare("topics", [""], "Topics to record beside those of the robots, of any type.")
+        self.declare("folder", "runs/bags", "Folder for the bags; each goes into a folder of its day.")
+        self.declare("task", "", "The task in words; an episode's own begin event goes before.", read_only=False)
+        self.declare("fleet", "", "The fleet's YAML, copied into the bag.")
         self.declare("policy", "", "Policy folder, whose hash goes into the bag.")
         self.declare("latent", "", "Latent space folder, whose hash goes into the bag.")
-        self.bag: EpisodeBag | None = None
-        self.last: Path | None = None
+        self.declare("images", JPEG, "jpeg: raw images are compressed, and compressed topics preferred; raw: the other way round.")
+        self.declare("jpeg_quality", 90, "Of images that are compressed here.", 1, 100)
+        self.declare("refuse_silent", True, "Do not start while a camera, a state or a named topic is silent.", read_only=False)
+        self.declare("silent_after", 1.0, "A topic without a message for so long is silent [s].", 0.1, 60.0)
+        self.declare("start_wait", 5.0, "An episode's begin waits so long for silent topics [s].", 0.0, 600.0)
+        self.declare("start_now", False, "Start as soon as all topics are heard; end the node if they are not.")
+        self.declare("queue", 256, "What may wait for the disk, and as much for the JPEG encoder [MiB].", 1, 65536)
+        self.declare("min_free", 2.0, "Recording ends when the disk has less than this [GB].", 0.0, 1e6)
+        self.queue: BagQueue | None = None
+        self.last: Path | None = None  # the last finished bag
+        self._markable: Path | None = None  # the newest bag, while it may still be marked or discarded
+        self.trouble = ""  # why nothing is recorded, if that is not as it was wanted
+
+    @property
+    def bag(self) -> EpisodeBag | None:
+        """The bag that is being recorded."""
+        return self.queue.bag if self.queue else None
+
+    # --- life cycle
 
     def configure(self) -> None:
         message_types()
         self.folder = Path(self.value("folder")).expanduser()
-        self.outcomes: dict[str, str] = {}
-        robots = [name for name in self.value("robots") if name]
-        cameras = list(self.value("cameras"))
-        if not robots or len(cameras) != len(robots):
-            raise LatentPolicyError(f"parameters robots and cameras must have one entry for each robot; got {robots}, {cameras}")
-        for robot, listed in zip(robots, cameras):
-            self._record_robot(robot, [camera.strip() for camera in listed.split(",") if camera.strip()])
-        self._record(DiagnosticArray, "/diagnostics", True)
-        self._record(EpisodeEvent, "episode_event", True)
+        self._images = self.value("images")
+        if self._images not in (JPEG, RAW):
+            raise LatentPolicyError(f"parameter images: expected {JPEG} or {RAW}, got {self._images!r}")
+        robots, cameras = self._robots()
+        extra = [name for name in self.value("topics") if name]
+        if not robots and not extra:
+            raise LatentPolicyError("parameters robots and topics: expected at least one of them, got none")
+        resolve = self.resolve_topic_name
+        sources = [source for robot in robots for source in robot_sources(resolve, robot, cameras[robot], self._images)]
+        sources += [*common_sources(resolve), *(extra_source(resolve, name) for name in extra)]
+        self._about = self._describe(robots, cameras)
+        self._pending: tuple[dict[str, str], float] | None = None
+        self._look_due = self._status_due = self._retry_due = 0.0
+        self._topics: dict[Source, Topic] = {}
+        self._outcome, self._outcomes = UNKNOWN, {}
+        self.watch = TopicWatch(self, sources)
+        self._status = self.publisher(DiagnosticArray, "~/status", qos.EVENTS)
         self.subscribe(EpisodeEvent, "episode_event", self._on_event, qos.EVENTS)
-        self.serve(Trigger, "~/start", self._on_start)
-        self.serve(Trigger, "~/stop", self._on_stop)
+        for robot in robots:
+            self.subscribe(EpisodeEvent, f"{robot}/episode_event", partial(self._on_robot_event, robot), qos.EVENTS)
+        for name, act in (
+            ("start", self._serve_start), ("stop", self._serve_stop), ("mark_success", partial(self.mark, EpisodeEvent.SUCCESS)),
+            ("mark_failure", partial(self.mark, EpisodeEvent.FAILURE)), ("discard", self.discard),
+        ):  # fmt: skip
+            self.serve(Trigger, f"~/{name}", partial(self._answer, act))
+
+    def activate(self) -> None:
+        if self.value("start_now"):
+            self._begin({"task": self.value("task")})
 
     def deactivate(self) -> None:
-        self.stop()
+        self._pending = None
+        self.stop("shut down")
 
-    def start(self, information: dict[str, str]) -> Path:
-        """Begin a bag; one that is open is finished first."""
-        self.stop()
-        self.outcomes = {}
-        self.bag = EpisodeBag(self.folder, bag_name(), {**self._information(), **information})
-        self.get_logger().info(f"recording {self.bag.path}")
-        return self.bag.path
+    def cleanup(self) -> None:
+        self.watch.close()
 
-    def stop(self, information: dict[str, str] | None = None) -> Path | None:
-        """Finish the open bag, if there is one; returns its folder."""
-        if self.bag is None:
+    def tick(self, now: float) -> None:
+        clock = time.monotonic()
+        if clock >= self._look_due:
+            self._look_due = clock + LOOK_PERIOD
+            self.watch.look(recording=self.queue is not None)
+        self.watch.take(self._on_message)
+        if self._pending and clock >= self._retry_due:
+            self._retry_due = clock + LOOK_PERIOD / 2
+            self._begin(*self._pending)
+        if clock >= self._status_due:
+            self._status_due = clock + STATUS_PERIOD
+            self._check_disk()
+            self.watch.measure()
+            self._publish_status()
+
+    # --- what can be asked for
+
+    def start(self, information: Mapping[str, str]) -> Path:
+        """Begin a bag; one that is open is finished first.
+
+        Raises:
+            RecordingRefused: An expected topic is silent, or the disk is full; says which and since when.
+        """
+        self.stop("next start")
+        self.watch.look(recording=False)
+        self.watch.take(self._on_message)
+        silent = self.watch.silent(self.value("silent_after")) if self.value("refuse_silent") else []
+        if silent:
+            raise RecordingRefused(f"silent: {'; '.join(silent)}")
+        if self._disk_left() < self.value("min_free") * GIGABYTE:
+            raise RecordingRefused(self._disk_text())
+        self._outcome, self._outcomes, self.trouble, self._pending = UNKNOWN, {}, "", None
+        started = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        bag = EpisodeBag(bag_folder(self.folder), {**self._about, **information, "started": started})
+        self._markable = bag.path
+        self.queue = BagQueue(bag, self.value("queue") * MEGABYTE, self.value("jpeg_quality"))
+        self._topics.clear()
+        self.watch.restart(self._on_message)
+        self.get_logger().info(f"recording {bag.path}")
+        return bag.path
+
+    def stop(self, reason: str, information: Mapping[str, str] | None = None) -> Path | None:
+        """Finish the open bag, if there is one; returns its folder.
+
+        Args:
+            reason: Goes into the bag.
+            information: More that the bag is to say of itself.
+        """
+        if self.queue is None:
             return None
-        bag, self.bag = self.bag, None
-        outcomes = {"outcomes": json.dumps(self.outcomes)} if self.outcomes else {}
-        self.last = bag.close({**outcomes, **(information or {})})
+        self.watch.take(self._on_message)
+        queue, self.queue = self.queue, None
+        told = {**(information or {}), **self._outcome_information(), "stopped": reason}
+        if lost := {source.topic: source.lost for source in self.watch.sources if source.lost}:
+            told["lost"] = json.dumps(lost)
+        self.last = queue.bag.path
+        try:
+            queue.close(told)
+        except OSError as error:
+            self.trouble = f"{queue.bag.path} could not be finished ({error}); latent-policy dataset repair makes it whole"
+            self.get_logger().error(self.trouble)
         self.report()
-        self.get_logger().info(f"recorded {sum(bag.counts.values())} messages in {self.last}")
+        dropped = f", dropped {queue.dropped.total()}" if queue.dropped else ""
+        self.get_logger().info(f"recorded {sum(queue.bag.counts().values())} messages in {self.last}{dropped} ({reason})")
         return self.last
 
-    def _record_robot(self, robot: str, cameras: list[str]) -> None:
-        for camera in cameras:
-            self._record(Image, f"{robot}/{camera}/image_raw", False)
-            self._record(CompressedImage, f"{robot}/{camera}/image_raw/compressed", False)
-        for name, kind, reliable in (
-            ("joint_states", JointState, False),
-            ("wrist_pose", PoseStamped, False),
-            ("latent_action", LatentAction, True),
-            ("hand_command", JointTrajectory, True),
-            ("gripper_command", JointTrajectory, True),
-            ("arm_command", JointTrajectory, True),
-            ("wrist_command", PoseStamped, True),
-            ("episode_event", EpisodeEvent, True),
-        ):
-            self._record(kind, f"{robot}/{name}", reliable)
-        self.subscribe(EpisodeEvent, f"{robot}/episode_event", partial(self._on_robot_event, robot), qos.EVENTS)
+    def mark(self, outcome: str) -> str:
+        """Say how the open episode, or the last one, turned out; returns that and its folder.
 
-    def _record(self, kind: type, topic: str, reliable: bool) -> None:
-        full = self.resolve_topic_name(topic)
-        name = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+        Raises:
+            RecordingRefused: There is none.
+        """
+        if self._markable is None:
+            raise RecordingRefused(f"no episode to be marked as {outcome}")
+        self._outcome = outcome
+        if self.queue is None:
+            bag_metadata.update_custom(self._markable, self._outcome_information())
+        return f"{outcome}: {self._markable}"
 
-        def write(data: bytes) -> None:
-            if self.bag is not None:
-                self.bag.write(full, name, reliable, time.time_ns(), data)
+    def discard(self) -> str:
+        """Delete the open bag, or the last one.
 
-        self.subscribe(kind, topic, write, qos.RECORD_RELIABLE if reliable else qos.RECORD_BEST_EFFORT, raw=True)
+        Raises:
+            RecordingRefused: There is none.
+        """
+        self._pending = None
+        if self._markable is None:
+            raise RecordingRefused("no episode to be discarded")
+        path, self._markable = self._markable, None
+        if self.queue is not None:
+            queue, self.queue = self.queue, None
+            queue.discard()
+        else:
+            shutil.rmtree(path)
+            self.last = None
+        return f"deleted {path}"
+
+    def _begin(self, information: dict[str, str], deadline: float | None = None) -> None:
+        """Start as soon as that is not refused any more, until ``deadline`` (monotonic clock [s])."""
+        deadline = time.monotonic() + self.value("start_wait") if deadline is None else deadline
+        try:
+            self.start(information)
+        except RecordingRefused as error:
+            self.trouble, self._pending = f"waiting: {error}", (information, deadline)
+            if time.monotonic() < deadline:
+                return
+            self.trouble, self._pending = f"refused to start: {error}", None
+            self.count("refused to start", str(error))
+            if self.value("start_now"):
+                raise SystemExit(1) from error
+
+    # --- what comes in
+
+    def _on_message(self, source: Source, data: bytes, info: Mapping[str, int]) -> None:
+        if self.queue is None:
+            return
+        topic = self._topics.get(source)
+        if topic is None or topic.name != source.topic:
+            topic = self._topics[source] = recorded_topic(source)
+        times = info.get("received_timestamp") or time.time_ns(), info.get("source_timestamp") or 0
+        sequence = info.get("publication_sequence_number") or 0
+        self.queue.put(topic, (*times, sequence), data, is_encoded(source, self._images))
 
     def _on_event(self, message: EpisodeEvent) -> None:
         if not self.active:
             return
         if message.event == EpisodeEvent.BEGIN:
-            self.start({"task": message.task or self.value("task"), "seed": str(message.seed), "episode": str(message.episode)})
+            self.stop("next start")
+            self._begin({"task": message.task or self.value("task"), "seed": str(message.seed), "episode": str(message.episode)})
         elif message.event == EpisodeEvent.END:
-            self.stop({"success": str(message.success).lower(), "detail": message.detail})
-        elif message.event == EpisodeEvent.DISCARD and self.bag is not None:
-            bag, self.bag = self.bag, None
-            bag.discard()
+            self._pending = None
+            if self._outcome == UNKNOWN:
+                self._outcome = EpisodeEvent.SUCCESS if message.success else EpisodeEvent.FAILURE
+            self.stop("end of the episode", {"detail": message.detail})
+        elif message.event == EpisodeEvent.DISCARD:
+            with contextlib.suppress(RecordingRefused):
+                self.discard()
 
     def _on_robot_event(self, robot: str, message: EpisodeEvent) -> None:
         if message.event in (EpisodeEvent.SUCCESS, EpisodeEvent.FAILURE):
-            self.outcomes[robot] = message.event
+            self._outcomes[robot] = message.event
 
-    def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self.active
-        response.message = str(self.start({"task": self.value("task")})) if self.active else "the recorder is not active"
+    def _answer(self, act: Any, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            if not self.active:
+                raise RecordingRefused("the recorder is not active")
+            response.success, response.message = True, str(act())
+        except (LatentPolicyError, OSError) as error:
+            response.success, response.message = False, str(error)
         return response
 
-    def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        path = self.stop()
-        response.success, response.message = path is not None, str(path or "nothing was being recorded")
-        return response
+    def _serve_start(self) -> Path:
+        return self.start({"task": self.value("task")})
 
-    def _information(self) -> dict[str, str]:
-        found = {"robots": ",".join(self.value("robots"))}
+    def _serve_stop(self) -> Path:
+        self._pending = None
+        path = self.stop("asked")
+        if path is None:
+            raise RecordingRefused("nothing was being recorded")
+        return path
+
+    # --- what is known
+
+    def _robots(self) -> tuple[list[str], dict[str, list[str]]]:
+        """Namespaces, and the cameras of each."""
+        robots, cameras = [name for name in self.value("robots") if name], list(self.value("cameras"))
+        if robots and len(cameras) != len(robots):
+            raise LatentPolicyError(f"parameters robots and cameras must have one entry for each robot; got {robots}, {cameras}")
+        return robots, {
+            robot: [name.strip() for name in listed.split(",") if name.strip()] for robot, listed in zip(robots, cameras)
+        }
+
+    def _describe(self, robots: list[str], cameras: dict[str, list[str]]) -> dict[str, str]:
+        """What every bag says of itself."""
+        found = {"robots": ",".join(robots), "cameras": json.dumps(cameras)} if robots else {}
+        names = [name for name in self.value("embodiments") if name]
+        if names:
+            if len(names) != len(robots):
+                raise LatentPolicyError(f"parameter embodiments must have one entry for each of {robots}; got {names}")
+            loaded = {robot: load_embodiment(name) for robot, name in zip(robots, names)}
+            hashes = {robot: {"name": e.name, "content_hash": e.content_hash} for robot, e in loaded.items()}
+            found["embodiments"] = json.dumps(hashes)
         for key, kind, file in (("policy", "policies", "policy.json"), ("latent", "latents", "latent.json")):
             if self.value(key):
                 with contextlib.suppress(OSError, ValueError, KeyError):
                     found[f"{key}_id"] = json.loads((artifact(kind, self.value(key)) / file).read_text())[f"{key}_id"]
         if self.value("fleet"):
-            with contextlib.suppress(OSError):
-                found["fleet"] = Path(self.value("fleet")).read_text(encoding="utf-8")
+            found["fleet"] = self.value("fleet")
         return found
 
+    def _outcome_information(self) -> dict[str, str]:
+        known = {"success": str(self._outcome == EpisodeEvent.SUCCESS).lower()} if self._outcome != UNKNOWN else {}
+        robots = {"outcomes": json.dumps(self._outcomes)} if self._outcomes else {}
+        return {"outcome": self._outcome, **known, **robots}
+
+    def _check_disk(self) -> None:
+        """End the recording before the disk is full, or when it failed."""
+        if self.queue is None:
+            return
+        reason = f"disk: {self.queue.error}" if self.queue.error else ""
+        if self._disk_left() < self.value("min_free") * GIGABYTE:
+            reason = self._disk_text()
+        if reason:
+            self.trouble = f"recording ended: {reason}"
+            self.get_logger().error(self.trouble)
+            self.stop(reason)
+
+    def _disk_left(self) -> int:
+        """Free bytes where bags go."""
+        folder = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.is_dir())
+        return shutil.disk_usage(folder).free
+
+    def _disk_text(self) -> str:
+        left, least = self._disk_left() / GIGABYTE, self.value("min_free")
+        return f"disk: {left:.2f} GB left in {self.folder}, at least {least:g} wanted (parameter min_free)"
+
+    def _publish_status(self) -> None:
+        level, text, values = self.status()
+        self._status.publish(
+            status_message(self, level, text, values, self.watch.sources, self.queue, self.value("silent_after"))
+        )
+
     def status(self) -> tuple[bytes, str, dict[str, str]]:
-        last = {"last_bag": str(self.last or "-")}
-        if self.bag is None:
-            return OK, "not recording", last
-        return OK, "recording", {**last, "bag": str(self.bag.path), "messages": str(sum(self.bag.counts.values()))}
+        values = {"last_bag": str(self.last or "-"), "disk_left_gb": f"{self._disk_left() / GIGABYTE:.1f}"}
+        if self.queue is None:
+            return (ERROR, self.trouble, values) if self.trouble else (OK, "not recording", values)
+        bag, dropped = self.queue.bag, self.queue.dropped.total()
+        values |= {"bag": str(bag.path), "messages": str(self.queue.accepted.total()), "megabytes": f"{bag.bytes / 1e6:.1f}",
+                   "dropped": str(dropped), "lost": str(sum(source.lost for source in self.watch.sources)),
+                   "waiting_mb": f"{self.queue.waiting / 1e6:.1f}"}  # fmt: skip
+        return (WARN, f"recording, {dropped} messages dropped", values) if dropped else (OK, "recording", values)
 
 
 def main() -> int:

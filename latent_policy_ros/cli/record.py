@@ -1,0 +1,31 @@
+"""What ``latent-policy record`` starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
+from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.paths import runs_dir
+
+
+def recorder(
+    what: list[str], topics: list[str], out: Path | None, task: str, images: str, wait: float, services: bool
+) -> NodeSpec:
+    """The recorder of a fleet, or of topics.
+
+    Raises:
+        ConfigError: Neither a fleet, nor topics.
+    """
+    more = {"images": images, "start_wait": wait, "start_now": not services, "topics": topics}
+    if not what[0].startswith("/"):
+        if len(what) > 1:
+            raise ConfigError("command line", "", f"expected one fleet, or topics that begin with /, got {' '.join(what)}")
+        spec = recorder_spec(load_fleet(what[0], decoded=False), out, parameters=more)
+    else:
+        wrong = [name for name in what if not name.startswith("/")]
+        if wrong:
+            raise ConfigError("command line", "", f"expected topics that begin with /, got {wrong[0]!r}")
+        folder = str(out or runs_dir() / "bags")
+        spec = NodeSpec("recorder_node", "recorder", "", {**more, "folder": folder, "task": task, "topics": [*what, *topics]})
+    return NodeSpec(spec.executable, spec.name, spec.namespace, {**spec.parameters, **({"task": task} if task else {})})

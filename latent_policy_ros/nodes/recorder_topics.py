@@ -1,0 +1,62 @@
+"""Which topics a recorder listens to, which of them it expects, and under what name each is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from latent_policy_ros.data.bag_metadata import Topic
+from latent_policy_ros.data.jpeg import COMPRESSED_KIND
+from latent_policy_ros.data.jpeg import KIND as IMAGE_KIND
+from latent_policy_ros.data.recording import offered_qos
+from latent_policy_ros.nodes.topic_watch import Source
+
+JPEG, RAW = "jpeg", "raw"
+IMAGE_DEPTH, DEPTH = 60, 1000  # messages that may wait: 2 s of a camera, 5 s of joints at 200 Hz
+STATES = (("joint_states", "sensor_msgs/msg/JointState"), ("wrist_pose", "geometry_msgs/msg/PoseStamped"))
+_COMMAND, _EVENT = "trajectory_msgs/msg/JointTrajectory", "latent_policy_ros/msg/EpisodeEvent"
+#: Not expected: a robot is recorded also when no policy drives it.
+PLANS = (
+    ("latent_action", "latent_policy_ros/msg/LatentAction"), ("hand_command", _COMMAND), ("gripper_command", _COMMAND),
+    ("arm_command", _COMMAND), ("wrist_command", "geometry_msgs/msg/PoseStamped"), ("episode_event", _EVENT),
+)  # fmt: skip
+COMMON = (("episode_event", _EVENT), ("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"))
+Resolve = Callable[[str], str]  # relative name -> fully qualified, remapped
+
+
+def robot_sources(resolve: Resolve, robot: str, cameras: Sequence[str], images: str) -> list[Source]:
+    """The topics of one robot. Cameras, measured joints and wrist are expected.
+
+    Args:
+        resolve: Makes names fully qualified.
+        robot: Its namespace.
+        cameras: Their names; of each, the topic with compressed or raw images, whichever is published.
+        images: ``jpeg`` or ``raw``: which of the two is preferred.
+    """
+    found = []
+    for camera in cameras:
+        raw = resolve(f"{robot}/{camera}/image_raw")
+        both = [(f"{raw}/compressed", COMPRESSED_KIND), (raw, IMAGE_KIND)]
+        found.append(Source(both if images == JPEG else both[::-1], True, IMAGE_DEPTH))
+    for topics, expected in ((STATES, True), (PLANS, False)):
+        found += [Source([(resolve(f"{robot}/{name}"), kind)], expected, DEPTH) for name, kind in topics]
+    return found
+
+
+def common_sources(resolve: Resolve) -> list[Source]:
+    """The topics of all robots together."""
+    return [Source([(resolve(name), kind)], False, DEPTH) for name, kind in COMMON]
+
+
+def extra_source(resolve: Resolve, name: str) -> Source:
+    """A topic that somebody named: expected, of whatever type it is published as."""
+    return Source([(resolve(name), "")], True, DEPTH)
+
+
+def is_encoded(source: Source, images: str) -> bool:
+    """Whether its messages become JPEGs on the way into the bag."""
+    return images == JPEG and source.kind == IMAGE_KIND
+
+
+def recorded_topic(source: Source) -> Topic:
+    """The topic as a bag describes it."""
+    return Topic(source.topic, source.kind, (offered_qos(source.reliable, source.transient_local),))
