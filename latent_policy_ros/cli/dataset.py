@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, console, progress_bar
+from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, artifact_folder, console, progress_bar
 
 app = typer.Typer(no_args_is_help=True, help="Make training data, and look at it.")
 
@@ -31,3 +31,56 @@ def from_sim(
                 progress=lambda *_, task=task: progress.advance(task),
             )
         console.print(f"{name}: {report}")
+
+
+@app.command("from-bags")
+def from_bags(
+    bags: Annotated[list[Path], typer.Argument(help="Bags, or folders that hold bags.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder; one data set for each embodiment, and mixture.yaml.")],
+    mapping: Annotated[Optional[str], typer.Option(help="What topics are: a YAML file, or a name in config/mappings.")] = None,
+    fleet: Annotated[Optional[str], typer.Option(help="Whose robots are in bags that do not tell.")] = None,
+    latent: Annotated[str, typer.Option(help="Latent space of action.latent; `none`: without it.")] = "default",
+    fps: Annotated[int, typer.Option(min=0, help="Frames a second; 0: as the mapping says, or the fastest camera.")] = 0,
+    keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also episodes that are marked as failures.")] = False,
+    any_latent: Annotated[bool, typer.Option("--any-latent", help="Also bags recorded with another latent space.")] = False,
+) -> None:
+    """Bags of any robot -> LeRobotDataset v3.0. Ctrl-C keeps finished episodes; the same command goes on."""
+    from dataclasses import replace
+
+    from latent_policy_ros.data.bags import find_bags
+    from latent_policy_ros.data.conversion import Options, convert
+    from latent_policy_ros.data.mapping import Mapping, load_mapping
+    from latent_policy_ros.latent import LatentSpace
+
+    known = load_mapping(mapping) if mapping else Mapping(_robots_of_fleet(fleet) if fleet else ())
+    space = None if latent == "none" else LatentSpace.load(artifact_folder("latents", latent))
+    options = Options(replace(known, fps=fps or known.fps), space, keep_failed, any_latent)
+    found = find_bags(bags)
+    with progress_bar() as progress:
+        task, done = progress.add_task("bags", total=len(found)), {}
+
+        def tell(bag: Path, messages: int, total: int) -> None:
+            done[bag] = messages / max(1, total)
+            progress.update(task, completed=sum(done.values()), description=bag.name)
+
+        report = convert(found, out, options, tell)
+        progress.update(task, completed=len(found), description="bags")
+    for fault in report.told:
+        console.print(f"[yellow]note[/] {fault}", highlight=False, soft_wrap=True)
+    for source, reasons in report.left_out:
+        console.print(f"[red]left out[/] {source}", highlight=False, soft_wrap=True)
+        for fault in reasons:
+            console.print(f"    {fault}", highlight=False, soft_wrap=True)
+    made = f"{report.written} episodes written ({report.frames} frames)"
+    console.print(f"{made}, {report.kept} kept, {len(report.left_out)} left out")
+    for folder in report.datasets:
+        console.print(f"{folder}", highlight=False)
+    if not report.datasets:
+        raise typer.Exit(1)
+
+
+def _robots_of_fleet(name: str) -> tuple:
+    from latent_policy_ros.data.mapping import conventional
+    from latent_policy_ros.fleet import load_fleet
+
+    return tuple(conventional(robot.namespace, robot.embodiment, robot.cameras) for robot in load_fleet(name).robots.values())

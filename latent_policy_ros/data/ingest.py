@@ -7,14 +7,19 @@ and state the value that was measured nearest to t.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Union
 
 import numpy as np
 
 from ..errors import ObservationRefused, available
 from .images import fit
+from .joints import JointMatcher
 from .time_sync import Stream
+
+#: A picture (H, W, 3) uint8 RGB, or what makes one when it is needed (pictures of a bag are decoded late, in threads).
+Picture = Union[np.ndarray, Callable[[], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,17 @@ class Frame:
 
     Attributes:
         stamp: Time [s]: the newest moment of which every camera knows.
-        images: {camera: (H, W, 3) uint8 RGB}.
-        wrist_pose: (7,) x y z [m], qx qy qz qw, of the hand frame in the robot's base.
+        images: {camera: (H, W, 3) uint8 RGB}; as they were pushed where the buffer has no image size.
+        wrist_pose: (7,) x y z [m], qx qy qz qw, of the hand frame in the robot's base; None where the buffer has no wrist.
         joints: (n,) measured end-effector joints [rad or m], in the buffer's order of names.
+        offsets: {stream: how much later than ``stamp`` its value was measured [s]}.
     """
 
     stamp: float
-    images: dict[str, np.ndarray]
-    wrist_pose: np.ndarray
+    images: dict[str, Picture]
+    wrist_pose: np.ndarray | None
     joints: np.ndarray
+    offsets: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,10 @@ class ObservationBuffer:
         joint_names: The n end-effector joints of a frame, in this order.
         dt: Time between the frames of a history [s].
         history: Number of frames in a history.
-        image_size: (height, width) of the pictures handed out.
+        image_size: (height, width) of the pictures handed out; None: as they come, undecoded ones too.
         tolerances: What counts as together, and as stale.
+        wrist: Whether the robot has a wrist pose, without which there is no frame.
+        keep: Seconds that are remembered; by default what live observations need.
     """
 
     def __init__(
@@ -67,31 +76,38 @@ class ObservationBuffer:
         joint_names: Sequence[str],
         dt: float = 0.1,
         history: int = 2,
-        image_size: tuple[int, int] = (96, 96),
+        image_size: tuple[int, int] | None = (96, 96),
         tolerances: Tolerances | None = None,
+        wrist: bool = True,
+        keep: float | None = None,
     ) -> None:
         self.cameras, self.joint_names = tuple(cameras), tuple(joint_names)
         self.dt, self.history_length, self.image_size = dt, history, image_size
         self.tolerances = tolerances or Tolerances()
-        keep = history * dt + 2 * self.tolerances.camera_skew + self.tolerances.max_age
-        self._images: dict[str, Stream[np.ndarray]] = {camera: Stream(keep) for camera in self.cameras}
+        keep = keep or history * dt + 2 * self.tolerances.camera_skew + self.tolerances.max_age
+        self._images: dict[str, Stream[Picture]] = {camera: Stream(keep) for camera in self.cameras}
         self._joints: Stream[np.ndarray] = Stream(keep)
         self._wrist: Stream[np.ndarray] = Stream(keep)
-        self._partial = Counter(self.joint_names)
+        self._streams: dict[str, Stream] = {**self._images, "joint_states": self._joints}
+        if wrist:
+            self._streams["wrist_pose"] = self._wrist
+        self._matcher = JointMatcher(self.joint_names)
         #: Why messages were refused, and how often.
         self.refused: Counter[str] = Counter()
 
-    def push_image(self, camera: str, stamp: float, image: np.ndarray) -> None:
-        """Take a picture (H, W, 3) uint8 RGB of any size.
+    def push_image(self, camera: str, stamp: float, image: Picture) -> None:
+        """Take a picture (H, W, 3) uint8 RGB of any size; undecoded ones only where the buffer has no image size.
 
         Raises:
             ObservationRefused: Not a camera of this robot, or not such an array.
         """
         if camera not in self._images:
             self._refuse(f"unknown camera {camera!r}; {available(self.cameras)}")
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            self._refuse(f"{camera}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
-        self._images[camera].push(self._stamp(camera, stamp), fit(image, *self.image_size))
+        if self.image_size is not None:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                self._refuse(f"{camera}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+            image = fit(image, *self.image_size)
+        self._images[camera].push(self._stamp(camera, stamp), image)
 
     def push_joints(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
         """Take measured joints, matched by name in any order. Messages without any of ours (the arm's) are passed over.
@@ -99,32 +115,13 @@ class ObservationBuffer:
         Raises:
             ObservationRefused: Some of our joints are missing, named twice, or not finite.
         """
-        if tuple(names) == self.joint_names:
-            values = np.array(positions, dtype=np.float64)
-        else:
-            ours = [name for name in names if name in self._partial]
-            if not ours:
-                return
-            missing = [name for name in self.joint_names if name not in ours]
-            if missing:
-                self._refuse(f"joint_states without {', '.join(missing)}", "joint_states with missing joints")
-            if len(ours) != len(set(ours)):
-                self._refuse("joint_states names a joint twice")
-            if len(positions) != len(names):
-                self._refuse(
-                    f"joint_states has {len(names)} names and {len(positions)} positions",
-                    "joint_states with names and positions of different length",
-                )
-            by_name = dict(zip(names, positions))
-            values = np.array([by_name[name] for name in self.joint_names], dtype=np.float64)
-        if values.shape != (len(self.joint_names),):
-            self._refuse(
-                f"joint_states has {len(names)} names and {len(positions)} positions",
-                "joint_states with names and positions of different length",
-            )
-        if not np.all(np.isfinite(values)):
-            self._refuse("joint_states is not finite")
-        self._joints.push(self._stamp("joint_states", stamp), values)
+        try:
+            values = self._matcher.match(names, positions)
+        except ObservationRefused as error:
+            self.refused[str(error)] += 1
+            raise
+        if values is not None:
+            self._joints.push(self._stamp("joint_states", stamp), values)
 
     def push_wrist(self, stamp: float, pose: Sequence[float]) -> None:
         """Take a measured wrist pose (7,).
@@ -144,7 +141,7 @@ class ObservationBuffer:
     def missing(self, now: float) -> tuple[str, ...]:
         """What keeps this robot from being observed at ``now``, in words; empty when nothing does."""
         reasons = []
-        for name, stream in self._streams().items():
+        for name, stream in self._streams.items():
             if stream.newest is None:
                 reasons.append(f"{name}: nothing received")
             elif now - stream.newest > self.tolerances.max_age:
@@ -154,11 +151,11 @@ class ObservationBuffer:
         if reasons:
             return tuple(reasons)
         stamp = self._reference()
-        return tuple(f"{name}: out of step" for name in self._streams() if self._value(name, stamp) is None)
+        return tuple(f"{name}: out of step" for name in self._streams if self._value(name, stamp) is None)
 
     def observation(self, now: float) -> Frame | None:
         """The newest synchronised frame, or None when ``missing(now)`` says why."""
-        return None if self.missing(now) else self._frame(self._reference())
+        return None if self.missing(now) else self.frame_at(self._reference())
 
     def observations(self, now: float) -> list[Frame] | None:
         """``history`` frames, ``dt`` apart, oldest first; None when ``missing(now)`` says why.
@@ -170,33 +167,49 @@ class ObservationBuffer:
             return None
         frames = [newest]
         for k in range(1, self.history_length):
-            frames.append(self._frame(newest.stamp - k * self.dt) or frames[-1])
+            frames.append(self.frame_at(newest.stamp - k * self.dt) or frames[-1])
         return frames[::-1]
+
+    def frame_at(self, stamp: float) -> Frame | None:
+        """The frame at any time that is remembered; None where a stream has nothing near enough."""
+        found = {name: self._value(name, stamp) for name in self._streams}
+        if any(value is None for value in found.values()):
+            return None
+        offsets = {name: at - stamp for name, (at, _) in found.items()}
+        values = {name: value for name, (_, value) in found.items()}
+        wrist, joints = values.pop("wrist_pose", None), values.pop("joint_states")
+        return Frame(stamp, values, wrist, joints, offsets)
+
+    def lacking(self, stamp: float) -> list[tuple[str, float]]:
+        """The streams that keep ``stamp`` from having a frame, each with the time [s] within which it has nothing."""
+        return [(name, self._tolerance(name)) for name in self._streams if self._value(name, stamp) is None]
+
+    def first_from(self, stamp: float) -> float | None:
+        """Stamp of the first picture of the first camera (without cameras: of the joints) that is not older than ``stamp``."""
+        stream = next(iter(self._streams.values()))
+        return next((at for at, _ in stream if at >= stamp), None)
+
+    @property
+    def newest_joints(self) -> np.ndarray | None:
+        """The newest measured joints (n,)."""
+        newest = self._joints.newest
+        return None if newest is None else self._joints.held(newest)[1]
 
     def clear(self) -> None:
         """Forget everything (the robot was set back, or a new episode begins)."""
-        for stream in self._streams().values():
+        for stream in self._streams.values():
             stream.clear()
-
-    def _streams(self) -> dict[str, Stream]:
-        return {**self._images, "joint_states": self._joints, "wrist_pose": self._wrist}
 
     def _reference(self) -> float:
         streams = self._images.values() if self._images else (self._joints, self._wrist)
         return min(stream.newest for stream in streams if stream.newest is not None)
 
-    def _value(self, name: str, stamp: float) -> np.ndarray | None:
-        camera = name in self._images
-        found = (self._images[name] if camera else self._streams()[name]).nearest(stamp)
-        tolerance = self.tolerances.camera_skew if camera else self.tolerances.state_skew
-        return found[1] if found and abs(found[0] - stamp) <= tolerance else None
+    def _value(self, name: str, stamp: float) -> tuple[float, Picture] | None:
+        found = self._streams[name].nearest(stamp)
+        return found if found and abs(found[0] - stamp) <= self._tolerance(name) else None
 
-    def _frame(self, stamp: float) -> Frame | None:
-        values = {name: self._value(name, stamp) for name in self._streams()}
-        if any(value is None for value in values.values()):
-            return None
-        wrist, joints = values.pop("wrist_pose"), values.pop("joint_states")
-        return Frame(stamp, values, wrist, joints)
+    def _tolerance(self, name: str) -> float:
+        return self.tolerances.camera_skew if name in self._images else self.tolerances.state_skew
 
     def _stamp(self, name: str, stamp: float) -> float:
         if not np.isfinite(stamp) or stamp <= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -62,3 +62,13 @@ class Stream(Generic[T]):
         around = self._stamps[max(0, k - 1) : k + 1]
         best = min(around, key=lambda s: abs(s - stamp))
         return best, self._values[best]
+
+    def held(self, stamp: float) -> tuple[float, T] | None:
+        """The newest value that is not newer than ``stamp``, with its stamp: what is in force at that time."""
+        k = bisect_right(self._stamps, stamp)
+        return (self._stamps[k - 1], self._values[self._stamps[k - 1]]) if k else None
+
+    def forget_after(self, stamp: float) -> None:
+        """Drop what is newer than ``stamp``: a plan that another one replaced."""
+        while self._stamps and self._stamps[-1] > stamp:
+            del self._values[self._stamps.pop()]

@@ -1,0 +1,162 @@
+"""Reading bags: any rosbag2 folder or file, whoever wrote it, however it is stored."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcap.records import Channel, Chunk, Message
+from mcap.stream_reader import StreamReader
+from rosbags.highlevel import AnyReader
+
+from ..errors import ArtifactError
+from .faults import BagUnreadable, Fault
+from .message_types import message_types
+
+METADATA, FILES = "metadata.yaml", (".mcap", ".db3")
+
+
+def find_bags(paths: Iterable[Path | str]) -> list[Path]:
+    """The bags at ``paths``: folders of rosbag2, single files, or folders that hold such at any depth, in the order of names.
+
+    Raises:
+        ArtifactError: There is nothing at a path, or no bag.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise ArtifactError(f"{path}: no such bag")
+        here = [path] if path.is_file() or _is_bag(path) else sorted(p for p in path.rglob("*") if p.is_dir() and _is_bag(p))
+        if not here:
+            raise ArtifactError(f"{path}: holds no bag (a folder with {METADATA}, or a file *{', *'.join(FILES)})")
+        found += [bag for bag in here if bag not in found]
+    return found
+
+
+def _is_bag(folder: Path) -> bool:
+    return (folder / METADATA).is_file() or any(file.suffix in FILES for file in folder.iterdir())
+
+
+def fingerprint(bag: Path) -> str:
+    """Changes when the bag's files do."""
+    files = sorted(bag.iterdir()) if bag.is_dir() else [bag]
+    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag: message type and number of messages."""
+
+    kind: str
+    count: int
+
+
+@dataclass
+class Bag:
+    """An open bag.
+
+    Attributes:
+        path: Where it is.
+        topics: By name.
+        custom: What the recorder told of it.
+        start, end: Times of receipt of its first and last message [s].
+    """
+
+    path: Path
+    topics: dict[str, Topic]
+    custom: dict[str, str]
+    start: float
+    end: float
+    _reader: AnyReader = field(repr=False)
+    _at: tuple[str, float] = ("", 0.0)
+
+    @property
+    def count(self) -> int:
+        """Number of messages."""
+        return sum(topic.count for topic in self.topics.values())
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, float, Any]]:
+        """(topic, time of receipt [s], message) of some topics, as they were received.
+
+        Raises:
+            BagUnreadable: The rest cannot be read.
+        """
+        connections = [c for c in self._reader.connections if c.topic in topics]
+        source = self._reader.messages(connections) if connections else iter(())
+        while True:
+            try:
+                connection, received, raw = next(source)
+                self._at = connection.topic, received * 1e-9
+                message = self._reader.deserialize(raw, connection.msgtype)
+            except StopIteration:
+                return
+            except Exception as error:  # whatever a damaged file makes the libraries raise
+                topic, time = self._at
+                at = time - self.start if topic else 0.0
+                text = f"cannot be read any further: {_text(error)}"
+                raise BagUnreadable(Fault("damaged", text, self.path, topic, at)) from error
+            yield connection.topic, received * 1e-9, message
+
+
+@contextlib.contextmanager
+def open_bag(path: Path) -> Iterator[Bag]:
+    """Open a bag.
+
+    Raises:
+        BagUnreadable: It is cut short or damaged; says until when it is whole, as far as that can be found out.
+    """
+    try:
+        source = path
+        if path.is_dir() and not (path / METADATA).is_file():
+            files = sorted(file for file in path.iterdir() if file.suffix in FILES)
+            if len(files) > 1:
+                raise ArtifactError(f"no {METADATA}, and {len(files)} files: ros2 bag reindex can make it")
+            source = files[0]
+        reader = AnyReader([source], default_typestore=message_types())
+        reader.open()
+    except Exception as error:  # whatever a damaged file makes the libraries raise
+        raise BagUnreadable(_truncated(path, error)) from error
+    try:
+        topics = {name: Topic(info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
+        storage = reader.readers[0].storage.metadata
+        start, end = (reader.start_time * 1e-9, reader.end_time * 1e-9) if reader.message_count else (0.0, 0.0)
+        yield Bag(path, topics, dict(storage.custom or {}), start, end, reader)
+    finally:
+        reader.close()
+
+
+def _truncated(path: Path, error: Exception) -> Fault:
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix == ".mcap")
+    for file in files:
+        first, last, topic, ended = _whole_until(file)
+        if not ended and last:
+            text = f"{file.name} is whole until here only ({_text(error)}); try: latent-policy dataset repair {path}"
+            return Fault("truncated", text, path, topic, (last - first) * 1e-9)
+    return Fault("truncated or damaged", f"{_text(error)}; try: latent-policy dataset repair {path}", path)
+
+
+def _whole_until(file: Path) -> tuple[int, int, str, bool]:
+    """First and last log time [ns] and topic that can be read in an MCAP file, and whether its end is there."""
+    first, last, topic, channels = 0, 0, "", {}
+    with file.open("rb") as stream:
+        try:
+            for record in StreamReader(stream, emit_chunks=True).records:
+                if isinstance(record, Channel):
+                    channels[record.id] = record.topic
+                elif isinstance(record, Chunk) and record.message_end_time:
+                    first, last = first or record.message_start_time, max(last, record.message_end_time)
+                elif isinstance(record, Message):
+                    first, last, topic = first or record.log_time, record.log_time, channels.get(record.channel_id, "")
+        except Exception:  # the end of what is whole
+            return first, last, topic, False
+    return first, last, topic, True
+
+
+def _text(error: Exception) -> str:
+    return " ".join(f"{error}".split()) or type(error).__name__

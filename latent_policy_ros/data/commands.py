@@ -1,0 +1,89 @@
+"""Commands as they come in bags: which one is in force at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ObservationRefused
+from .joints import JointMatcher
+from .messages import seconds
+from .time_sync import Stream
+
+
+class CommandStream:
+    """The commands of one robot.
+
+    A command counts from its receipt, whatever its stamp: stamps of commands tell of observations, of deadlines, or of
+    nothing. The points of a trajectory follow each other by their ``time_from_start``, and a new trajectory ends an old one.
+    A trajectory without points means: hold what you measure.
+
+    Args:
+        joints: The n joints, in the order of the values handed out.
+        rename: {the messages' name of a joint: ours}.
+        order: The messages' names of the numbers of a Float64MultiArray.
+        scale: To rad or m.
+        keep: Seconds of history.
+    """
+
+    def __init__(
+        self, joints: Sequence[str], rename: Mapping[str, str], order: Sequence[str], scale: float, keep: float
+    ) -> None:
+        self._matcher = JointMatcher(joints, "command")
+        self._rename, self._scale = rename, scale
+        self._order = [rename.get(name, name) for name in order]
+        self._stream: Stream[tuple[np.ndarray, bool]] = Stream(keep)
+        self.joint_order: tuple[str, ...] = ()
+
+    def push(self, received: float, message: Any, measured: np.ndarray | None) -> None:
+        """Take a JointTrajectory, JointState or Float64MultiArray.
+
+        Raises:
+            ObservationRefused: Joints are missing or not finite, or there are other numbers than joints.
+        """
+        self._stream.forget_after(received)
+        if hasattr(message, "points"):
+            self._push_trajectory(received, message, measured)
+        elif hasattr(message, "position"):
+            self._put(received, self._match(message.name, message.position))
+        else:
+            if len(message.data) != len(self._order):
+                raise ObservationRefused(f"command has {len(message.data)} numbers, expected {len(self._order)} (see order)")
+            self._put(received, self._match(self._order, message.data, renamed=True))
+
+    def held(self, stamp: float, max_age: float) -> np.ndarray | None:
+        """The command (n,) in force at ``stamp``; None if there is none, or it is older than ``max_age`` [s]."""
+        found = self._stream.held(stamp)
+        if found is None:
+            return None
+        at, (values, holds) = found
+        return values if holds or stamp - at <= max_age else None
+
+    @property
+    def holding(self) -> bool:
+        """Whether the newest command is to hold, which needs no repetition."""
+        newest = self._stream.newest
+        return newest is not None and self._stream.held(newest)[1][1]
+
+    def _push_trajectory(self, received: float, message: Any, measured: np.ndarray | None) -> None:
+        if not message.points:
+            if measured is not None:
+                self._stream.push(received, (measured, True))
+            return
+        after = 0.0
+        for point in message.points:
+            self._put(received + after, self._match(message.joint_names, point.positions))
+            after = seconds(point.time_from_start)
+
+    def _match(self, names: Sequence[str], positions: Sequence[float], renamed: bool = False) -> np.ndarray:
+        ours = names if renamed else [self._rename.get(name, name) for name in names]
+        self.joint_order = tuple(ours)
+        values = self._matcher.match(ours, positions)
+        if values is None:
+            raise ObservationRefused(f"command is for {', '.join(names) or 'no joint'}: none of ours")
+        return values * self._scale
+
+    def _put(self, stamp: float, values: np.ndarray) -> None:
+        self._stream.push(stamp, (values, False))

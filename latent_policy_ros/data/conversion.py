@@ -1,0 +1,284 @@
+"""Bags -> data sets, one for each embodiment. Finished episodes are staged, so a run that is stopped goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArtifactError, ConfigError, LatentPolicyError, ObservationRefused
+from ..latent import LatentSpace
+from ..latent.artifacts import load_json, write_atomically
+from .alignment import Alignment, Row, Sources
+from .bags import Bag, fingerprint, open_bag
+from .collection import Collection
+from .faults import BagUnreadable, Fault, Faults
+from .lerobot_layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
+from .mapping import Mapping, RobotTopics, robots_of_bag
+from .sources import check_told, find_sources, outcome
+from .staging import EpisodeWriter, Identity, key_of
+
+SETTINGS = "conversion.json"
+SAMPLE = 50  # pictures of each camera that tell its rate
+EVERY = 200  # messages between two reports of progress
+
+Progress = Callable[[Path, int, int], None]  # bag, messages done, of all
+
+
+@dataclass(frozen=True)
+class Options:
+    """How bags are converted.
+
+    Attributes:
+        mapping: Where topics have other names; also task, frames a second and limits. Without robots: each bag tells.
+        latent: The latent space of ``action.latent``; None: without it.
+        keep_failed: Also convert episodes that are marked as failures.
+        any_latent: Also convert bags recorded with another latent space: their latents are encoded anew.
+    """
+
+    mapping: Mapping = field(default_factory=lambda: Mapping(()))
+    latent: LatentSpace | None = None
+    keep_failed: bool = False
+    any_latent: bool = False
+
+
+@dataclass
+class Report:
+    """What became of the bags.
+
+    Attributes:
+        written, kept: Episodes converted now, and those that were there already.
+        frames: Of those written.
+        left_out: (source, reasons) of those that were not.
+        told: What else was found in episodes that were converted.
+        datasets: Folders.
+    """
+
+    written: int = 0
+    kept: int = 0
+    frames: int = 0
+    left_out: list[tuple[str, list[Fault]]] = field(default_factory=list)
+    told: list[Fault] = field(default_factory=list)
+    datasets: list[Path] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON may hold it."""
+        out = [{"source": source, "reasons": [fault.plain() for fault in faults]} for source, faults in self.left_out]
+        return {
+            "written": self.written, "kept": self.kept, "frames": self.frames, "left_out": out,
+            "told": [fault.plain() for fault in self.told], "datasets": [str(path) for path in self.datasets],
+        }  # fmt: skip
+
+
+def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progress = lambda *_: None) -> Report:
+    """Convert ``bags`` to data sets in ``out``, with a mixture manifest and a report.
+
+    Raises:
+        ConfigError: ``out`` was begun with other settings.
+        KeyboardInterrupt: Finished episodes stay; the same call goes on.
+    """
+    report, collection = Report(), Collection(out)
+    fps = _settled(out, options, bags)
+    for bag in bags:
+        try:
+            _convert_bag(bag, collection, fps, options, report, progress)
+        except BagUnreadable as error:
+            report.left_out.append((str(bag), [error.fault]))
+        except (ConfigError, ArtifactError) as error:
+            report.left_out.append((str(bag), [Fault("unusable", str(error), bag)]))
+    for source, why in collection.commit():
+        report.written -= 1
+        report.left_out.append((source, [Fault("does not fit", why, source)]))
+    report.datasets = collection.write_mixture()
+    write_atomically(out / "report.json", json.dumps(report.plain(), indent=1).encode())
+    return report
+
+
+def _settled(out: Path, options: Options, bags: Sequence[Path]) -> int:
+    """Frames a second; the settings are kept with the data, and must not change."""
+    latent_id = options.latent.latent_id if options.latent else ""
+    wanted = {"fps": options.mapping.fps, "latent_id": latent_id}
+    file = out / SETTINGS
+    if file.is_file():
+        known = load_json(file, ArtifactError, "choose another folder")
+        wanted["fps"] = wanted["fps"] or known.get("fps")
+        for name, value in wanted.items():
+            if known.get(name) != value:
+                text = f"the folder was begun with {known.get(name)!r}, got {value!r}; choose another folder"
+                raise ConfigError(file, name, text)
+    else:
+        wanted["fps"] = wanted["fps"] or _camera_rate(bags, options)
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(wanted).encode())
+    return wanted["fps"]
+
+
+def _camera_rate(bags: Sequence[Path], options: Options) -> int:
+    """Pictures a second of the fastest camera of the first bag that can be read: a camera that fell asleep must not set it."""
+    for path in bags:
+        with contextlib.suppress(LatentPolicyError), open_bag(path) as bag:
+            robots = options.mapping.robots or robots_of_bag(bag.custom)
+            topics = {t for robot in robots for names in robot.cameras.values() for t in names if t in bag.topics}
+            times: dict[str, list[float]] = {topic: [] for topic in topics}
+            for topic, received, _ in itertools.islice(bag.messages(topics), SAMPLE * len(topics)):
+                times[topic].append(received)
+            rates = [1 / float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
+            if rates and round(max(rates)) > 0:
+                return round(max(rates))
+    raise ArtifactError(f"none of {len(bags)} bags has a camera that is known; give a mapping, or the frames a second")
+
+
+class _Recording:
+    """One robot's episode on its way from a bag into the staging folder."""
+
+    def __init__(self, robot: RobotTopics, sources: Sources, alignment: Alignment, writer: EpisodeWriter, faults: Faults) -> None:
+        self.robot, self.sources, self.alignment, self.writer, self.faults = robot, sources, alignment, writer, faults
+        self._state, self._wrist, self._action, self._wrist_action = [], [], [], []
+        self.begins: float | None = None
+
+    def add(self, row: Row) -> None:
+        frame = row.frame
+        self.writer.add(frame.stamp, frame.images)
+        self._state.append(frame.joints.astype(np.float32))
+        self._action.append(row.command.astype(np.float32))
+        if frame.wrist_pose is not None:
+            self._wrist.append(frame.wrist_pose.astype(np.float32))
+        if row.wrist_command is not None:
+            self._wrist_action.append(row.wrist_command.astype(np.float32))
+        self.begins = self.begins or frame.stamp
+
+    def vectors(self, latent: LatentSpace | None) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        joints, e = self.robot.joints, self.robot.embodiment
+        named = {STATE: (joints, self._state), WRIST: (POSE_NAMES, self._wrist),
+                 ACTION: (joints, self._action), WRIST_ACTION: (POSE_NAMES, self._wrist_action)}  # fmt: skip
+        vectors = {name: (names, np.array(values)) for name, (names, values) in named.items() if values}
+        if latent:
+            x = e.to_action(vectors[ACTION][1][:, : len(e.joint_names)])
+            vectors[LATENT] = tuple(f"latent_{i}" for i in range(latent.dim)), latent.encode(e.name, x)
+        return vectors
+
+
+def identity_of(embodiment: Any, fps: int, latent: LatentSpace | None) -> Identity:
+    """What all episodes of an embodiment have in common."""
+    gripper = embodiment.kind == "gripper"
+    return Identity(
+        embodiment.name, embodiment.content_hash, embodiment.joint_names,
+        embodiment.action_closed if gripper else 0.0, embodiment.action_open if gripper else 1.0,
+        fps, latent.latent_id if latent else "",
+    )  # fmt: skip
+
+
+def _convert_bag(
+    path: Path, collection: Collection, fps: int, options: Options, report: Report, progress: Progress
+) -> None:
+    mark = fingerprint(path)
+    with open_bag(path) as bag:
+        robots = options.mapping.robots or robots_of_bag(bag.custom)
+        if not robots:
+            raise ConfigError(path, "", "does not tell of its robots; name them in a mapping, or give the fleet")
+        recordings: list[_Recording] = []
+        with contextlib.ExitStack() as stack:
+            for robot in robots:
+                key = key_of(str(path.resolve()), robot.robot)
+                if collection.has(robot.embodiment.name, key, mark):
+                    report.kept += 1
+                elif recording := _begin(bag, robot, key, collection, fps, options, report):
+                    recordings.append(recording)
+                    stack.callback(recording.writer.abort)
+            _feed(bag, recordings, progress)
+            for recording in recordings:
+                _end(bag, recording, options, report, mark)
+
+
+def _begin(
+    bag: Bag, robot: RobotTopics, key: str, collection: Collection, fps: int, options: Options, report: Report
+) -> _Recording | None:
+    """Open everything for one robot; None, with the reasons in the report, if its episode is of no use."""
+    faults, latent = Faults(), options.latent
+    if latent:
+        latent.check(robot.embodiment)
+    latent_id = latent.latent_id if latent and not options.any_latent else ""
+    check_told(bag, robot, latent_id, faults.add)
+    if outcome(bag, robot) is False and not options.keep_failed:
+        faults.add(Fault("failed", "marked as a failure (--keep-failed keeps it)", bag.path, robot=robot.robot))
+    sources = find_sources(bag, robot, faults.add)
+    if faults.fatal or sources is None:
+        report.left_out.append((_source(bag, robot), list(faults)))
+        return None
+    alignment = Alignment(
+        robot, sources, fps, options.mapping.limits, options.mapping.stamps == "receive", bag.start, faults.add, bag.path, latent_id
+    )
+    expected = round((bag.end - bag.start) * fps)
+    identity = identity_of(robot.embodiment, fps, latent)
+    writer = EpisodeWriter(collection.staging(robot.embodiment.name), key, identity, tuple(sources.cameras), expected)
+    return _Recording(robot, sources, alignment, writer, faults)
+
+
+def _feed(bag: Bag, recordings: Sequence[_Recording], progress: Progress) -> None:
+    """Read the bag once, for all of its robots."""
+    takers: dict[str, list[_Recording]] = {}
+    for recording in recordings:
+        for topic in recording.sources.topics:
+            takers.setdefault(topic, []).append(recording)
+    if not takers:
+        return
+    total = sum(bag.topics[topic].count for topic in takers)
+    try:
+        for number, (topic, received, message) in enumerate(bag.messages(takers)):
+            if number % EVERY == 0:
+                progress(bag.path, number, total)
+            for recording in takers[topic]:
+                _write(recording, recording.alignment.push(topic, received, message))
+        for recording in recordings:
+            _write(recording, recording.alignment.finish())
+    except BagUnreadable as error:
+        for recording in recordings:
+            recording.faults.add(error.fault)
+    progress(bag.path, total, total)
+
+
+def _write(recording: _Recording, rows: Iterator[Row]) -> None:
+    for row in rows:
+        recording.add(row)
+
+
+def _end(bag: Bag, recording: _Recording, options: Options, report: Report, mark: str) -> None:
+    faults, alignment, robot = recording.faults, recording.alignment, recording.robot
+    if not faults.fatal:
+        told = outcome(bag, robot)
+        if told is None:
+            faults.add(Fault("outcome unknown", "taken for a success", bag.path, robot=robot.robot, fatal=False))
+        about = {
+            "source": str(bag.path), "robot": robot.robot, "fingerprint": mark, "begins": recording.begins,
+            "seed": int(bag.custom.get("seed") or -1), "policy_id": bag.custom.get("policy_id", ""),
+            "tolerance": {"camera": options.mapping.limits.camera_at(alignment.fps), "state": options.mapping.limits.state},
+            "skew": {
+                name: {"mean": total / alignment.count, "max": largest} for name, (total, largest) in alignment.skew.items()
+            },
+            "told": [str(fault) for fault in faults],
+        }  # fmt: skip
+        task = bag.custom.get("task") or options.mapping.task
+        try:
+            recording.writer.finish(recording.vectors(options.latent), task, told is not False, about)
+        except ObservationRefused as error:
+            camera, stamp, text = recording.writer.failure or ("", bag.start, str(error))
+            topic = recording.sources.cameras.get(camera, "")
+            faults.add(Fault("picture", text, bag.path, topic, stamp - bag.start, robot.robot))
+    if faults.fatal:
+        report.left_out.append((_source(bag, robot), list(faults)))
+        return
+    report.written += 1
+    report.frames += alignment.count
+    report.told += list(faults)
+
+
+def _source(bag: Bag, robot: RobotTopics) -> str:
+    return f"{bag.path} ({robot.robot})"
+
+

@@ -1,0 +1,75 @@
+"""What is wrong with a recording: named, with file, topic and time, so that somebody can go and look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import LatentPolicyError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: In two or three words, e.g. ``hole`` or ``missing topic``.
+        text: What was found, and what was expected.
+        file: The bag or data set.
+        topic: The topic or feature; empty where it concerns the whole file.
+        time: Seconds since the beginning of the recording; None where it concerns all of it.
+        robot: Namespace of the robot that it concerns; empty for all.
+        fatal: Whether the episode is of no use. Otherwise it is told, and nothing is lost.
+    """
+
+    kind: str
+    text: str
+    file: str | Path
+    topic: str = ""
+    time: float | None = None
+    robot: str = ""
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        at = "" if self.time is None else f" at {self.time:.2f} s"
+        return f"{self.file}: {self.topic + ': ' if self.topic else ''}{self.kind}{at}: {self.text}"
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON may hold it."""
+        return {**asdict(self), "file": str(self.file), "time": None if self.time is None else round(self.time, 3)}
+
+
+class BagUnreadable(LatentPolicyError):
+    """A bag cannot be read, or not to its end; ``fault`` says which, and until when."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        super().__init__(str(fault))
+
+
+class Faults:
+    """Collects faults; one of a kind for each topic and robot, with the number of times."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, str, str], Fault] = {}
+        self._count: dict[tuple[str, str, str], int] = {}
+
+    def add(self, fault: Fault) -> None:
+        key = (fault.kind, fault.topic, fault.robot)
+        if fault.fatal and key in self._first and not self._first[key].fatal:
+            del self._first[key]
+        self._first.setdefault(key, fault)
+        self._count[key] = self._count.get(key, 0) + 1
+
+    def __iter__(self) -> Iterator[Fault]:
+        for key, fault in self._first.items():
+            more = self._count[key] - 1
+            text = f"{fault.text} (and {more} more times)" if more else fault.text
+            yield Fault(fault.kind, text, fault.file, fault.topic, fault.time, fault.robot, fault.fatal)
+
+    @property
+    def fatal(self) -> bool:
+        """Whether there is one that makes the episode useless."""
+        return any(fault.fatal for fault in self._first.values())

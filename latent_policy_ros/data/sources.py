@@ -1,0 +1,79 @@
+"""Which of a robot's topics a bag has; and what the bag tells of the robot, held against what is known here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from .alignment import Sources
+from .bags import Bag
+from .faults import Fault
+from .mapping import RobotTopics
+
+IMAGE = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+STATE, POSE = ("sensor_msgs/msg/JointState",), ("geometry_msgs/msg/PoseStamped",)
+ARRAY = "std_msgs/msg/Float64MultiArray"
+COMMAND = ("trajectory_msgs/msg/JointTrajectory", "sensor_msgs/msg/JointState", ARRAY)
+PLAN = ("latent_policy_ros/msg/LatentAction",)
+
+Report = Callable[[Fault], None]
+
+
+def find_sources(bag: Bag, robot: RobotTopics, report: Report) -> Sources | None:
+    """The topics of ``robot`` in ``bag``; None, with the reasons told, if one is missing or of a type nobody understands."""
+    failed = False
+
+    def choose(names: Sequence[str], kinds: Sequence[str], required: bool = True) -> str:
+        nonlocal failed
+        there = [name for name in names if name in bag.topics and bag.topics[name].count]
+        if not there:
+            if required:
+                failed = True
+                there = ", ".join(sorted(bag.topics)) or "none"
+                text = f"no message on it; the bag has {there}"
+                report(Fault("missing topic", text, bag.path, " or ".join(names), robot=robot.robot))
+            return ""
+        kind = bag.topics[there[0]].kind
+        if kind not in kinds:
+            failed = True
+            report(Fault("wrong type", f"is {kind}, expected {' or '.join(kinds)}", bag.path, there[0], robot=robot.robot))
+        elif kind == ARRAY and not robot.order:
+            failed = True
+            report(Fault("no names", f"{kind} without `order` in the mapping", bag.path, there[0], robot=robot.robot))
+        return there[0]
+
+    found = Sources(
+        {camera: choose(names, IMAGE) for camera, names in robot.cameras.items()},
+        choose((robot.state,), STATE),
+        choose(robot.command, COMMAND),
+        choose((robot.wrist,), POSE, not robot.optional_wrist) if robot.wrist else "",
+        choose((robot.wrist_command,), POSE, not robot.optional_wrist) if robot.wrist_command else "",
+        choose((robot.plans,), PLAN, required=False) if robot.plans else "",
+    )
+    return None if failed else found
+
+
+def check_told(bag: Bag, robot: RobotTopics, latent_id: str, report: Report) -> None:
+    """Report what the bag tells of itself and does not agree with what is known here."""
+    told = json.loads(bag.custom.get("embodiments", "{}")).get(robot.robot, {})
+    e = robot.embodiment
+    if told and told.get("name", e.name) != e.name:
+        report(Fault("another robot", f"recorded with {told['name']}, the mapping says {e.name}", bag.path, robot=robot.robot))
+    elif told.get("content_hash", e.content_hash) != e.content_hash:
+        text = f"recorded with {e.name} {told['content_hash'][:12]}, which is {e.content_hash[:12]} here"
+        report(Fault("another robot", text, bag.path, robot=robot.robot))
+    recorded = bag.custom.get("latent_id", "")
+    if latent_id and recorded and recorded != latent_id:
+        text = f"recorded with latent space {recorded[:12]}, converting with {latent_id[:12]}"
+        report(Fault("foreign latent_id", text, bag.path, robot=robot.robot))
+    for key in ("dropped", "lost"):
+        for topic, count in json.loads(bag.custom.get(key, "{}")).items():
+            report(Fault(f"messages {key}", f"{count} by the recorder's own account", bag.path, topic, fatal=False))
+
+
+def outcome(bag: Bag, robot: RobotTopics) -> bool | None:
+    """Whether the robot did what it should; None if nobody said."""
+    words = {"success": True, "true": True, "failure": False, "false": False}
+    mine = json.loads(bag.custom.get("outcomes", "{}")).get(robot.robot)
+    told = (mine, bag.custom.get("outcome"), bag.custom.get("success"))
+    return next((words[word] for word in told if word in words), None)

@@ -1,0 +1,176 @@
+"""Video: one thread a camera decodes, encodes and counts pixels; files are joined without encoding again."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from ..errors import ArtifactError, ObservationRefused
+from .images import fit
+from .ingest import Picture
+from .stats import PixelStats
+
+#: x264: every second picture stands alone, so that any is found fast; ultrafast has the best quality for its time here.
+OPTIONS = {"preset": "ultrafast", "bf": "0"}
+GROUP = 2
+SMALL, CRF, CRF_SMALL = 160, "23", "12"  # pictures for policies are small: what is lost of them is lost for good
+WAITING = 8  # pictures that may wait for a camera's thread
+
+
+class VideoWriter:
+    """Encodes pictures as H.264, in a thread of its own.
+
+    Args:
+        path: The mp4.
+        fps: Pictures a second.
+        frames: About how many will come; decides how many go into the statistics.
+        threads: Threads of the encoder.
+    """
+
+    def __init__(self, path: Path, fps: int, frames: int = 0, threads: int = 1) -> None:
+        self.path, self.fps, self.count = path, fps, 0
+        self.size: tuple[int, int] | None = None
+        self.stats = PixelStats(frames)
+        self.failed: tuple[float, ObservationRefused] | None = None
+        self._threads = threads
+        self._queue: queue.Queue[tuple[float, Picture] | None] = queue.Queue(WAITING)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"encode {path.name}", daemon=True)
+        self._thread.start()
+
+    def add(self, stamp: float, picture: Picture) -> None:
+        """Append a picture; waits while too many are under way."""
+        self._queue.put((stamp, picture))
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            ObservationRefused: A picture cannot be decoded, or is of another size; ``failed`` says when.
+        """
+        self._queue.put(None)
+        self._thread.join()
+        if self._error:
+            raise self._error
+        if self.failed:
+            raise self.failed[1]
+
+    def abort(self) -> None:
+        """Stop; what is written is of no use."""
+        self.failed = self.failed or (0.0, ObservationRefused("aborted"))
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._encode()
+        except BaseException as error:  # handed to whoever closes
+            self._error = error
+            while self._queue.get() is not None:
+                pass
+
+    def _encode(self) -> None:
+        container = stream = None
+        while (item := self._queue.get()) is not None:
+            if self.failed:
+                continue
+            stamp, picture = item
+            try:
+                rgb = self._checked(picture() if callable(picture) else picture)
+            except ObservationRefused as error:
+                self.failed = stamp, error
+                continue
+            if container is None:
+                container = av.open(str(self.path), "w", options={"movflags": "faststart"})
+                stream = self._open(container, *rgb.shape[:2])
+            self.stats.add(rgb)
+            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+            frame.pts, frame.time_base = self.count, Fraction(1, self.fps)
+            container.mux(stream.encode(frame))
+            self.count += 1
+        if container is not None:
+            container.mux(stream.encode())
+            container.close()
+
+    def _checked(self, rgb: np.ndarray) -> np.ndarray:
+        height, width = rgb.shape[0] & ~1, rgb.shape[1] & ~1  # 4:2:0 wants even sizes
+        self.size = self.size or (height, width)
+        if self.size != (height, width):
+            raise ObservationRefused(f"picture of {width}x{height}, those before were {self.size[1]}x{self.size[0]}")
+        return np.ascontiguousarray(rgb[:height, :width])
+
+    def _open(self, container: av.container.OutputContainer, height: int, width: int) -> av.VideoStream:
+        options = {**OPTIONS, "crf": CRF_SMALL if max(height, width) <= SMALL else CRF}
+        stream = container.add_stream("libx264", rate=self.fps, options=options)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.codec_context.gop_size = GROUP
+        stream.codec_context.thread_count = self._threads
+        stream.codec_context.time_base = Fraction(1, self.fps)
+        return stream
+
+
+def encoder_threads(cameras: int) -> int:
+    """Threads for each of so many encoders."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, cameras))
+
+
+def join(parts: Sequence[Path], path: Path, fps: int) -> None:
+    """Append videos of the same kind to each other, packet by packet."""
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
+        stream, frames = None, 0
+        for part in parts:
+            with av.open(str(part)) as source:
+                video = source.streams.video[0]
+                if stream is None:
+                    stream = out.add_stream_from_template(video)
+                    stream.time_base = video.time_base
+                unit = Fraction(1, fps) / video.time_base
+                if unit.denominator != 1:
+                    raise ArtifactError(f"{part}: its clock of {video.time_base} s cannot tell {fps} pictures a second apart")
+                ticks, count = int(unit), 0
+                for packet in source.demux(video):
+                    if packet.dts is None:
+                        continue
+                    packet.pts, packet.dts = (value + frames * ticks for value in (packet.pts, packet.dts))
+                    packet.stream = stream
+                    out.mux(packet)
+                    count += 1
+                frames += count
+
+
+def decode(path: Path, first: int, count: int, fps: int, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
+    """Pictures ``first`` to ``first + count`` of a video, (H, W, 3) uint8 RGB.
+
+    Args:
+        size: (height, width) to fit them to.
+
+    Raises:
+        ArtifactError: The video is damaged, or ends before.
+    """
+    wanted = first
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "NONE" if size and max(size) <= SMALL else "AUTO"
+            if first:
+                container.seek(int(first / fps / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                if round(frame.pts * stream.time_base * fps) < wanted:
+                    continue
+                if wanted >= first + count:
+                    return
+                picture = frame.to_ndarray(format="rgb24")
+                yield fit(picture, *size) if size else picture
+                wanted += 1
+    except (av.FFmpegError, IndexError) as error:
+        raise ArtifactError(f"{path}: cannot be decoded: {error}") from error
+    if wanted < first + count:
+        raise ArtifactError(f"{path}: ends at picture {wanted}, expected {first + count}")

@@ -1,0 +1,135 @@
+"""Bags of all forms become the same data set, with every frame, matched by time and by name."""
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.data.bags import find_bags
+from latent_policy_ros.data.lerobot_reader import LeRobotReader
+from latent_policy_ros.data.mapping import load_mapping
+from latent_policy_ros.errors import ArtifactError, ConfigError
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.paths import artifact
+
+T0 = 1_700_000_000.0
+
+
+def expected(made, count=31, fps=10):
+    return np.array([made.state(T0 + k / fps) for k in range(count)])
+
+
+def test_every_form_of_a_bag_gives_every_frame(tmp_path, recording, converted, form):
+    made = recording()
+    report, out = converted(made.write(tmp_path / "bag", **form))
+    assert (report.written, report.left_out, report.told) == (1, [], [])
+    reader = LeRobotReader(out / "faive_hand")
+    columns = reader.columns(0)
+    truth = expected(made)
+    np.testing.assert_allclose(columns["observation.state"], truth, atol=1e-6)
+    before = np.array([made.state(T0 + k / 10 - 0.02) for k in range(31)]) + 0.01
+    np.testing.assert_allclose(columns["action"], before, atol=1e-6)  # in force: the next comes 2 ms after each frame's time
+    np.testing.assert_allclose(columns["observation.wrist"][:, 0], 0.3, atol=1e-6)
+    np.testing.assert_allclose(columns["action.wrist"][:, 0], 0.31, atol=1e-6)
+    assert reader.features["observation.state"]["names"] == list(made.joints) == reader.features["action"]["names"]
+    pictures = np.array([picture[40, 30, 1] for picture in reader.pictures(0, "front")], int)
+    assert np.abs(pictures - np.arange(31)).max() <= 1
+
+
+def test_compressed_pictures_foreign_names_units_and_arrays_by_a_mapping(tmp_path, recording, converted):
+    made = recording(robot="rig", compressed=True)
+    theirs = [f"m{i}" for i in range(11)]
+    for event in made.on("joint_states"):
+        event.message.name, event.message.position = theirs[::-1], np.rad2deg(event.message.position)[::-1].copy()
+    for event in made.on("hand_command"):
+        event.message = made.array(np.rad2deg(event.message.points[0].positions))
+    file = tmp_path / "rig.yaml"
+    file.write_text(f"""
+task: stack
+robots:
+  rig:
+    embodiment: faive_hand
+    cameras: {{top: /rig/front/image_raw/compressed}}
+    state: {{topic: /rig/joint_states, units: deg}}
+    command: {{topic: /rig/hand_command, units: deg, order: [{", ".join(theirs)}]}}
+    rename: {{{", ".join(f"{a}: {b}" for a, b in zip(theirs, made.joints))}}}
+""")
+    report, out = converted(made.write(tmp_path / "bag", custom={}), mapping=load_mapping(file))
+    assert report.written == 1 and [fault.kind for fault in report.told] == ["outcome unknown"]
+    reader = LeRobotReader(out / "faive_hand")
+    np.testing.assert_allclose(reader.columns(0)["observation.state"], expected(made), atol=1e-6)
+    np.testing.assert_allclose(reader.columns(0)["action"][0], made.state(T0 - 0.02) + 0.01, atol=1e-6)
+    assert reader.cameras == ("top",) and reader.tasks == ["stack"] and reader.fps == 10
+    assert "observation.wrist" not in reader.features
+
+
+def test_latents_are_those_of_the_commands(tmp_path, recording, converted):
+    space = LatentSpace.load(artifact("latents", "default"))
+    report, out = converted(recording().write(tmp_path / "bag"), latent=space)
+    reader = LeRobotReader(out / "faive_hand")
+    columns = reader.columns(0)
+    np.testing.assert_allclose(columns["action.latent"], space.encode("faive_hand", columns["action"]), atol=1e-5)
+    assert reader.identity.latent_id == space.latent_id
+
+
+def test_several_trajectory_points_follow_each_other_and_none_hold_what_is_measured(tmp_path, recording, converted):
+    made = recording()
+    ahead = [made.state(T0 + k / 10) for k in range(40)]
+    made.drop("hand_command")
+    for k in range(0, 20, 2):
+        made.add("hand_command", T0 + k / 10 - 0.001, made.trajectory(T0, made.joints, *ahead[k : k + 4]))
+    made.add("hand_command", T0 + 2.0, made.trajectory(T0, made.joints))
+    made.drop("wrist_command")
+    made.drop("wrist_pose")
+    report, out = converted(made.write(tmp_path / "bag"))
+    assert report.written == 1
+    action = LeRobotReader(out / "faive_hand").columns(0)["action"]
+    assert len(action) == 31  # a hand that holds is commanded, however long nothing is said
+    np.testing.assert_allclose(action[:20], ahead[:20], atol=1e-6)
+    assert (action[20:] == action[20]).all() and np.abs(action[20] - made.state(T0 + 2)).max() < 0.03
+
+
+def test_a_run_that_is_stopped_goes_on_and_never_looks_whole(tmp_path, recording, converted):
+    from latent_policy_ros.data import conversion
+
+    bags = [recording(seconds=1 + k / 10).write(tmp_path / f"bag{k}") for k in range(3)]
+    out, seen = tmp_path / "out", []
+
+    def stop(bag, done, total):
+        seen.append(bag)
+        if len(set(seen)) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        conversion.convert(bags, out, conversion.Options(), stop)
+    assert not (out / "faive_hand").exists() and not (out / "mixture.yaml").exists()
+    report, _ = converted(*bags, out=out)
+    assert (report.written, report.kept) == (1, 2)
+    reader = LeRobotReader(out / "faive_hand")
+    assert [row["length"] for row in reader.episodes] == [11, 12, 13]
+    again, _ = converted(*bags, recording(seconds=2).write(tmp_path / "bag9"), out=out)
+    assert (again.written, again.kept) == (1, 3)
+    grown = LeRobotReader(out / "faive_hand")
+    assert [row["length"] for row in grown.episodes] == [11, 12, 13, 21]
+    for episode in range(4):
+        length = grown.episodes[episode]["length"]
+        pictures = np.array([p[40, 30, 1] for p in grown.pictures(episode, "wrist")], int)
+        assert np.abs(pictures - np.arange(length)).max() <= 1
+        np.testing.assert_allclose(grown.columns(episode)["observation.state"], expected(recording(), length), atol=1e-6)
+    assert grown.columns(3)["index"][0] == 36
+
+
+def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, converted):
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    _, out = converted(bag)
+    with pytest.raises(ConfigError, match=r"latent_id: the folder was begun with ''"):
+        converted(bag, out=out, latent=LatentSpace.load(artifact("latents", "default")))
+
+
+def test_bags_are_found_in_folders_and_their_absence_is_named(tmp_path, recording):
+    one = recording(seconds=1).write(tmp_path / "day" / "one")
+    two = recording(seconds=1).write(tmp_path / "day" / "two", split=2)
+    assert find_bags([tmp_path]) == [one, two] == find_bags([one, two, one])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArtifactError, match="holds no bag"):
+        find_bags([tmp_path / "empty"])
+    with pytest.raises(ArtifactError, match="no such bag"):
+        find_bags([tmp_path / "none"])
