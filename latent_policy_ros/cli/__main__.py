@@ -1,3 +1,4 @@
 from latent_policy_ros.cli import main
 
-main()
+if __name__ == "__main__":
+    main()
