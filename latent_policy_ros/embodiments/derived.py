@@ -101,12 +101,13 @@ class Derived:
         """T_base_hand (4, 4) of a hand, or why it cannot be told."""
         straight = self.straight()
         bent = straight + HALF_BEND * (self.bent(straight) - straight)
-        poses = self.tips(np.array([straight, bent]))
+        poses, axes = self.tips(np.array([straight, bent])), self._last_axes(straight)
         fingers = [finger for finger in self.fingers if finger != "thumb" and self.lengths[finger] > 0]
         z, palm, knuckles = np.zeros(3), np.zeros(3), {}
         for finger in fingers:
             knuckles[finger] = self._at[self._chains[finger][0]].point
             along = poses[finger][0] - knuckles[finger]
+            along -= axes[finger] * (axes[finger] @ along)  # the first hinge may lie beside the finger
             z += along / max(np.linalg.norm(along), 1e-9)
             palm += (poses[finger][1] - poses[finger][0]) / self.lengths[finger]
         if np.linalg.norm(z) < 0.5:
@@ -169,6 +170,12 @@ class Derived:
             return Servo(kp=1000.0, damping=50.0, max_effort=40.0, armature=0.1)
         effort = float(np.median(list(efforts.values()))) if efforts else 1.0
         return Servo(kp=3.0, damping=0.2, max_effort=float(np.clip(effort, 0.3, 5.0)), armature=0.001)
+
+    def _last_axes(self, q: np.ndarray) -> dict[str, np.ndarray]:
+        """The axis (3,) that each finger bends about last in the pose q (n,), base frame; zeros if it slides."""
+        bodies = motions(self._mechanism.hinges, q[None] @ self._coupling.T)
+        last = {finger: self._at[chain[-1]] for finger, chain in self._chains.items()}
+        return {f: bodies[h.name][0, :3, :3] @ h.axis * (h.kind == "revolute") for f, h in last.items()}
 
     def _chain(self, finger: str) -> list[str]:
         """Hinges from the base to a fingertip."""

@@ -44,7 +44,7 @@ class Section:
             raise ConfigError(file, path, f"expected a mapping, got {describe(content)}")
         for key in content:
             if not isinstance(key, str):
-                raise ConfigError(file, path, f"a field's name must be a string, got {describe(key)}")
+                raise ConfigError(file, path, f"a field's name must be a string, got {describe(key)}; write '{key}'")
         self._content, self._asked = content, set()
 
     @classmethod

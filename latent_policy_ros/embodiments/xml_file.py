@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -10,17 +11,29 @@ import numpy as np
 
 from latent_policy_ros.errors import ConfigError
 
+_TAG_PREFIX = re.compile(rb"(</?[A-Za-z_][\w.-]*):")
+_ATTRIBUTE_PREFIX = re.compile(rb"(\s[A-Za-z_][\w.-]*):([A-Za-z_][\w.-]*\s*=\s*[\"'])")
+
 
 def parse_xml(path: Path) -> ET.Element:
-    """The first element of an XML file. Raises ConfigError if it cannot be read or is not XML."""
+    """The first element of an XML file, prefixes joined to names by ``_``: the readers of robots never asked what they mean.
+
+    Raises:
+        ConfigError: The file cannot be read, is not XML, or still has xacro's macros.
+    """
     try:
-        return ET.fromstring(path.read_bytes())
+        text = _ATTRIBUTE_PREFIX.sub(rb"\1_\2", _TAG_PREFIX.sub(rb"\1_", path.read_bytes()))
+        root = ET.fromstring(text)
     except FileNotFoundError as error:
         raise ConfigError(path, "", "no such file") from error
     except OSError as error:
         raise ConfigError(path, "", f"cannot be read: {error.strerror}") from error
     except (ET.ParseError, ValueError, LookupError) as error:
         raise ConfigError(path, "", f"is not valid XML: {error}") from error
+    macro = next((element.tag for element in root.iter() if element.tag.startswith("xacro_")), None)
+    if macro is not None:
+        raise ConfigError(path, "", f"has <{macro.replace('_', ':', 1)}>: run xacro first, and name the URDF that it writes")
+    return root
 
 
 def numbers(path: Path, element: ET.Element, attribute: str, size: int, default: str | None, where: str) -> np.ndarray:
