@@ -130,15 +130,16 @@ class Derived:
 
     def gripper_frame(self, closed: float, opened: float, side: str) -> np.ndarray | str:
         """T_base_hand (4, 4) of a gripper, or why it cannot be told."""
-        moving = [finger for finger in self.fingers if len(self._joints[finger])]
+        firsts = [self._at[self._chains[finger][0]] for finger in self.fingers if len(self._joints[finger])]
         tips = self.tips(np.array([[closed + 0.25 * (opened - closed)]]))
         thumb, index = (tips[finger][0] for finger in ("thumb", "index"))
         across, pinch = index - thumb, (index + thumb) / 2
         if np.linalg.norm(across) < 1e-4:
             return "the jaws' tips do not part when they open"
         across /= np.linalg.norm(across)
-        ahead = pinch - np.mean([self._at[self._chains[finger][0]].point for finger in moving], axis=0)
-        ahead -= across * (across @ ahead)
+        ahead = pinch - np.mean([hinge.point for hinge in firsts], axis=0)
+        for sideways in (across, *(hinge.axis for hinge in firsts if hinge.kind == "revolute")):
+            ahead -= sideways * (sideways @ ahead)  # a hinge's place along its own axis means nothing
         if np.linalg.norm(ahead) < 1e-3:
             ahead = pinch - across * (across @ pinch)
         if np.linalg.norm(ahead) < 1e-3:

@@ -73,8 +73,7 @@ def read_described(top: Section, actuated: Sequence[str] | None) -> Mechanism:
         carrier = ways[finger][-1] if ways[finger] else f"{finger}_fixed"
         tips[finger] = Fingertip(carrier, frozen(tree.place(point, link)))
         if not ways[finger]:  # a jaw that stays: a hinge that is locked carries it
-            start, up = frozen(tree.place(np.zeros(3), link)), frozen([0.0, 0.0, 1.0])
-            hinges.append(Hinge(carrier, None, up, start, -STAYS, STAYS, "prismatic"))
+            hinges.append(Hinge(carrier, None, frozen([0.0, 0.0, 1.0]), frozen(np.zeros(3)), -STAYS, STAYS, "prismatic"))
             locked[carrier] = 0.0
     names = {hinge.name for hinge in hinges}
     return Mechanism(
