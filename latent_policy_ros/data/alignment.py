@@ -80,7 +80,7 @@ class Alignment:
         self.skew: dict[str, list[float]] = {}  # stream: [sum, maximum] of what it was off the frames [s]
         self._by_receipt, self._report, self._file = by_receipt, report, file
         camera = limits.camera_at(fps)
-        self._buffer = ObservationBuffer(
+        self.buffer = ObservationBuffer(
             tuple(sources.cameras), robot.joints, image_size=None, wrist=bool(sources.wrist), keep=KEEP,
             tolerances=Tolerances(camera_skew=camera, state_skew=limits.state),
         )  # fmt: skip
@@ -127,9 +127,9 @@ class Alignment:
             if not watch.count or topic == self.sources.state and self._measured is None:
                 self._never_ours(topic)
         yield from self._rows(0.0)
+        self._check_cameras()
         if not self.broken and self._next is not None:
             self._check_end()
-            self._check_cameras()
             if self.count < 2:
                 self._fault("too short", "", None, f"{self.count} frames at {self.fps} a second; expected at least 2")
 
@@ -150,20 +150,20 @@ class Alignment:
         return stamp
 
     def _take_picture(self, camera: str, topic: str, stamp: float, message: Any) -> None:
-        self._buffer.push_image(camera, stamp, partial(picture, message))
+        self.buffer.push_image(camera, stamp, partial(picture, message))
 
     def _take_joints(self, topic: str, stamp: float, message: Any) -> None:
         rename, scale = self.robot.rename, self.robot.scale[0]
         names = tuple(rename.get(name, name) for name in message.name) if rename else tuple(message.name)
-        self._buffer.push_joints(stamp, names, message.position if scale == 1.0 else np.asarray(message.position) * scale)
+        self.buffer.push_joints(stamp, names, message.position if scale == 1.0 else np.asarray(message.position) * scale)
         if self.robot.joints[0] in names:
             self._order_of(topic, stamp, names)
-            self._measured = self._buffer.newest_joints
+            self._measured = self.buffer.newest_joints
         else:
             self._strangers = names
 
     def _take_wrist(self, topic: str, stamp: float, message: Any) -> None:
-        self._buffer.push_wrist(stamp, pose_array(message.pose))
+        self.buffer.push_wrist(stamp, pose_array(message.pose))
 
     def _take_command(self, topic: str, stamp: float, message: Any) -> None:
         self._commands.push(stamp, message, self._measured)
@@ -226,12 +226,12 @@ class Alignment:
         if late > TRIMMED:
             topic = max(known, key=known.get)
             self._fault("begins late", topic, begins, f"nothing before; the first {late:.1f} s are left away", fatal=False)
-        self._origin = self._buffer.first_from(begins)
+        self._origin = self.buffer.first_from(begins)
         return self._origin
 
     def _row(self, stamp: float) -> Row | None:
         """The row of that time; None, with a fault, if there is none, or without one if the commands have ended."""
-        for name, limit in self._buffer.lacking(stamp):
+        for name, limit in self.buffer.lacking(stamp):
             topics = {**self.sources.cameras, "joint_states": self.sources.state, "wrist_pose": self.sources.wrist}
             self._fault("hole", topics[name], stamp, f"nothing within {limit * 1e3:.0f} ms")
         command, wrist = self._commands.held(stamp, self.limits.command), self._held_wrist(stamp)
@@ -240,7 +240,7 @@ class Alignment:
                 self._fault("hole", topic, stamp, f"no command within {self.limits.command:g} s")
         if self.broken or command is None or (self.sources.wrist_command and wrist is None):
             return None
-        frame = self._buffer.frame_at(stamp)
+        frame = self.buffer.frame_at(stamp)
         self._measure(frame)
         return Row(frame, command, wrist)
 
@@ -288,7 +288,7 @@ class Alignment:
     def _check_cameras(self) -> None:
         for camera, topic in self.sources.cameras.items():
             rate, repeated = self._watches[topic].rate, self._repeated[camera]
-            if rate < EXPECTED_RATE * self.fps or repeated > REPEATED * self.count:
+            if 0 < rate < EXPECTED_RATE * self.fps or repeated > REPEATED * max(self.count, 1 / REPEATED):
                 self._fault("low rate", topic, None, f"{rate:.1f} pictures a second, expected {self.fps}")
             elif repeated:
                 text = f"{repeated} of {self.count} frames show the picture before them once more"

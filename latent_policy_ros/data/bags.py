@@ -135,10 +135,11 @@ def _truncated(path: Path, error: Exception) -> Fault:
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix == ".mcap")
     for file in files:
         first, last, topic, ended = _whole_until(file)
-        if not ended and last:
-            text = f"{file.name} is whole until here only ({_text(error)}); try: latent-policy dataset repair {path}"
-            return Fault("truncated", text, path, topic, (last - first) * 1e-9)
-    return Fault("truncated or damaged", f"{_text(error)}; try: latent-policy dataset repair {path}", path)
+        if not ended:
+            until = "until here only" if last else "nowhere: it has no complete chunk"
+            text = f"{file.name} is whole {until} ({_text(error)}); try: latent-policy dataset repair {path}"
+            return Fault("truncated", text, path, topic, (last - first) * 1e-9 if last else None)
+    return Fault("damaged", _text(error), path)
 
 
 def _whole_until(file: Path) -> tuple[int, int, str, bool]:

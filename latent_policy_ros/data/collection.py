@@ -12,7 +12,7 @@ from ..latent.artifacts import write_atomically
 from .lerobot_layout import DEFAULTS, INFO
 from .lerobot_reader import LeRobotReader
 from .lerobot_writer import append, misfit, recover
-from .staging import StagedEpisode, staged
+from .staging import TOLD, StagedEpisode, staged
 
 STAGING, MIXTURE = ".staging", "mixture.yaml"
 
@@ -49,17 +49,18 @@ class Collection:
             if there[key] != fingerprint:
                 raise ArtifactError(f"changed since it was converted to {self.root / embodiment}; use another folder")
             return True
-        for episode in staged(self.staging(embodiment)):
-            if episode.key == key:
-                return episode.about.get("fingerprint", "") == fingerprint
-        return False
+        folder = self.staging(embodiment) / key
+        return (folder / TOLD).is_file() and StagedEpisode.load(folder).about.get("fingerprint", "") == fingerprint
 
-    def commit(self) -> list[tuple[str, str]]:
-        """Append everything that is staged to its data set; returns (source, reason) of what does not fit."""
+    def commit(self) -> list[tuple[StagedEpisode, str]]:
+        """Append everything that is staged to its data set; returns (episode, reason) of what does not fit."""
         refused = []
         for folder in sorted((self.root / STAGING).glob("*")):
             root, episodes = self.root / folder.name, staged(folder)
+            recover(root)
             old = LeRobotReader(root) if (root / INFO).is_file() else None
+            there = {told["key"] for told in old.about} if old else set()
+            episodes = [episode for episode in episodes if episode.key not in there]  # a crash between here and the end of this
             episodes.sort(key=lambda e: (str(e.about.get("source", "")), e.about.get("seed", -1), str(e.about.get("robot", ""))))
             fitting: list[StagedEpisode] = []
             for episode in episodes:
@@ -67,7 +68,7 @@ class Collection:
                 features = {name: f for name, f in like.features.items() if name not in DEFAULTS}
                 why = misfit(episode, features, like.identity)
                 if why:
-                    refused.append((f"{episode.about.get('source', '')} ({episode.about.get('robot', '')})", why))
+                    refused.append((episode, why))
                 else:
                     fitting.append(episode)
             append(root, fitting)

@@ -92,9 +92,11 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
             report.left_out.append((str(bag), [error.fault]))
         except (ConfigError, ArtifactError) as error:
             report.left_out.append((str(bag), [Fault("unusable", str(error), bag)]))
-    for source, why in collection.commit():
+    for episode, why in collection.commit():
+        source, robot = episode.about["source"], episode.about["robot"]
         report.written -= 1
-        report.left_out.append((source, [Fault("does not fit", why, source)]))
+        report.frames -= episode.length
+        report.left_out.append((f"{source} ({robot})", [Fault("does not fit", why, Path(source), robot=robot)]))
     report.datasets = collection.write_mixture()
     write_atomically(out / "report.json", json.dumps(report.plain(), indent=1).encode())
     return report

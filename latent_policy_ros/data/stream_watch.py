@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Callable
+
+import numpy as np
 
 LAG = 0.5  # [s] that a message may be late and still find its place
 SET_BACK = 2.0  # [s]; what is older than that is not late: its clock was set back
@@ -27,6 +30,7 @@ class StreamWatch:
         self._offset: float | None = None
         self._waiting: list[float] = []  # stamps whose order may still change
         self._last: float | None = None  # the last whose order is settled
+        self._intervals = array("f")
 
     def take(self, stamp: float, received: float) -> bool:
         """Follow one message; whether it still finds its place."""
@@ -58,12 +62,14 @@ class StreamWatch:
 
     @property
     def rate(self) -> float:
-        """Messages a second."""
-        return (self.count - 1) / (self.newest - self.first) if self.newest > self.first else 0.0
+        """Messages a second, as a rule: by the median of the times between them; 0 if there are fewer than two."""
+        return 1.0 / max(float(np.median(self._intervals)), 1e-9) if self._intervals else 0.0
 
     def _settle(self, until: float) -> None:
         while self._waiting and self._waiting[0] <= until:
             stamp = heapq.heappop(self._waiting)
-            if self._last is not None and stamp - self._last > self.longest:
-                self._report("hole", f"no message for {stamp - self._last:.2f} s", self._last, True)
+            if self._last is not None:
+                self._intervals.append(stamp - self._last)
+                if stamp - self._last > self.longest:
+                    self._report("hole", f"no message for {stamp - self._last:.2f} s", self._last, True)
             self._last = stamp

@@ -1,0 +1,258 @@
+"""Each thing that can be wrong with a recording is named, with file, topic and time; the other episodes are converted."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin
+
+from latent_policy_ros.data.lerobot_reader import LeRobotReader
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.paths import artifact
+
+T0 = 1_700_000_000.0
+START = T0 - 0.019  # of the bags: receipt of the first message
+
+
+@pytest.fixture
+def faults_of(tmp_path, recording, converted):
+    """Converts a spoiled bag between two good ones; returns what is told of it, and whether it was left out."""
+
+    def run(spoiled, **options):
+        spoiled = spoiled if isinstance(spoiled, type(tmp_path)) else spoiled.write(tmp_path / "spoiled")
+        good = [recording(seconds=1).write(tmp_path / name) for name in ("good1", "good2")]
+        report, out = converted(good[0], spoiled, good[1], **options)
+        reader = LeRobotReader(out / "faive_hand")
+        lengths = {told["source"].rsplit("/", 1)[1]: row["length"] for told, row in zip(reader.about, reader.episodes)}
+        assert lengths["good1"] == lengths["good2"] == 11
+        faults = [fault for _, reasons in report.left_out for fault in reasons] + report.told
+        assert all(fault.file == spoiled for fault in faults) and json.loads((out / "report.json").read_text())
+        assert len(report.left_out) <= 1 and ("spoiled" in lengths) == (not report.left_out)
+        return {fault.kind: fault for fault in faults}, lengths.get("spoiled"), reader
+
+    return run
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9])
+def test_a_file_cut_short(tmp_path, recording, faults_of, keep):
+    bag = recording(size=(240, 320)).write(tmp_path / "spoiled")
+    file = next(bag.glob("*.mcap"))
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * keep)])
+    told, length, _ = faults_of(bag)
+    fault = told["truncated"]
+    assert length is None and "dataset repair" in fault.text and file.name in fault.text
+    assert fault.time == pytest.approx(3 * keep, abs=0.4)
+
+
+def test_a_database_cut_short(tmp_path, recording, faults_of):
+    bag = recording().write(tmp_path / "spoiled", storage=StoragePlugin.SQLITE3)
+    file = next(bag.glob("*.db3"))
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    told, length, _ = faults_of(bag)
+    assert length is None and len(told) == 1 and "malformed" in str(list(told.values())[0])
+
+
+def test_a_missing_topic(recording, faults_of):
+    made = recording()
+    made.drop("wrist/image_raw")
+    told, length, _ = faults_of(made)
+    assert length is None and "/left/wrist/image_raw" in told["missing topic"].topic
+    assert "the bag has /left/front/image_raw" in told["missing topic"].text
+
+
+def test_a_camera_at_half_rate(recording, faults_of):
+    made = recording()
+    made.drop("wrist/image_raw", keep=lambda event: round(event.at * 10) % 2 == 0)
+    told, length, _ = faults_of(made)
+    fault = told["low rate"]
+    assert length is None and fault.topic == "/left/wrist/image_raw" and "5.0 pictures a second, expected 10" in fault.text
+
+
+def test_messages_a_little_out_of_order_are_put_in_their_place(recording, faults_of):
+    made = recording()
+    for name in ("joint_states", "front/image_raw"):
+        events = made.on(name)
+        for one, other in zip(events[10::4], events[11::4]):
+            one.message, other.message = other.message, one.message
+    told, length, reader = faults_of(made)
+    assert length == 31 and not told["out of order"].fatal and told["out of order"].topic.startswith("/left/")
+    columns = reader.columns(2)
+    np.testing.assert_allclose(columns["observation.state"], [made.state(T0 + k / 10) for k in range(31)], atol=1e-6)
+    pictures = np.array([p[40, 30, 1] for p in reader.pictures(2, "front")], int)
+    assert np.abs(pictures - np.arange(31)).max() <= 1
+
+
+def test_a_message_far_out_of_order(recording, faults_of):
+    made = recording()
+    event = made.on("joint_states")[80]
+    event.message.header = made.joint_state(T0 + 0.3, [], []).header
+    told, length, _ = faults_of(made)
+    fault = told["out of order"]
+    assert length is None and fault.fatal and fault.topic == "/left/joint_states" and fault.time == pytest.approx(1.6, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["front/image_raw", "joint_states", "wrist_pose", "hand_command", "wrist_command"])
+def test_a_hole_of_two_seconds(recording, faults_of, name):
+    made = recording(seconds=5)
+    made.drop(name, keep=lambda event: not 1.5 < event.at < 3.5)
+    told, length, _ = faults_of(made)
+    fault = told["hole"]
+    assert length is None and fault.topic == f"/left/{name}" and fault.time == pytest.approx(1.5, abs=0.35)
+
+
+def test_joints_in_another_order_from_some_time_on(recording, faults_of):
+    made = recording()
+    for event in made.on("joint_states")[70:]:
+        message = event.message
+        event.message = dataclasses.replace(message, name=message.name[::-1], position=message.position[::-1].copy())
+    told, length, reader = faults_of(made)
+    fault = told["joint order"]
+    assert length == 31 and fault.topic == "/left/joint_states" and fault.time == pytest.approx(1.4, abs=0.05)
+    truth = [made.state(T0 + k / 10) for k in range(31)]
+    np.testing.assert_allclose(reader.columns(2)["observation.state"], truth, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["joint_states", "hand_command", "wrist_pose", "wrist_command"])
+def test_nan(recording, faults_of, name):
+    made = recording()
+    message = made.on(name)[60].message
+    if name == "joint_states":
+        message.position[3] = np.nan
+    elif name == "hand_command":
+        message.points[0].positions[3] = np.nan
+    else:
+        message.pose.position = dataclasses.replace(message.pose.position, y=np.nan)
+    told, length, _ = faults_of(made)
+    fault = told["not finite"]
+    assert length is None and fault.topic == f"/left/{name}" and fault.time == pytest.approx(1.2, abs=0.05)
+
+
+def plans(made, latent_id):
+    from latent_policy_ros.data.message_types import message_types
+
+    kind = message_types().types["latent_policy_ros/msg/LatentAction"]
+    for at in (1.0, 1.1):
+        made.add("latent_action", T0 + at, kind(
+            header=made.joint_state(T0 + at, [], []).header, policy_id="p", latent_id=latent_id, sequence=1, horizon=0, dim=32,
+            time_step=0.1, latents=np.zeros(0, np.float32), wrist_poses=[],
+        ))  # fmt: skip
+
+
+def test_a_foreign_latent_id(recording, faults_of):
+    space = LatentSpace.load(artifact("latents", "default"))
+    made = recording()
+    plans(made, "f" * 64)
+    told, length, _ = faults_of(made, latent=space)
+    fault = told["foreign latent_id"]
+    assert length is None and fault.topic == "/left/latent_action" and fault.time == pytest.approx(1.0, abs=0.05)
+    assert "ffffffffffff" in fault.text and space.latent_id[:12] in fault.text
+
+
+def test_a_foreign_latent_id_may_be_accepted(recording, faults_of, tmp_path):
+    space = LatentSpace.load(artifact("latents", "default"))
+    made = recording()
+    plans(made, "f" * 64)
+    bag = made.write(tmp_path / "spoiled", custom=made.custom(latent_id="f" * 64))
+    told, length, _ = faults_of(bag, latent=space, any_latent=True)
+    assert length == 31 and not told
+
+
+def test_another_robot_by_its_own_account(recording, faults_of, tmp_path):
+    made = recording()
+    told = {"left": {"name": "faive_hand", "content_hash": "e" * 64}}
+    bag = made.write(tmp_path / "spoiled", custom=made.custom(embodiments=json.dumps(told)))
+    told, length, _ = faults_of(bag)
+    assert length is None and "eeeeeeeeeeee" in told["another robot"].text
+
+
+def test_another_robot_by_its_joints(recording, faults_of):
+    made = recording()
+    for event in made.on("joint_states"):
+        event.message = dataclasses.replace(event.message, name=[f"other_{i}" for i in range(11)])
+    told, length, _ = faults_of(made)
+    assert length is None and told["another robot"].topic == "/left/joint_states" and "other_0" in told["another robot"].text
+
+
+def test_a_clock_that_jumps(recording, faults_of):
+    made = recording()
+    for event in made.on("front/image_raw")[15:]:
+        event.message.header = made.joint_state(event.received - 0.01 + 7.0, [], []).header
+    told, length, _ = faults_of(made)
+    fault = told["clock jump"]
+    assert length is None and fault.topic == "/left/front/image_raw" and fault.time == pytest.approx(1.4, abs=0.05)
+
+
+def test_a_clock_that_is_off_from_the_beginning(recording, faults_of):
+    made = recording()
+    for event in made.on("wrist/image_raw"):
+        event.message.header = made.joint_state(event.received - 3600, [], []).header
+    told, length, _ = faults_of(made)
+    assert length is None and "3600.0 s behind" in told["clock"].text and told["clock"].topic == "/left/wrist/image_raw"
+
+
+def test_messages_without_stamps_go_by_their_receipt(recording, faults_of):
+    made = recording()
+    for event in made.on("joint_states"):
+        event.message.header = made.joint_state(0.0, [], []).header
+    told, length, _ = faults_of(made)
+    assert length == 31 and told["no stamp"].topic == "/left/joint_states"
+
+
+def test_a_picture_that_cannot_be_decoded(recording, faults_of):
+    made = recording(compressed=True)
+    event = made.on("front/image_raw/compressed")[12]
+    event.message = dataclasses.replace(event.message, data=event.message.data[:20])
+    told, length, _ = faults_of(made)
+    fault = told["picture"]
+    assert length is None and fault.topic == "/left/front/image_raw/compressed" and fault.time == pytest.approx(1.2, abs=0.05)
+
+
+def test_a_picture_of_another_size(recording, faults_of):
+    made = recording()
+    event = made.on("front/image_raw")[12]
+    event.message = made.image(T0 + 1.2, np.zeros((24, 32, 3), np.uint8))
+    told, length, _ = faults_of(made)
+    assert length is None and "32x24" in told["picture"].text and told["picture"].time == pytest.approx(1.2, abs=0.05)
+
+
+def test_one_lost_picture_is_told(recording, faults_of):
+    made = recording()
+    made.drop("front/image_raw", keep=lambda event: round(event.at * 10) != 15)
+    told, length, _ = faults_of(made)
+    assert length == 31 and "1 of 31 frames" in told["repeated pictures"].text
+
+
+def test_failures_and_the_recorders_own_account(recording, faults_of, tmp_path):
+    made = recording()
+    custom = made.custom(outcome="failure", dropped=json.dumps({"/left/joint_states": 3}))
+    told, length, _ = faults_of(made.write(tmp_path / "spoiled", custom=custom))
+    assert length is None and told["failed"] and told["messages dropped"].topic == "/left/joint_states"
+
+
+def test_kept_failures_are_no_success(recording, faults_of, tmp_path):
+    made = recording()
+    told, length, reader = faults_of(made.write(tmp_path / "spoiled", custom=made.custom(outcome="failure")), keep_failed=True)
+    assert length == 31 and not reader.columns(2)["next.success"].any() and reader.columns(0)["next.success"][-1]
+
+
+def test_commands_that_begin_late_and_end_early_are_told(recording, faults_of):
+    made = recording(seconds=6)
+    for name in ("hand_command", "wrist_command"):
+        made.drop(name, keep=lambda event: 1.5 < event.at < 4.0)
+    told, length, _ = faults_of(made)
+    assert not told["begins late"].fatal and not told["ends early"].fatal
+    assert told["begins late"].topic.endswith("_command") and told["ends early"].time == pytest.approx(4.0, abs=0.05)
+    assert length == pytest.approx(27, abs=1)  # 1.6 to 4.3: the last command is in force for another 0.3 s
+
+
+def test_other_pictures_than_in_the_data_set(recording, faults_of):
+    told, length, _ = faults_of(recording(size=(24, 32)))
+    assert length is None and "observation.images.front is [24, 32, 3]" in told["does not fit"].text
+
+
+def test_a_bag_that_is_silent_about_its_robots(recording, faults_of, tmp_path):
+    told, length, _ = faults_of(recording().write(tmp_path / "spoiled", custom={}))
+    assert length is None and "name them in a mapping" in told["unusable"].text

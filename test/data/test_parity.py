@@ -1,0 +1,85 @@
+"""What the policy sees live is what training sees of the recording: one buffer makes both."""
+
+import numpy as np
+
+from latent_policy_ros.data.alignment import Alignment
+from latent_policy_ros.data.bags import open_bag
+from latent_policy_ros.data.images import compressed_to_rgb, fit, raw_to_rgb
+from latent_policy_ros.data.ingest import ObservationBuffer, Tolerances
+from latent_policy_ros.data.mapping import Limits, conventional
+from latent_policy_ros.data.messages import picture, pose_array, seconds
+from latent_policy_ros.data.sources import find_sources
+
+T0 = 1_700_000_000.0
+NAMES = {"front": "/left/front/image_raw", "wrist": "/left/wrist/image_raw/compressed"}
+
+
+def uneven(recording):
+    """Cameras of two kinds that jitter and arrive late, joints at an odd rate that change their order."""
+    made, rng = recording(seconds=4, rate=73), np.random.default_rng(1)
+    made.drop("wrist/image_raw")
+    for k in range(41):
+        made.add_picture("wrist", T0 + k / 10, compressed=True)
+    for camera in ("front/image_raw", "wrist/image_raw/compressed"):
+        for event in made.on(camera):
+            at = event.at - 0.01 + T0 + rng.uniform(0, 0.01)
+            event.message.header, event.received = made.joint_state(at, [], []).header, at + rng.uniform(0.025, 0.04)
+    for event in made.on("joint_states")[150:]:
+        event.message.name, event.message.position = event.message.name[::-1], event.message.position[::-1].copy()
+    return made
+
+
+def live(bag, joints):
+    """Observations as the policy node makes them: message by message, asked for at 20 Hz."""
+    buffer = ObservationBuffer(("front", "wrist"), joints, history=1, tolerances=Tolerances(state_skew=0.05))
+    found, tick = {}, bag.start
+    for topic, received, message in bag.messages({*NAMES.values(), "/left/joint_states", "/left/wrist_pose"}):
+        while tick < received:
+            frame = buffer.observation(tick)
+            if frame is not None:
+                found[frame.stamp] = frame
+            tick += 0.05
+        at = seconds(message.header.stamp)
+        if topic == NAMES["front"]:
+            m = message
+            buffer.push_image("front", at, raw_to_rgb(m.encoding, m.height, m.width, m.step, m.data))
+        elif topic == NAMES["wrist"]:
+            buffer.push_image("wrist", at, compressed_to_rgb(message.data))
+        elif topic.endswith("joint_states"):
+            buffer.push_joints(at, message.name, message.position)
+        else:
+            buffer.push_wrist(at, pose_array(message.pose))
+    return found
+
+
+def test_live_and_recorded_frames_are_equal(tmp_path, recording):
+    made = uneven(recording)
+    path = made.write(tmp_path / "bag")
+    robot = conventional("left", made.embodiment, ("front", "wrist"))
+    with open_bag(path) as bag:
+        seen = live(bag, made.joints)
+        faults = []
+        sources = find_sources(bag, robot, faults.append)
+        alignment = Alignment(robot, sources, 10, Limits(), False, bag.start, faults.append, path)
+        rows = []
+        for topic, received, message in bag.messages(sources.topics):
+            rows += alignment.push(topic, received, message)
+            # a recorded frame at the very stamps that the policy answered; the buffer remembers more than a second
+            for stamp in [s for s in seen if s < received - 0.6]:
+                frame, mine = alignment.buffer.frame_at(stamp), seen.pop(stamp)
+                np.testing.assert_array_equal(frame.joints, mine.joints)
+                np.testing.assert_array_equal(frame.wrist_pose, mine.wrist_pose)
+                for camera in ("front", "wrist"):
+                    np.testing.assert_array_equal(fit(frame.images[camera](), 96, 96), mine.images[camera])
+                rows.append(stamp)
+    assert [fault.kind for fault in faults] == ["joint order"]
+    assert sum(isinstance(row, float) for row in rows) > 25 and len(seen) < 10
+
+
+def test_messages_are_read_the_same_way_with_and_without_ros(recording):
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(picture(recording.image(T0, rgb)), rgb)
+    np.testing.assert_array_equal(picture(recording.image(T0, rgb[..., ::-1].copy(), "bgr8")), rgb)
+    grey = picture(recording.image(T0, rgb[..., :1], "mono8"))
+    np.testing.assert_array_equal(grey, np.repeat(rgb[..., :1], 3, axis=2))
