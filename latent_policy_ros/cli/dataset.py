@@ -79,6 +79,27 @@ def from_bags(
         raise typer.Exit(1)
 
 
+@app.command()
+def repair(bags: Annotated[list[Path], typer.Argument(help="Bags, or folders that hold bags.")]) -> None:
+    """Make bags whole whose recorder was killed. Whole ones stay untouched, and a new file is complete before the old one goes."""
+    from latent_policy_ros.data.repair import find_mcap_bags, repair_bag
+    from latent_policy_ros.errors import ArtifactError
+
+    failed = False
+    for bag in find_mcap_bags(bags):
+        try:
+            done = repair_bag(bag)
+        except ArtifactError as error:
+            failed = True
+            console.print(f"[red]not repaired[/] {error}", highlight=False, soft_wrap=True)
+            continue
+        what = f"[green]repaired[/] {bag}: {', '.join(done.repaired)} written anew" if done.repaired else f"{bag}: whole, untouched"
+        console.print(f"{what}; {done.messages} messages", highlight=False, soft_wrap=True)
+        for text in done.lost:
+            console.print(f"    lost: {text}", highlight=False, soft_wrap=True)
+    raise typer.Exit(int(failed))
+
+
 def _robots_of_fleet(name: str) -> tuple:
     from latent_policy_ros.data.mapping import conventional
     from latent_policy_ros.fleet import load_fleet

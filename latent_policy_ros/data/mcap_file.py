@@ -42,6 +42,22 @@ def mapping(values: Mapping[str, str]) -> bytes:
     return struct.pack("<I", len(pairs)) + pairs
 
 
+def read_text(body: bytes, at: int) -> tuple[str, int]:
+    """The string at an offset, and where it ends."""
+    (length,) = struct.unpack_from("<I", body, at)
+    return body[at + 4 : at + 4 + length].decode(), at + 4 + length
+
+
+def read_mapping(body: bytes, at: int) -> dict[str, str]:
+    """The map of strings at an offset."""
+    (length,) = struct.unpack_from("<I", body, at)
+    found, at, end = {}, at + 4, at + 4 + length
+    while at < end:
+        key, at = read_text(body, at)
+        found[key], at = read_text(body, at)
+    return found
+
+
 class McapWriter:
     """Writes one file, chunk by chunk, without compression. Holds a lock on it, so that nobody repairs it meanwhile.
 
@@ -119,10 +135,15 @@ class McapWriter:
             times = [stamp for stamp, _ in entries]
             self._count(channel, len(times), min(times), max(times))
 
-    def copy_record(self, opcode: int, body: bytes) -> None:
-        """Add a record of another file as it is, outside of chunks."""
-        self.flush()
-        self._write(record(opcode, body))
+    def copy_definition(self, opcode: int, body: bytes) -> None:
+        """Add a schema or channel of another file, if it is not known by its number yet."""
+        if self.know(opcode, body):
+            self._add(record(opcode, body))
+
+    def know(self, opcode: int, body: bytes) -> bool:
+        """Remember a schema or channel that stands in a copied chunk; False if it was known."""
+        known, (number,) = self.schemas if opcode == SCHEMA else self.channels, struct.unpack_from("<H", body)
+        return known.setdefault(number, body) is body
 
     def metadata(self, name: str, values: Mapping[str, str]) -> None:
         """Write a record of names and values; it is safe when this returns."""

@@ -1,0 +1,264 @@
+"""Bags whose recorder was killed, or whose files were cut off, made whole: with every message that is there in full."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mcap.exceptions import McapError
+from mcap.reader import make_reader
+
+from ..errors import ArtifactError
+from ..paths import PACKAGE
+from . import bag_metadata
+from .bag_metadata import BagFile, Topic
+from .mcap_file import CHANNEL, CHUNK, MESSAGE, MESSAGE_HEAD, METADATA, SCHEMA, McapWriter, read_mapping, read_text
+from .mcap_scan import ChunkContent, is_finished, read_chunk, scan
+from .recording import RECORDER
+
+SUFFIX = ".repairing"
+ROSBAG2 = "rosbag2"  # name of the metadata record that rosbag2 writes
+
+
+@dataclass
+class FileContent:
+    """What a file holds, whole or after repair."""
+
+    topics: dict[int, Topic] = field(default_factory=dict)  # by channel
+    counts: Counter[int] = field(default_factory=Counter)
+    start: int = 0
+    end: int = 0
+    custom: dict[str, str] = field(default_factory=dict)  # what the bag says of itself
+    lost: list[str] = field(default_factory=list)  # what could not be kept, in words
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done to a bag.
+
+    Attributes:
+        bag: Its folder, or the file if it is in none.
+        repaired: Names of the files that were written anew; ``metadata.yaml`` may be among them. Empty: it was whole.
+        messages: Messages in the bag.
+        lost: What could not be kept, in words.
+    """
+
+    bag: Path
+    repaired: tuple[str, ...]
+    messages: int
+    lost: tuple[str, ...]
+
+
+def find_mcap_bags(paths: list[Path]) -> list[Path]:
+    """Bags at these paths, or in folders below them, whole or not.
+
+    Raises:
+        ArtifactError: There is none at one of them.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        files = [path] if path.is_file() else sorted(path.rglob("*.mcap"))
+        if not files:
+            raise ArtifactError(f"{path}: no MCAP file here or below; only bags in MCAP can be repaired")
+        for file in files:
+            found[file.parent if file.name.startswith(file.parent.name) else file] = None
+    return list(found)
+
+
+def repair_bag(bag: Path) -> Repair:
+    """Make a bag whole. One that is whole stays untouched. Each new file is complete before it takes the place of the old one.
+
+    Args:
+        bag: Folder of a bag, or a single MCAP file.
+
+    Raises:
+        ArtifactError: It is being recorded, holds no MCAP file, or the disk has no room for a second copy of the largest one.
+    """
+    files = [bag] if bag.is_file() else sorted(bag.glob("*.mcap"), key=_number)
+    if not files:
+        raise ArtifactError(f"{bag}: no MCAP file; only bags in MCAP can be repaired")
+    with _locked(files):
+        contents, repaired = {}, []
+        for file in files:
+            content = _finished(file)
+            if content is None:
+                content = _rewrite(file)
+                repaired.append(file.name)
+            contents[file] = content
+        lost = tuple(f"{file.name}: {text}" for file, content in contents.items() for text in content.lost)
+        if bag.is_dir() and not (not repaired and _metadata_fits(bag, contents)):
+            _write_metadata(bag, contents, repaired, lost)
+            repaired.append(bag_metadata.FILE)
+    return Repair(bag, tuple(repaired), sum(content.counts.total() for content in contents.values()), lost)
+
+
+def _number(file: Path) -> tuple[int, str]:
+    """Files of a bag in order: ``name_10.mcap`` after ``name_9.mcap``."""
+    digits = file.stem.rpartition("_")[2]
+    return int(digits) if digits.isdigit() else 0, file.name
+
+
+@contextlib.contextmanager
+def _locked(files: list[Path]) -> Iterator[None]:
+    """Keep out who writes these files, and refuse if somebody does."""
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            opened = stack.enter_context(file.open("rb"))
+            try:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ArtifactError(f"{file}: is being recorded; stop its recorder first") from error
+        yield
+
+
+def _finished(file: Path) -> FileContent | None:
+    """What a whole file holds; None if it is not whole."""
+    if not is_finished(file):
+        return None
+    content = FileContent()
+    try:
+        with file.open("rb") as stream:
+            reader = make_reader(stream)
+            summary = reader.get_summary()
+            told = {record.name: record.metadata for record in reader.iter_metadata()}
+    except (McapError, struct.error, UnicodeDecodeError, ValueError, EOFError):
+        return None
+    if summary is None or summary.statistics is None:
+        return None
+    for number, channel in summary.channels.items():
+        schema = summary.schemas.get(channel.schema_id)
+        content.topics[number] = _topic(channel.topic, schema.name if schema else "", channel.message_encoding, channel.metadata)
+    content.counts.update(summary.statistics.channel_message_counts)
+    content.start, content.end = summary.statistics.message_start_time, summary.statistics.message_end_time
+    with contextlib.suppress(yaml.YAMLError, AttributeError):
+        content.custom.update(yaml.safe_load(told.get(ROSBAG2, {}).get("serialized_metadata", "")).get("custom_data") or {})
+    content.custom = {**told.get(PACKAGE, {}), **content.custom}
+    return content
+
+
+def _rewrite(file: Path) -> FileContent:
+    """Write what is whole of a file into a new one, which takes its place."""
+    size = file.stat().st_size
+    if shutil.disk_usage(file.parent).free < size + (16 << 20):
+        raise ArtifactError(f"{file}: no room on the disk for a second copy of {size / 1e6:.0f} MB beside it")
+    temporary = file.with_name(file.name + SUFFIX)
+    temporary.unlink(missing_ok=True)
+    writer, content = McapWriter(temporary, RECORDER), FileContent()
+    try:
+        for record in scan(file):
+            if record.opcode == CHUNK:
+                _copy_chunk(writer, read_chunk(record.body), record.offset, content)
+            elif record.opcode == METADATA:
+                name, at = read_text(record.body, 0)
+                if name != ROSBAG2:
+                    values = read_mapping(record.body, at)
+                    writer.metadata(name, values)
+                    content.custom |= values if name == PACKAGE else {}
+            else:
+                _copy(writer, record.opcode, record.body, content)
+        writer.finish()
+    except BaseException:
+        writer.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    for number, body in writer.channels.items():
+        content.topics[number] = _topic_of(body, writer.schemas)
+    content.counts, content.start, content.end = writer.counts, writer.start, writer.end
+    written = _finished(temporary)
+    if written is None or written.counts != content.counts:
+        raise ArtifactError(f"{temporary}: did not become what it should; {file} is as it was")
+    shutil.copymode(file, temporary)
+    temporary.replace(file)
+    bag_metadata.sync_folder(file.parent)
+    return content
+
+
+def _copy_chunk(writer: McapWriter, chunk: ChunkContent | None, offset: int, content: FileContent) -> None:
+    """Take over a chunk: as it is if it is whole, else what is whole in it."""
+    if chunk is None:
+        return
+    if chunk.damaged:
+        messages = sum(map(len, chunk.index.values()))
+        content.lost.append(f"the chunk at byte {offset} is damaged: {messages} messages or more in it are left out")
+        return
+    definitions = [(opcode, body) for opcode, body, _ in chunk.records if opcode in (SCHEMA, CHANNEL)]
+    told = {struct.unpack_from("<H", body)[0] for opcode, body in definitions if opcode == CHANNEL}
+    if chunk.whole and set(chunk.index) <= told | set(writer.channels):
+        writer.flush()
+        for opcode, body in definitions:
+            writer.know(opcode, body)
+        writer.copy_chunk(chunk.head, chunk.compression, chunk.stored, chunk.index)
+        return
+    for opcode, body, _ in chunk.records:
+        _copy(writer, opcode, body, content)
+
+
+def _copy(writer: McapWriter, opcode: int, body: bytes, content: FileContent) -> None:
+    """Take over a record that is a definition or a message."""
+    if opcode in (SCHEMA, CHANNEL):
+        writer.copy_definition(opcode, body)
+    elif opcode == MESSAGE and len(body) >= MESSAGE_HEAD.size:
+        channel, sequence, log_time, publish_time = MESSAGE_HEAD.unpack_from(body)
+        if channel in writer.channels:
+            writer.message(channel, log_time, publish_time, sequence, body[MESSAGE_HEAD.size :])
+        else:
+            content.lost.append(f"a message at {log_time} ns of a topic whose description is lost (channel {channel})")
+
+
+def _topic_of(body: bytes, schemas: dict[int, bytes]) -> Topic:
+    """The topic that a channel record describes."""
+    _, schema = struct.unpack_from("<HH", body)
+    name, at = read_text(body, 4)
+    encoding, at = read_text(body, at)
+    kind = read_text(schemas[schema], 2)[0] if schema in schemas else ""
+    return _topic(name, kind, encoding, read_mapping(body, at))
+
+
+def _topic(name: str, kind: str, encoding: str, values: dict[str, str]) -> Topic:
+    qos: Any = []
+    with contextlib.suppress(yaml.YAMLError):
+        qos = yaml.safe_load(values.get("offered_qos_profiles", "")) or []
+    return Topic(name, kind, tuple(qos), values.get("topic_type_hash", ""), encoding)
+
+
+def _metadata_fits(bag: Path, contents: dict[Path, FileContent]) -> bool:
+    """Whether ``metadata.yaml`` is there and tells of exactly these files and messages."""
+    try:
+        told = bag_metadata.read(bag)
+        counts = {entry["topic_metadata"]["name"]: entry["message_count"] for entry in told["topics_with_message_count"]}
+        names = [os.path.basename(name) for name in told["relative_file_paths"]]
+    except (ArtifactError, KeyError, TypeError):
+        return False
+    found: Counter[str] = Counter()
+    for content in contents.values():
+        found.update({topic.name: content.counts[channel] for channel, topic in content.topics.items()})
+    return names == [file.name for file in contents] and +Counter(counts) == +found
+
+
+def _write_metadata(bag: Path, contents: dict[Path, FileContent], repaired: list[str], lost: tuple[str, ...]) -> None:
+    """Write ``metadata.yaml`` for what is there now; what it said about the episode stays."""
+    before: dict[str, Any] = {}
+    with contextlib.suppress(ArtifactError):
+        before = bag_metadata.read(bag)
+    custom: dict[str, str] = {"outcome": "unknown"}
+    topics: dict[str, tuple[Topic, int]] = {}
+    for content in contents.values():
+        custom |= content.custom
+        for channel, topic in content.topics.items():
+            count = topics.get(topic.name, (topic, 0))[1] + content.counts[channel]
+            topics[topic.name] = topic, count
+    custom |= before.get("custom_data") or {}
+    if repaired:
+        custom |= {"repaired": "true", "repair": "; ".join((f"{', '.join(repaired)} had no ending", *lost))}
+    files = [BagFile(file.name, c.start, c.end, c.counts.total()) for file, c in contents.items()]
+    stored = {key: before[key] for key in ("compression_format", "compression_mode", "ros_distro") if key in before}
+    bag_metadata.write(bag, {**bag_metadata.information(topics.values(), files, custom), **stored})
