@@ -38,7 +38,8 @@ class Match(NamedTuple):
 
     bases: np.ndarray  # (F,) keypoint of each finger's knuckle
     tips: np.ndarray  # (F,) keypoint of each fingertip
-    knuckles: np.ndarray  # (F, 3) [m] the robot's
+    origins: np.ndarray  # (F, 3) [m] the robot's place for the person's knuckle
+    turns: np.ndarray  # (F, 3, 3) rotation from the person's finger to the robot's
     lengths: np.ndarray  # (F,) [m] of the robot's fingers
     last_bones: np.ndarray  # (F,) [m] length of the last bone of the robot's fingers
 
@@ -145,12 +146,14 @@ def aim(match, hand, lengths, targets, weights):
     bone = np.empty(3)
     thumb = hand[match.tips[0]]
     for f in range(count):
-        tip, base = hand[match.tips[f]], hand[match.bases[f]]
+        tip, base, turn = hand[match.tips[f]], hand[match.bases[f]], match.turns[f]
         scale = match.lengths[f] / lengths[f]
         _towards(hand[match.tips[f] - 1], tip, bone)
         for r in range(3):
-            targets[f, r] = match.knuckles[f, r] + scale * (tip[r] - base[r])
-            targets[2 * count - 1 + f, r] = match.last_bones[f] * bone[r]
+            targets[f, r], targets[2 * count - 1 + f, r] = match.origins[f, r], 0.0
+            for c in range(3):
+                targets[f, r] += scale * turn[r, c] * (tip[c] - base[c])
+                targets[2 * count - 1 + f, r] += match.last_bones[f] * turn[r, c] * bone[c]
         weights[f], weights[2 * count - 1 + f] = 1.0, LAST_BONE
         if f > 0:
             k = count + f - 1

@@ -1,9 +1,10 @@
 """Human keypoints -> joints of one embodiment.
 
 Hands: keyvectors. Each fingertip as seen from its own knuckle is scaled by the ratio of the two fingers' lengths, so
-that hands with other palms and other fingers move alike; the vectors from the thumb's tip to the other tips are kept in
-metres, vanish when the person's fingertips touch, and weigh more the nearer these are, so that what the person pinches
-the robot pinches too: the objects between the fingers do not grow with the hand. Limits and couplings hold exactly.
+that hands with other palms and other fingers move alike (the thumb's scale and place are fitted, see :mod:`fitting`); the
+vectors from the thumb's tip to the other tips are kept in metres, vanish when the person's fingertips touch, and weigh more
+the nearer these are, so that what the person pinches the robot pinches too: the objects between the fingers do not grow
+with the hand. Limits and couplings hold exactly.
 
 Grippers: the smallest keyvector that starts at the thumb's tip, as the distance of the jaws (Bauer et al. 2025).
 """
@@ -12,16 +13,22 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human_hand import BASES, TIPS
+from latent_policy_ros.embodiments.human_hand import BASES, TIPS, HumanHand
 from latent_policy_ros.embodiments.keypoints import KeypointsRefused, to_hand_frame
+from latent_policy_ros.retargeting.fitting import fit_thumb
 from latent_policy_ros.retargeting.following import CONTACT, FINE, Joints, Match, State, follow
+from latent_policy_ros.retargeting.motion import generate_motion
 from latent_policy_ros.retargeting.solver import keyvectors
 
+REFERENCE_SECONDS, REFERENCE_FPS = 12.0, 10.0
 TRAVEL = 0.05  # a prismatic joint may travel so far [m] where a hinge may turn 1 rad
+
+_FITTED: dict[tuple[str, bytes], Match] = {}
 
 
 class Retargeter:
@@ -92,10 +99,11 @@ class _Fingers:
         mirror = np.array([1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0])
         chains = [mirror * chain for chain in kinematics.fingers_at_zero().values()]
         bones = [np.linalg.norm(np.diff(chain, axis=0), axis=1) for chain in chains]
-        self._match = Match(
+        match = Match(
             bases=np.array([BASES[finger] for finger in self._fingers]),
             tips=np.array([TIPS[finger] for finger in self._fingers]),
-            knuckles=np.array([chain[0] for chain in chains]),
+            origins=np.array([chain[0] for chain in chains]),
+            turns=np.tile(np.eye(3), (len(chains), 1, 1)),
             lengths=np.array([lengths.sum() for lengths in bones]),
             last_bones=np.array([lengths[-1] for lengths in bones]),
         )
@@ -106,6 +114,19 @@ class _Fingers:
             embodiment.lower.copy(), embodiment.upper.copy(), embodiment.rest.copy(), embodiment.max_velocity.copy(),
             np.array([1.0 if embodiment.hinge(name).kind == "revolute" else TRAVEL for name in embodiment.joint_names]),
         )  # fmt: skip
+        key = embodiment.content_hash, embodiment.rest.tobytes()
+        if key not in _FITTED:
+            _FITTED[key] = fit_thumb(match, lambda trial: self._reach(trial, kinematics, mirror))
+        self._match = _FITTED[key]
+
+    def _reach(self, match: Match, kinematics: HandKinematics, mirror: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The thumb of a person (as a share of its length) and of this robot [m] in the reference poses, (T, 3) each."""
+        hands = _reference_hands()
+        q = np.empty((len(hands), len(self._joints.rest)))
+        follow(self._vectors, match, self._joints, self.fresh(), hands, 0.0, q)
+        thumb = hands[:, match.bases[0] : match.tips[0] + 1]
+        length = np.linalg.norm(np.diff(thumb, axis=1), axis=-1).sum(axis=-1, keepdims=True)
+        return (thumb[:, -1] - thumb[:, 0]) / length, mirror * kinematics.fingertips(q)[:, 0]
 
     def fresh(self) -> State:
         n, count = len(self._joints.rest), len(self._fingers)
@@ -123,6 +144,12 @@ class _Fingers:
                 if np.linalg.norm(np.diff(hand[base : tip + 1], axis=0), axis=1).sum() < 1e-3:
                     raise KeypointsRefused(f"frame {refused}: the {finger} has no length")
             raise KeypointsRefused(f"frame {refused}: not a hand")
+
+
+@lru_cache(maxsize=1)
+def _reference_hands() -> np.ndarray:
+    """An average hand's keypoints (T, 21, 3) in all kinds of poses, slow enough to be followed."""
+    return to_hand_frame(generate_motion(0, REFERENCE_SECONDS, REFERENCE_FPS, HumanHand()).keypoints)
 
 
 class _Jaws:
