@@ -15,7 +15,7 @@ WRIST = 0.093 / 0.105
 # Where a person pinches [m], and the directions from the thumb to the finger and from the palm to the pinch, hand frame:
 # a gripper's frame is where the wrist would be of a hand that pinches between the same jaws.
 PINCH = np.array([0.075, 0.008, 0.125])
-ACROSS, AHEAD = np.array([-0.371, 0.0, 0.928]), np.array([0.928, 0.0, 0.371])
+ACROSS, AHEAD = np.array([[-0.371, 0.0, 0.928], [0.928, 0.0, 0.371]]) / np.hypot(0.371, 0.928)
 REST_BEND, HALF_BEND = 0.2, 0.5  # share of the way from straight to bent: a relaxed finger, and one that shows where it bends to
 LOPSIDED = 1.3  # a joint bends to the side where it goes this much farther; else it spreads
 REST_GAP = 0.04  # from the relaxed thumb's tip to the nearest relaxed fingertip [m]
@@ -35,7 +35,7 @@ class Derived:
         self._mechanism, self._coupling, self._lower, self._upper = mechanism, coupling, lower, upper
         self.fingers = tuple(mechanism.fingertips)
         self._at = {hinge.name: hinge for hinge in mechanism.hinges}
-        rows = {hinge.name: i for i, hinge in enumerate(mechanism.hinges)}
+        self._rows = rows = {hinge.name: i for i, hinge in enumerate(mechanism.hinges)}
         self._chains = {finger: self._chain(finger) for finger in self.fingers}
         self._joints = {
             finger: np.flatnonzero(coupling[[rows[name] for name in chain]].any(axis=0)) for finger, chain in self._chains.items()
@@ -49,8 +49,11 @@ class Derived:
         return {finger: bodies[tip.hinge][:, :3, :3] @ tip.point + bodies[tip.hinge][:, :3, 3] for finger, tip in tips.items()}
 
     def straight(self) -> np.ndarray:
-        """The pose (n,) with all fingers stretched: zero, but for joints that stretch their finger elsewhere."""
-        q = np.clip(0.0, self._lower, self._upper)
+        """The pose (n,) with all fingers stretched: zero, but for joints that stretch their finger elsewhere.
+
+        Joints that spread fingers stand in the middle of their range.
+        """
+        q = np.where(self._spreads(), (self._lower + self._upper) / 2, np.clip(0.0, self._lower, self._upper))
         for finger in self.fingers:
             knuckle = self._at[self._chains[finger][0]].point
             for joint in self._joints[finger]:
@@ -138,7 +141,7 @@ class Derived:
             return "the jaws' tips do not part when they open"
         across /= np.linalg.norm(across)
         ahead = pinch - np.mean([hinge.point for hinge in firsts], axis=0)
-        for sideways in (across, *(hinge.axis for hinge in firsts if hinge.kind == "revolute")):
+        for sideways in (*(hinge.axis for hinge in firsts if hinge.kind == "revolute"), across):
             ahead -= sideways * (sideways @ ahead)  # a hinge's place along its own axis means nothing
         if np.linalg.norm(ahead) < 1e-3:
             ahead = pinch - across * (across @ pinch)
@@ -171,6 +174,17 @@ class Derived:
             return Servo(kp=1000.0, damping=50.0, max_effort=40.0, armature=0.1)
         effort = float(np.median(list(efforts.values()))) if efforts else 1.0
         return Servo(kp=3.0, damping=0.2, max_effort=float(np.clip(effort, 0.3, 5.0)), armature=0.001)
+
+    def _spreads(self) -> np.ndarray:
+        """Whether a joint turns fingers about another axis than their last one does, which bends them: shape (n,)."""
+        axes = self._last_axes(np.zeros(len(self._lower)))
+        spreads, bends = np.zeros(len(self._lower), dtype=bool), np.zeros(len(self._lower), dtype=bool)
+        for finger in (finger for finger in self.fingers if finger != "thumb"):
+            for name in self._chains[finger]:
+                moved = self._coupling[self._rows[name]] != 0.0
+                across = abs(self._at[name].axis @ axes[finger]) < 0.5
+                spreads, bends = spreads | (moved & across), bends | (moved & ~across)
+        return spreads & ~bends
 
     def _last_axes(self, q: np.ndarray) -> dict[str, np.ndarray]:
         """The axis (3,) that each finger bends about last in the pose q (n,), base frame; zeros if it slides."""

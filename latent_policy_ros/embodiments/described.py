@@ -49,13 +49,18 @@ def read_described(top: Section, actuated: Sequence[str] | None) -> Mechanism:
         if edge.leader not in description.joints and tree.holds(tree.link_of(name).name):
             alike = [joint for joint in tree.joints() if joint.endswith(edge.leader) and edge.leader]
             if len(alike) != 1:
-                message = f"{file.name} lets it follow {edge.leader!r}, which is no joint; write {name}: {{follows: NAME, ratio: 1}}"
+                form = f"{name}: {{follows: NAME, ratio: 1}}"
+                message = f"{file.name} lets it follow {edge.leader!r}, which is no joint; write {form}"
                 raise top.error(f"couplings.{name}", f"{message}; {available(tree.joints())}")
             couplings[name] = edge._replace(leader=alike[0])
             notes.append(f"{name} follows {edge.leader}, which is no joint: taken for {alike[0]}")
     ways = {finger: tree.way(link) for finger, (link, _) in places.items()}
     kept = tree.closure({joint for way in ways.values() for joint in way} | set(actuated or ()), couplings)
     joints = [joint for name, joint in description.joints.items() if name in kept]
+    idle = [joint.name for joint in joints if joint.name not in (*(actuated or ()), *couplings, *locked)]
+    if actuated is not None and idle:
+        message = f"got {', '.join(actuated)}; {idle[0]} moves a fingertip too: list it, let it follow another, or write fixed"
+        raise top.error("actuated", f"{message}: [{', '.join(idle)}]")
     tips, hinges = {}, [_hinge(top, tree, joint.name, kept) for joint in joints]
     out = [name for name in tree.joints() if name not in kept and name not in locked]
     if out:

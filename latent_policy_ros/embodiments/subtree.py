@@ -90,7 +90,7 @@ class Subtree:
         steps = [joint.point - other.point for other in before if _distance(joint, other.point) > ON_AXIS]
         if steps:
             guess = joint.point + LAST_BONE * steps[0]
-            return (inverse @ [*guess, 1.0])[:3], f"a guess, as the file gives {link.name} no mass and no end; better give its point"
+            return (inverse @ [*guess, 1.0])[:3], f"a guess, as {link.name} has no mass and no end; better give its point"
         return None
 
     def _upwards(self, link: str) -> Iterator[Link]:

@@ -1,14 +1,16 @@
-"""The four embodiments as shipped, and every kind of mistake in a YAML file."""
+"""Embodiments by name and by file, the user's own folders, left hands, and every kind of mistake in a YAML file."""
 
 # ruff: noqa: E501 - the table of mistakes has one line for each
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 import yaml
 
-from latent_policy_ros.embodiments import list_embodiments, load_embodiment
+from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
+from latent_policy_ros.embodiments.catalogue import VARIABLE
 from latent_policy_ros.embodiments.shapes import capsules
 from latent_policy_ros.errors import ConfigError
 
@@ -190,7 +192,7 @@ def test_an_empty_file_and_a_list_are_refused(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no embodiment 'foot'; available: .*faive_hand, human_hand, mimic_hand"):
+    with pytest.raises(ConfigError, match=r"no embodiment 'foot'; available: .*faive_hand, human_hand, .*mimic_hand"):
         load_embodiment("foot")
 
 
@@ -207,3 +209,112 @@ def test_a_gripper_with_two_actuated_joints_is_refused(tmp_path):
 def test_a_change_of_the_file_is_seen(tiny):
     assert tiny().upper[1] == 1.0
     assert tiny("range: [-0.5, 1.0]", "range: [-0.5, 1.1]").upper[1] == 1.1
+
+
+def test_an_offset_of_a_coupling_becomes_part_of_the_zero_pose(tiny):
+    """b = 0.75 a + 0.1: the same as a finger that is bent by 0.1 at b when a is at zero."""
+    e, plain = tiny("ratio: 0.75", "ratio: 0.75, offset: 0.1"), tiny()
+    assert np.allclose(e.coupling, plain.coupling) and e.upper[0] == pytest.approx((0.6 - 0.1) / 0.75)
+    tip = HandKinematics(e).fingertips(np.array([[0.3, 0.0]]))[0, 1]
+    a, b = 0.3, 0.75 * 0.3 + 0.1
+    assert np.allclose(tip, [0.05 * np.sin(a) + 0.05 * np.sin(a + b), 0, 0.1 + 0.05 * np.cos(a) + 0.05 * np.cos(a + b)])
+
+
+def test_what_a_file_leaves_out_is_derived(tmp_path):
+    left_out = ("hand_frame", "actuated", "  a: {rest", "  t: {rest", "shape", "servo", "name")
+    lines = [line for line in TINY.splitlines() if not line.startswith(left_out)]
+    path = tmp_path / "short_hand.yaml"
+    path.write_text("\n".join(lines))
+    e = load_embodiment(path)
+    assert e.name == "short_hand" and e.joint_names == ("a", "t") and e.servo.kp > 0
+    assert np.allclose(e.T_base_hand[:3, :3], np.eye(3)) and e.T_base_hand[2, 3] < 0.1
+    assert (e.lower <= e.rest).all() and (e.rest <= e.upper).all()
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Two folders of the user's own, named by the variable; writes the tiny hand there under a name."""
+    folders = [tmp_path / "mine", tmp_path / "ours"]
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setenv(VARIABLE, os.pathsep.join(map(str, folders)))
+
+    def write(name, folder=0, side="right", content_name=None):
+        path = folders[folder] / f"{name}.yaml"
+        text = TINY.replace("tiny_hand", content_name or name).replace("side: right", f"side: {side}")
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_users_own_folders_are_searched(own):
+    path = own("claw", folder=1)
+    assert "claw" in list_embodiments() and "mimic_hand" in list_embodiments()
+    e = load_embodiment("claw")
+    assert e.file == path and load_embodiment(e.reference).content_hash == e.content_hash
+
+
+def test_no_name_may_mean_two_files(own):
+    own("claw")
+    for name, what in (("mimic_hand", "mimic_hand.yaml"), ("allegro_hand_left", "allegro_hand.yaml and its mirror image")):
+        path = own(name, folder=1)
+        with pytest.raises(ConfigError, match=f"the name {name} is taken by .*{what}; rename one"):
+            list_embodiments()
+        path.unlink()
+    own("claw", folder=1)
+    with pytest.raises(ConfigError, match="the name claw is taken by .*mine/claw.yaml"):
+        load_embodiment("claw")
+
+
+def test_a_folder_that_does_not_exist_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match=f"nowhere: no such folder, but {VARIABLE} names it"):
+        list_embodiments()
+
+
+def test_a_listed_file_has_the_name_that_it_gives(own):
+    own("claw", content_name="paw")
+    with pytest.raises(ConfigError, match="name: expected 'claw' like the file, got 'paw'"):
+        load_embodiment("claw")
+
+
+def test_left_and_right_by_name(own):
+    right, left = load_embodiment("mimic_hand"), load_embodiment("mimic_hand_left")
+    assert load_embodiment("mimic_hand_right") is right
+    assert (left.name, left.side, left.joint_names) == ("mimic_hand_left", "left", right.joint_names)
+    assert left.content_hash != right.content_hash and left.reference == "mimic_hand_left"
+    path = own("paw", side="left")  # the other way round
+    assert load_embodiment("paw").side == "left" and load_embodiment("paw_left") is load_embodiment("paw")
+    image = load_embodiment("paw_right")
+    assert (image.name, image.side) == ("paw_right", "right")
+    assert load_embodiment(image.reference).content_hash == image.content_hash
+    assert load_embodiment(path.with_stem("paw_right")).content_hash == image.content_hash
+    human = load_embodiment("human_hand_left")
+    assert (human.side, human.action_dim) == ("left", 189)
+
+
+def test_the_mirror_image_of_the_mirror_image_is_the_hand(own):
+    own("paw_left", side="left")
+    own("claw")
+    paw, claw = load_embodiment("paw_right"), load_embodiment("claw")
+    assert (paw.name, paw.side) == ("paw_right", "right")
+    q = np.random.default_rng(0).uniform(claw.lower, claw.upper, (10, 2))
+    flip = np.array([1, -1, 1])
+    assert np.allclose(HandKinematics(paw).fingertips(q), flip * HandKinematics(claw).fingertips(q))
+
+
+def test_the_command_line_takes_folders_and_tells_what_is_wrong_there(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from latent_policy_ros.cli import app
+
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "claw.yaml").write_text(TINY.replace("tiny_hand", "claw"))
+    run = CliRunner().invoke(app, ["embodiments", "--embodiments-dir", str(tmp_path), "show", "claw_left"])
+    assert run.exit_code == 0 and "claw_left (left hand)" in run.output and "coupled: b = 0.75 * a" in run.output
+    (tmp_path / "paw.yaml").write_text(TINY.replace("tiny_hand", "paw").replace("ratio: 0.75", "ratio: 0"))
+    run = CliRunner().invoke(app, ["embodiments", "--embodiments-dir", str(tmp_path), "list"])
+    assert run.exit_code == 2 and "paw.yaml: couplings.b.ratio" in run.output
+    assert all(name in run.output for name in ("claw", "allegro_hand", "panda_gripper"))
