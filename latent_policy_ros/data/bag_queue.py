@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ObservationRefused
+from ..errors import ArtifactError, ObservationRefused
 from .bag_metadata import Topic
 from .jpeg import COMPRESSED_KIND, to_jpeg
 from .recording import EpisodeBag, Times
@@ -67,11 +67,10 @@ class Worker:
             closing = self._closing.wait(self._period)
             try:
                 while self._waiting:
-                    size, arguments = self._waiting[0]
-                    self._handle(*arguments)
                     with self._lock:
-                        self._waiting.popleft()
+                        size, arguments = self._waiting.popleft()
                         self._bytes -= size
+                    self._handle(*arguments)
                 if self._rest is not None:
                     self._rest()
             except Exception as error:  # told by whoever looks at `error`; nothing is lost silently
@@ -93,6 +92,8 @@ class BagQueue:
         #: Messages handed over, and those that were not recorded because a queue was full or the disk failed; by topic.
         self.accepted: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        #: Topics whose message type is defined nowhere, with the reason.
+        self.undefined: dict[str, str] = {}
         self._quality = quality
         self._channels: dict[str, int] = {}
         self._writer = Worker(limit, PERIOD, self._write, lambda: bag.flush(CHUNK_AGE, SYNC_PERIOD))
@@ -138,11 +139,17 @@ class BagQueue:
     def _end(self) -> None:
         for worker in (self._encoder, self._writer):
             self.dropped.update(topic.name for topic, *_ in worker.close())
+        self.dropped.update(self.bag.end_chunk())
 
     def _write(self, topic: Topic, times: Times, data: bytes) -> None:
         channel = self._channels.get(topic.name)
         if channel is None:
-            channel = self._channels[topic.name] = self.bag.add_topic(topic)
+            try:
+                channel = self._channels[topic.name] = self.bag.add_topic(topic)
+            except ArtifactError as error:  # the other topics are recorded all the same
+                self.undefined[topic.name] = str(error)
+                self.dropped[topic.name] += 1
+                return
         self.bag.write(channel, times, data)
 
     def _encode(self, topic: Topic, times: Times, data: bytes) -> None:

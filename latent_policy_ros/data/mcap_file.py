@@ -78,7 +78,7 @@ class McapWriter:
         #: Bodies of the schema and channel records, by their number.
         self.schemas: dict[int, bytes] = {}
         self.channels: dict[int, bytes] = {}
-        #: Messages written, by channel; those of the open chunk too.
+        #: Messages in ended chunks, by channel.
         self.counts: Counter[int] = Counter()
         self.start, self.end = 0, 0  # log times [ns] of the first and last message
         self.chunk_opened = 0.0  # monotonic clock [s] at the first message of the open chunk
@@ -114,7 +114,6 @@ class McapWriter:
         length = MESSAGE_HEAD.size + len(data)
         self._add(_MESSAGE_RECORD.pack(MESSAGE, length, channel, sequence & 0xFFFFFFFF, log_time, publish_time))
         self._add(data)
-        self._count(channel, 1, log_time, log_time)
         if self._part_bytes >= self.chunk_size:
             self.flush()
 
@@ -123,17 +122,20 @@ class McapWriter:
         if not self._parts or (older_than and time.monotonic() - self.chunk_opened < older_than):
             return
         content, index = b"".join(self._parts), self._index
-        self._parts, self._part_bytes, self._index = [], 0, {}
         times = [stamp for entries in index.values() for stamp, _ in entries]
         head = CHUNK_HEAD.pack(min(times, default=0), max(times, default=0), len(content), zlib.crc32(content))
         self._chunk(head, "", content, index)
+        self._parts, self._part_bytes, self._index = [], 0, {}  # not before it is written
+
+    def drop_chunk(self) -> Counter[int]:
+        """Forget the open chunk, which could not be written; returns its messages by channel."""
+        dropped = Counter({channel: len(entries) for channel, entries in self._index.items()})
+        self._parts, self._part_bytes, self._index = [], 0, {}
+        return dropped
 
     def copy_chunk(self, head: bytes, compression: str, content: bytes, index: Index) -> None:
         """Add a chunk of another file as it is: its head (CHUNK_HEAD), compression, stored bytes and their index."""
         self._chunk(head, compression, content, index)
-        for channel, entries in index.items():
-            times = [stamp for stamp, _ in entries]
-            self._count(channel, len(times), min(times), max(times))
 
     def copy_definition(self, opcode: int, body: bytes) -> None:
         """Add a schema or channel of another file, if it is not known by its number yet."""
@@ -191,11 +193,6 @@ class McapWriter:
         self._parts.append(part)
         self._part_bytes += len(part)
 
-    def _count(self, channel: int, number: int, start: int, end: int) -> None:
-        self.start = min(self.start, start) if self.counts else start
-        self.end = max(self.end, end)
-        self.counts[channel] += number
-
     def _chunk(self, head: bytes, compression: str, content: bytes, index: Index) -> None:
         stored = head + text(compression) + struct.pack("<Q", len(content))
         parts, start = [RECORD.pack(CHUNK, len(stored) + len(content)), stored, content], self.size
@@ -207,6 +204,11 @@ class McapWriter:
             offsets += struct.pack("<HQ", channel, at)
             at += len(parts[-1])
         self._write(b"".join(parts))
+        for channel, entries in index.items():
+            times = [stamp for stamp, _ in entries]
+            self.start = min(self.start, *times) if self.counts else min(times)
+            self.end = max(self.end, *times)
+            self.counts[channel] += len(entries)
         first, last, size, _ = CHUNK_HEAD.unpack(head)
         self._chunk_indexes.append(b"".join((
             struct.pack("<QQQQI", first, last, start, length, len(offsets)), offsets,

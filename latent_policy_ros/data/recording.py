@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,7 @@ class EpisodeBag:
         return self._file.size
 
     def counts(self) -> dict[str, int]:
-        """Messages written, by topic."""
+        """Messages handed to the system, by topic."""
         return {topic.name: self._file.counts[channel] for channel, topic in self._topics.items()}
 
     def add_topic(self, topic: Topic) -> int:
@@ -105,6 +106,15 @@ class EpisodeBag:
         if time.monotonic() - self._synced >= sync_every:
             self._file.sync()
             self._synced = time.monotonic()
+
+    def end_chunk(self) -> Counter[str]:
+        """Write what is left; returns what the disk would not take, by topic."""
+        try:
+            self._file.flush()
+            return Counter()
+        except OSError:
+            dropped = self._file.drop_chunk()
+            return Counter({self._topics[channel].name: count for channel, count in dropped.items()})
 
     def close(self, information: Mapping[str, str] | None = None) -> Path:
         """Finish the bag; returns its folder."""
