@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, artifact_folder, console, progress_bar
+
+if TYPE_CHECKING:
+    from latent_policy_ros.data.mapping import Mapping
+    from latent_policy_ros.latent import LatentSpace
+
+MappingOption = Annotated[Optional[str], typer.Option(help="What topics are: a YAML file, or a name in config/mappings.")]
+FleetOption = Annotated[Optional[str], typer.Option(help="Whose robots are in bags that do not tell.")]
 
 app = typer.Typer(no_args_is_help=True, help="Make training data, and look at it.")
 
@@ -37,8 +44,8 @@ def from_sim(
 def from_bags(
     bags: Annotated[list[Path], typer.Argument(help="Bags, or folders that hold bags.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder; one data set for each embodiment, and mixture.yaml.")],
-    mapping: Annotated[Optional[str], typer.Option(help="What topics are: a YAML file, or a name in config/mappings.")] = None,
-    fleet: Annotated[Optional[str], typer.Option(help="Whose robots are in bags that do not tell.")] = None,
+    mapping: MappingOption = None,
+    fleet: FleetOption = None,
     latent: Annotated[str, typer.Option(help="Latent space of action.latent; `none`: without it.")] = "default",
     fps: Annotated[int, typer.Option(min=0, help="Frames a second; 0: as the mapping says, or the fastest camera.")] = 0,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also episodes that are marked as failures.")] = False,
@@ -49,12 +56,9 @@ def from_bags(
 
     from latent_policy_ros.data.bags import find_bags
     from latent_policy_ros.data.conversion import Options, convert
-    from latent_policy_ros.data.mapping import Mapping, load_mapping
-    from latent_policy_ros.latent import LatentSpace
 
-    known = load_mapping(mapping) if mapping else Mapping(_robots_of_fleet(fleet) if fleet else ())
-    space = None if latent == "none" else LatentSpace.load(artifact_folder("latents", latent))
-    options = Options(replace(known, fps=fps or known.fps), space, keep_failed, any_latent)
+    known = _mapping(mapping, fleet)
+    options = Options(replace(known, fps=fps or known.fps), _space(latent), keep_failed, any_latent)
     found = find_bags(bags)
     with progress_bar() as progress:
         task, done = progress.add_task("bags", total=len(found)), {}
@@ -100,8 +104,76 @@ def repair(bags: Annotated[list[Path], typer.Argument(help="Bags, or folders tha
     raise typer.Exit(int(failed))
 
 
-def _robots_of_fleet(name: str) -> tuple:
-    from latent_policy_ros.data.mapping import conventional
+@app.command("info")
+def info(path: Annotated[Path, typer.Argument(help="A data set, a folder of data sets, or a bag.")]) -> None:
+    """What is in data sets and bags."""
+    from latent_policy_ros.data.summary import describe
+
+    for table in describe(path):
+        console.print(table)
+
+
+@app.command("check")
+def check(
+    path: Annotated[Path, typer.Argument(help="A data set, a folder of data sets, or bags.")],
+    mapping: MappingOption = None,
+    fleet: FleetOption = None,
+    latent: Annotated[str, typer.Option(help="Latent space that all should be in; `none`: any.")] = "none",
+) -> None:
+    """Find gaps, frozen or black cameras, impossible joints, wrong units, state equal to command, foreign ids, clock jumps."""
+    from latent_policy_ros.data.health import examine
+    from latent_policy_ros.data.looking import looks
+
+    space = _space(latent)
+    episodes = bad = 0
+    for look in looks(path, _mapping(mapping, fleet), space.latent_id if space else ""):
+        faults = examine(look)
+        episodes += 1
+        bad += any(fault.fatal for fault in faults)
+        for fault in faults:
+            console.print(f"[{'red' if fault.fatal else 'yellow'}]{look.name}[/] {fault}", highlight=False, soft_wrap=True)
+    console.print(f"{episodes} episodes, {bad} with faults")
+    raise typer.Exit(int(bad > 0))
+
+
+@app.command("view")
+def view(
+    path: Annotated[Path, typer.Argument(help="A data set, a folder of data sets, or bags.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for one PNG an episode.")] = Path("view"),
+    mapping: MappingOption = None,
+    fleet: FleetOption = None,
+    rerun: Annotated[Optional[Path], typer.Option(help="Also write a file for the rerun viewer, e.g. all.rrd.")] = None,
+) -> None:
+    """Pictures over time and joint plots, one sheet an episode."""
+    from latent_policy_ros.data.looking import looks
+    from latent_policy_ros.data.view import COLUMNS, RerunFile, write_sheet
+
+    file = RerunFile(rerun) if rerun else None
+    for look in looks(path, _mapping(mapping, fleet), rows=96, moments=0 if file else COLUMNS):
+        for fault in look.faults:
+            console.print(f"[yellow]{look.name}[/] {fault}", highlight=False, soft_wrap=True)
+        if len(look.state):
+            write_sheet(look, out / f"{look.name}.png")
+            console.print(f"{out / look.name}.png", highlight=False)
+            if file:
+                file.add(look)
+    if file:
+        file.close()
+        console.print(f"{rerun}", highlight=False)
+
+
+def _mapping(mapping: str | None, fleet: str | None) -> Mapping:
+    """What topics are, by a mapping or by a fleet; without either, bags tell."""
+    from latent_policy_ros.data.mapping import Mapping, conventional, load_mapping
     from latent_policy_ros.fleet import load_fleet
 
-    return tuple(conventional(robot.namespace, robot.embodiment, robot.cameras) for robot in load_fleet(name).robots.values())
+    if mapping:
+        return load_mapping(mapping)
+    robots = load_fleet(fleet).robots.values() if fleet else ()
+    return Mapping(tuple(conventional(robot.namespace, robot.embodiment, robot.cameras) for robot in robots))
+
+
+def _space(latent: str) -> LatentSpace | None:
+    from latent_policy_ros.latent import LatentSpace
+
+    return None if latent == "none" else LatentSpace.load(artifact_folder("latents", latent))

@@ -25,6 +25,7 @@ from .time_sync import Stream
 SILENT = 1.0  # [s] after which nobody waits for a topic any more
 KEEP = SILENT + 2 * LAG
 TRIMMED = 1.0  # [s] at either end of a recording that may go without notice
+SAME = 0.8  # share of commands that may be exactly what was measured
 REPEATED = 0.1  # share of frames that may show a picture a second time
 EXPECTED_RATE = 0.75  # of the frames a second, that a camera must have
 
@@ -102,6 +103,7 @@ class Alignment:
         self._given = {sources.command, sources.wrist_command} - {""}  # topics of commands, which count from their receipt
         self._over = False  # commands ended
         self._strangers: tuple[str, ...] = ()
+        self._same, self._moved = 0, False
 
     def push(self, topic: str, received: float, message: Any) -> Iterator[Row]:
         """Take a message; yields the rows that nothing can change any more."""
@@ -128,6 +130,7 @@ class Alignment:
                 self._never_ours(topic)
         yield from self._rows(0.0)
         self._check_cameras()
+        self._check_commands()
         if not self.broken and self._next is not None:
             self._check_end()
             if self.count < 2:
@@ -158,7 +161,9 @@ class Alignment:
         self.buffer.push_joints(stamp, names, message.position if scale == 1.0 else np.asarray(message.position) * scale)
         if self.robot.joints[0] in names:
             self._order_of(topic, stamp, names)
-            self._measured = self.buffer.newest_joints
+            before, self._measured = self._measured, self.buffer.newest_joints
+            self._moved |= before is not None and not _equal(before, self._measured)
+            self._same += _equal(self._commands.newest, self._measured)
         else:
             self._strangers = names
 
@@ -167,6 +172,7 @@ class Alignment:
 
     def _take_command(self, topic: str, stamp: float, message: Any) -> None:
         self._commands.push(stamp, message, self._measured)
+        self._same += _equal(self._commands.newest, self._measured)
         self._order_of(topic, stamp, self._commands.joint_order)
 
     def _take_wrist_command(self, topic: str, stamp: float, message: Any) -> None:
@@ -278,6 +284,12 @@ class Alignment:
         else:
             self._fault("missing topic", topic, None, "no message on it")
 
+    def _check_commands(self) -> None:
+        count = min(self._watches[topic].count for topic in (self.sources.state, self.sources.command))
+        if self._moved and self._same > SAME * count:
+            text = f"exactly what is commanded on {self.sources.command}: was one recorded as the other?"
+            self._fault("state equals command", self.sources.state, None, text, fatal=False)
+
     def _check_end(self) -> None:
         newest = max(watch.newest for watch in self._watches.values())
         if newest - self._next > TRIMMED:
@@ -298,6 +310,10 @@ class Alignment:
         self.broken |= fatal
         at = None if time is None else time - self.start
         self._report(Fault(kind, text, self._file, topic, at, self.robot.robot, fatal))
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is not None and other is not None and bool((one == other).all())
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -62,6 +62,12 @@ class CommandStream:
         return values if holds or stamp - at <= max_age else None
 
     @property
+    def newest(self) -> np.ndarray | None:
+        """The newest command (n,)."""
+        newest = self._stream.newest
+        return None if newest is None else self._stream.held(newest)[1][0]
+
+    @property
     def holding(self) -> bool:
         """Whether the newest command is to hold, which needs no repetition."""
         newest = self._stream.newest

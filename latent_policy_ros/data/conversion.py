@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from ..errors import ArtifactError, ConfigError, LatentPolicyError, ObservationR
 from ..latent import LatentSpace
 from ..latent.artifacts import load_json, write_atomically
 from .alignment import Alignment, Row, Sources
+from .allocation import keep_buffers
 from .bags import Bag, fingerprint, open_bag
 from .collection import Collection
 from .faults import BagUnreadable, Fault, Faults
+from .feeding import feed
 from .lerobot_layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
 from .mapping import Mapping, RobotTopics, robots_of_bag
 from .sources import check_told, find_sources, outcome
@@ -26,7 +29,6 @@ from .staging import EpisodeWriter, Identity, key_of
 
 SETTINGS = "conversion.json"
 SAMPLE = 50  # pictures of each camera that tell its rate
-EVERY = 200  # messages between two reports of progress
 
 Progress = Callable[[Path, int, int], None]  # bag, messages done, of all
 
@@ -83,6 +85,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
         ConfigError: ``out`` was begun with other settings.
         KeyboardInterrupt: Finished episodes stay; the same call goes on.
     """
+    keep_buffers()
     report, collection = Report(), Collection(out)
     fps = _settled(out, options, bags)
     for bag in bags:
@@ -193,7 +196,11 @@ def _convert_bag(
                 elif recording := _begin(bag, robot, key, collection, fps, options, report):
                     recordings.append(recording)
                     stack.callback(recording.writer.abort)
-            _feed(bag, recordings, progress)
+            try:
+                feed(bag, [(r.alignment, r.add) for r in recordings], partial(progress, path))
+            except BagUnreadable as error:
+                for recording in recordings:
+                    recording.faults.add(error.fault)
             for recording in recordings:
                 _end(bag, recording, options, report, mark)
 
@@ -220,34 +227,6 @@ def _begin(
     identity = identity_of(robot.embodiment, fps, latent)
     writer = EpisodeWriter(collection.staging(robot.embodiment.name), key, identity, tuple(sources.cameras), expected)
     return _Recording(robot, sources, alignment, writer, faults)
-
-
-def _feed(bag: Bag, recordings: Sequence[_Recording], progress: Progress) -> None:
-    """Read the bag once, for all of its robots."""
-    takers: dict[str, list[_Recording]] = {}
-    for recording in recordings:
-        for topic in recording.sources.topics:
-            takers.setdefault(topic, []).append(recording)
-    if not takers:
-        return
-    total = sum(bag.topics[topic].count for topic in takers)
-    try:
-        for number, (topic, received, message) in enumerate(bag.messages(takers)):
-            if number % EVERY == 0:
-                progress(bag.path, number, total)
-            for recording in takers[topic]:
-                _write(recording, recording.alignment.push(topic, received, message))
-        for recording in recordings:
-            _write(recording, recording.alignment.finish())
-    except BagUnreadable as error:
-        for recording in recordings:
-            recording.faults.add(error.fault)
-    progress(bag.path, total, total)
-
-
-def _write(recording: _Recording, rows: Iterator[Row]) -> None:
-    for row in rows:
-        recording.add(row)
 
 
 def _end(bag: Bag, recording: _Recording, options: Options, report: Report, mark: str) -> None:

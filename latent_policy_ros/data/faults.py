@@ -66,7 +66,7 @@ class Faults:
     def __iter__(self) -> Iterator[Fault]:
         for key, fault in self._first.items():
             more = self._count[key] - 1
-            text = f"{fault.text} (and {more} more times)" if more else fault.text
+            text = f"{fault.text} (and {more} more)" if more else fault.text
             yield Fault(fault.kind, text, fault.file, fault.topic, fault.time, fault.robot, fault.fatal)
 
     @property

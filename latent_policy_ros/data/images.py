@@ -18,6 +18,9 @@ ENCODINGS = {
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
 }
 
+#: Decodes to RGB at once; OpenCV before 4.10 has only BGR.
+_DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+
 
 def raw_to_rgb(encoding: str, height: int, width: int, step: int, data: bytes | bytearray | memoryview) -> np.ndarray:
     """The pixels of a sensor_msgs/Image.
@@ -56,10 +59,11 @@ def compressed_to_rgb(data: bytes | bytearray | memoryview) -> np.ndarray:
         ObservationRefused: It cannot be decoded.
     """
     flat = np.frombuffer(data, np.uint8)
-    pixels = cv2.imdecode(flat, cv2.IMREAD_COLOR) if flat.size else None
+    flags = cv2.IMREAD_COLOR if _DECODE_RGB is None else _DECODE_RGB
+    pixels = cv2.imdecode(flat, flags) if flat.size else None
     if pixels is None:
         raise ObservationRefused(f"compressed image of {flat.size} bytes cannot be decoded (JPEG and PNG are understood)")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if _DECODE_RGB is None else pixels
 
 
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:

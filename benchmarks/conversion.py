@@ -1,0 +1,113 @@
+"""Frames a second from a bag to a LeRobotDataset v3.0: this package beside its peers, in one run.
+
+Bags: 60 s, 2 cameras 640x480 at 30 Hz, JointState at 200 Hz (make_bag.py); their topics go through config/mappings/example.yaml.
+Peers live in environments of their own; one that is not given is skipped.
+
+    python benchmarks/conversion.py --raw BAG --jpeg BAG [--forge PYTHON SCRIPT] [--lerobot PYTHON SCRIPT] [--repeat 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FRAMES_OF_A_PEER = "frames_s"  # key in the line of JSON that the peers' scripts print
+
+
+def peak_memory(process: subprocess.Popen, seen: list[int]) -> None:
+    """Follow VmHWM [kB] of a process and its children."""
+    while process.poll() is None:
+        total = 0
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                told = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            except OSError:
+                continue
+            if int(told["Pid"]) == process.pid or int(told["PPid"]) == process.pid:
+                total += int(told.get("VmRSS", "0 kB").split()[0])
+        seen.append(total)
+        time.sleep(0.05)
+
+
+def run(command: list[str], environment: dict[str, str]) -> tuple[float, int, str]:
+    """Wall time [s], peak memory [MB] and output of a command."""
+    began, seen = time.perf_counter(), [0]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    watcher = threading.Thread(target=peak_memory, args=(process, seen))
+    watcher.start()
+    output = process.communicate()[0]
+    watcher.join()
+    return time.perf_counter() - began, max(seen) // 1000, output
+
+
+def ours(bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
+    """Frames a second of this package, start of Python and all imports included."""
+    mapping = (ROOT / "config/mappings/example.yaml").read_text()
+    if kind == "jpeg":
+        mapping = mapping.replace("/image_raw", "/image_raw/compressed")
+    (folder / "mapping.yaml").write_text(mapping)
+    out = folder / "ours"
+    command = [sys.executable, "-m", "latent_policy_ros.cli", "dataset", "from-bags", str(bag), "-o", str(out)]
+    command += ["--mapping", str(folder / "mapping.yaml")]
+    seconds, memory, output = run(command, {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    report = json.loads((out / "report.json").read_text()) if (out / "report.json").is_file() else {"frames": 0}
+    shutil.rmtree(out, ignore_errors=True)
+    return report["frames"] / seconds, memory, output
+
+
+def peer(python: str, script: str, bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
+    """Frames a second of a peer by its own account, without its imports."""
+    command = [python, script, str(bag), str(folder / "peer")]
+    command += ["--kind", kind] if "--kind" in Path(script).read_text() else []
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    _, memory, output = run(command, environment)
+    shutil.rmtree(folder / "peer", ignore_errors=True)
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return (lines[-1].get(FRAMES_OF_A_PEER, 0.0) if lines else 0.0), memory, output
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--raw", type=Path)
+    parser.add_argument("--jpeg", type=Path)
+    parser.add_argument("--forge", nargs=2, metavar=("PYTHON", "SCRIPT"))
+    parser.add_argument("--lerobot", nargs=2, metavar=("PYTHON", "SCRIPT"))
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="where the outputs go; default: a temporary folder")
+    options = parser.parse_args()
+    peers = {"forge-robotics": options.forge, "rosbags + lerobot": options.lerobot}
+    with tempfile.TemporaryDirectory(dir=options.work) as name:
+        folder = Path(name)
+        for kind, bag in (("raw", options.raw), ("jpeg", options.jpeg)):
+            if bag is None:
+                print(f"{kind}: skipped, no bag given")
+                continue
+            rates: dict[str, list[float]] = {}
+            for _ in range(options.repeat):
+                for who, how in {"ours": None, **peers}.items():
+                    if who != "ours" and how is None:
+                        continue
+                    rate, memory, output = ours(bag, kind, folder) if who == "ours" else peer(*how, bag, kind, folder)
+                    rates.setdefault(who, []).append(rate)
+                    told = f"{rate:7.1f} frames/s, peak {memory} MB" if rate else f"failed: {output[-300:]}"
+                    print(f"{kind:5s} {who:18s} {told}", flush=True)
+            medians = {who: statistics.median(values) for who, values in rates.items()}
+            for who in peers:
+                if who not in medians:
+                    print(f"{kind:5s} {who}: skipped, not given")
+                elif medians[who]:
+                    print(f"{kind:5s} ours / {who}: {medians['ours'] / medians[who]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Episodes as people and checks look at them: numbers whole, pictures small, of a bag or of a data set alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..embodiments import Embodiment, load_embodiment
+from ..errors import ConfigError, ObservationRefused
+from .alignment import Alignment, Row
+from .bags import find_bags, open_bag
+from .faults import BagUnreadable, Fault, Faults
+from .feeding import feed
+from .lerobot_layout import ACTION, INFO, STATE, WRIST
+from .lerobot_reader import LeRobotReader
+from .mapping import Mapping, robots_of_bag
+from .sources import check_told, find_sources
+
+BAG_RATE = 10  # frames a second at which bags are looked at
+
+
+@dataclass
+class Look:
+    """One episode.
+
+    Attributes:
+        name: For people and file names.
+        source: The bag or data set.
+        fps: Frames a second.
+        joints: Names of the n joints.
+        state, action: Measured and commanded, (T, n).
+        wrist: Measured pose, (T, 7), or None.
+        pictures: {camera: (K, h, w, 3) uint8 RGB}, of the frames ``moments`` (K,).
+        topics: {camera, ``state`` or ``action``: where it was found}.
+        embodiment: The end-effector; None if it is not known here.
+        faults: What was found wrong on the way.
+    """
+
+    name: str
+    source: Path
+    fps: int
+    joints: tuple[str, ...]
+    state: np.ndarray
+    action: np.ndarray
+    wrist: np.ndarray | None
+    pictures: dict[str, np.ndarray]
+    moments: np.ndarray
+    topics: dict[str, str]
+    embodiment: Embodiment | None
+    faults: list[Fault] = field(default_factory=list)
+
+
+def looks(path: Path, mapping: Mapping | None = None, latent_id: str = "", rows: int = 24, moments: int = 0) -> Iterator[Look]:
+    """All episodes of a data set, of a folder of data sets, or of bags.
+
+    Args:
+        mapping: What the topics of foreign bags are.
+        latent_id: Of the latent space that they shall be in; empty: any.
+        rows: Height of the pictures.
+        moments: About how many frames of each episode to take pictures of, evenly spread; 0: all.
+    """
+    datasets = [path] if (path / INFO).is_file() else sorted(file.parent.parent for file in path.glob(f"*/{INFO}"))
+    if datasets:
+        for root in datasets:
+            yield from _of_dataset(LeRobotReader(root), latent_id, rows, moments)
+    else:
+        for bag in find_bags([path]):
+            yield from _of_bag(bag, mapping or Mapping(()), latent_id, rows, moments)
+
+
+def _small(picture: np.ndarray, rows: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    return cv2.resize(picture, (max(1, round(width * rows / height)), rows), interpolation=cv2.INTER_AREA)
+
+
+def _of_dataset(reader: LeRobotReader, latent_id: str, rows: int, moments: int) -> Iterator[Look]:
+    identity, faults = reader.identity, []
+    embodiment = None
+    try:
+        embodiment = load_embodiment(identity.embodiment)
+        if embodiment.content_hash != identity.embodiment_hash:
+            text = f"made with {identity.embodiment} {identity.embodiment_hash[:12]}, which is {embodiment.content_hash[:12]} here"
+            faults.append(Fault("mismatched ids", text, reader.root))
+    except ConfigError as error:
+        faults.append(Fault("mismatched ids", str(error), reader.root))
+    if latent_id and identity.latent_id and identity.latent_id != latent_id:
+        text = f"latents of {identity.latent_id[:12]}, expected {latent_id[:12]}"
+        faults.append(Fault("mismatched ids", text, reader.root))
+    for number, row in enumerate(reader.episodes):
+        columns = reader.columns(number)
+        wanted = _spread(row["length"], moments)
+        pictures = {}
+        for camera in reader.cameras:
+            chosen = set(wanted)
+            pictures[camera] = np.array([_small(p, rows) for k, p in enumerate(reader.pictures(number, camera)) if k in chosen])
+        mine = list(faults)
+        if not np.allclose(columns["timestamp"], np.arange(row["length"]) / reader.fps, atol=1e-4):
+            mine.append(Fault("clock jump", f"timestamps are not frame_index / {reader.fps}", reader.root, f"episode {number}"))
+        names = {camera: f"episode {number}, {camera}" for camera in reader.cameras}
+        yield Look(
+            f"{reader.root.name}_{number:04d}", reader.root, reader.fps, tuple(reader.features[STATE]["names"]), columns[STATE],
+            columns[ACTION], columns.get(WRIST), pictures, wanted,
+            {**names, "state": f"episode {number}, {STATE}", "action": f"episode {number}, {ACTION}"}, embodiment, mine,
+        )  # fmt: skip
+
+
+def _spread(length: int, moments: int) -> np.ndarray:
+    return np.unique(np.linspace(0, length - 1, moments).round().astype(int)) if moments else np.arange(length)
+
+
+def _of_bag(path: Path, mapping: Mapping, latent_id: str, rows: int, moments: int) -> Iterator[Look]:
+    faults = Faults()
+    try:
+        with open_bag(path) as bag:
+            robots = mapping.robots or robots_of_bag(bag.custom)
+            if not robots:
+                raise ConfigError(path, "", "does not tell of its robots; name them in a mapping, or give the fleet")
+            fps, seen = mapping.fps or BAG_RATE, []
+            every = max(1, round((bag.end - bag.start) * fps / moments)) if moments else 1
+            for robot in robots:
+                mine = Faults()
+                check_told(bag, robot, latent_id, mine.add)
+                if sources := find_sources(bag, robot, mine.add):
+                    by_receipt = mapping.stamps == "receive"
+                    alignment = Alignment(robot, sources, fps, mapping.limits, by_receipt, bag.start, mine.add, path, latent_id)
+                    seen.append((robot, alignment, mine, _Gathering(rows, every, mine.add, path)))
+                else:
+                    yield _empty(f"{path.name}_{robot.robot}", path, list(mine))
+            feed(bag, [(alignment, gathering) for _, alignment, _, gathering in seen])
+            for robot, alignment, mine, gathering in seen:
+                yield gathering.look(f"{path.name}_{robot.robot}", path, robot.joints, alignment, robot.embodiment, mine)
+    except BagUnreadable as error:
+        faults.add(error.fault)
+    except ConfigError as error:
+        faults.add(Fault("unusable", str(error), path))
+    if list(faults):
+        yield _empty(path.name, path, list(faults))
+
+
+def _empty(name: str, path: Path, faults: list[Fault]) -> Look:
+    nothing = np.zeros((0, 0))
+    return Look(name, path, BAG_RATE, (), nothing, nothing, None, {}, np.zeros(0, int), {}, None, faults)
+
+
+class _Gathering:
+    """Keeps the numbers of all rows, and small pictures of some."""
+
+    def __init__(self, rows: int, every: int, report: Callable[[Fault], None], file: Path) -> None:
+        self._rows, self._every, self._report, self._file = rows, every, report, file
+        self._state: list[np.ndarray] = []
+        self._action: list[np.ndarray] = []
+        self._wrist: list[np.ndarray] = []
+        self._moments: list[int] = []
+        self._pictures: dict[str, list[np.ndarray]] = {}
+
+    def __call__(self, row: Row) -> None:
+        number = len(self._state)
+        if number % self._every == 0:
+            try:
+                small = {camera: _small(picture(), self._rows) for camera, picture in row.frame.images.items()}
+            except ObservationRefused as error:
+                self._report(Fault("picture", str(error), self._file))
+                small = {}
+            if small:
+                self._moments.append(number)
+            for camera, picture in small.items():
+                self._pictures.setdefault(camera, []).append(picture)
+        self._state.append(row.frame.joints)
+        self._action.append(row.command)
+        if row.frame.wrist_pose is not None:
+            self._wrist.append(row.frame.wrist_pose)
+
+    def look(
+        self, name: str, path: Path, joints: tuple[str, ...], alignment: Alignment, embodiment: Embodiment, faults: Faults
+    ) -> Look:
+        """All of it."""
+        sources, n = alignment.sources, len(joints)
+        return Look(
+            name, path, alignment.fps, joints, np.array(self._state).reshape(-1, n), np.array(self._action).reshape(-1, n),
+            np.array(self._wrist) if self._wrist else None, {c: np.array(p) for c, p in self._pictures.items()},
+            np.array(self._moments, int), {**sources.cameras, "state": sources.state, "action": sources.command},
+            embodiment, list(faults),
+        )  # fmt: skip

@@ -1,0 +1,164 @@
+"""What cameras, joints and commands cannot be is found, in bags and in data sets alike, and nothing else."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from latent_policy_ros.data.health import examine
+from latent_policy_ros.data.looking import looks
+from latent_policy_ros.data.view import RerunFile, write_sheet
+from latent_policy_ros.errors import LatentPolicyError
+
+T0 = 1_700_000_000.0
+
+
+def textured(made, camera, frozen=(), black=()):
+    """Give a camera pictures with content that drifts; at some times not."""
+    rng = np.random.default_rng(5)
+    scene = cv2.resize(rng.integers(0, 255, (20, 40, 3), dtype=np.uint8), (240, 120), interpolation=cv2.INTER_CUBIC)
+    for event in made.on(f"{camera}/image_raw"):
+        k = round((event.at - 0.01) * 10)
+        shift = int(frozen[0]) if frozen and frozen[0] <= k <= frozen[1] else k
+        rgb = scene[shift : shift + 48, 2 * shift : 2 * shift + 64].copy()
+        if black and black[0] <= k <= black[1]:
+            rgb[:] = 2
+        event.message = made.image(T0 + k / 10, rgb)
+
+
+@pytest.fixture
+def found(tmp_path, recording, converted):
+    """Faults of a recording as a bag, and as a data set: they must agree, but for those of time, which are no data set's."""
+
+    def run(spoil=lambda made: None, **options):
+        made = recording(seconds=3, **options)
+        for event in made.on("joint_states"):  # a motion that the hand can make
+            event.message.position = 0.5 * made.embodiment.upper + 0.1 * event.message.position
+        for event in made.on("hand_command"):
+            event.message.points[0].positions = 0.5 * made.embodiment.upper + 0.1 * event.message.points[0].positions + 0.005
+        for camera in ("front", "wrist"):
+            textured(made, camera)
+        spoil(made)
+        bag = made.write(tmp_path / "bag")
+        report, out = converted(bag)
+        (of_bag,) = [examine(look) for look in looks(bag)]
+        (of_dataset,) = [examine(look) for look in looks(out / "faive_hand")] if report.written else [of_bag]
+        assert {f.kind for f in of_bag} == {f.kind for f in of_dataset}
+        for one, other in zip(of_bag, of_dataset):
+            assert one.time == pytest.approx(other.time, abs=0.5) if one.time is not None else other.time is None
+        return {fault.kind: fault for fault in of_bag}
+
+    return run
+
+
+def test_a_good_episode_has_no_faults(found):
+    assert found() == {}
+
+
+def test_a_frozen_camera(found):
+    fault = found(lambda made: textured(made, "front", frozen=(8, 25)))["frozen camera"]
+    assert fault.topic == "/left/front/image_raw" and fault.time == pytest.approx(0.8, abs=0.15) and "1.7 s" in fault.text
+
+
+def test_a_camera_may_see_the_same_while_nothing_moves(found):
+    def rest(made):
+        textured(made, "front", frozen=(0, 30))
+        for name in ("joint_states", "hand_command"):
+            for event in made.on(name):
+                where = event.message if name == "joint_states" else event.message.points[0]
+                where.position = where.positions = 0.5 * made.embodiment.upper + (name == "hand_command") * 0.01
+
+    assert found(rest) == {}
+
+
+def test_a_black_camera(found):
+    fault = found(lambda made: textured(made, "wrist", black=(10, 20)))["black camera"]
+    assert fault.topic == "/left/wrist/image_raw" and fault.time == pytest.approx(1.0, abs=0.15)
+
+
+def degrees(made):
+    for event in made.on("joint_states"):
+        event.message.position = np.rad2deg(event.message.position)
+
+
+def jump(made):
+    for event in made.on("joint_states"):
+        low, high = made.embodiment.lower[4], made.embodiment.upper[4]
+        event.message.position[4] = high - 0.02 if event.at > 1.45 else low + 0.02
+
+
+def clipped(made):
+    for event in made.on("hand_command"):
+        if event.at > 0.5:
+            event.message.points[0].positions[4] = made.embodiment.upper[4]
+
+
+def outside(made):
+    for event in made.on("joint_states"):
+        event.message.position[4] = 1.1 * made.embodiment.upper[4] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "topic", "word"),
+    [
+        (degrees, "units", "/left/joint_states", "degrees"),
+        (jump, "jump", "/left/joint_states", "rad/s"),
+        (clipped, "clipped", "/left/hand_command", "at a limit"),
+        (outside, "outside limits", "/left/joint_states", "its limits are"),
+    ],
+)
+def test_joints_that_cannot_be(found, spoil, kind, topic, word):
+    fault = found(spoil)[kind]
+    assert fault.topic == topic and word in fault.text
+
+
+def test_a_state_that_is_the_command(recording, tmp_path):
+    made = recording()
+    made.drop("hand_command")
+    for event in made.on("joint_states"):
+        q = 0.5 * made.embodiment.upper + 0.1 * np.sin(event.at)
+        event.message.position = q
+        made.add("hand_command", event.received + 0.0005, made.trajectory(event.received, made.joints, q))
+    (look,) = looks(made.write(tmp_path / "bag"))
+    assert "state equals command" in {fault.kind for fault in examine(look)}
+
+
+def test_ids_that_do_not_match(recording, converted, tmp_path):
+    _, out = converted(recording().write(tmp_path / "bag"))
+    manifest = out / "faive_hand/meta/latent_policy.json"
+    manifest.write_text(manifest.read_text().replace(json.loads(manifest.read_text())["embodiment_hash"], "d" * 64))
+    (look,) = looks(out)
+    faults = {fault.kind: fault for fault in examine(look)}
+    assert "dddddddddddd" in faults["mismatched ids"].text
+
+
+def test_gaps_and_clocks_of_bags_and_unreadable_bags_are_told(recording, tmp_path):
+    made = recording()
+    made.drop("front/image_raw", keep=lambda event: not 1 < event.at < 2)
+    made.write(tmp_path / "bags" / "hole")
+    bag = recording().write(tmp_path / "bags" / "short")
+    file = next(bag.glob("*.mcap"))
+    file.write_bytes(file.read_bytes()[:5000])
+    told = {fault.kind for look in looks(tmp_path / "bags") for fault in examine(look)}
+    assert {"hole", "truncated"} <= told
+
+
+def test_a_sheet_shows_every_camera_and_joint(recording, converted, tmp_path):
+    made = recording()
+    _, out = converted(made.write(tmp_path / "bag"))
+    for source in (out, tmp_path / "bag"):
+        (look,) = looks(source, rows=48, moments=5)
+        assert look.pictures["front"].shape[1:] == (48, 64, 3) and 4 <= len(look.moments) <= 7
+        assert np.abs(look.pictures["front"][:, 40, 30, 1].astype(int) - look.moments).max() <= 1
+        write_sheet(look, tmp_path / "view" / "sheet.png")
+        sheet = cv2.imread(str(tmp_path / "view" / "sheet.png"))
+        assert sheet.shape[1] == 1280 and (np.abs(sheet.astype(int) - (0, 0, 200)).max(axis=-1) < 30).sum() > 2000
+
+
+def test_rerun_is_optional(recording, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(LatentPolicyError, match="pip install rerun-sdk"):
+        RerunFile(tmp_path / "x.rrd")
