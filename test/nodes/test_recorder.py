@@ -1,6 +1,13 @@
 """The recorder: one readable MCAP bag per episode, nothing lost that was sent reliably, and it tells of itself."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
+from array import array
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,16 +16,29 @@ import yaml
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from geometry_msgs.msg import PointStamped  # noqa: E402
 from mcap.reader import make_reader  # noqa: E402
 from mcap_ros2.decoder import DecoderFactory  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from rosbags.highlevel import AnyReader  # noqa: E402
+from sensor_msgs.msg import CompressedImage  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
+from latent_policy_ros.data import bag_metadata  # noqa: E402
+from latent_policy_ros.data.repair import repair_bag  # noqa: E402
+from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
 from latent_policy_ros.nodes import convert, qos  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
 from latent_policy_ros.policy import ActionChunk  # noqa: E402
+from latent_policy_ros.ros_env import node_environment  # noqa: E402
+
+FLEET = "robots:\n  left: {embodiment: mimic_hand, cameras: [front], driver: mock}\n"
+RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def event(name, **changes):
@@ -26,16 +46,55 @@ def event(name, **changes):
 
 
 @pytest.fixture
-def recorder(graph, artifacts, tmp_path):
-    fleet = tmp_path / "fleet.yaml"
-    fleet.write_text("robots: {left: {}}\n")
-    return graph.add(Recorder, robots=["left"], cameras=["front"], folder=str(tmp_path / "bags"), fleet=fleet.read_text(),
-                     policy=artifacts.policy, latent=artifacts.latent, refuse_silent=False)  # fmt: skip
+def robot(fake_robot):
+    return fake_robot("left", "mimic_hand", ("front",))
 
 
-def record(graph, fake_robot, seconds=0.6):
+@pytest.fixture
+def recorder(graph, artifacts, tmp_path, robot):
+    node = graph.add(Recorder, robots=["left"], cameras=["front"], embodiments=["mimic_hand"], folder=str(tmp_path / "bags"),
+                     fleet=FLEET, policy=artifacts.policy, latent=artifacts.latent, min_free=0.001, silent_after=0.4,
+                     start_wait=0.6)  # fmt: skip
+    graph.run(0.7, robot.publish)  # it finds the robot
+    return node
+
+
+@pytest.fixture
+def call(graph):
+    """Call one of the recorder's services; the robot need not be silent meanwhile."""
+
+    def call(name, each=lambda: None):
+        client = graph.probe.create_client(Trigger, f"/recorder/{name}")
+        graph.until(client.service_is_ready, what=name)
+        graph.run(0.1, each, 0.03)
+        future = client.call_async(Trigger.Request())
+        graph.until(future.done, what=name, each=each)
+        return future.result()
+
+    return call
+
+
+def information(bag):
+    return bag_metadata.read(bag)["custom_data"]
+
+
+def counts(bag):
+    with AnyReader([bag]) as reader:
+        return {c.topic: c.msgcount for c in reader.connections}
+
+
+def begin(graph, recorder, robot, **changes):
+    graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin", **changes))
+    graph.until(lambda: recorder.bag is not None, what="recording", each=robot.publish)
+
+
+def end(graph, recorder, name="end", **changes):
+    graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event(name, **changes))
+    graph.until(lambda: recorder.bag is None, what="the end")
+
+
+def record(graph, robot, seconds=0.6):
     """An episode; returns how many plans and commands were sent."""
-    robot = fake_robot("left", "mimic_hand", ("front",))
     sent = [0]
     wrist = np.tile([0.4, 0, 0.4, 1.0, 0, 0, 0], (16, 1))
 
@@ -52,73 +111,246 @@ def record(graph, fake_robot, seconds=0.6):
     return sent[0]
 
 
-def test_an_episode_becomes_one_bag_that_others_can_read(graph, recorder, fake_robot, space):
-    graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
-    graph.until(lambda: recorder.bag is not None)
-    sent = record(graph, fake_robot)
+def test_an_episode_becomes_one_bag_that_others_can_read(graph, recorder, robot, space):
+    begin(graph, recorder, robot)
+    sent = record(graph, robot)
     graph.publish(EpisodeEvent, "left/episode_event", qos.EVENTS, event("success"))
     graph.run(0.1)
-    graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("end", success=True))
-    graph.until(lambda: recorder.last is not None)
+    end(graph, recorder, success=True)
     bag = recorder.last
     files = sorted(p.name for p in bag.iterdir())
-    assert files == [f"{bag.name}_0.mcap", "metadata.yaml"]
+    assert files == [f"{bag.name}_0.mcap", "metadata.yaml"] and bag.parent.name == bag.name[:10] == time.strftime("%Y-%m-%d")
 
-    information = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-    assert information["storage_identifier"] == "mcap" and information["relative_file_paths"] == [f"{bag.name}_0.mcap"]
-    told = information["custom_data"]
-    assert told["task"] == "stack" and told["seed"] == "42" and told["success"] == "true"
-    assert told["latent_id"] == space.latent_id and len(told["policy_id"]) == 64 and "left" in told["fleet"]
-    assert told["outcomes"] == '{"left": "success"}'
+    told = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert told["storage_identifier"] == "mcap" and told["relative_file_paths"] == [f"{bag.name}_0.mcap"]
+    told = told["custom_data"]
+    assert told["task"] == "stack" and told["seed"] == "42" and told["success"] == "true" and told["outcome"] == "success"
+    assert told["latent_id"] == space.latent_id and len(told["policy_id"]) == 64 and told["fleet"] == FLEET
+    assert json.loads(told["outcomes"]) == {"left": "success"} and json.loads(told["cameras"]) == {"left": ["front"]}
+    hand = load_embodiment("mimic_hand")
+    assert json.loads(told["embodiments"]) == {"left": {"name": hand.name, "content_hash": hand.content_hash}}
+    assert "dropped" not in told and "lost" not in told
 
     with (bag / f"{bag.name}_0.mcap").open("rb") as file:  # as Foxglove reads it: by the definitions inside
         reader = make_reader(file, decoder_factories=[DecoderFactory()])
         plans = [m for _, c, _, m in reader.iter_decoded_messages() if c.topic == "/left/latent_action"]
     assert len(plans) == sent and [p.sequence for p in plans] == list(range(1, sent + 1))
     assert plans[0].latents[0] == 0.5 and plans[0].wrist_poses[0].position.x == 0.4
-
-    with AnyReader([bag]) as reader:
-        counts = {c.topic: c.msgcount for c in reader.connections}
-    assert counts["/left/hand_command"] == sent
+    found = counts(bag)
+    assert found["/left/hand_command"] == sent and found["/left/episode_event"] == 1
     for topic in ("/left/front/image_raw/compressed", "/left/joint_states", "/left/wrist_pose"):
-        assert counts[topic] >= 0.8 * sent
-    assert counts["/left/episode_event"] == 1
+        assert found[topic] >= 0.95 * sent
+    assert "/left/front/image_raw" not in found
 
 
-def test_each_episode_gets_a_bag_and_a_discarded_one_goes(graph, recorder):
-    for _ in range(2):
-        graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
-        graph.until(lambda: recorder.bag is not None)
-        graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("end"))
-        graph.until(lambda: recorder.bag is None)
-    assert len(list(recorder.folder.glob('*/*'))) == 2
-    graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
-    graph.until(lambda: recorder.bag is not None)
-    graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("discard"))
-    graph.until(lambda: recorder.bag is None)
-    assert len(list(recorder.folder.glob('*/*'))) == 2
+def test_stamps_are_kept_and_receipt_is_timed(graph, recorder, robot):
+    before = time.time_ns()
+    begin(graph, recorder, robot)
+    record(graph, robot, 0.3)
+    end(graph, recorder)
+    with AnyReader([recorder.last]) as reader:
+        for connection, log_time, data in reader.messages():
+            if connection.topic in ("/left/front/image_raw/compressed", "/left/joint_states"):
+                stamp = reader.deserialize(data, connection.msgtype).header.stamp
+                assert before - 1e9 < stamp.sec * 1e9 + stamp.nanosec <= log_time + 1e3 < time.time_ns()
+                assert log_time - (stamp.sec * 1e9 + stamp.nanosec) < 0.1e9
 
 
-def test_services_start_and_stop(graph, recorder):
-    def call(name):
-        client = graph.probe.create_client(Trigger, name)
-        graph.until(client.service_is_ready, what=name)
-        future = client.call_async(Trigger.Request())
-        graph.until(future.done, what=name)
-        return future.result()
+def test_each_episode_gets_a_bag_and_a_discarded_one_goes(graph, recorder, robot):
+    for number, name in enumerate(("end", "end", "discard")):
+        begin(graph, recorder, robot)
+        end(graph, recorder, name)
+        assert len(list(recorder.folder.glob("*/*"))) == min(number + 1, 2)
 
-    assert not call("/recorder/stop").success
-    started = call("/recorder/start")
-    assert started.success and recorder.bag is not None
-    stopped = call("/recorder/stop")
+
+def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
+    assert not call("stop").success and not call("mark_success").success and not call("discard").success
+    started = call("start", robot.publish)
+    assert started.success, started.message
+    assert str(recorder.bag.path) == started.message
+    stopped = call("stop", robot.publish)
     assert stopped.success and stopped.message == started.message
+    bag = recorder.last
+    assert information(bag)["outcome"] == "unknown" and "success" not in information(bag)
+    assert call("mark_success").success and information(bag)["outcome"] == "success"  # after the stop
+    assert call("mark_failure").success and information(bag)["outcome"] == "failure" and information(bag)["success"] == "false"
+    assert counts(bag)["/left/joint_states"] > 0
+
+    assert call("start", robot.publish).success
+    assert call("mark_success").success  # before the stop; and the first bag is as it was
+    assert call("stop").success
+    assert information(recorder.last)["outcome"] == "success" and information(bag)["outcome"] == "failure"
+    second = recorder.last
+    assert call("discard").success and not second.exists() and bag.exists()
+    assert not call("discard").success and bag.exists()
 
 
-def test_a_recorder_that_ends_finishes_its_bag(graph, recorder, fake_robot):
+def test_it_refuses_to_start_and_names_what_is_silent(graph, recorder, robot, call):
+    robot.silent.add("wrist_pose")
+    graph.run(0.6, robot.publish)
+    answer = call("start", robot.publish)
+    assert not answer.success and recorder.bag is None
+    assert "/left/wrist_pose: 1 publisher, nothing for 0." in answer.message and "joint_states" not in answer.message
     graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
-    graph.until(lambda: recorder.bag is not None)
-    record(graph, fake_robot, 0.3)
+    graph.until(lambda: "refused to start" in recorder.counts, what="refusal", each=robot.publish)
+    assert recorder.bag is None and "wrist_pose" in recorder.trouble and not list(recorder.folder.glob("*/*"))
+    status = graph.listen(DiagnosticArray, "/recorder/status", qos.EVENTS)
+    graph.until(lambda: status, each=robot.publish)
+    told = {s.name: s for s in status[-1][1].status}
+    assert told["/recorder"].level == b"\x02" and "wrist_pose" in told["/recorder"].message
+    assert told["/left/wrist_pose"].level == b"\x02" and told["/left/joint_states"].level == b"\x00"
+    robot.silent.clear()
+    graph.run(0.2, robot.publish)
+    assert call("start", robot.publish).success and recorder.trouble == ""
+
+
+def test_an_episode_waits_a_moment_for_a_topic_that_comes_late(graph, recorder, robot):
+    robot.silent.add("front")
+    graph.run(0.6, robot.publish)
+    graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
+    graph.run(0.3, robot.publish)
+    assert recorder.bag is None and "front/image_raw" in recorder.trouble
+    robot.silent.clear()
+    graph.until(lambda: recorder.bag is not None, what="recording", each=robot.publish)
+    assert recorder.bag.information["task"] == "stack"
+
+
+def test_status_tells_rates_and_the_file(graph, recorder, robot, call):
+    status = graph.listen(DiagnosticArray, "/recorder/status", qos.EVENTS)
+    assert call("start", robot.publish).success
+    graph.run(2.5, robot.publish, 0.05)
+    told = {s.name: {pair.key: pair.value for pair in s.values} | {"text": s.message} for s in status[-1][1].status}
+    assert told["/recorder"]["bag"] == str(recorder.bag.path) and told["/recorder"]["text"] == "recording"
+    assert float(told["/recorder"]["disk_left_gb"]) > 0 and int(told["/recorder"]["messages"]) > 50
+    assert 12 < float(told["/left/joint_states"]["rate_hz"]) < 25  # 20 Hz
+    assert told["/left/joint_states"]["dropped"] == "0" and told["/left/joint_states"]["type"] == "sensor_msgs/msg/JointState"
+
+
+def test_compressed_images_of_the_driver_are_recorded_as_they_come(graph, recorder, robot, call):
+    payload = array("B", bytes(range(200)) * 5)
+
+    def each():
+        robot.publish()
+        graph.publish(CompressedImage, "left/front/image_raw/compressed", qos.IMAGES, CompressedImage(format="x", data=payload))
+
+    robot.publish()
+    publisher = graph.probe.create_publisher(CompressedImage, "left/front/image_raw/compressed", qos.IMAGES)
+    graph._publishers["left/front/image_raw/compressed"] = publisher
+    graph.run(1.0, each)
+    assert call("start", each).success
+    graph.run(0.5, each)
+    assert call("stop").success
+    with AnyReader([recorder.last]) as reader:
+        images = [reader.deserialize(d, c.msgtype) for c, _, d in reader.messages() if "image_raw" in c.topic]
+        assert {c.topic for c in reader.connections if "image_raw" in c.topic} == {"/left/front/image_raw/compressed"}
+    assert len(images) > 5 and all(bytes(m.data) == bytes(payload) and m.format == "x" for m in images)
+
+
+def test_raw_images_are_an_option(graph, artifacts, tmp_path, robot, call):
+    graph.add(Recorder, robots=["left"], cameras=["front"], folder=str(tmp_path), images="raw", min_free=0.001)
+    graph.run(0.7, robot.publish)
+    assert call("start", robot.publish).success
+    graph.run(0.3, robot.publish)
+    found = counts(tmp_path / call("stop").message)
+    assert found["/left/front/image_raw"] > 3 and "/left/front/image_raw/compressed" not in found
+
+
+def test_it_adapts_to_publishers_and_keeps_what_was_published_before(graph, tmp_path, call):
+    """Any type; reliable and transient local where all publishers are, else what the weakest offers."""
+    make = graph.probe.create_publisher
+    strong, latched = make(String, "/strong", RELIABLE), make(String, "/description", LATCHED)
+    mixed = make(PointStamped, "/mixed", RELIABLE), make(PointStamped, "/mixed", qos.STATES)
+    latched.publish(String(data="robot"))
+    recorder = graph.add(Recorder, topics=["/strong", "/mixed", "/description"], folder=str(tmp_path), min_free=0.001)
+
+    def each():
+        strong.publish(String(data="hello"))
+        for publisher in mixed:
+            publisher.publish(PointStamped())
+
+    graph.run(1.5, each)
+    sources = {s.topic: s for s in recorder.watch.sources}
+    assert sources["/strong"].reliable and not sources["/strong"].transient_local
+    assert sources["/description"].reliable and sources["/description"].transient_local
+    assert not sources["/mixed"].reliable
+    for _ in range(2):  # in every bag, though it was published once and long ago
+        assert call("start", each).success
+        began = time.time_ns()
+        sent = []
+        graph.run(0.4, lambda sent=sent: (sent.append(1), each()), 0.02)
+        graph.run(0.1)
+        bag = tmp_path / call("stop").message
+        with AnyReader([bag]) as reader:
+            found = {c.topic: c for c in reader.connections}
+            (description,) = [(t, reader.deserialize(d, c.msgtype).data) for c, t, d in reader.messages([found["/description"]])]
+        assert description[1] == "robot" and abs(description[0] - began) < 2e9
+        assert found["/strong"].msgcount >= len(sent) and found["/mixed"].msgcount >= 2 * len(sent)
+        offered = {topic: c.ext.offered_qos_profiles[0] for topic, c in found.items()}
+        assert offered["/description"].durability.name == "TRANSIENT_LOCAL" and offered["/mixed"].reliability.name == "BEST_EFFORT"
+
+
+def test_losses_in_transport_are_counted(graph, tmp_path, call):
+    """More messages at once than wait in the middleware: the oldest are gone, and the bag says how many."""
+    publisher = graph.probe.create_publisher(String, "/fast", qos.STATES)
+    recorder = graph.add(Recorder, topics=["/fast"], folder=str(tmp_path), min_free=0.001)
+    (source,) = [s for s in recorder.watch.sources if s.topic == "/fast"]
+    source.depth = 10
+    graph.run(1.0, lambda: publisher.publish(String(data="x")))
+    assert call("start", lambda: publisher.publish(String(data="x"))).success
+    received = source.received
+    for _ in range(100):
+        publisher.publish(String(data="y"))
+    graph.run(0.3)
+    bag = tmp_path / call("stop").message
+    lost = json.loads(information(bag).get("lost", "{}")).get("/fast", 0)
+    assert source.received - received + lost >= 100
+    with AnyReader([bag]) as reader:
+        gone = 100 - sum(reader.deserialize(d, c.msgtype).data == "y" for c, _, d in reader.messages())
+    assert gone > 50 and gone <= lost <= gone + 2  # an x that was still on its way when it started may be gone too
+
+
+def test_it_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypatch):
+    assert call("start", robot.publish).success
+    graph.run(0.3, robot.publish)
+    usage = SimpleNamespace(total=1, used=1, free=100_000)
+    monkeypatch.setattr("latent_policy_ros.nodes.recorder_node.shutil.disk_usage", lambda _: usage)
+    graph.until(lambda: recorder.bag is None, what="the end", each=robot.publish)
+    assert information(recorder.last)["stopped"].startswith("disk: 0.00 GB left")
+    assert counts(recorder.last)["/left/joint_states"] > 3
+    answer = call("start", robot.publish)
+    assert not answer.success and "disk" in answer.message and "min_free" in answer.message
+
+
+def test_a_recorder_that_ends_finishes_its_bag(graph, recorder, robot):
+    begin(graph, recorder, robot)
+    record(graph, robot, 0.3)
     path = recorder.bag.path
     graph.remove(recorder)
     with AnyReader([path]) as reader:
         assert reader.message_count > 10
+    assert information(path)["stopped"] == "shut down"
+
+
+def test_a_recorder_that_is_killed_loses_less_than_a_second(graph, tmp_path, robot):
+    """A real process, SIGKILL in the midst of an episode, and the bag is whole again after repair."""
+    command = [sys.executable, "-m", "latent_policy_ros.nodes.recorder_node", "--ros-args", "-p", "robots:=['left']",
+               "-p", "cameras:=['front']", "-p", f"folder:={tmp_path}", "-p", "min_free:=0.001", "-p", "task:=stack",
+               "-p", "start_now:=true", "-p", "start_wait:=60.0"]  # fmt: skip
+    process = subprocess.Popen(command, env=node_environment(os.environ))
+    try:
+        graph.until(lambda: list(tmp_path.glob("*/*/*.mcap")), 40, "a bag", robot.publish)
+        graph.run(2.5, robot.publish, 0.02)
+        killed = time.time()
+        process.send_signal(signal.SIGKILL)
+        process.wait(5)
+    finally:
+        process.kill()
+    (bag,) = tmp_path.glob("*/*")
+    assert not (bag / "metadata.yaml").exists()
+    done = repair_bag(bag)
+    assert "metadata.yaml" in done.repaired
+    told = bag_metadata.read(bag)
+    end = (told["starting_time"]["nanoseconds_since_epoch"] + told["duration"]["nanoseconds"]) * 1e-9
+    assert killed - 1.0 < end <= killed + 0.05 and told["duration"]["nanoseconds"] > 1.2e9
+    assert told["custom_data"]["task"] == "stack" and told["custom_data"]["outcome"] == "unknown"
+    assert counts(bag)["/left/front/image_raw/compressed"] > 20
