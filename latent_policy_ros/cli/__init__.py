@@ -9,14 +9,18 @@ from typing import Annotated, Optional
 import typer
 from rich.table import Table
 
-from latent_policy_ros.cli import dataset, embodiments, train
+from latent_policy_ros.cli import dataset, embodiments, latent, train
 from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, LatentOption, PolicyOption, artifact_folder, console, progress_bar
+from latent_policy_ros.cli.retarget import retarget
 from latent_policy_ros.errors import LatentPolicyError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(train.app, name="train")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(embodiments.app, name="embodiments")
+app.add_typer(latent.app, name="latent")
+
+app.command()(retarget)
 
 EVALUATION_SEED = 1_000_000  # the first; far from every seed that demonstrations are made from
 

@@ -166,6 +166,15 @@ def aim(match, hand, lengths, targets, weights):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def pace(q, last, reach):
+    """Holds a gripper's joint q (T, 1) within ``reach`` of the frame before, in place, going on from ``last`` (1,) or NaN."""
+    for t in range(len(q)):
+        if np.isfinite(last[0]):
+            q[t, 0] = min(max(q[t, 0], last[0] - reach), last[0] + reach)
+        last[0] = q[t, 0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def fastest(before, now):
     """How far the bone turned that turned most [rad]: directions (20, 3) of two frames."""
     longest = 0.0

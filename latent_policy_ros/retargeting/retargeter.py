@@ -21,7 +21,7 @@ from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.human_hand import BASES, TIPS, HumanHand
 from latent_policy_ros.embodiments.keypoints import KeypointsRefused, to_hand_frame
 from latent_policy_ros.retargeting.fitting import fit_thumb
-from latent_policy_ros.retargeting.following import CONTACT, FINE, Joints, Match, State, follow
+from latent_policy_ros.retargeting.following import CONTACT, FINE, LARGEST, Joints, Match, State, follow, pace
 from latent_policy_ros.retargeting.motion import generate_motion
 from latent_policy_ros.retargeting.solver import keyvectors
 
@@ -87,16 +87,19 @@ class Retargeter:
                     raise KeypointsRefused(f"recording {s}: {refused}") from None
         return q
 
+    def wanted_fingertips(self, keypoints: np.ndarray) -> np.ndarray:
+        """Where a hand's fingertips would be, were reach and contact no matter: (T, 21, 3) -> (T, F, 3) [m, hand frame]."""
+        return self._method.wanted(to_hand_frame(keypoints))
+
 
 class _Fingers:
     """Keyvector retargeting of a hand."""
 
     def __init__(self, embodiment: Embodiment) -> None:
-        self._embodiment = embodiment
         kinematics = HandKinematics(embodiment)
         self._fingers = kinematics.fingers
         # The mirror image of a left hand is a right one, which the same q moves alike.
-        mirror = np.array([1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0])
+        self._mirror = mirror = np.array([1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0])
         chains = [mirror * chain for chain in kinematics.fingers_at_zero().values()]
         bones = [np.linalg.norm(np.diff(chain, axis=0), axis=1) for chain in chains]
         match = Match(
@@ -112,7 +115,7 @@ class _Fingers:
         self._vectors = keyvectors(tree, [-1] * count + [0] * (count - 1) + hinges, tips + tips[1:] + tips)
         self._joints = Joints(
             embodiment.lower.copy(), embodiment.upper.copy(), embodiment.rest.copy(), embodiment.max_velocity.copy(),
-            np.array([1.0 if embodiment.hinge(name).kind == "revolute" else TRAVEL for name in embodiment.joint_names]),
+            _per_radian(embodiment),
         )  # fmt: skip
         key = embodiment.content_hash, embodiment.rest.tobytes()
         if key not in _FITTED:
@@ -132,6 +135,14 @@ class _Fingers:
         n, count = len(self._joints.rest), len(self._fingers)
         return State(np.zeros(1, dtype=np.int64), np.zeros(n), np.zeros((20, 3)), np.zeros(count))
 
+    def wanted(self, hands: np.ndarray) -> np.ndarray:
+        """Targets of the fingertips (T, F, 3) for one recording of hands (T, 21, 3) in the hand frame."""
+        match = self._match
+        bones = np.stack([hands[:, base : tip + 1] for base, tip in zip(match.bases, match.tips, strict=True)], axis=1)
+        lengths = np.linalg.norm(np.diff(bones, axis=2), axis=-1).sum(axis=-1).mean(axis=0)
+        reach = (match.lengths / lengths)[:, None] * (bones[:, :, -1] - bones[:, :, 0])
+        return self._mirror * (match.origins + np.einsum("frc,tfc->tfr", match.turns, reach))
+
     def follow(self, state: State, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
         """q (T, n) for keypoints (T, 21, 3), going on from ``state``."""
         refused = follow(self._vectors, self._match, self._joints, state, keypoints, dt, q)
@@ -144,6 +155,11 @@ class _Fingers:
                 if np.linalg.norm(np.diff(hand[base : tip + 1], axis=0), axis=1).sum() < 1e-3:
                     raise KeypointsRefused(f"frame {refused}: the {finger} has no length")
             raise KeypointsRefused(f"frame {refused}: not a hand")
+
+
+def _per_radian(embodiment: Embodiment) -> np.ndarray:
+    """What counts as much as a radian, for each joint (n,): itself, or a travel [m]."""
+    return np.array([1.0 if embodiment.hinge(name).kind == "revolute" else TRAVEL for name in embodiment.joint_names])
 
 
 @lru_cache(maxsize=1)
@@ -162,12 +178,14 @@ class _Jaws:
         gaps = np.linalg.norm(tips[:, 0] - tips[:, 1], axis=-1)
         self._gaps, self._opening = np.maximum.accumulate(gaps), opening[:, 0]
 
-    def fresh(self) -> None:
-        """No memory is needed."""
+    def fresh(self) -> np.ndarray:
+        return np.full(1, np.nan)
 
-    def follow(self, state: None, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
-        """q (T, 1) for keypoints (T, 21, 3)."""
+    def follow(self, state: np.ndarray, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
+        """q (T, 1) for keypoints (T, 21, 3), going on from ``state``, the q before."""
         keypoints = to_hand_frame(keypoints)
         tips = keypoints[:, [TIPS[finger] for finger in TIPS if finger != "thumb"]]
         gap = np.linalg.norm(tips - keypoints[:, [TIPS["thumb"]]], axis=-1).min(axis=1) - CONTACT
         q[:] = self._embodiment.to_joints(np.interp(gap, self._gaps, self._opening)[:, None])
+        reach = LARGEST * _per_radian(self._embodiment)[0]
+        pace(q, state, min(reach, dt * self._embodiment.max_velocity[0]) if dt else reach)

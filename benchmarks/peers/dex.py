@@ -1,0 +1,63 @@
+"""dex-retargeting on the Allegro hand: STREAM.npy OUT WRIST SCALE... -> OUT/<kind>_<scale>.npz. Run by ../retargeting.py."""
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import numpy as np
+import torch
+
+torch.set_num_threads(1)
+
+from dex_retargeting.retargeting_config import RetargetingConfig
+
+TIPS = ["link_15.0_tip", "link_3.0_tip", "link_7.0_tip", "link_11.0_tip"]
+PERSON = [4, 8, 12, 16]
+
+
+def description(folder: Path, wrist: float) -> str:
+    """The hand's URDF without meshes, with a link `wrist` below the palm, as the library's own descriptions have."""
+    packages = Path(torch.__file__).parents[1]
+    text = next(packages.glob("cmeel.prefix/share/**/allegro_right_hand.urdf")).read_text()
+    text = re.sub(r"<(visual|collision)>.*?</\1>", "", text, flags=re.S)
+    joint = f'<parent link="wrist"/><child link="palm_link"/><origin xyz="0 0 {wrist}" rpy="0 0 0"/>'
+    text = text.replace("</robot>", f'<link name="wrist"/><joint name="wrist_joint" type="fixed">{joint}</joint></robot>')
+    path = folder / "allegro.urdf"
+    path.write_text(text)
+    return str(path)
+
+
+def main() -> None:
+    stream, out, wrist, scales = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
+    keypoints, urdf = np.load(stream, allow_pickle=False).astype(np.float64), description(out, wrist)
+    for scale in scales:
+        common = {"urdf_path": urdf, "scaling_factor": float(scale), "low_pass_alpha": 1}
+        vector = {
+            "type": "vector", "target_origin_link_names": ["wrist"] * 4, "target_task_link_names": TIPS,
+            "target_link_human_indices": [[0] * 4, PERSON],
+        }  # fmt: skip
+        pilot = {"type": "dexpilot", "wrist_link_name": "wrist", "finger_tip_link_names": TIPS}
+        for kind, config in (("vector", vector), ("dexpilot", pilot)):
+            retargeting = RetargetingConfig.from_dict({**common, **config}).build()
+            origin, task = retargeting.optimizer.target_link_human_indices
+            references = keypoints[:, task] - keypoints[:, origin]
+            seconds, q = np.empty(len(keypoints)), np.empty((len(keypoints), 16))
+            for t, reference in enumerate(references):
+                start = time.perf_counter()
+                q[t] = retargeting.retarget(reference)
+                seconds[t] = time.perf_counter() - start
+            robot = retargeting.optimizer.robot
+            links, base = [robot.get_link_index(tip) for tip in TIPS], robot.get_link_index("wrist")
+            tips = np.empty((len(q), 4, 3))
+            for t in range(len(q)):
+                robot.compute_forward_kinematics(q[t])
+                tips[t] = [robot.get_link_pose(link)[:3, 3] - robot.get_link_pose(base)[:3, 3] for link in links]
+            np.savez(out / f"{kind}_{scale}.npz", seconds=seconds, q=q, tips=tips)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Retargeting to the Allegro hand beside dex-retargeting 0.5.0, in one run: time, fingertip error, contacts, smoothness.
+
+    python -m venv peer && peer/bin/pip install dex-retargeting==0.5.0 six torch example-robot-data
+    .venv/bin/python benchmarks/retargeting.py STREAM.npy --peer peer/bin/python
+
+STREAM.npy holds keypoints (T, 21, 3) [m] in the frame of the Allegro's URDF (+z fingers, +x out of the palm); without one a
+made-up motion is taken. One thread, all of it online, a frame at a time.
+
+`vector`: the peer's problem, wrist to fingertips times one scale. The peer's scale is the one of SCALES that leaves it the
+least error; our solver then gets the very same targets. `Retargeter` is what this package ships: other targets (scaled by
+finger, and contacts), so that its error is against these. `dexpilot` is the peer's way of making contacts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import numpy as np
+
+WRIST = 0.095  # [m] below palm_link, as the peer's own descriptions of this hand have it
+PERSON, TOUCH, CLOSED = [4, 8, 12, 16], 0.010, 0.005
+SCALES = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.6)
+
+
+def judged(times, q, tips, targets, keypoints):
+    """The figures of one method: times (T,) [s], q (T, 16), tips and targets (T, 4, 3) [m]."""
+    person = np.linalg.norm(keypoints[:, PERSON[1:]] - keypoints[:, PERSON[:1]], axis=-1)
+    gaps = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)[person < TOUCH]
+    return {
+        "ms": 1e3 * float(np.median(times)), "error_mm": 1e3 * float(np.linalg.norm(tips - targets, axis=-1).mean()),
+        "gap_mm": 1e3 * float(np.median(gaps)), "closed": float((gaps < CLOSED).mean()),
+        "step": float(np.abs(np.diff(q, axis=0)).max()),
+    }  # fmt: skip
+
+
+def same_vectors(keypoints, scale):
+    """Our solver on the peer's own problem."""
+    from latent_policy_ros.embodiments import HandKinematics, load_embodiment
+    from latent_policy_ros.retargeting.solver import SETTLED, descend, keyvectors
+
+    hand = load_embodiment("allegro_hand")
+    kinematics = HandKinematics(hand)
+    wrist = (np.array([0.0, 0.0, -WRIST]) - hand.T_base_hand[:3, 3]) @ hand.T_base_hand[:3, :3]
+    vectors = keyvectors(kinematics.tree_in_hand_frame(np.ones(3)), [-1] * 4, range(4))
+    lower, upper, ones, held = hand.lower.copy(), hand.upper.copy(), np.ones(4), np.full(16, 2e-5)
+    q, last, times = np.empty((len(keypoints), 16)), hand.rest.copy(), np.empty(len(keypoints))
+    for t, points in enumerate(keypoints):
+        start = time.perf_counter()
+        targets = wrist + scale * (points[PERSON] - points[0])
+        q[t] = last
+        descend(vectors, lower, upper, q[t], last, held, targets, ones, 200 if t == 0 else 8, SETTLED)
+        last = q[t]
+        times[t] = time.perf_counter() - start
+    targets = wrist + scale * (keypoints[:, PERSON] - keypoints[:, :1])
+    return judged(times, q, kinematics.fingertips(q), targets, keypoints)
+
+
+def shipped(keypoints):
+    """What users get."""
+    from latent_policy_ros.embodiments import HandKinematics, load_embodiment
+    from latent_policy_ros.retargeting import Retargeter
+
+    hand = load_embodiment("allegro_hand")
+    retargeter = Retargeter(hand)
+    retargeter.retarget(keypoints[0])  # compile
+    retargeter.reset()
+    q, times = np.empty((len(keypoints), 16)), np.empty(len(keypoints))
+    for t, points in enumerate(keypoints):
+        start = time.perf_counter()
+        q[t] = retargeter.retarget(points)
+        times[t] = time.perf_counter() - start
+    figures = judged(times, q, HandKinematics(hand).fingertips(q), retargeter.wanted_fingertips(keypoints), keypoints)
+    many, began = np.stack([keypoints] * 8), time.perf_counter()
+    together = retargeter.retarget_sequence(many)
+    figures["poses_per_second"] = many.shape[0] * many.shape[1] / (time.perf_counter() - began)
+    figures["batched_minus_online"] = float(np.abs(together[0] - q).max())
+    return figures
+
+
+def peer(python, stream, keypoints):
+    """Both of the peer's ways, at every scale: {(kind, scale): figures}."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, out = Path(__file__).parent / "peers" / "dex.py", Path(folder)
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        command = [python, script, stream, out, str(WRIST), *map(str, SCALES)]
+        subprocess.run(command, check=True, env=environment)
+        found = {}
+        for kind in ("vector", "dexpilot"):
+            for scale in SCALES:
+                with np.load(out / f"{kind}_{scale}.npz") as r:
+                    targets = scale * (keypoints[:, PERSON] - keypoints[:, :1])
+                    found[kind, scale] = judged(r["seconds"], r["q"], r["tips"], targets, keypoints)
+        return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stream", nargs="?", help="keypoints (T, 21, 3) [m], .npy")
+    parser.add_argument("--peer", help="Python with dex-retargeting 0.5.0")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.stream:
+        stream, keypoints = arguments.stream, np.load(arguments.stream, allow_pickle=False).astype(np.float64)
+    else:
+        from latent_policy_ros.embodiments.human_hand import HumanHand
+        from latent_policy_ros.retargeting import generate_motion
+
+        keypoints = generate_motion(0, 66.0, 30.0, HumanHand()).keypoints
+        stream = str(Path(tempfile.mkdtemp()) / "stream.npy")
+        np.save(stream, keypoints)
+    rows, best = {"ours, Retargeter": shipped(keypoints)}, 1.25
+    if arguments.peer:
+        found = peer(arguments.peer, stream, keypoints)
+        for kind in ("vector", "dexpilot"):
+            scale = min(SCALES, key=lambda s, kind=kind: found[kind, s]["error_mm"])
+            best = scale if kind == "vector" else best
+            rows[f"dex-retargeting, {kind} x{scale}"] = found[kind, scale]
+            if kind == "vector":
+                reference = found[kind, scale]
+    rows[f"ours, vector x{best}"] = same_vectors(keypoints, best)
+    print(f"{len(keypoints)} frames\n| | ms a frame | fingertip error, mean mm | gap in contact, median mm | closed | largest step, rad |")
+    print("|---|---|---|---|---|---|")
+    for name, r in rows.items():
+        print(f"| {name} | {r['ms']:.3f} | {r['error_mm']:.1f} | {r['gap_mm']:.2f} | {r['closed']:.1%} | {r['step']:.2f} |")
+    ours = rows["ours, Retargeter"]
+    print(f"\nbatched: {ours['poses_per_second']:.0f} poses/s, {ours['batched_minus_online']:.0e} rad from online")
+    if arguments.peer:
+        same = rows[f"ours, vector x{best}"]
+        print(f"same vectors: {reference['ms'] / same['ms']:.0f} times as fast, {same['error_mm'] / reference['error_mm']:.3f} of the error")
+        print(f"Retargeter: {reference['ms'] / ours['ms']:.0f} times as fast as the peer's vectors")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

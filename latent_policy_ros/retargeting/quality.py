@@ -1,0 +1,91 @@
+"""How faithful and how smooth retargeted motion is: keyvectors, contacts, limits, steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latent_policy_ros.embodiments import Embodiment, HandKinematics
+from latent_policy_ros.embodiments.human_hand import TIPS
+from latent_policy_ros.retargeting.reach import random_joints, thumb_gaps
+from latent_policy_ros.retargeting.retargeter import Retargeter
+
+TOUCHING = 0.010  # a person's fingertips (keypoints) nearer than this [m] touch ...
+CLOSED = 0.005  # ... and the robot's should be within this [m]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One recording on one embodiment; T frames.
+
+    Attributes:
+        embodiment: Its name.
+        frames: T.
+        within_limits: Whether every joint is within its limits in every frame.
+        keyvector_error: Mean distance [m] of fingertips from the places that the keyvectors ask for; NaN for grippers.
+        touches: Frames and fingers where the person's tip is within 10 mm of the thumb's, of fingers the robot has.
+        closed: Share of these with the robot's tips within 5 mm.
+        gap: 95th percentile of the robot's distance there [m].
+        unreachable: Fingers that cannot come within 5 mm of the thumb, whatever the joints do; not in the three above.
+        largest_step: Largest motion of a joint between two frames [rad, or m if it slides].
+        implied: Turn of the person's fastest bone in that frame [rad].
+        jerk: Root mean square of the third difference of the joints, as a share of that of the person's bones.
+    """
+
+    embodiment: str
+    frames: int
+    within_limits: bool
+    keyvector_error: float
+    touches: int
+    closed: float
+    gap: float
+    unreachable: tuple[str, ...]
+    largest_step: float
+    implied: float
+    jerk: float
+
+
+def measure(embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreachable: tuple[str, ...] = ()) -> Quality:
+    """Judge joints q (T, n) retargeted from right hands (T, 21, 3) [m, hand frame] in order."""
+    kinematics = HandKinematics(embodiment)
+    tips = kinematics.fingertips(q)
+    robot = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
+    fingers = [finger for finger in TIPS if finger != "thumb"]
+    person = np.linalg.norm(keypoints[:, [TIPS[f] for f in fingers]] - keypoints[:, [TIPS["thumb"]]], axis=-1)
+    if embodiment.kind == "gripper":
+        person, error = person.min(axis=1, keepdims=True), np.nan
+    else:
+        person = person[:, [fingers.index(finger) for finger in kinematics.fingers[1:]]]
+        wanted = Retargeter(embodiment).wanted_fingertips(keypoints)
+        error = float(np.linalg.norm(tips - wanted, axis=-1).mean())
+    reachable = [finger not in unreachable for finger in kinematics.fingers[1:]]
+    gaps = robot[:, reachable][person[:, reachable] < TOUCHING]
+    steps, turns = np.abs(np.diff(q, axis=0)).max(axis=1), bone_turns(keypoints)
+    largest = int(steps.argmax())
+    return Quality(
+        embodiment.name, len(q), bool(((q >= embodiment.lower) & (q <= embodiment.upper)).all()), error,
+        len(gaps), float((gaps < CLOSED).mean()) if len(gaps) else np.nan,
+        float(np.percentile(gaps, 95)) if len(gaps) else np.nan, unreachable,
+        float(steps[largest]), float(turns[largest]),
+        float(np.sqrt(np.square(np.diff(q, n=3, axis=0)).mean() / np.square(np.diff(_bones(keypoints), n=3, axis=0)).mean())),
+    )  # fmt: skip
+
+
+def bone_turns(keypoints: np.ndarray) -> np.ndarray:
+    """How far the person's fastest bone turns between frames [rad]: (T, 21, 3) in the hand frame -> (T - 1,)."""
+    chord = np.linalg.norm(np.diff(_bones(keypoints), axis=0), axis=-1).max(axis=1)
+    return 2.0 * np.arcsin(np.minimum(0.5 * chord, 1.0))
+
+
+def _bones(keypoints: np.ndarray) -> np.ndarray:
+    """Directions of the 20 bones (T, 20, 3), those of the palm included."""
+    starts = [k - 1 if k % 4 != 1 else 0 for k in range(1, 21)]
+    bones = keypoints[:, 1:] - keypoints[:, starts]
+    return bones / np.maximum(np.linalg.norm(bones, axis=-1, keepdims=True), 1e-12)
+
+
+def unreachable_fingers(embodiment: Embodiment) -> tuple[str, ...]:
+    """Fingers that cannot come within 5 mm of the thumb, whatever the joints do."""
+    gaps = thumb_gaps(HandKinematics(embodiment), random_joints(embodiment, 800))
+    return tuple(finger for finger, gap in gaps.items() if gap > CLOSED)
