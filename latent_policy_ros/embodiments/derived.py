@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -18,6 +19,7 @@ PINCH = np.array([0.075, 0.008, 0.125])
 ACROSS, AHEAD = np.array([[-0.371, 0.0, 0.928], [0.928, 0.0, 0.371]]) / np.hypot(0.371, 0.928)
 REST_BEND, HALF_BEND = 0.2, 0.5  # share of the way from straight to bent: a relaxed finger, and one that shows where it bends to
 LOPSIDED = 1.3  # a joint bends to the side where it goes this much farther; else it spreads
+WIDE = 1.2  # a joint with a greater range [rad] does not only spread fingers: it places them, and zero is its middle
 REST_GAP = 0.04  # from the relaxed thumb's tip to the nearest relaxed fingertip [m]
 THUMB_TRIALS, SEED = 400, 0
 
@@ -48,6 +50,7 @@ class Derived:
         tips = self._mechanism.fingertips
         return {finger: bodies[tip.hinge][:, :3, :3] @ tip.point + bodies[tip.hinge][:, :3, 3] for finger, tip in tips.items()}
 
+    @cached_property
     def straight(self) -> np.ndarray:
         """The pose (n,) with all fingers stretched: zero, but for joints that stretch their finger elsewhere.
 
@@ -64,11 +67,13 @@ class Derived:
                     q = np.vstack((q, trials))[reach.argmax()]
         return q
 
-    def bent(self, straight: np.ndarray) -> np.ndarray:
+    @cached_property
+    def bent(self) -> np.ndarray:
         """The pose (n,) with every joint at the farther end of its range; those without a farther end stay.
 
         A finger none of whose joints has a farther end bends to where its tip comes nearer to the thumb's.
         """
+        straight = self.straight
         down, up = straight - self._lower, self._upper - straight
         q = np.where(up > LOPSIDED * down, self._upper, np.where(down > LOPSIDED * up, self._lower, straight))
         for finger in self.fingers:
@@ -84,8 +89,7 @@ class Derived:
 
     def rest(self) -> np.ndarray:
         """A relaxed pose (n,): fingers slightly bent, the thumb's tip in front of the others."""
-        straight = self.straight()
-        q = straight + REST_BEND * (self.bent(straight) - straight)
+        q = self.straight + REST_BEND * (self.bent - self.straight)
         others = [joint for finger in self.fingers if finger != "thumb" for joint in self._joints[finger]]
         thumb = np.setdiff1d(self._joints["thumb"], others)
         if not len(thumb):
@@ -102,9 +106,8 @@ class Derived:
 
     def hand_frame(self, side: str) -> np.ndarray | str:
         """T_base_hand (4, 4) of a hand, or why it cannot be told."""
-        straight = self.straight()
-        bent = straight + HALF_BEND * (self.bent(straight) - straight)
-        poses, axes = self.tips(np.array([straight, bent])), self._last_axes(straight)
+        half_bent = self.straight + HALF_BEND * (self.bent - self.straight)
+        poses, axes = self.tips(np.array([self.straight, half_bent])), self._last_axes(self.straight)
         fingers = [finger for finger in self.fingers if finger != "thumb" and self.lengths[finger] > 0]
         z, palm, knuckles = np.zeros(3), np.zeros(3), {}
         for finger in fingers:
@@ -176,7 +179,7 @@ class Derived:
         return Servo(kp=3.0, damping=0.2, max_effort=float(np.clip(effort, 0.3, 5.0)), armature=0.001)
 
     def _spreads(self) -> np.ndarray:
-        """Whether a joint turns fingers about another axis than their last one does, which bends them: shape (n,)."""
+        """Whether a joint spreads fingers, a little: about another axis than their last one, which bends them; shape (n,)."""
         axes = self._last_axes(np.zeros(len(self._lower)))
         spreads, bends = np.zeros(len(self._lower), dtype=bool), np.zeros(len(self._lower), dtype=bool)
         for finger in (finger for finger in self.fingers if finger != "thumb"):
@@ -184,7 +187,7 @@ class Derived:
                 moved = self._coupling[self._rows[name]] != 0.0
                 across = abs(self._at[name].axis @ axes[finger]) < 0.5
                 spreads, bends = spreads | (moved & across), bends | (moved & ~across)
-        return spreads & ~bends
+        return spreads & ~bends & (self._upper - self._lower < WIDE)
 
     def _last_axes(self, q: np.ndarray) -> dict[str, np.ndarray]:
         """The axis (3,) that each finger bends about last in the pose q (n,), base frame; zeros if it slides."""

@@ -99,7 +99,7 @@ def _completed(path: Path, root: ET.Element) -> list[str]:
     if root.find("worldbody") is None:
         bodies = root.findall("body")
         if not bodies:
-            raise ConfigError(path, "", "has no <worldbody> and no <body>: there is no mechanism in it")
+            raise ConfigError(path, "", "has no <worldbody> and no <body>; expected the file that includes this one")
         world = ET.SubElement(root, "worldbody")
         for body in bodies:
             root.remove(body)

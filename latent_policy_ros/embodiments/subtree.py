@@ -9,7 +9,7 @@ import numpy as np
 from latent_policy_ros.embodiments.description import Coupling, Description, Joint, Link
 
 ON_AXIS = 0.003  # a place nearer than this [m] to the axis of the joint that carries it is no fingertip
-LAST_BONE = 0.8  # length of a person's last phalanx, in lengths of the one before
+LAST_BONE = 1.0  # length of a finger's last link, in lengths of the one before: 0.7 (Allegro) to 1.4 (LEAP, Inspire)
 
 
 class Subtree:

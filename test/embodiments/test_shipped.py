@@ -62,7 +62,7 @@ def test_the_hand_frame_is_a_persons(name):
     kinematics = HandKinematics(e)
     rest, chains = dict(zip(kinematics.fingers, kinematics.fingertips(e.rest[None])[0], strict=True)), kinematics.fingers_at_zero()
     mechanism = Mechanism(e.hinges, dict(e.fingertips), {})
-    straight = Derived(mechanism, e.coupling, e.lower, e.upper).straight()
+    straight = Derived(mechanism, e.coupling, e.lower, e.upper).straight
     stretched = dict(zip(kinematics.fingers, kinematics.fingertips(straight[None])[0], strict=True))
     others = [finger for finger in rest if finger != "thumb"]
     for finger in others:
