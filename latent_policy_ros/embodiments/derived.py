@@ -22,6 +22,7 @@ LOPSIDED = 1.3  # a joint bends to the side where it goes this much farther; els
 WIDE = 1.2  # a joint with a greater range [rad] does not only spread fingers: it places them, and zero is its middle
 REST_GAP = 0.04  # from the relaxed thumb's tip to the nearest relaxed fingertip [m]
 THUMB_TRIALS, SEED = 400, 0
+JAW_SAMPLES, CROSSED = 401, 1e-4  # poses of a gripper to look at; tips that come so much nearer [m] inside the range cross
 
 
 class Derived:
@@ -158,12 +159,18 @@ class Derived:
         return frame
 
     def jaws(self) -> tuple[float, float]:
-        """(q when closed, q when open) of a gripper: the ends of its range, by the gap between its tips."""
-        ends = np.array([[self._lower[0]], [self._upper[0]]])
-        tips = self.tips(ends)
+        """(q when closed, q when open) of a gripper: where its tips are nearest, and where they are farthest apart.
+
+        That is the ends of its range, unless its tips would cross, or swing so wide that they come nearer again.
+        """
+        q = np.linspace(self._lower, self._upper, JAW_SAMPLES)
+        tips = self.tips(q)
         gap = np.linalg.norm(tips["index"] - tips["thumb"], axis=1)
-        order = ends[:, 0] if gap[0] < gap[1] else ends[::-1, 0]
-        return float(order[0]), float(order[1])
+        closed = 0 if gap[0] < gap[-1] else len(q) - 1
+        if gap.min() < gap[closed] - CROSSED:
+            closed = int(gap.argmin())
+        opened = int(gap[: closed + 1].argmax()) if gap[0] > gap[-1] else closed + int(gap[closed:].argmax())
+        return float(q[closed, 0]), float(q[opened, 0])
 
     def shape(self) -> Shape:
         """Radii by the length of the fingers: a person's are a sixth as thick as long."""

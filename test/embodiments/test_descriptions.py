@@ -248,6 +248,17 @@ def test_a_gripper_with_one_jaw_that_stays(hand):
     assert gap[0] < gap[1] and (e.rest == e.action_open).all()
 
 
+def test_jaws_that_would_cross_close_where_they_meet(tmp_path):
+    slide = '<link name="{n}"/><joint name="{n}" type="prismatic"><parent link="base"/><child link="{n}"/><origin xyz="0 {y} 0.1"/>'
+    slide += '<axis xyz="0 {s} 0"/><limit lower="-0.03" upper="0.04"/>{m}</joint>'
+    jaws = slide.format(n="a", y=0.01, s=1, m="") + slide.format(n="b", y=-0.01, s=-1, m='<mimic joint="a"/>')
+    (tmp_path / "jaws.urdf").write_text(f'<robot name="jaws"><link name="base"/>{jaws}</robot>')
+    tips = "{thumb: {link: b, point: [0, 0, 0.02]}, index: {link: a, point: [0, 0, 0.02]}}"
+    (tmp_path / "jaws.yaml").write_text(f"kind: gripper\nside: right\ndescription: jaws.urdf\nfingertips: {tips}\n")
+    e = load_embodiment(tmp_path / "jaws.yaml")
+    assert e.action_closed == pytest.approx(-0.01, abs=1e-4) and e.action_open == 0.04
+
+
 def test_a_change_of_the_description_is_seen(hand):
     assert hand().upper[0] == 0.3
     assert hand(old='upper="0.3"', new='upper="0.35"').upper[0] == 0.35
