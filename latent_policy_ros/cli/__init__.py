@@ -11,6 +11,7 @@ from rich.table import Table
 
 from latent_policy_ros.cli import dataset, embodiments, latent, train
 from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, LatentOption, PolicyOption, artifact_folder, console, progress_bar
+from latent_policy_ros.cli.record import Action
 from latent_policy_ros.cli.retarget import retarget
 from latent_policy_ros.errors import LatentPolicyError
 
@@ -65,6 +66,17 @@ def record(
     from latent_policy_ros.supervisor import Supervisor
 
     raise typer.Exit(Supervisor([recorder(what, topic or [], out, task, images, wait, services)]).run())
+
+
+@app.command()
+def episode(
+    action: Annotated[Action, typer.Argument(help="success and failure mark the episode that runs, or ran last.")],
+    recorder: Annotated[str, typer.Option(help="Name of the recorder's node.")] = "/recorder",
+) -> None:
+    """Tell a recorder that is up what to do (what `ros2 service call` does, without it)."""
+    from latent_policy_ros.cli.record import ask
+
+    raise typer.Exit(ask(action, recorder))
 
 
 @app.command()

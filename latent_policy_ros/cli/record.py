@@ -1,12 +1,28 @@
-"""What ``latent-policy record`` starts."""
+"""What ``latent-policy record`` and ``latent-policy episode`` do."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
 from latent_policy_ros.errors import ConfigError
 from latent_policy_ros.paths import runs_dir
+
+if TYPE_CHECKING:
+    from latent_policy_ros.bringup import NodeSpec
+
+
+class Action(str, Enum):
+    """What a recorder can be asked for."""
+
+    start = "start"
+    stop = "stop"
+    success = "success"
+    failure = "failure"
+    discard = "discard"
 
 
 def recorder(
@@ -17,6 +33,8 @@ def recorder(
     Raises:
         ConfigError: Neither a fleet, nor topics.
     """
+    from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
+
     more = {"images": images, "start_wait": wait, "start_now": not services, "topics": topics}
     if not what[0].startswith("/"):
         if len(what) > 1:
@@ -29,3 +47,12 @@ def recorder(
         folder = str(out or runs_dir() / "bags")
         spec = NodeSpec("recorder_node", "recorder", "", {**more, "folder": folder, "task": task, "topics": [*what, *topics]})
     return NodeSpec(spec.executable, spec.name, spec.namespace, {**spec.parameters, **({"task": task} if task else {})})
+
+
+def ask(action: Action, recorder: str) -> int:
+    """Ask a recorder, print its answer; returns the exit status."""
+    from latent_policy_ros.ros_env import node_environment
+
+    service = f"mark_{action.value}" if action in (Action.success, Action.failure) else action.value
+    command = [sys.executable, "-m", "latent_policy_ros.nodes.recorder_call", service, recorder]
+    return subprocess.run(command, env=node_environment(), check=False).returncode

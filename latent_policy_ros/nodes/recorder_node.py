@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import shutil
 import sys
 import time
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,35 +13,22 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from std_srvs.srv import Trigger
 
-from latent_policy_ros.data import bag_metadata
 from latent_policy_ros.data.bag_metadata import Topic
-from latent_policy_ros.data.bag_queue import BagQueue
+from latent_policy_ros.data.episode_recording import FAILURE, SUCCESS, UNKNOWN, EpisodeRecording, describe, free_bytes
 from latent_policy_ros.data.message_types import message_types
-from latent_policy_ros.data.recording import EpisodeBag, bag_folder
-from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
 from latent_policy_ros.nodes.recorder_status import status_message
-from latent_policy_ros.nodes.recorder_topics import (
-    JPEG,
-    RAW,
-    common_sources,
-    extra_source,
-    is_encoded,
-    recorded_topic,
-    robot_sources,
-)
+from latent_policy_ros.nodes.recorder_topics import IMAGES, JPEG, is_encoded, recorded_topic, sources
 from latent_policy_ros.nodes.topic_watch import Source, TopicWatch
-from latent_policy_ros.paths import artifact
 
 TAKE_RATE = 50.0  # Hz, with which messages are taken from the middleware
 LOOK_PERIOD = 0.5  # s between looks at the graph
 STATUS_PERIOD = 1.0  # s
-GIGABYTE, MEGABYTE = 1e9, 1 << 20
-UNKNOWN = "unknown"  # outcome of an episode that nobody marked
+GIGABYTE, MEBIBYTE = 1e9, 1 << 20
 
 
 class RecordingRefused(LatentPolicyError):
@@ -82,15 +66,14 @@ class Recorder(ManagedNode):
         self.declare("start_now", False, "Start as soon as all topics are heard; end the node if they are not.")
         self.declare("queue", 256, "What may wait for the disk, and as much for the JPEG encoder [MiB].", 1, 65536)
         self.declare("min_free", 2.0, "Recording ends when the disk has less than this [GB].", 0.0, 1e6)
-        self.queue: BagQueue | None = None
+        self.episode: EpisodeRecording | None = None  # the newest, while it may be marked or discarded
         self.last: Path | None = None  # the last finished bag
-        self._markable: Path | None = None  # the newest bag, while it may still be marked or discarded
         self.trouble = ""  # why nothing is recorded, if that is not as it was wanted
 
     @property
-    def bag(self) -> EpisodeBag | None:
-        """The bag that is being recorded."""
-        return self.queue.bag if self.queue else None
+    def recording(self) -> EpisodeRecording | None:
+        """The episode that is being recorded."""
+        return self.episode if self.episode and self.episode.open else None
 
     # --- life cycle
 
@@ -98,28 +81,26 @@ class Recorder(ManagedNode):
         message_types()
         self.folder = Path(self.value("folder")).expanduser()
         self._images = self.value("images")
-        if self._images not in (JPEG, RAW):
-            raise LatentPolicyError(f"parameter images: expected {JPEG} or {RAW}, got {self._images!r}")
+        if self._images not in IMAGES:
+            raise LatentPolicyError(f"parameter images: expected one of {', '.join(IMAGES)}; got {self._images!r}")
         robots, cameras = self._robots()
         extra = [name for name in self.value("topics") if name]
         if not robots and not extra:
             raise LatentPolicyError("parameters robots and topics: expected at least one of them, got none")
-        resolve = self.resolve_topic_name
-        sources = [source for robot in robots for source in robot_sources(resolve, robot, cameras[robot], self._images)]
-        sources += [*common_sources(resolve), *(extra_source(resolve, name) for name in extra)]
-        self._about = self._describe(robots, cameras)
+        embodiments = [name for name in self.value("embodiments") if name]
+        told = (self.value(name) for name in ("policy", "latent", "fleet"))
+        self._about = describe(robots, cameras, embodiments, *told)
         self._pending: tuple[dict[str, str], float] | None = None
         self._look_due = self._status_due = self._retry_due = 0.0
         self._topics: dict[Source, Topic] = {}
-        self._outcome, self._outcomes = UNKNOWN, {}
-        self.watch = TopicWatch(self, sources)
+        self.watch = TopicWatch(self, sources(self.resolve_topic_name, cameras, extra, self._images))
         self._status = self.publisher(DiagnosticArray, "~/status", qos.EVENTS)
         self.subscribe(EpisodeEvent, "episode_event", self._on_event, qos.EVENTS)
         for robot in robots:
             self.subscribe(EpisodeEvent, f"{robot}/episode_event", partial(self._on_robot_event, robot), qos.EVENTS)
         for name, act in (
-            ("start", self._serve_start), ("stop", self._serve_stop), ("mark_success", partial(self.mark, EpisodeEvent.SUCCESS)),
-            ("mark_failure", partial(self.mark, EpisodeEvent.FAILURE)), ("discard", self.discard),
+            ("start", self._serve_start), ("stop", self._serve_stop), ("mark_success", partial(self.mark, SUCCESS)),
+            ("mark_failure", partial(self.mark, FAILURE)), ("discard", self.discard),
         ):  # fmt: skip
             self.serve(Trigger, f"~/{name}", partial(self._answer, act))
 
@@ -138,7 +119,7 @@ class Recorder(ManagedNode):
         clock = time.monotonic()
         if clock >= self._look_due:
             self._look_due = clock + LOOK_PERIOD
-            self.watch.look(recording=self.queue is not None)
+            self.watch.look(recording=self.recording is not None)
         self.watch.take(self._on_message)
         if self._pending and clock >= self._retry_due:
             self._retry_due = clock + LOOK_PERIOD / 2
@@ -163,17 +144,15 @@ class Recorder(ManagedNode):
         silent = self.watch.silent(self.value("silent_after")) if self.value("refuse_silent") else []
         if silent:
             raise RecordingRefused(f"silent: {'; '.join(silent)}")
-        if self._disk_left() < self.value("min_free") * GIGABYTE:
+        if self._disk_is_low():
             raise RecordingRefused(self._disk_text())
-        self._outcome, self._outcomes, self.trouble, self._pending = UNKNOWN, {}, "", None
-        started = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        bag = EpisodeBag(bag_folder(self.folder), {**self._about, **information, "started": started})
-        self._markable = bag.path
-        self.queue = BagQueue(bag, self.value("queue") * MEGABYTE, self.value("jpeg_quality"))
+        limit, quality = self.value("queue") * MEBIBYTE, self.value("jpeg_quality")
+        self.episode = EpisodeRecording(self.folder, {**self._about, **information}, limit, quality)
+        self.trouble, self._pending = "", None
         self._topics.clear()
         self.watch.restart(self._on_message)
-        self.get_logger().info(f"recording {bag.path}")
-        return bag.path
+        self.get_logger().info(f"recording {self.episode.path}")
+        return self.episode.path
 
     def stop(self, reason: str, information: Mapping[str, str] | None = None) -> Path | None:
         """Finish the open bag, if there is one; returns its folder.
@@ -182,22 +161,19 @@ class Recorder(ManagedNode):
             reason: Goes into the bag.
             information: More that the bag is to say of itself.
         """
-        if self.queue is None:
+        episode = self.recording
+        if episode is None:
             return None
         self.watch.take(self._on_message)
-        queue, self.queue = self.queue, None
-        told = {**(information or {}), **self._outcome_information(), "stopped": reason}
-        if lost := {source.topic: source.lost for source in self.watch.sources if source.lost}:
-            told["lost"] = json.dumps(lost)
-        self.last = queue.bag.path
+        self.last = episode.path
         try:
-            queue.close(told)
+            episode.stop(reason, information or {}, {s.topic: s.lost for s in self.watch.sources if s.lost})
         except OSError as error:
-            self.trouble = f"{queue.bag.path} could not be finished ({error}); latent-policy dataset repair makes it whole"
+            self.trouble = f"{episode.path} could not be finished ({error}); latent-policy dataset repair makes it whole"
             self.get_logger().error(self.trouble)
         self.report()
-        dropped = f", dropped {queue.dropped.total()}" if queue.dropped else ""
-        self.get_logger().info(f"recorded {sum(queue.bag.counts().values())} messages in {self.last}{dropped} ({reason})")
+        dropped = f", dropped {episode.queue.dropped.total()}" if episode.queue.dropped else ""
+        self.get_logger().info(f"recorded {sum(episode.bag.counts().values())} messages in {self.last}{dropped} ({reason})")
         return self.last
 
     def mark(self, outcome: str) -> str:
@@ -205,13 +181,12 @@ class Recorder(ManagedNode):
 
         Raises:
             RecordingRefused: There is none.
+            ArtifactError: Its bag is gone.
         """
-        if self._markable is None:
+        if self.episode is None:
             raise RecordingRefused(f"no episode to be marked as {outcome}")
-        self._outcome = outcome
-        if self.queue is None:
-            bag_metadata.update_custom(self._markable, self._outcome_information())
-        return f"{outcome}: {self._markable}"
+        self.episode.mark(outcome)
+        return f"{outcome}: {self.episode.path}"
 
     def discard(self) -> str:
         """Delete the open bag, or the last one.
@@ -220,16 +195,13 @@ class Recorder(ManagedNode):
             RecordingRefused: There is none.
         """
         self._pending = None
-        if self._markable is None:
+        if self.episode is None:
             raise RecordingRefused("no episode to be discarded")
-        path, self._markable = self._markable, None
-        if self.queue is not None:
-            queue, self.queue = self.queue, None
-            queue.discard()
-        else:
-            shutil.rmtree(path)
+        episode, self.episode = self.episode, None
+        episode.discard()
+        if self.last == episode.path:
             self.last = None
-        return f"deleted {path}"
+        return f"deleted {episode.path}"
 
     def _begin(self, information: dict[str, str], deadline: float | None = None) -> None:
         """Start as soon as that is not refused any more, until ``deadline`` (monotonic clock [s])."""
@@ -248,14 +220,15 @@ class Recorder(ManagedNode):
     # --- what comes in
 
     def _on_message(self, source: Source, data: bytes, info: Mapping[str, int]) -> None:
-        if self.queue is None:
+        episode = self.recording
+        if episode is None:
             return
         topic = self._topics.get(source)
         if topic is None or topic.name != source.topic:
             topic = self._topics[source] = recorded_topic(source)
         times = info.get("received_timestamp") or time.time_ns(), info.get("source_timestamp") or 0
         sequence = info.get("publication_sequence_number") or 0
-        self.queue.put(topic, (*times, sequence), data, is_encoded(source, self._images))
+        episode.put(topic, (*times, sequence), data, is_encoded(source, self._images))
 
     def _on_event(self, message: EpisodeEvent) -> None:
         if not self.active:
@@ -265,18 +238,18 @@ class Recorder(ManagedNode):
             self._begin({"task": message.task or self.value("task"), "seed": str(message.seed), "episode": str(message.episode)})
         elif message.event == EpisodeEvent.END:
             self._pending = None
-            if self._outcome == UNKNOWN:
-                self._outcome = EpisodeEvent.SUCCESS if message.success else EpisodeEvent.FAILURE
+            if self.recording and self.recording.outcome == UNKNOWN:
+                self.recording.mark(SUCCESS if message.success else FAILURE)
             self.stop("end of the episode", {"detail": message.detail})
         elif message.event == EpisodeEvent.DISCARD:
             with contextlib.suppress(RecordingRefused):
                 self.discard()
 
     def _on_robot_event(self, robot: str, message: EpisodeEvent) -> None:
-        if message.event in (EpisodeEvent.SUCCESS, EpisodeEvent.FAILURE):
-            self._outcomes[robot] = message.event
+        if self.recording and message.event in (EpisodeEvent.SUCCESS, EpisodeEvent.FAILURE):
+            self.recording.outcomes[robot] = message.event
 
-    def _answer(self, act: Any, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _answer(self, act: Callable[[], object], _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
             if not self.active:
                 raise RecordingRefused("the recorder is not active")
@@ -306,64 +279,38 @@ class Recorder(ManagedNode):
             robot: [name.strip() for name in listed.split(",") if name.strip()] for robot, listed in zip(robots, cameras)
         }
 
-    def _describe(self, robots: list[str], cameras: dict[str, list[str]]) -> dict[str, str]:
-        """What every bag says of itself."""
-        found = {"robots": ",".join(robots), "cameras": json.dumps(cameras)} if robots else {}
-        names = [name for name in self.value("embodiments") if name]
-        if names:
-            if len(names) != len(robots):
-                raise LatentPolicyError(f"parameter embodiments must have one entry for each of {robots}; got {names}")
-            loaded = {robot: load_embodiment(name) for robot, name in zip(robots, names)}
-            hashes = {robot: {"name": e.name, "content_hash": e.content_hash} for robot, e in loaded.items()}
-            found["embodiments"] = json.dumps(hashes)
-        for key, kind, file in (("policy", "policies", "policy.json"), ("latent", "latents", "latent.json")):
-            if self.value(key):
-                with contextlib.suppress(OSError, ValueError, KeyError):
-                    found[f"{key}_id"] = json.loads((artifact(kind, self.value(key)) / file).read_text())[f"{key}_id"]
-        if self.value("fleet"):
-            found["fleet"] = self.value("fleet")
-        return found
-
-    def _outcome_information(self) -> dict[str, str]:
-        known = {"success": str(self._outcome == EpisodeEvent.SUCCESS).lower()} if self._outcome != UNKNOWN else {}
-        robots = {"outcomes": json.dumps(self._outcomes)} if self._outcomes else {}
-        return {"outcome": self._outcome, **known, **robots}
-
     def _check_disk(self) -> None:
         """End the recording before the disk is full, or when it failed."""
-        if self.queue is None:
+        if self.recording is None:
             return
-        reason = f"disk: {self.queue.error}" if self.queue.error else ""
-        if self._disk_left() < self.value("min_free") * GIGABYTE:
+        reason = f"disk: {self.recording.queue.error}" if self.recording.queue.error else ""
+        if self._disk_is_low():
             reason = self._disk_text()
         if reason:
             self.trouble = f"recording ended: {reason}"
             self.get_logger().error(self.trouble)
             self.stop(reason)
 
-    def _disk_left(self) -> int:
-        """Free bytes where bags go."""
-        folder = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.is_dir())
-        return shutil.disk_usage(folder).free
+    def _disk_is_low(self) -> bool:
+        return free_bytes(self.folder) < self.value("min_free") * GIGABYTE
 
     def _disk_text(self) -> str:
-        left, least = self._disk_left() / GIGABYTE, self.value("min_free")
+        left, least = free_bytes(self.folder) / GIGABYTE, self.value("min_free")
         return f"disk: {left:.2f} GB left in {self.folder}, at least {least:g} wanted (parameter min_free)"
 
     def _publish_status(self) -> None:
-        level, text, values = self.status()
-        self._status.publish(
-            status_message(self, level, text, values, self.watch.sources, self.queue, self.value("silent_after"))
-        )
+        queue = self.recording.queue if self.recording else None
+        self._status.publish(status_message(self, *self.status(), self.watch.sources, queue, self.value("silent_after")))
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
-        values = {"last_bag": str(self.last or "-"), "disk_left_gb": f"{self._disk_left() / GIGABYTE:.1f}"}
-        if self.queue is None:
+        values = {"last_bag": str(self.last or "-"), "disk_left_gb": f"{free_bytes(self.folder) / GIGABYTE:.1f}"}
+        episode = self.recording
+        if episode is None:
             return (ERROR, self.trouble, values) if self.trouble else (OK, "not recording", values)
-        bag, dropped = self.queue.bag, self.queue.dropped.total()
-        values |= {"bag": str(bag.path), "messages": str(self.queue.accepted.total()), "megabytes": f"{bag.bytes / 1e6:.1f}",
+        queue, dropped = episode.queue, episode.queue.dropped.total()
+        values |= {"bag": str(episode.path), "messages": str(queue.accepted.total()), "megabytes": f"{episode.bag.bytes / 1e6:.1f}",
                    "dropped": str(dropped), "lost": str(sum(source.lost for source in self.watch.sources)),
-                   "waiting_mb": f"{self.queue.waiting / 1e6:.1f}"}  # fmt: skip
+                   "waiting_mb": f"{queue.waiting / 1e6:.1f}", **queue.undefined}  # fmt: skip
         return (WARN, f"recording, {dropped} messages dropped", values) if dropped else (OK, "recording", values)
 
 

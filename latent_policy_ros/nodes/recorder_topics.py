@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from latent_policy_ros.data.bag_metadata import Topic
 from latent_policy_ros.data.jpeg import COMPRESSED_KIND
@@ -10,7 +10,7 @@ from latent_policy_ros.data.jpeg import KIND as IMAGE_KIND
 from latent_policy_ros.data.recording import offered_qos
 from latent_policy_ros.nodes.topic_watch import Source
 
-JPEG, RAW = "jpeg", "raw"
+IMAGES = JPEG, RAW = "jpeg", "raw"
 IMAGE_DEPTH, DEPTH = 60, 1000  # messages that may wait: 2 s of a camera, 5 s of joints at 200 Hz
 STATES = (("joint_states", "sensor_msgs/msg/JointState"), ("wrist_pose", "geometry_msgs/msg/PoseStamped"))
 _COMMAND, _EVENT = "trajectory_msgs/msg/JointTrajectory", "latent_policy_ros/msg/EpisodeEvent"
@@ -42,14 +42,20 @@ def robot_sources(resolve: Resolve, robot: str, cameras: Sequence[str], images: 
     return found
 
 
-def common_sources(resolve: Resolve) -> list[Source]:
-    """The topics of all robots together."""
-    return [Source([(resolve(name), kind)], False, DEPTH) for name, kind in COMMON]
+def sources(resolve: Resolve, cameras: Mapping[str, Sequence[str]], extra: Sequence[str], images: str) -> list[Source]:
+    """Everything that is recorded.
 
-
-def extra_source(resolve: Resolve, name: str) -> Source:
-    """A topic that somebody named: expected, of whatever type it is published as."""
-    return Source([(resolve(name), "")], True, DEPTH)
+    Args:
+        resolve: Makes names fully qualified.
+        cameras: Of each robot.
+        extra: More topics, expected, of whatever types they are published as.
+        images: ``jpeg`` or ``raw``.
+    """
+    found = [source for robot, names in cameras.items() for source in robot_sources(resolve, robot, names, images)]
+    found += [Source([(resolve(name), kind)], False, DEPTH) for name, kind in COMMON]
+    known = {topic for source in found for topic, _ in source.candidates}
+    named = dict.fromkeys(resolve(name) for name in extra)
+    return [*found, *(Source([(name, "")], True, DEPTH) for name in named if name not in known)]
 
 
 def is_encoded(source: Source, images: str) -> bool:

@@ -85,12 +85,12 @@ def counts(bag):
 
 def begin(graph, recorder, robot, **changes):
     graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin", **changes))
-    graph.until(lambda: recorder.bag is not None, what="recording", each=robot.publish)
+    graph.until(lambda: recorder.recording, what="recording", each=robot.publish)
 
 
 def end(graph, recorder, name="end", **changes):
     graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event(name, **changes))
-    graph.until(lambda: recorder.bag is None, what="the end")
+    graph.until(lambda: not recorder.recording, what="the end")
 
 
 def record(graph, robot, seconds=0.6):
@@ -167,7 +167,7 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
     assert not call("stop").success and not call("mark_success").success and not call("discard").success
     started = call("start", robot.publish)
     assert started.success, started.message
-    assert str(recorder.bag.path) == started.message
+    assert str(recorder.recording.path) == started.message
     stopped = call("stop", robot.publish)
     assert stopped.success and stopped.message == started.message
     bag = recorder.last
@@ -189,11 +189,11 @@ def test_it_refuses_to_start_and_names_what_is_silent(graph, recorder, robot, ca
     robot.silent.add("wrist_pose")
     graph.run(0.6, robot.publish)
     answer = call("start", robot.publish)
-    assert not answer.success and recorder.bag is None
+    assert not answer.success and not recorder.recording
     assert "/left/wrist_pose: 1 publisher, nothing for 0." in answer.message and "joint_states" not in answer.message
     graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
     graph.until(lambda: "refused to start" in recorder.counts, what="refusal", each=robot.publish)
-    assert recorder.bag is None and "wrist_pose" in recorder.trouble and not list(recorder.folder.glob("*/*"))
+    assert not recorder.recording and "wrist_pose" in recorder.trouble and not list(recorder.folder.glob("*/*"))
     status = graph.listen(DiagnosticArray, "/recorder/status", qos.EVENTS)
     graph.until(lambda: status, each=robot.publish)
     told = {s.name: s for s in status[-1][1].status}
@@ -209,10 +209,10 @@ def test_an_episode_waits_a_moment_for_a_topic_that_comes_late(graph, recorder, 
     graph.run(0.6, robot.publish)
     graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
     graph.run(0.3, robot.publish)
-    assert recorder.bag is None and "front/image_raw" in recorder.trouble
+    assert not recorder.recording and "front/image_raw" in recorder.trouble
     robot.silent.clear()
-    graph.until(lambda: recorder.bag is not None, what="recording", each=robot.publish)
-    assert recorder.bag.information["task"] == "stack"
+    graph.until(lambda: recorder.recording, what="recording", each=robot.publish)
+    assert recorder.recording.bag.information["task"] == "stack"
 
 
 def test_status_tells_rates_and_the_file(graph, recorder, robot, call):
@@ -220,7 +220,7 @@ def test_status_tells_rates_and_the_file(graph, recorder, robot, call):
     assert call("start", robot.publish).success
     graph.run(2.5, robot.publish, 0.05)
     told = {s.name: {pair.key: pair.value for pair in s.values} | {"text": s.message} for s in status[-1][1].status}
-    assert told["/recorder"]["bag"] == str(recorder.bag.path) and told["/recorder"]["text"] == "recording"
+    assert told["/recorder"]["bag"] == str(recorder.recording.path) and told["/recorder"]["text"] == "recording"
     assert float(told["/recorder"]["disk_left_gb"]) > 0 and int(told["/recorder"]["messages"]) > 50
     assert 12 < float(told["/left/joint_states"]["rate_hz"]) < 25  # 20 Hz
     assert told["/left/joint_states"]["dropped"] == "0" and told["/left/joint_states"]["type"] == "sensor_msgs/msg/JointState"
@@ -313,8 +313,8 @@ def test_it_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypa
     assert call("start", robot.publish).success
     graph.run(0.3, robot.publish)
     usage = SimpleNamespace(total=1, used=1, free=100_000)
-    monkeypatch.setattr("latent_policy_ros.nodes.recorder_node.shutil.disk_usage", lambda _: usage)
-    graph.until(lambda: recorder.bag is None, what="the end", each=robot.publish)
+    monkeypatch.setattr("latent_policy_ros.data.episode_recording.shutil.disk_usage", lambda _: usage)
+    graph.until(lambda: not recorder.recording, what="the end", each=robot.publish)
     assert information(recorder.last)["stopped"].startswith("disk: 0.00 GB left")
     assert counts(recorder.last)["/left/joint_states"] > 3
     answer = call("start", robot.publish)
@@ -324,7 +324,7 @@ def test_it_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypa
 def test_a_recorder_that_ends_finishes_its_bag(graph, recorder, robot):
     begin(graph, recorder, robot)
     record(graph, robot, 0.3)
-    path = recorder.bag.path
+    path = recorder.recording.path
     graph.remove(recorder)
     with AnyReader([path]) as reader:
         assert reader.message_count > 10
