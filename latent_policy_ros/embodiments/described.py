@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from latent_policy_ros.embodiments.description import MOVING, Coupling, Description, read_description
-from latent_policy_ros.embodiments.hinge_table import read_couplings
+from latent_policy_ros.embodiments.description import MOVING, Description, read_description
+from latent_policy_ros.embodiments.linkages import all_couplings
 from latent_policy_ros.embodiments.mechanism import STAYS, Mechanism
 from latent_policy_ros.embodiments.reader import Section, frozen
 from latent_policy_ros.embodiments.schema import FINGERS, Fingertip, Hinge
@@ -40,20 +40,8 @@ def read_described(top: Section, actuated: Sequence[str] | None) -> Mechanism:
         if not tree.holds(link):
             way = " -> ".join(above.name for above in description.upwards(link))
             raise top.error(f"fingertips.{finger}", f"{link} does not hang on the base {tree.base.name}: {way}")
-    locked = {**description.locked, **_fixed(top, description)}
-    given = read_couplings(top.optional("couplings"), tuple(description.joints), "moving joint")
-    edges = {name: edge for name, edge in description.couplings.items() if name not in given and name not in locked}
-    couplings = {**_oriented(edges, actuated or ()), **given}
-    notes = list(description.notes)
-    for name, edge in couplings.items():
-        if edge.leader not in description.joints and tree.holds(tree.link_of(name).name):
-            alike = [joint for joint in tree.joints() if joint.endswith(edge.leader) and edge.leader]
-            if len(alike) != 1:
-                form = f"{name}: {{follows: NAME, ratio: 1}}"
-                message = f"{file.name} lets it follow {edge.leader!r}, which is no joint; write {form}"
-                raise top.error(f"couplings.{name}", f"{message}; {available(tree.joints())}")
-            couplings[name] = edge._replace(leader=alike[0])
-            notes.append(f"{name} follows {edge.leader}, which is no joint: taken for {alike[0]}")
+    locked, notes = {**description.locked, **_fixed(top, description)}, list(description.notes)
+    couplings = all_couplings(top, tree, actuated or (), locked, notes)
     ways = {finger: tree.way(link) for finger, (link, _) in places.items()}
     kept = tree.closure({joint for way in ways.values() for joint in way} | set(actuated or ()), couplings)
     joints = [joint for name, joint in description.joints.items() if name in kept]
@@ -61,34 +49,44 @@ def read_described(top: Section, actuated: Sequence[str] | None) -> Mechanism:
     if actuated is not None and idle:
         message = f"got {', '.join(actuated)}; {idle[0]} moves a fingertip too: list it, let it follow another, or write fixed"
         raise top.error("actuated", f"{message}: [{', '.join(idle)}]")
-    tips, hinges = {}, [_hinge(top, tree, joint.name, kept) for joint in joints]
     out = [name for name in tree.joints() if name not in kept and name not in locked]
     if out:
         notes.append(f"left out, as no fingertip moves with them: {', '.join(out)}")
-    for finger, (name, point) in places.items():
-        link = description.links[name]
-        if point is None:
-            end = tree.end_of(link) if ways[finger] else (np.zeros(3), "") if link.name != tree.base.name else None
-            if end is None:
-                why = "lies on its own joint" if ways[finger] else "does not move"
-                form = f"{{link: {name}, point: [x, y, z]}}, in the frame of that link [m]"
-                raise top.error(f"fingertips.{finger}", f"the origin of {name} {why}, so say where the fingertip is: {form}")
-            point, what = end
-            notes += [f"tip of the {finger}: {what}"] if what else []
-        carrier = ways[finger][-1] if ways[finger] else f"{finger}_fixed"
-        tips[finger] = Fingertip(carrier, frozen(tree.place(point, link)))
-        if not ways[finger]:  # a jaw that stays: a hinge that is locked carries it
+    hinges, tips = [_hinge(top, tree, joint.name, kept) for joint in joints], {}
+    for finger in (finger for finger in FINGERS if finger in places):
+        carrier, point = next(reversed(ways[finger]), None), _point(top, tree, finger, *places[finger], ways[finger], notes)
+        if carrier is None:  # a jaw that stays: a hinge that is locked carries it
+            carrier = f"{finger}_fixed"
             hinges.append(Hinge(carrier, None, frozen([0.0, 0.0, 1.0]), frozen(np.zeros(3)), -STAYS, STAYS, "prismatic"))
             locked[carrier] = 0.0
+        tips[finger] = Fingertip(carrier, frozen(point))
     names = {hinge.name for hinge in hinges}
     return Mechanism(
-        tuple(hinges), {finger: tips[finger] for finger in FINGERS if finger in tips},
+        tuple(hinges), tips,
         {name: coupling for name, coupling in couplings.items() if name in names},
         {name: angle for name, angle in locked.items() if name in names},
         {joint.name: joint.max_velocity for joint in joints if joint.max_velocity is not None},
         {joint.name: joint.max_effort for joint in joints if joint.max_effort is not None},
         tuple(notes),
     )  # fmt: skip
+
+
+def _point(
+    top: Section, tree: Subtree, finger: str, name: str, point: np.ndarray | None, way: Sequence[str], notes: list[str]
+) -> np.ndarray:  # fmt: skip
+    """The fingertip in the base frame [m]: as the YAML says, else as the description does."""
+    link = tree.description.links[name]
+    if point is None and not way and name != tree.base.name:
+        point = np.zeros(3)  # a frame that somebody put there
+    if point is None:
+        end = tree.end_of(link) if way else None
+        if end is None:
+            why = "lies on its own joint" if way else "does not move"
+            form = f"{{link: {name}, point: [x, y, z]}}, in the frame of that link [m]"
+            raise top.error(f"fingertips.{finger}", f"the origin of {name} {why}, so say where the fingertip is: {form}")
+        point, what = end
+        notes += [f"tip of the {finger}: {what}"] if what else []
+    return tree.place(point, link)
 
 
 def with_ranges(top: Section, mechanism: Mechanism, joint_names: Sequence[str], coupling: np.ndarray) -> Mechanism:
@@ -193,20 +191,3 @@ def _fixed(top: Section, description: Description) -> dict[str, float]:
     for name in top.optional("ranges").names():
         _known(top, f"ranges.{name}", name, description)
     return angles
-
-
-def _oriented(edges: Mapping[str, Coupling], actuated: Sequence[str]) -> dict[str, Coupling]:
-    """The file's couplings, turned round where the YAML actuates the joint that the file lets follow."""
-    both_ways = list(edges.items())
-    both_ways += [(e.leader, Coupling(name, 1.0 / e.ratio, -e.offset / e.ratio)) for name, e in edges.items() if e.ratio]
-    result, reached, waiting = dict(edges), set(actuated), list(actuated)
-    for name in actuated:
-        result.pop(name, None)
-    while waiting:
-        at = waiting.pop()
-        for name, edge in both_ways:
-            if edge.leader == at and name not in reached:
-                reached.add(name)
-                waiting.append(name)
-                result[name] = edge
-    return result
