@@ -5,14 +5,18 @@ import time
 import numpy as np
 import pytest
 
-from latent_policy_ros.embodiments import HandKinematics, load_embodiment
+from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.human_hand import TIPS, HumanHand
 from latent_policy_ros.embodiments.keypoints import KeypointsRefused, to_hand_frame
 from latent_policy_ros.retargeting import Retargeter, generate_motion, grasp_plan
 from latent_policy_ros.retargeting.postures import fist, pinch, relaxed, spread
+from latent_policy_ros.retargeting.quality import unreachable_fingers
 
 HANDS = ("faive_hand", "mimic_hand")
 ROBOTS = (*HANDS, "panda_gripper")
+SHIPPED = [load_embodiment(name) for name in list_embodiments()]
+EVERY_ROBOT = [e.name for e in SHIPPED if e.kind != "human"]
+EVERY_HAND = [e.name for e in SHIPPED if e.kind == "hand"]
 
 
 def retarget(name, keypoints):
@@ -25,6 +29,11 @@ def retarget(name, keypoints):
 @pytest.fixture(scope="module")
 def motions():
     return np.stack([generate_motion(seed, 6.0, 20.0).keypoints for seed in range(5)])
+
+
+@pytest.fixture(scope="module")
+def many_motions():
+    return np.stack([generate_motion(seed, 20.0, 30.0).keypoints for seed in range(16)])
 
 
 @pytest.mark.parametrize("name", HANDS)
@@ -76,18 +85,20 @@ def test_limits_hold_exactly(name, motions):
     assert (q.max(axis=(0, 1)) - q.min(axis=(0, 1)) > 0.2 * (embodiment.upper - embodiment.lower)).all()  # and all move
 
 
-@pytest.mark.parametrize("name", HANDS)
-def test_who_touches_makes_the_robot_touch(name):
+@pytest.mark.parametrize("name", EVERY_HAND)
+def test_who_touches_makes_the_robot_touch(name, many_motions):
+    """With every finger that its thumb can meet at all."""
     embodiment = load_embodiment(name)
-    motions = np.stack([generate_motion(seed, 20.0, 30.0).keypoints for seed in range(12)])
-    q = Retargeter(embodiment).retarget_sequence(motions)
-    tips = HandKinematics(embodiment).fingertips(q.reshape(-1, embodiment.action_dim))
-    keypoints = motions.reshape(-1, 21, 3)
-    human = np.linalg.norm(keypoints[:, [8, 12, 16, 20]] - keypoints[:, 4:5], axis=-1)
-    robot = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
-    touching, near = human < 0.013, (human > 0.05) & (human < 0.06)
-    assert touching.sum() > 20 and np.mean(robot[touching] < 0.005) > 0.95
-    assert near.sum() > 20 and np.abs(robot - human)[near].mean() < 0.02
+    kinematics, unable = HandKinematics(embodiment), unreachable_fingers(embodiment)
+    q = Retargeter(embodiment).retarget_sequence(many_motions)
+    tips = kinematics.fingertips(q.reshape(-1, len(embodiment.joint_names)))
+    fingers = [finger for finger in kinematics.fingers[1:] if finger not in unable]
+    keypoints = many_motions.reshape(-1, 21, 3)
+    person = np.linalg.norm(keypoints[:, [TIPS[f] for f in fingers]] - keypoints[:, 4:5], axis=-1)
+    robot = np.linalg.norm(tips[:, [kinematics.fingers.index(f) for f in fingers]] - tips[:, :1], axis=-1)
+    touching, near = person < 0.013, (person > 0.05) & (person < 0.06)
+    assert touching.sum() > 10 and np.mean(robot[touching] < 0.005) > 0.95
+    assert near.sum() > 20 and np.median(np.abs(robot - person)[near]) < 0.03
 
 
 @pytest.mark.parametrize("name", ROBOTS)
@@ -167,9 +178,9 @@ def test_no_joint_outruns_the_person_or_its_motor():
     assert (np.abs(np.diff(paced, axis=0)) <= 0.01 * embodiment.max_velocity + 1e-12).all()
 
 
-@pytest.mark.parametrize("name", HANDS)
-def test_whatever_comes_limits_hold_or_it_is_refused(name):
-    """1e5 targets: noise, flat hands, points in one place, fists behind the palm, not-a-numbers."""
+@pytest.mark.parametrize(("name", "count"), [("mimic_hand", 100_000), *((name, 6_000) for name in EVERY_ROBOT)])
+def test_whatever_comes_limits_hold_or_it_is_refused(name, count):
+    """Noise, flat hands, points in one place, fists behind the palm, not-a-numbers."""
     embodiment, rng = load_embodiment(name), np.random.default_rng(0)
     hand = HumanHand()
     behind = hand.keypoints(fist(hand, 1.0)[None])[0] * [-1.0, 1.0, 1.0]
@@ -181,7 +192,7 @@ def test_whatever_comes_limits_hold_or_it_is_refused(name):
         "nan": lambda: np.where(rng.random((21, 1)) < 0.1, np.nan, flat), "squashed": lambda: flat * [1.0, 0.0, 1.0],
     }  # fmt: skip
     retargeter, last, taken = Retargeter(embodiment), None, dict.fromkeys(cases, 0)
-    for case in rng.choice(list(cases), 100_000):
+    for case in rng.choice(list(cases), count):
         try:
             q = retargeter.retarget(cases[case]())
         except KeypointsRefused:
@@ -190,7 +201,7 @@ def test_whatever_comes_limits_hold_or_it_is_refused(name):
         assert (q >= embodiment.lower).all() and (q <= embodiment.upper).all()
         assert last is None or np.abs(q - last).max() <= 0.5 + 1e-12
         last = q
-    assert min(taken["noise"], taken["flat"], taken["behind"]) > 1000
+    assert min(taken["noise"], taken["flat"], taken["behind"]) > count / 100
     assert taken["one place"] == taken["squashed"] == 0
 
 
