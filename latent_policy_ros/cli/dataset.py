@@ -21,21 +21,23 @@ app = typer.Typer(no_args_is_help=True, help="Make training data, and look at it
 
 @app.command("from-sim")
 def from_sim(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder; one subfolder for each embodiment.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder; one data set for each embodiment.")],
     embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: those of the demo.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Demonstrations for each embodiment.")] = 300,
     first_seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    latent: Annotated[str, typer.Option(help="Latent space of action.latent; `none`: without it.")] = "default",
 ) -> None:
-    """Record the scripted expert, headless and seeded. Episodes that exist already are kept: run again to resume."""
+    """Record the scripted expert, headless and seeded, as LeRobotDataset v3.0. Run again to resume, or to add episodes."""
     from latent_policy_ros.sim.generate import generate_episodes
 
+    folder = None if latent == "none" else artifact_folder("latents", latent)
     for name in embodiment or DEMO_EMBODIMENTS:
         with progress_bar() as progress:
             task = progress.add_task(name, total=episodes)
             report = generate_episodes(
-                name, range(first_seed, first_seed + episodes), out / name, workers=workers,
-                progress=lambda *_, task=task: progress.advance(task),
+                name, range(first_seed, first_seed + episodes), out, workers=workers,
+                progress=lambda *_, task=task: progress.advance(task), latent=folder,
             )
         console.print(f"{name}: {report}")
 

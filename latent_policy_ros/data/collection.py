@@ -1,8 +1,10 @@
-"""A folder of data sets, one for each embodiment, with the mixture that training reads."""
+"""A folder of data sets, one for each embodiment, with the mixture that training draws from."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -12,7 +14,7 @@ from ..latent.artifacts import write_atomically
 from .lerobot_layout import DEFAULTS, INFO
 from .lerobot_reader import LeRobotReader
 from .lerobot_writer import append, misfit, recover
-from .staging import TOLD, StagedEpisode, staged
+from .staging import TOLD, Identity, StagedEpisode, staged
 
 STAGING, MIXTURE = ".staging", "mixture.yaml"
 
@@ -33,6 +35,21 @@ class Collection:
         """Where finished episodes of an embodiment wait."""
         return self.root / STAGING / embodiment
 
+    def expect(self, identity: Identity) -> None:
+        """Make sure that episodes of ``identity`` fit what is there.
+
+        Raises:
+            ArtifactError: They do not; says in what.
+        """
+        root = self.root / identity.embodiment
+        recover(root)
+        there = [LeRobotReader(root).identity] if (root / INFO).is_file() else []
+        for known in there + [episode.identity for episode in staged(self.staging(identity.embodiment))[:1]]:
+            for name, value in known.plain().items():
+                if identity.plain()[name] != value:
+                    got = identity.plain()[name]
+                    raise ArtifactError(f"{root}: {name}: expected {value!r}, as it was begun, got {got!r}; choose another folder")
+
     def has(self, embodiment: str, key: str, fingerprint: str = "") -> bool:
         """Whether an episode is there already, staged or in the data set.
 
@@ -52,10 +69,10 @@ class Collection:
         folder = self.staging(embodiment) / key
         return (folder / TOLD).is_file() and StagedEpisode.load(folder).about.get("fingerprint", "") == fingerprint
 
-    def commit(self) -> list[tuple[StagedEpisode, str]]:
-        """Append everything that is staged to its data set; returns (episode, reason) of what does not fit."""
+    def commit(self, embodiment: str = "*") -> list[tuple[StagedEpisode, str]]:
+        """Append what is staged (for one embodiment, or all) to its data set; returns (episode, reason) of what does not fit."""
         refused = []
-        for folder in sorted((self.root / STAGING).glob("*")):
+        for folder in sorted((self.root / STAGING).glob(embodiment)):
             root, episodes = self.root / folder.name, staged(folder)
             recover(root)
             old = LeRobotReader(root) if (root / INFO).is_file() else None
@@ -72,18 +89,55 @@ class Collection:
                 else:
                     fitting.append(episode)
             append(root, fitting)
-        shutil.rmtree(self.root / STAGING, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others are still staged
+            (self.root / STAGING).rmdir()
         return refused
 
     def write_mixture(self) -> list[Path]:
-        """Write the list of all data sets, of equal weight as training draws them; returns their folders."""
+        """Write the list of all data sets; weights that somebody set stay. Returns their folders."""
         roots = sorted(file.parent.parent for file in self.root.glob(f"*/{INFO}") if not file.parent.parent.name.startswith("."))
         entries = []
         for root in roots:
             reader = LeRobotReader(root)
             identity = reader.identity
             told = {name: getattr(identity, name) for name in ("embodiment", "embodiment_hash", "latent_id", "fps")}
-            entries.append({"path": root.name, **told, "episodes": len(reader), "frames": reader.frames, "weight": 1.0})
+            entries.append({"path": root.name, **told, "episodes": len(reader), "frames": reader.frames, "weight": _weight(root)})
         if entries:
             write_atomically(self.root / MIXTURE, yaml.safe_dump({"datasets": entries}, sort_keys=False).encode())
         return roots
+
+
+def find_datasets(folders: Iterable[Path | str]) -> list[tuple[Path, float]]:
+    """Data sets in ``folders``, searched with their subfolders, each with its weight in the mixture.
+
+    Raises:
+        ArtifactError: A folder does not exist or holds no data set.
+    """
+    found: dict[Path, float] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise ArtifactError(f"{folder}: no such folder of data sets; generate or convert some first")
+        roots = sorted(file.parent.parent for file in folder.rglob(INFO) if not _hidden(file.relative_to(folder)))
+        if not roots:
+            raise ArtifactError(f"{folder}: holds no data set ({INFO}); generate or convert some first")
+        found |= {root: _weight(root) for root in roots}
+    return list(found.items())
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _weight(root: Path) -> float:
+    file = root.parent / MIXTURE
+    if not file.is_file():
+        return 1.0
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))["datasets"]
+        weight = float({entry["path"]: entry for entry in entries}.get(root.name, {}).get("weight", 1.0))
+    except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{file}: not a mixture of data sets: {error!r}") from error
+    if not weight > 0:
+        raise ArtifactError(f"{file}: weight of {root.name}: expected a number greater than 0, got {weight}")
+    return weight

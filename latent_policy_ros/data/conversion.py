@@ -169,16 +169,6 @@ class _Recording:
         return vectors
 
 
-def identity_of(embodiment: Any, fps: int, latent: LatentSpace | None) -> Identity:
-    """What all episodes of an embodiment have in common."""
-    gripper = embodiment.kind == "gripper"
-    return Identity(
-        embodiment.name, embodiment.content_hash, embodiment.joint_names,
-        embodiment.action_closed if gripper else 0.0, embodiment.action_open if gripper else 1.0,
-        fps, latent.latent_id if latent else "",
-    )  # fmt: skip
-
-
 def _convert_bag(
     path: Path, collection: Collection, fps: int, options: Options, report: Report, progress: Progress
 ) -> None:
@@ -224,7 +214,7 @@ def _begin(
         robot, sources, fps, options.mapping.limits, options.mapping.stamps == "receive", bag.start, faults.add, bag.path, latent_id
     )
     expected = round((bag.end - bag.start) * fps)
-    identity = identity_of(robot.embodiment, fps, latent)
+    identity = Identity.for_embodiment(robot.embodiment, fps, latent.latent_id if latent else "")
     writer = EpisodeWriter(collection.staging(robot.embodiment.name), key, identity, tuple(sources.cameras), expected)
     return _Recording(robot, sources, alignment, writer, faults)
 

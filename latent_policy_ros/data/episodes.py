@@ -1,20 +1,18 @@
-"""Episode: one demonstration as arrays on a common clock, and its file."""
+"""Episode: one demonstration as arrays on a common clock, on its way into a data set or out of it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from latent_policy_ros.data.lerobot_layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
+from latent_policy_ros.data.lerobot_reader import LeRobotReader
+from latent_policy_ros.data.staging import EpisodeWriter, Identity, StagedEpisode
 from latent_policy_ros.errors import ArtifactError
-from latent_policy_ros.latent.artifacts import load_tensors, save_tensors
-
-FORMAT = "latent-policy-episode/1"
-SUFFIX = ".safetensors"
-REMEDY = "delete it, or record or generate it again"
+from latent_policy_ros.latent.space import LatentSpace
 
 
 @dataclass(frozen=True)
@@ -94,45 +92,66 @@ class Episode:
     def __len__(self) -> int:
         return len(self.wrist_pose)
 
-    def save(self, path: Path | str) -> None:
-        """Write this episode as one safetensors file, whole or not at all."""
-        tensors = {f"images.{camera}": pictures for camera, pictures in self.images.items()}
-        tensors |= {name: getattr(self, name) for name in ("wrist_pose", "hand", "wrist_command", "hand_command")}
-        save_tensors(Path(path), tensors, {"format": FORMAT, "meta": json.dumps(vars(self.meta))})
 
-    @classmethod
-    def load(cls, path: Path | str) -> Episode:
-        """Read one episode.
+def stage(
+    episode: Episode, root: Path, key: str, identity: Identity, space: LatentSpace | None = None, source: str = ""
+) -> StagedEpisode:
+    """Write an episode into a staging folder, on its way into a data set.
 
-        Raises:
-            ArtifactError: Missing, damaged, of another format, or with arrays that do not fit each other.
-        """
-        path = Path(path)
-        tensors, header = load_tensors(path, ArtifactError, REMEDY)
-        if header.get("format") != FORMAT:
-            raise ArtifactError(f"{path}: expected format {FORMAT!r}, got {header.get('format')!r}; {REMEDY}")
-        try:
-            values = json.loads(header["meta"])
-            meta = EpisodeMeta(**{f.name: values[f.name] for f in fields(EpisodeMeta)})
-            arrays = {name: tensors[name] for name in ("wrist_pose", "hand", "wrist_command", "hand_command")}
-        except (KeyError, ValueError) as cause:
-            raise ArtifactError(f"{path}: incomplete: {cause}; {REMEDY}") from cause
-        images = {name[len("images.") :]: a for name, a in tensors.items() if name.startswith("images.")}
-        return cls(images=images, meta=meta, **arrays)
+    Args:
+        root: The staging folder.
+        key: Of the episode.
+        identity: Which data set it is for.
+        space: Encodes its commands, if there is one.
+        source: What made it.
+    """
+    meta = episode.meta
+    writer = EpisodeWriter(root, key, identity, tuple(episode.images), len(episode))
+    try:
+        for frame in range(len(episode)):
+            writer.add(frame * meta.dt, {camera: pictures[frame] for camera, pictures in episode.images.items()})
+        vectors = {
+            STATE: (identity.joints, identity.to_joints(episode.hand)),
+            WRIST: (POSE_NAMES, episode.wrist_pose),
+            ACTION: (identity.joints, identity.to_joints(episode.hand_command)),
+            WRIST_ACTION: (POSE_NAMES, episode.wrist_command),
+        }
+        if space:
+            latents = space.encode(meta.embodiment, episode.hand_command)
+            vectors[LATENT] = tuple(f"latent_{i}" for i in range(space.dim)), latents
+        about = {"source": source, "robot": meta.robot, "seed": meta.seed, "fingerprint": identity.embodiment_hash}
+        return writer.finish(vectors, meta.task, meta.success, about)
+    except BaseException:
+        writer.abort()
+        raise
 
 
-def find_episodes(folders: Iterable[Path | str]) -> list[Path]:
-    """Files of all episodes in ``folders``, searched with their subfolders, in the order of paths.
+def load_episode(reader: LeRobotReader, number: int, cameras: Sequence[str], size: tuple[int, int], stride: int = 1) -> Episode:
+    """One episode of a data set.
+
+    Args:
+        cameras: Whose pictures are wanted; those the data set lacks are left out.
+        size: (height, width) that pictures are fitted to.
+        stride: Every how manyth frame.
 
     Raises:
-        ArtifactError: A folder does not exist or holds no episode.
+        ArtifactError: It has no wrist poses, is damaged, or was made by another package.
     """
-    files: list[Path] = []
-    for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise ArtifactError(f"{folder}: no such folder of episodes; generate or record some first")
-        found = sorted(p for p in folder.rglob(f"*{SUFFIX}") if not p.name.startswith("."))
-        if not found:
-            raise ArtifactError(f"{folder}: holds no episode (*{SUFFIX}); generate or record some first")
-        files += found
-    return files
+    columns, identity = reader.columns(number), reader.identity
+    lacking = [name for name in (STATE, ACTION, WRIST, WRIST_ACTION) if name not in columns]
+    if lacking:
+        raise ArtifactError(f"{reader.root}: has no {', '.join(lacking)}, which policies are trained on")
+    columns = {name: values[::stride] for name, values in columns.items()}
+    n, about = len(identity.joints), reader.about[number]
+    seen = [camera for camera in cameras if camera in reader.cameras]
+    return Episode(
+        {c: np.array([p for k, p in enumerate(reader.pictures(number, c, size)) if k % stride == 0]) for c in seen},
+        columns[WRIST],
+        identity.to_action(columns[STATE][:, :n]),
+        columns[WRIST_ACTION],
+        identity.to_action(columns[ACTION][:, :n]),
+        EpisodeMeta(
+            about.get("robot", ""), identity.embodiment, identity.embodiment_hash, stride / reader.fps,
+            about.get("seed", -1), bool(about["success"]), reader.episodes[number]["tasks"][0],
+        ),
+    )  # fmt: skip

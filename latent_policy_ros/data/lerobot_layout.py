@@ -43,10 +43,10 @@ def flag() -> dict[str, Any]:
     return {"dtype": "bool", "shape": [1], "names": None}
 
 
-def video(height: int, width: int, fps: int) -> dict[str, Any]:
+def video(height: int, width: int, fps: int, pixel_format: str) -> dict[str, Any]:
     """A camera."""
     told = {
-        "video.height": height, "video.width": width, "video.codec": "h264", "video.pix_fmt": "yuv420p",
+        "video.height": height, "video.width": width, "video.codec": "h264", "video.pix_fmt": pixel_format,
         "video.is_depth_map": False, "video.fps": fps, "video.channels": 3, "has_audio": False,
     }  # fmt: skip
     return {"dtype": "video", "shape": [height, width, 3], "names": ["height", "width", "channels"], "info": told}

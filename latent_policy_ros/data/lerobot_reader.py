@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,17 @@ class LeRobotReader:
         """Names of the cameras."""
         return tuple(name[len(IMAGES):] for name, feature in self.features.items() if is_video(feature))  # fmt: skip
 
-    @property
+    @cached_property
     def stats(self) -> dict[str, Stats]:
         """Of all episodes together."""
         return arrays(load_json(self.root / STATS, ArtifactError, REMEDY))
 
-    @property
+    @cached_property
     def manifest(self) -> dict[str, Any]:
         """What this package told of the data set; ArtifactError if another made it."""
         return load_json(self.root / MANIFEST, ArtifactError, "it was not made by latent-policy dataset")
 
-    @property
+    @cached_property
     def identity(self) -> Identity:
         """What all episodes have in common; ArtifactError if another package made the data set."""
         try:
@@ -69,7 +70,7 @@ class LeRobotReader:
         except KeyError as error:
             raise ArtifactError(f"{self.root / MANIFEST}: {error} is missing; {REMEDY}") from error
 
-    @property
+    @cached_property
     def about(self) -> list[dict[str, Any]]:
         """Of each episode: where it comes from."""
         return self.manifest["episodes"]
@@ -83,7 +84,9 @@ class LeRobotReader:
                 table = file.read_row_group(self._row_group(file, episode))
         except (OSError, pa.ArrowException) as error:
             raise ArtifactError(f"{path}: cannot be read: {error}; {REMEDY}") from error
-        return {name: array_of(table.column(name)) for name in table.column_names}
+        columns = {name: array_of(table.column(name)) for name in table.column_names}
+        named = {name for name, feature in self.features.items() if feature["names"]}  # one number alone is kept as a scalar
+        return {name: values.reshape(len(values), -1) if name in named else values for name, values in columns.items()}
 
     def pictures(self, episode: int, camera: str, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
         """All pictures of one camera, (H, W, 3) uint8 RGB, fitted to ``size`` (height, width) if it is given.

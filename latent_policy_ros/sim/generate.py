@@ -1,4 +1,4 @@
-"""Demonstrations of the scripted expert as files, in parallel. Existing ones are kept, so a second call resumes."""
+"""Demonstrations of the scripted expert as data sets, made in parallel. What is there is kept, so a second call resumes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from latent_policy_ros.data.episodes import SUFFIX, Episode
+from latent_policy_ros.data.collection import Collection
+from latent_policy_ros.data.episodes import Episode, stage
+from latent_policy_ros.data.staging import Identity, key_of
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.sim.demonstrate import Disturbance, record
 from latent_policy_ros.sim.expert import DT, plan
 from latent_policy_ros.sim.world import World
@@ -43,50 +46,54 @@ def run_episode(world: World, seed: int, disturbed: float = DISTURBED) -> Episod
     return record(world, steps, seed, push)
 
 
-def episode_file(folder: Path, embodiment: str, seed: int) -> Path:
-    """Where the demonstration of `seed` is kept."""
-    return folder / f"{embodiment}_{seed:07d}{SUFFIX}"
+def episode_key(embodiment: str, seed: int, disturbed: float) -> str:
+    """Names the demonstration of `seed`."""
+    return key_of("sim", embodiment, str(seed), str(disturbed))
 
 
-def _worker(embodiment: str, seeds: list[int], folder: Path, disturbed: float) -> list[tuple[int, bool]]:
+def _worker(
+    embodiment: str, seeds: list[int], staging: Path, disturbed: float, latent: Path | None
+) -> list[tuple[int, bool]]:
     world, results = World(embodiment), []
+    space = LatentSpace.load(latent) if latent else None
+    identity = Identity.for_embodiment(world.embodiment, round(1 / DT), space.latent_id if space else "")
     for seed in seeds:
         episode = run_episode(world, seed, disturbed)
         if episode.meta.success:
-            episode.save(episode_file(folder, embodiment, seed))
+            stage(episode, staging, episode_key(embodiment, seed, disturbed), identity, space, "sim")
         results.append((seed, episode.meta.success))
     return results
 
 
-def _usable(file: Path, content_hash: str) -> bool:
-    """Whether `file` is a whole episode of this very embodiment."""
-    try:
-        return Episode.load(file).meta.embodiment_hash == content_hash
-    except ArtifactError:
-        return False
-
-
 def generate_episodes(
     embodiment: str, seeds: Iterable[int], out_dir: Path | str, workers: int = 2,
-    progress: Callable[[int, bool], None] | None = None, disturbed: float = DISTURBED,
+    progress: Callable[[int, bool], None] | None = None, disturbed: float = DISTURBED, latent: Path | None = None,
 ) -> Report:
-    """Demonstrate every seed and keep the successes, one file each.
+    """Demonstrate every seed and put the successes into the data set `out_dir`/`embodiment`.
+
+    Episodes are staged as they are done, so a call that is stopped goes on; the data set is written at the end.
 
     Args:
         embodiment: Name of the end-effector.
         seeds: One episode each; the same seed gives the same episode.
-        out_dir: Folder for the files; made if missing. Whole episodes in it are kept, others made anew.
+        out_dir: Folder of data sets; made if missing. Episodes that it has are kept.
         workers: Processes, of one thread each.
         progress: Called with (seed, success) for every seed.
         disturbed: Share of episodes in which something pushes the wrist.
+        latent: Folder of the latent space of `action.latent`; None to leave that out.
 
     Raises:
+        ArtifactError: The latent space does not know the embodiment, or the data set was made with others.
         ConfigError: No such embodiment. HardwareError: No OpenGL to draw pictures with.
     """
-    content_hash, folder = load_embodiment(embodiment).content_hash, Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    seeds = list(seeds)
-    kept = [seed for seed in seeds if _usable(episode_file(folder, embodiment, seed), content_hash)]
+    e, latent_id = load_embodiment(embodiment), ""
+    if latent:
+        space = LatentSpace.load(latent)
+        space.check(e)
+        latent_id = space.latent_id
+    collection, seeds = Collection(Path(out_dir)), list(seeds)
+    collection.expect(Identity.for_embodiment(e, round(1 / DT), latent_id))
+    kept = [s for s in seeds if collection.has(e.name, episode_key(embodiment, s, disturbed), e.content_hash)]
     wanted = sorted(set(seeds) - set(kept))
     results: list[tuple[int, bool]] = []
 
@@ -99,13 +106,17 @@ def generate_episodes(
     for seed in kept:
         if progress:
             progress(seed, True)
+    how = (collection.staging(e.name), disturbed, latent)
     pieces = [wanted[i : i + 4] for i in range(0, len(wanted), 4)]
     if workers <= 1 or len(pieces) <= 1:
         for piece in pieces:
-            done(_worker(embodiment, piece, folder, disturbed))
+            done(_worker(embodiment, piece, *how))
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for future in as_completed([pool.submit(_worker, embodiment, piece, folder, disturbed) for piece in pieces]):
+            for future in as_completed([pool.submit(_worker, embodiment, piece, *how) for piece in pieces]):
                 done(future.result())
+    if refused := collection.commit(e.name):
+        raise ArtifactError(f"{collection.root / e.name}: {len(refused)} episodes do not fit what is there: {refused[0][1]}")
+    collection.write_mixture()
     failed = tuple(sorted(seed for seed, success in results if not success))
     return Report(len(results) - len(failed), len(kept), failed)

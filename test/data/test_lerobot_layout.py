@@ -73,7 +73,7 @@ def test_info(root):
     for camera in CAMERAS:
         assert features[camera] == {
             "dtype": "video", "shape": [48, 64, 3], "names": ["height", "width", "channels"],
-            "info": {"video.height": 48, "video.width": 64, "video.codec": "h264", "video.pix_fmt": "yuv420p",
+            "info": {"video.height": 48, "video.width": 64, "video.codec": "h264", "video.pix_fmt": "yuv444p",
                      "video.is_depth_map": False, "video.fps": 10, "video.channels": 3, "has_audio": False},
         }  # fmt: skip
     assert set(features) == {*DEFAULT, *widths, *CAMERAS, "next.done", "next.success"}
@@ -139,7 +139,7 @@ def test_videos_have_a_picture_for_every_timestamp_and_any_second_one_stands_alo
         for file, count in (("file-000", 27), ("file-001", 21)):
             with av.open(str(root / "videos" / camera / "chunk-000" / f"{file}.mp4")) as video:
                 stream = video.streams.video[0]
-                assert (stream.codec.name, stream.pix_fmt, float(stream.average_rate)) == ("h264", "yuv420p", 10.0)
+                assert (stream.codec.name, stream.pix_fmt, float(stream.average_rate)) == ("h264", "yuv444p", 10.0)
                 frames = list(video.decode(stream))
             assert [round(float(f.pts * f.time_base), 9) for f in frames] == [round(k / 10, 9) for k in range(count)]
             keys = [k for k, frame in enumerate(frames) if frame.key_frame]
@@ -170,6 +170,14 @@ def test_statistics_are_those_of_the_numbers(root):
             np.testing.assert_allclose(stats[name][stat], np.average(mine, axis=0, weights=LENGTHS), atol=1e-6)
     red = np.array([200 / 255 * 0.5 + 0.5 * k / 255 for length in LENGTHS for k in range(length)])  # upper half 200, lower half k
     np.testing.assert_allclose(np.ravel(stats[CAMERAS[0]]["mean"])[0], red.mean(), atol=1e-3)
+
+
+def test_large_pictures_are_kept_as_every_player_shows_them(tmp_path, recording, converted):
+    _, out = converted(recording(seconds=1, size=(120, 320)).write(tmp_path / "bag"))
+    feature = read(out / "faive_hand/meta/info.json")["features"][CAMERAS[0]]
+    assert (feature["shape"], feature["info"]["video.pix_fmt"]) == ([120, 320, 3], "yuv420p")
+    with av.open(str(out / "faive_hand/videos" / CAMERAS[0] / "chunk-000/file-000.mp4")) as video:
+        assert video.streams.video[0].pix_fmt == "yuv420p"
 
 
 def test_files_are_bounded(tmp_path, recording, converted, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from random_latents import random_space
-from reaching import SIZE, reach
+from reaching import SIZE, reach, save
 
 from latent_policy_ros.policy.settings import PolicySettings
 
@@ -12,12 +12,14 @@ space = pytest.fixture(random_space, scope="session")
 
 @pytest.fixture(scope="session")
 def demonstrations(tmp_path_factory, space):
-    """Folder with 40 episodes of each embodiment, and one failure."""
+    """Folder with 40 episodes of each embodiment."""
     folder, rng = tmp_path_factory.mktemp("demonstrations"), np.random.default_rng(0)
-    for i in range(40):
+    episodes = []
+    for _ in range(40):
         for embodiment in ("hand", "gripper"):
             goal, start = rng.uniform(-1, 1, 2), rng.uniform(-0.1, 0.1, 2)
-            reach(goal, start, embodiment, space).save(folder / f"{embodiment}_{i:03d}.safetensors")
+            episodes.append(reach(goal, start, embodiment, space))
+    save(folder, episodes, space)
     return folder
 
 

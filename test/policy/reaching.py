@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from latent_policy_ros.data.episodes import Episode, EpisodeMeta
+from latent_policy_ros.data.collection import Collection
+from latent_policy_ros.data.episodes import Episode, EpisodeMeta, stage
+from latent_policy_ros.data.staging import Identity
 from latent_policy_ros.latent.space import LatentSpace
 
 SIZE = 32
@@ -38,3 +40,14 @@ def reach(goal: np.ndarray, start: np.ndarray, embodiment: str, space: LatentSpa
         hand_command=np.clip(closing + 0.1, 0, 1),
         meta=EpisodeMeta("robot", embodiment, space.codec(embodiment).content_hash, 0.1, success=True, task="reach"),
     )
+
+
+def save(folder, episodes, space: LatentSpace, dt: float = 0.1) -> None:
+    """Write episodes as data sets, one for each embodiment."""
+    collection = Collection(folder)
+    for number, episode in enumerate(episodes):
+        name = episode.meta.embodiment
+        joints = space.codec(name).action_names
+        identity = Identity(name, episode.meta.embodiment_hash, joints, 0.0, 1.0, round(1 / dt))
+        stage(episode, collection.staging(name), f"{number:04d}", identity, source=f"{number:04d}")
+    assert collection.commit() == []

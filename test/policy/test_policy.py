@@ -7,15 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from reaching import picture, reach
+from reaching import picture, reach, save
 
-from latent_policy_ros.data.episodes import Episode
-from latent_policy_ros.errors import ArtifactError, ConfigError, ObservationRefused
-from latent_policy_ros.latent.settings import make_settings, read_settings
+from latent_policy_ros.data.lerobot_reader import LeRobotReader
+from latent_policy_ros.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.policy import Observation, Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.dataset import Demonstrations
-from latent_policy_ros.policy.settings import PolicySettings
 from latent_policy_ros.policy.train import train_policy
 
 
@@ -180,25 +178,46 @@ def test_a_training_is_not_resumed_with_other_settings(demonstrations, quick, sp
 def test_failures_are_not_learned_from_and_misfits_are_named(space, quick, tmp_path):
     good = reach(np.zeros(2), np.ones(2) * 0.1, "hand", space)
     failure = replace(good, meta=replace(good.meta, success=False))
-    failure.save(tmp_path / "failure.safetensors")
-    with pytest.raises(ArtifactError, match="none of the 1 episodes .* was a success"):
-        Demonstrations([tmp_path], quick, space)
-    good.save(tmp_path / "good.safetensors")
-    assert Demonstrations([tmp_path], quick, space).episodes == {"hand": 1}
-    for change, message in (
-        ({"meta": replace(good.meta, dt=0.05)}, "bad.safetensors: dt: expected 0.1 s, got 0.05 s"),
-        ({"meta": replace(good.meta, embodiment_hash="ff" * 32)}, "bad.safetensors: recorded with hand ffffffffffff"),
-        ({"images": {"side": good.images["front"]}}, "bad.safetensors: images: expected one of"),
-        ({"images": {"front": good.images["front"][:, :8]}}, r"images.front: expected \(32, 32, 3\), got \(8, 32, 3\)"),
+    save(tmp_path / "failure", [failure], space)
+    with pytest.raises(ArtifactError, match="none of the episodes .* was a success"):
+        Demonstrations([tmp_path / "failure"], quick, space)
+    save(tmp_path / "good", [good, failure], space)
+    assert Demonstrations([tmp_path / "good"], quick, space).episodes == {"hand": 1}
+    foreign = replace(good, meta=replace(good.meta, embodiment_hash="ff" * 32))
+    for name, episode, dt, message in (
+        ("rate", good, 0.04, "rate/hand: fps: expected a multiple of 10, as dt is 0.1 s .* got 25"),
+        ("foreign", foreign, 0.1, "foreign/hand: recorded with hand ffffffffffff"),
+        ("camera", replace(good, images={"side": good.images["front"]}), 0.1, r"camera/hand: cameras: expected .*\['side'\]"),
     ):
-        replace(good, **change).save(tmp_path / "bad.safetensors")
+        save(tmp_path / name, [episode], space, dt)
         with pytest.raises(ArtifactError, match=message):
-            Demonstrations([tmp_path], quick, space)
+            Demonstrations([tmp_path / name], quick, space)
+    with pytest.raises(ArtifactError, match="no such folder of data sets"):
+        Demonstrations([tmp_path / "none"], quick, space)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArtifactError, match="holds no data set"):
+        Demonstrations([tmp_path / "empty"], quick, space)
+
+
+def test_faster_data_sets_are_thinned_and_larger_pictures_fitted(space, quick, tmp_path):
+    episode = reach(np.zeros(2), np.ones(2) * 0.1, "hand", space, frames=31)
+    larger = {camera: pictures.repeat(3, axis=1).repeat(3, axis=2) for camera, pictures in episode.images.items()}
+    save(tmp_path, [replace(episode, images=larger)], space, dt=1 / 30)
+    data = Demonstrations([tmp_path], replace(quick, batch=11, camera_dropout=0.0), space)
+    assert len(data) == 11
+    x = data.batch(np.random.default_rng(0), augment=False).states[:, -1, 0]
+    assert set(np.round(x * data.scaling.state_scale[0] + data.scaling.state_offset[0], 5)) <= set(
+        np.round(episode.wrist_pose[::3, 0].astype(np.float32), 5)
+    )
+    _, pictures, _ = data.batch(np.random.default_rng(0), augment=False).pictures["front"]
+    truth = episode.images["front"][::3].astype(int)
+    assert all(np.abs(truth - picture).mean(axis=(1, 2, 3)).min() < 6 for picture in pictures.astype(int))
 
 
 def test_windows_hold_the_ends_of_their_own_episode(demonstrations, quick, space):
     data = Demonstrations([demonstrations], replace(quick, batch=400), space)
-    starts = {Episode.load(f).wrist_pose[0, 0].astype(np.float32) for f in demonstrations.glob("*.safetensors")}
+    readers = [LeRobotReader(demonstrations / name) for name in ("hand", "gripper")]
+    starts = {reader.columns(k)["observation.wrist"][0, 0] for reader in readers for k in range(len(reader))}
     batch = data.batch(np.random.default_rng(0), augment=False)
     x = batch.states[..., 0] * data.scaling.state_scale[0] + data.scaling.state_offset[0]
     first = np.isclose(x[:, 0], x[:, 1])
@@ -208,14 +227,20 @@ def test_windows_hold_the_ends_of_their_own_episode(demonstrations, quick, space
 
 
 def test_embodiments_are_balanced(demonstrations, quick, space, tmp_path):
-    for i in range(3):
-        reach(np.full(2, 0.1 * i), np.zeros(2), "gripper", space).save(tmp_path / f"{i}.safetensors")
+    save(tmp_path, [reach(np.full(2, 0.1 * i), np.zeros(2), "gripper", space) for i in range(3)], space)
     data = Demonstrations([tmp_path, demonstrations], replace(quick, batch=100, camera_dropout=0.0), space)
     rows, images, _ = data.batch(np.random.default_rng(0)).pictures["wrist"]
     assert len(rows) == len(images) == 50  # only hands have a wrist camera
 
 
-def test_shipped_settings_are_the_defaults():
-    assert read_settings(PolicySettings, "policy") == PolicySettings()
-    with pytest.raises(ConfigError, match="sampling_steps: expected at most 100, got 200"):
-        make_settings(PolicySettings, {"sampling_steps": 200}, "s.yaml")
+@pytest.mark.parametrize(("weight", "hands"), [(1.0, 50), (3.0, 75), (0.25, 20)])
+def test_the_mixture_decides_how_often_each_embodiment_is_drawn(space, quick, tmp_path, weight, hands):
+    save(tmp_path, [reach(np.zeros(2), np.ones(2) * 0.1, name, space) for name in ("hand", "gripper")], space)
+    mixture = tmp_path / "mixture.yaml"
+    mixture.write_text(f"datasets: [{{path: hand, weight: {weight}}}, {{path: gripper, weight: 1}}]")
+    data = Demonstrations([tmp_path], replace(quick, batch=100, camera_dropout=0.0), space)
+    rows, _, _ = data.batch(np.random.default_rng(0)).pictures["wrist"]
+    assert abs(len(rows) - hands) <= 1
+    mixture.write_text("datasets: [{path: hand, weight: 0}]")
+    with pytest.raises(ArtifactError, match="weight of hand: expected a number greater than 0, got 0"):
+        Demonstrations([tmp_path], quick, space)

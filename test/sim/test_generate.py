@@ -1,35 +1,58 @@
 """Demonstrations on disk: only successes, reproducible, resumable, with the plan's own commands."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from latent_policy_ros.data.episodes import Episode
+from latent_policy_ros.data.episodes import load_episode
+from latent_policy_ros.data.lerobot_reader import LeRobotReader
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.errors import ArtifactError, ConfigError
+from latent_policy_ros.paths import artifact
 from latent_policy_ros.sim import generate
 from latent_policy_ros.sim.expert import plan
-from latent_policy_ros.sim.generate import episode_file, generate_episodes, run_episode
+from latent_policy_ros.sim.generate import generate_episodes, run_episode
 from latent_policy_ros.sim.render import choose_gl
 from latent_policy_ros.sim.world import World
 
 pytestmark = pytest.mark.skipif(choose_gl() == "disable", reason="no EGL or OSMesa here (apt install libegl1)")
 
 
-def test_episodes_are_kept_and_made_anew_only_where_missing(tmp_path):
+def test_episodes_are_kept_and_made_only_where_missing(tmp_path):
     seen = []
     report = generate_episodes("panda_gripper", [0, 1], tmp_path, workers=1, progress=lambda seed, ok: seen.append(seed))
     assert (report.written, report.kept, report.failed, sorted(seen)) == (2, 0, (), [0, 1])
-    first = episode_file(tmp_path, "panda_gripper", 0)
-    content = first.read_bytes()
-    episode_file(tmp_path, "panda_gripper", 1).write_bytes(content[:1000])  # as after a full disk
-    report = generate_episodes("panda_gripper", [0, 1], tmp_path, workers=1)
-    assert (report.written, report.kept) == (1, 1)
-    episode = Episode.load(first)
-    e = load_embodiment("panda_gripper")
-    assert episode.meta.success and episode.meta.embodiment_hash == e.content_hash
-    assert set(episode.images) == {"front"} and episode.images["front"].shape[1:] == (96, 96, 3)
-    assert episode.hand.shape == (len(episode), 1) and episode.hand.max() <= 1.01
-    assert episode.hand_command.min() < 0.6 < episode.hand_command.max()
+    report = generate_episodes("panda_gripper", [0, 1, 2], tmp_path, workers=1)
+    assert (report.written, report.kept) == (1, 2)
+    reader, e = LeRobotReader(tmp_path / "panda_gripper"), load_embodiment("panda_gripper")
+    assert [told["seed"] for told in reader.about] == [0, 1, 2] and reader.identity.embodiment_hash == e.content_hash
+    made = run_episode(World("panda_gripper"), 1)
+    episode = load_episode(reader, 1, ("front", "wrist"), (96, 96))
+    assert episode.meta == dataclasses.replace(made.meta, dt=0.1) and set(episode.images) == {"front"}
+    for name in ("wrist_pose", "hand", "wrist_command", "hand_command"):
+        np.testing.assert_allclose(getattr(episode, name), getattr(made, name), atol=1e-5)
+    error = episode.images["front"].astype(float) - made.images["front"]
+    assert 10 * np.log10(255**2 / np.mean(error**2)) > 45  # dB: next to nothing is lost
+    assert (tmp_path / "mixture.yaml").is_file()
+
+
+def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
+    def stop(seed, ok):
+        if seed == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate_episodes("panda_gripper", range(6), tmp_path, workers=1, progress=stop)
+    assert not (tmp_path / "panda_gripper").exists()
+    report = generate_episodes("panda_gripper", range(6), tmp_path, workers=1)
+    assert (report.written, report.kept) == (0, 6) and len(LeRobotReader(tmp_path / "panda_gripper")) == 6
+
+
+def test_a_data_set_has_one_latent_space(tmp_path):
+    generate_episodes("panda_gripper", [0], tmp_path, workers=1)
+    with pytest.raises(ArtifactError, match="latent_id: expected ''"):
+        generate_episodes("panda_gripper", [1], tmp_path, workers=1, latent=artifact("latents", "default"))
 
 
 def test_same_seed_same_episode():
