@@ -12,15 +12,20 @@ from latent_policy_ros.cli.common import LatentOption, artifact_folder, console
 app = typer.Typer(no_args_is_help=True, help="Train the latent space, or a policy in it.")
 
 
+PRESETS = {"default": "latent", "paper": "latent_paper"}  # in config/training
+
+
 @app.command("latent")
 def train_latent_command(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the latent space.")],
-    settings: Annotated[str, typer.Option(help="Settings: a YAML file, or a name in config/training.")] = "latent",
+    preset: Annotated[
+        str, typer.Option(help="default (ours), paper (Bauer et al. 2025), or a YAML file with settings of your own.")
+    ] = "default",
 ) -> None:
     """Human motion -> retargeted pairs -> contrastive encoders and decoders: the shared latent space."""
     from latent_policy_ros.latent.train import train_latent_from_settings
 
-    train_latent_from_settings(settings, out, console)
+    train_latent_from_settings(PRESETS.get(preset, preset), out, console)
 
 
 @app.command("policy")

@@ -37,18 +37,23 @@ def info_nce(first: Tensor, second: Tensor, temperature: float, alike: Tensor | 
     return (partition - own).mean()
 
 
+def misalignment(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of 1 - cosine between rows of latents (B, L) and the same rows of others."""
+    return 1 - (normalize(first, dim=1) * normalize(second, dim=1)).sum(dim=1).mean()
+
+
 def fingertip_error(tips: Tensor, truth: Tensor) -> Tensor:
-    """Mean distance of fingertips (B, F, 3) [m] from where they should be [cm]."""
-    return _length(tips - truth).mean() * CENTIMETRES
+    """Mean distance [cm] of fingertips (B, F, 3) [m] from where they should be, (B,)."""
+    return _length(tips - truth).mean(dim=1) * CENTIMETRES
 
 
 def pinch_error(tips: Tensor, truth: Tensor) -> Tensor:
-    """Error of the vectors from the thumb (the first) to the fingers, by length and as a whole, the more the nearer [cm]."""
+    """Error [cm] of the vectors from the thumb (the first) to the fingers, in length and as a whole, the more the nearer, (B,)."""
     vectors, wanted = tips[:, 1:] - tips[:, :1], truth[:, 1:] - truth[:, :1]
     gap = _length(wanted)
     near = 1 / (1 + ((gap - CONTACT).clamp(min=0) / PINCH_RANGE) ** 4)
     errors = _length(vectors - wanted) + (_length(vectors) - gap).abs()
-    return (near * errors).mean() * CENTIMETRES
+    return (near * errors).mean(dim=1) * CENTIMETRES
 
 
 def _length(vectors: Tensor) -> Tensor:

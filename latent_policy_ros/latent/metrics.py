@@ -14,7 +14,7 @@ from latent_policy_ros.embodiments.human_hand import TIPS
 from latent_policy_ros.embodiments.keypoints import keypoints_of_action
 from latent_policy_ros.latent.codec import unit
 from latent_policy_ros.latent.space import LatentSpace
-from latent_policy_ros.retargeting.pairs import PairedActions, fingertip_targets
+from latent_policy_ros.retargeting.pairs import PALM, PairedActions, fingertip_targets
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,9 +46,14 @@ def split_by_recording(
 
 
 def fingertips(embodiment: Embodiment, actions: np.ndarray) -> np.ndarray:
-    """Fingertips [m, hand frame] of actions: (N, d) -> (N, F, 3), the thumb first."""
+    """Fingertips [m, hand frame] of actions: (N, d) -> (N, F, 3), the thumb first.
+
+    A person's are those of an average hand in the same pose: no robot can know the size of the hand it was shown.
+    """
     if embodiment.kind == "human":
-        return keypoints_of_action(actions)[:, list(TIPS.values())]
+        keypoints = keypoints_of_action(actions)
+        palm = np.linalg.norm(keypoints[:, 9] - keypoints[:, 0], axis=-1)
+        return keypoints[:, list(TIPS.values())] * (PALM / np.maximum(palm, 1e-3))[:, None, None]
     return HandKinematics(embodiment).fingertips(embodiment.to_joints(np.asarray(actions, dtype=np.float64)))
 
 
@@ -62,7 +67,8 @@ class Measures:
             share of the variance explained, ``tips`` mean fingertip error [mm], ``pinch`` error of thumb-to-finger
             distance [mm] and ``direction`` [degrees] where thumb and finger are within 30 mm, ``round_trip`` mean
             fingertip error [mm] of going there and back again, ``retrieval`` share of poses whose latent is nearest to
-            their own among 200 of a recording, ``target`` mean distance [mm] of the decoded fingertips from the
+            their own among 200 of a recording, ``apart`` how far latents of one pose are apart (1: as far as those of any
+            two; 0: the same), ``target`` mean distance [mm] of the decoded fingertips from the
             person's, scaled (NaN where there is no such target).
         direct: (N,) what ``target`` is for direct retargeting.
         each: Vectors (N,). ``norm`` spread of the latents' length (deviation / mean), ``step`` median latent step by
@@ -102,8 +108,8 @@ def measure(space: LatentSpace, data: PairedActions, embodiments: Mapping[str, E
     names = tuple(sorted(data.actions))
     z = {name: space.encode(name, data.actions[name]) for name in names}
     tips = {name: fingertips(embodiments[name], data.actions[name]) for name in names}
-    targets = {name: _targets(embodiments[name], data.keypoints, tips[name]) for name in names}
-    keys = ("joints", "r2", "tips", "pinch", "direction", "round_trip", "retrieval", "target")
+    targets = {name: _targets(embodiments[name], data.keypoints) for name in names}
+    keys = ("joints", "r2", "tips", "pinch", "direction", "round_trip", "retrieval", "apart", "target")
     pairs = {key: np.full((len(names), len(names)), np.nan) for key in keys}
     for i, source in enumerate(names):
         for j, target in enumerate(names):
@@ -116,6 +122,7 @@ def measure(space: LatentSpace, data: PairedActions, embodiments: Mapping[str, E
             back = fingertips(embodiments[source], space.decode(source, space.encode(target, x)))
             pairs["round_trip"][i, j] = _distance(back, tips[source])
             pairs["retrieval"][i, j] = retrieval(z[source], z[target], data.recording)
+            pairs["apart"][i, j] = apart(z[source], z[target])
             if targets[target] is not None:
                 pairs["target"][i, j] = _distance(got, targets[target])
     direct = np.array([np.nan if targets[n] is None else _distance(tips[n], targets[n]) for n in names])
@@ -147,15 +154,22 @@ def pinch_errors(tips: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 def retrieval(z_i: np.ndarray, z_j: np.ndarray, recording: np.ndarray) -> float:
-    """Share of rows of ``z_i`` (N, L) whose nearest row of ``z_j``, among 200 of the same recording, is their own."""
+    """Share of poses whose latent in ``z_i`` (N, L) is nearer to their own in ``z_j`` than to any of the 200 poses that
+    are spread over the same recording."""
     first, second, hits, total = unit(z_i), unit(z_j), 0, 0
     for index in np.unique(recording):
         rows = np.flatnonzero(recording == index)
-        for part in np.array_split(rows, max(1, round(len(rows) / GALLERY))):
-            part = part[np.linspace(0, len(part) - 1, min(GALLERY, len(part))).astype(int)]
-            hits += int(((first[part] @ second[part].T).argmax(axis=1) == np.arange(len(part))).sum())
-            total += len(part)
+        rows = rows[np.linspace(0, len(rows) - 1, min(GALLERY, len(rows))).astype(int)]
+        hits += int(((first[rows] @ second[rows].T).argmax(axis=1) == np.arange(len(rows))).sum())
+        total += len(rows)
     return hits / total
+
+
+def apart(z_i: np.ndarray, z_j: np.ndarray) -> float:
+    """Mean of 1 - cosine between rows of ``z_i`` and the same rows of ``z_j`` (N, L), by that between any rows."""
+    first, second = unit(z_i), unit(z_j)
+    paired = 1 - (first * second).sum(axis=1).mean()
+    return float(paired / max(1 - first.mean(axis=0) @ second.mean(axis=0), 1e-9))
 
 
 def smoothness(z: np.ndarray, actions: np.ndarray, recording: np.ndarray) -> tuple[float, float]:
@@ -163,17 +177,15 @@ def smoothness(z: np.ndarray, actions: np.ndarray, recording: np.ndarray) -> tup
     same = recording[1:] == recording[:-1]
     action = np.linalg.norm(np.diff(actions, axis=0), axis=1)[same]
     latent = np.linalg.norm(np.diff(z, axis=0), axis=1)[same]
-    moving = action > np.quantile(action, 0.25)
+    moving = action >= np.quantile(action, 0.25)
     ratio = latent[moving] / np.maximum(action[moving], 1e-9)
     median = float(np.median(ratio))
     return median, float(np.quantile(ratio, 0.95)) / max(median, 1e-9)
 
 
-def _targets(embodiment: Embodiment, keypoints: np.ndarray, tips: np.ndarray) -> np.ndarray | None:
-    """Where the person's scaled fingertips are (N, F, 3); None for a gripper, which has no fingers to compare."""
-    if embodiment.kind == "gripper":
-        return None
-    return tips if embodiment.kind == "human" else fingertip_targets(embodiment, keypoints)
+def _targets(embodiment: Embodiment, keypoints: np.ndarray) -> np.ndarray | None:
+    """Where the person's scaled fingertips are (N, F, 3); None for what has no fingers to compare."""
+    return fingertip_targets(embodiment, keypoints) if embodiment.kind == "hand" else None
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

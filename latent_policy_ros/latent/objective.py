@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latent_policy_ros.embodiments.torch_kinematics import torch_fingertips
-from latent_policy_ros.latent.losses import fingertip_error, info_nce, likeness, pinch_error
+from latent_policy_ros.latent.losses import fingertip_error, info_nce, likeness, misalignment, pinch_error
 from latent_policy_ros.latent.networks import TorchCodec
 from latent_policy_ros.latent.recipe import LatentSettings
 
@@ -29,15 +29,18 @@ class Objective:
         actions: Paired actions {name: (N, d)}.
         keyvectors: Of the human poses they come from, (N, K, 3) [m]; None if there are no soft targets.
         learning: Which codecs learn; pairs of others are left out. Default: all.
+        others: Of the codecs that do not learn, so many at random decode what the learning ones encode.
     """
 
     def __init__(
         self, settings: LatentSettings, codecs: Mapping[str, TorchCodec], embodiments: Mapping[str, Embodiment],
         actions: Mapping[str, np.ndarray], keyvectors: np.ndarray | None, learning: Collection[str] | None = None,
+        others: int = 4,
     ) -> None:  # fmt: skip
         self.settings, self.codecs = settings, codecs
         self.names = sorted(codecs)
         self.learning = set(self.names if learning is None else learning)
+        self.others = others
         actions = {name: torch.as_tensor(np.asarray(actions[name], dtype=np.float32)) for name in self.names}
         self.scores = {name: codecs[name].normalise(actions[name]) for name in self.names}
         self.keyvectors = None
@@ -59,8 +62,14 @@ class Objective:
         """Mean InfoNCE over all pairs of embodiments of which one learns."""
         few = self.settings.contrastive_batch or len(rows)
         alike = None if self.keyvectors is None else likeness(self.keyvectors[rows[:few]], self.settings.soft_targets)
-        pairs = [pair for pair in combinations(self.names, 2) if self.learning & set(pair)]
-        return torch.stack([info_nce(z[i][:few], z[j][:few], temperature, alike) for i, j in pairs]).mean()
+        return torch.stack([info_nce(z[i][:few], z[j][:few], temperature, alike) for i, j in self._pairs()]).mean()
+
+    def alignment(self, z: Mapping[str, Tensor]) -> Tensor:
+        """Mean distance of latents of one pose over all pairs of embodiments of which one learns."""
+        return torch.stack([misalignment(z[i], z[j]) for i, j in self._pairs()]).mean()
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [pair for pair in combinations(self.names, 2) if self.learning & set(pair)]
 
     def reconstruction(self, z: Mapping[str, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mean errors of decoding: each from its own latents, and each from latents of the others.
@@ -69,22 +78,30 @@ class Objective:
         """
         own, cross = [], []
         everyone = torch.stack([z[name] for name in self.names])
+        frozen = [name for name in self.names if name not in self.learning]
+        decoding = self.learning | {frozen[i] for i in torch.randperm(len(frozen))[: self.others]}
         for j, name in enumerate(self.names):
-            if name in self.learning:
-                own.append(self._error(name, z[name], rows))
+            if name not in decoding:
+                continue
+            latents, learns = [z[name]] if name in self.learning else [], name in self.learning
             if self.settings.cross_weight > 0:
-                sources = [i for i in range(len(self.names)) if i != j and self.learning & {name, self.names[i]}]
+                sources = [i for i in range(len(self.names)) if i != j and (learns or self.names[i] in self.learning)]
                 chosen = torch.tensor(sources)[torch.randint(len(sources), (len(rows),))]
-                cross.append(self._error(name, everyone[chosen, torch.arange(len(rows))], rows))
+                latents.append(everyone[chosen, torch.arange(len(rows))])
+            errors = list(self._errors(name, latents, rows))
+            own += errors[:1] if learns else []
+            cross += errors[1:] if learns else errors
         return torch.stack(own).mean(), torch.stack(cross).mean() if cross else torch.zeros(())
 
-    def _error(self, name: str, z: Tensor, rows: Tensor) -> Tensor:
-        """Error of decoding latents (B, L) to the actions in these rows."""
-        s, codec = self.settings, self.codecs[name]
-        z = z + s.latent_noise / z.shape[-1] ** 0.5 * torch.randn_like(z)
+    def _errors(self, name: str, latents: list[Tensor], rows: Tensor) -> Tensor:
+        """Mean errors (K,) of decoding each of K batches of latents (B, L) to the actions in these rows."""
+        s, codec, count = self.settings, self.codecs[name], len(latents)
+        z = torch.cat(latents)
+        if s.latent_noise > 0:
+            z = z + s.latent_noise / z.shape[-1] ** 0.5 * torch.randn_like(z)
         scores = codec.decode(z)
-        loss = (scores - self.scores[name][rows]).square().mean()
+        loss = (scores - self.scores[name][rows].repeat(count, 1)).square().mean(dim=1)
         if self.fingertips:
-            tips, truth = self.fingertips[name](codec.act(scores)), self.tips[name][rows]
+            tips, truth = self.fingertips[name](codec.act(scores)), self.tips[name][rows].repeat(count, 1, 1)
             loss = loss + s.fingertip_weight * fingertip_error(tips, truth) + s.pinch_weight * pinch_error(tips, truth)
-        return loss
+        return loss.reshape(count, -1).mean(dim=1)

@@ -31,6 +31,8 @@ class LatentSettings:
         contrastive_batch: Rows of the batch that are contrasted: its cost is quadratic. 0: all.
         soft_targets: Width [m] of the kernel that says how alike two poses are, by the root mean square of their
             keyvectors' distances; 0: only the pose itself counts as alike (InfoNCE as published).
+        alignment_weight: Weight of 1 - cosine between the latents of one pose. The contrast only ranks: without this, all
+            latents of an embodiment that knows little (a gripper) may lie far from those of the others.
         cross_weight: Weight in L_recon of decoding j from what another i encoded, against 1 for decoding i from i.
         fingertip_weight: Weight of the decoded fingertips' distance to where they should be [1/cm].
         pinch_weight: Weight of the error of the vectors from thumb to fingers, near contact [1/cm].
@@ -56,6 +58,7 @@ class LatentSettings:
     contrastive_weight: float = 0.01
     contrastive_batch: int = 256
     soft_targets: float = 0.01
+    alignment_weight: float = 0.0
     cross_weight: float = 1.0
     fingertip_weight: float = 0.3
     pinch_weight: float = 0.3

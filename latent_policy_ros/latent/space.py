@@ -7,13 +7,13 @@ of their own that state the ``latent_id`` they were fitted to, so that a policy 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latent_policy_ros.embodiments.content import content_hash as content_hash_of
+from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.embodiments.mirror import mirrored
 from latent_policy_ros.errors import ArtifactError, available
 from latent_policy_ros.latent.artifacts import content_hash, load_described, save_described
@@ -96,12 +96,12 @@ class LatentSpace:
     def codec(self, name: str) -> Codec:
         """Encoder and decoder of one embodiment.
 
-        Left hands have those of their right ones: the same joints make the mirrored pose.
+        A left hand has those of its right one: the same joints make the mirrored pose, so there is nothing to learn.
 
         Raises:
             ArtifactError: The embodiment was neither in the training of this latent space nor added to it.
         """
-        for known in (name, name.removesuffix("_left"), name.removesuffix("_right")):
+        for known in _both_sides(name):
             if known in self.codecs:
                 return self.codecs[known]
             if known in self.added:
@@ -155,9 +155,8 @@ class LatentSpace:
         Raises:
             ArtifactError: It is unknown here, or was changed since; or its actions are in another order.
         """
-        codec, now = self.codec(embodiment.name), embodiment.content_hash
-        if embodiment.name != codec.name:
-            now = content_hash_of(replace(mirrored(embodiment), name=codec.name))
+        codec = self.codec(embodiment.name)
+        now = embodiment.content_hash if embodiment.name == codec.name else _hash_as(codec.name, embodiment)
         if codec.action_names != tuple(embodiment.action_names):
             raise ArtifactError(
                 f"latent space {self.latent_id[:12]}: {embodiment.name}: expected the actions {', '.join(codec.action_names)}, "
@@ -212,6 +211,20 @@ class LatentSpace:
             )
         added = {file.stem: _load_added(file, space) for file in sorted((folder / "added").glob("*.json"))}
         return cls(codecs, space.report, gauge, added, space.form) if added else space
+
+
+def _both_sides(name: str) -> tuple[str, ...]:
+    """The name, and the names that the same hand has for either side."""
+    base = name.removesuffix("_left").removesuffix("_right")
+    return name, base, f"{base}_right", f"{base}_left"
+
+
+def _hash_as(name: str, embodiment: Embodiment) -> str:
+    """Hash of the same hand by the name it has for the other side; its own if its file does not describe it."""
+    described = load_embodiment(embodiment.file)
+    hashes = {e.name: e.content_hash for e in (described, mirrored(described))}
+    own = embodiment.content_hash
+    return hashes.get(name, own) if own in hashes.values() else own
 
 
 def _added_description(codec: Codec, latent_id: str) -> dict[str, Any]:

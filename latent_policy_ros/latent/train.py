@@ -96,6 +96,8 @@ def reconstruct(objective: Objective, generator: np.random.Generator, advance) -
         loss = own + s.cross_weight * cross
         if s.contrastive_weight > 0 and s.finetune_encoders:
             loss = loss + s.contrastive_weight * objective.contrast(z, rows, s.temperature_end)
+        if s.alignment_weight > 0 and s.finetune_encoders:
+            loss = loss + s.alignment_weight * objective.alignment(z)
         _step(optimizer, schedule, loss)
         advance(f"own {own.item():.4f} cross {cross.item():.3f}")
 

@@ -97,6 +97,16 @@ def pair_keypoints(
     return PairedActions(actions, keypoints.reshape(-1, *keypoints.shape[2:]), np.repeat(np.arange(recordings), frames))
 
 
+def pair_recordings(names: Sequence[str | Embodiment], recordings: Sequence[np.ndarray]) -> PairedActions:
+    """Pairs from recordings of any lengths, keypoints (T, 21, 3) [m] each, in any frame."""
+    parts = [pair_keypoints(names, keypoints[None]) for keypoints in recordings]
+    return PairedActions(
+        {name: np.concatenate([part.actions[name] for part in parts]) for name in parts[0].actions},
+        np.concatenate([part.keypoints for part in parts]),
+        np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+    )
+
+
 def make_pairs(
     names: Sequence[str | Embodiment], seed: int, frames: int, progress: Callable[[int, int], None] | None = None
 ) -> PairedActions:

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from latent_policy_ros.errors import ArtifactError
-from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.latent.space import WITHOUT_GAUGE, LatentSpace
 
 
 def test_a_space_survives_its_files(space, tmp_path):
@@ -70,7 +71,7 @@ def test_a_changed_byte_is_refused(space, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "latent-policy-latent-space/2"}, "format: expected .*/1', got .*/2'; update this package"),
+        ({"format": "latent-policy-latent-space/3"}, "format: expected .*/2' or .*/1', got .*/3'; update this package"),
         ({"embodiments": {}}, "incomplete"),
         ({"latent_id": "00" * 32}, "states latent_id 000000000000"),
         ({"dim": 5}, "contents were changed"),
@@ -93,9 +94,14 @@ def test_a_missing_file_is_named(space, tmp_path, name):
 
 
 def test_another_version_of_an_embodiment_is_refused(space):
-    space.check(SimpleNamespace(name="hand", content_hash="01" * 32))
+    def embodiment(content_hash, names=("j0", "j1", "j2")):
+        return SimpleNamespace(name="hand", content_hash=content_hash, action_names=names)
+
+    space.check(embodiment("01" * 32))
     with pytest.raises(ArtifactError, match="trained for hand 010101010101, but the embodiment is now ffff"):
-        space.check(SimpleNamespace(name="hand", content_hash="ff" * 32))
+        space.check(embodiment("ff" * 32))
+    with pytest.raises(ArtifactError, match="expected the actions j0, j1, j2, but the embodiment now has j0, j2, j1; restore"):
+        space.check(embodiment("ff" * 32, ("j0", "j2", "j1")))
     with pytest.raises(ArtifactError, match="no embodiment 'foot'; available: gripper, hand"):
         space.check(SimpleNamespace(name="foot", content_hash=""))
 
@@ -110,3 +116,39 @@ def test_wrong_widths_are_refused(space):
 def test_the_runtime_needs_no_torch():
     program = "import sys; sys.modules['torch'] = None; import latent_policy_ros.latent, latent_policy_ros.policy"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_artefacts_of_old_keep_their_id(space, tmp_path):
+    """Format 1 knew no gauge and only latents of length 1; policies made for such a space still name its id."""
+    old = LatentSpace(space.codecs, form=WITHOUT_GAUGE)
+    old.save(tmp_path)
+    described = json.loads((tmp_path / "latent.json").read_text())
+    assert "bounded" not in described and described["format"].endswith("/1")
+    loaded = LatentSpace.load(tmp_path)
+    assert loaded.latent_id == old.latent_id != space.latent_id and loaded.bounded
+
+
+def test_latents_of_any_length_are_kept(space, tmp_path):
+    from dataclasses import replace
+
+    free = LatentSpace({name: replace(codec, bounded=False) for name, codec in space.codecs.items()})
+    free.save(tmp_path)
+    loaded, x = LatentSpace.load(tmp_path), np.random.default_rng(0).normal(size=(50, 3))
+    assert not loaded.bounded and loaded.latent_id == free.latent_id != space.latent_id
+    assert np.linalg.norm(loaded.encode("hand", x), axis=1).std() > 0.1
+    z = loaded.encode("hand", x)
+    assert not np.allclose(loaded.decode("hand", 3 * z), loaded.decode("hand", z))
+    with pytest.raises(ArtifactError, match="differ in bound of the latents' length"):
+        LatentSpace({**space.codecs, "other": replace(space.codecs["hand"], name="other", bounded=False)})
+
+
+def test_a_chunk_is_decoded_in_half_a_millisecond():
+    from random_latents import random_codec
+
+    big = LatentSpace({"hand": random_codec("hand", 24, 1, h=256, dim=32)})
+    z, times = np.random.default_rng(0).normal(size=(16, 32)), []
+    for _ in range(100):
+        start = time.perf_counter()
+        big.decode("hand", z)
+        times.append(time.perf_counter() - start)
+    assert np.median(times) < 5e-4

@@ -1,0 +1,126 @@
+"""Does what was encoded still grasp? The scripted expert's hand commands, encoded, decoded and carried out in simulation.
+
+    python benchmarks/latent_replay.py LATENT [--episodes 50] [--embodiment NAME ...] [--json FILE]
+
+For every embodiment, on the same seeded episodes of picking the cube up and putting it into the box:
+
+    expert        the expert itself
+    latent        its hand commands encoded and decoded by the same embodiment; the same wrist
+    from gripper  a gripper's commands for the same grasp, encoded by the gripper and decoded by this hand; the wrist is
+                  planned for where the decoded hand pinches
+    wrist kept    likewise, but the wrist goes where the expert's own grasp would have it
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from latent_policy_ros.embodiments import Embodiment, HandKinematics, load_embodiment
+from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.paths import artifact
+from latent_policy_ros.retargeting import Retargeter
+from latent_policy_ros.retargeting.motion import grasp_plan
+from latent_policy_ros.sim import expert, grasp, scene
+from latent_policy_ros.sim.demonstrate import demonstrate
+from latent_policy_ros.sim.evaluate import wilson_interval
+from latent_policy_ros.sim.world import World
+
+GRIPPER = "panda_gripper"
+FIRST_SEED = 2_000_000
+Through = Callable[[np.ndarray], np.ndarray]  # joints (T, n) -> joints (T, n)
+
+
+def through_latents(space: LatentSpace, embodiment: Embodiment) -> Through:
+    """Joints (T, n) -> the same encoded and decoded."""
+    name = embodiment.name
+    return lambda q: embodiment.to_joints(space.decode(name, space.encode(name, embodiment.to_action(q))))
+
+
+def decoded_grasp(space: LatentSpace, embodiment: Embodiment, down: np.ndarray) -> grasp.Grasp:
+    """The grasp that this hand makes of a gripper's commands for the grasp of the cube."""
+    gripper = load_embodiment(GRIPPER)
+    opening = gripper.to_action(Retargeter(gripper).retarget_sequence(grasp_plan(scene.CUBE).keypoints[None])[0])
+    q = embodiment.to_joints(space.decode(embodiment.name, space.encode(GRIPPER, opening))).astype(np.float64)
+    q = q[max(0, int((np.abs(opening - opening[0]).max(axis=1) > 1e-6).argmax()) - 1) :]
+    kinematics = HandKinematics(embodiment)
+    tips = dict(zip(kinematics.fingers, kinematics.fingertips(q).swapaxes(0, 1)))
+    thumb, opposing = tips["thumb"], np.mean([tips[f] for f in grasp.OPPOSING if f in tips], axis=0)
+    gap = np.linalg.norm(opposing - thumb, axis=1) - 2 * embodiment.shape.tip_radius
+    contact = grasp._contact(embodiment, gap, scene.CUBE)
+    centre, near = (thumb + opposing) / 2, round(contact)
+    axis = (opposing[near] - thumb[near]) / np.linalg.norm(opposing[near] - thumb[near])
+    rotation, height, clearance = grasp._orient(embodiment, kinematics, q, centre, axis, down / np.linalg.norm(down), scene.CUBE)
+    return grasp.Grasp(q, centre, rotation, height, contact, clearance)
+
+
+def plans(world: World, space: LatentSpace) -> dict[str, Callable[[], expert.Plan]]:
+    """What is tried in this world, by name."""
+    e, down = world.embodiment, world.arm.T_flange_hand.rotation[2]
+
+    def through(plan: expert.Plan) -> expert.Plan:
+        return replace(plan, hand=through_latents(space, e)(plan.hand))
+
+    def from_gripper() -> expert.Plan:
+        with mock.patch.object(expert, "world_grasp", lambda _: decoded_grasp(space, e, down)):
+            return expert.plan(world)
+
+    def wrist_kept() -> expert.Plan:
+        own, other = expert.world_grasp(world), decoded_grasp(space, e, down)
+        steps = np.linspace(0, other.end, len(own.q))
+        q = np.stack([np.interp(steps, np.arange(len(other.q)), joint) for joint in other.q.T], axis=1)
+        with mock.patch.object(expert, "world_grasp", lambda _: replace(own, q=q)):
+            return expert.plan(world)
+
+    tried = {"expert": lambda: expert.plan(world), "latent": lambda: through(expert.plan(world))}
+    if e.kind == "hand" and GRIPPER in space.embodiments:
+        tried |= {"from gripper": from_gripper, "wrist kept": wrist_kept}
+    return tried
+
+
+def replay(name: str, space: LatentSpace, seeds: range) -> dict[str, list[bool] | str]:
+    """Successes of each try on these seeds, or why it cannot be tried."""
+    world = World(name, cameras=())
+    results: dict[str, list[bool] | str] = {}
+    for what, make in plans(world, space).items():
+        try:
+            results[what] = []
+            for seed in seeds:
+                world.reset(seed)
+                results[what].append(bool(demonstrate(world, make())))
+        except LatentPolicyError as error:
+            results[what] = str(error)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("latent")
+    parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--embodiment", action="append")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    space = LatentSpace.load(artifact("latents", options.latent))
+    names = options.embodiment or [n for n in space.embodiments if load_embodiment(n).kind != "human"]
+    every = {}
+    for name in names:
+        every[name] = replay(name, space, range(FIRST_SEED, FIRST_SEED + options.episodes))
+        for what, wins in every[name].items():
+            if isinstance(wins, str):
+                print(f"{name:18s} {what:13s} cannot: {wins}", flush=True)
+                continue
+            low, high = wilson_interval(sum(wins), len(wins))
+            print(f"{name:18s} {what:13s} {sum(wins):3d}/{len(wins)}  {low:.0%} .. {high:.0%}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(every))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""``latent-policy latent``: look at a latent space, and add an embodiment to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from latent_policy_ros.cli.common import artifact_folder, console
+
+app = typer.Typer(no_args_is_help=True, help="Look at a latent space, and add an embodiment to it.")
+
+LatentArgument = Annotated[str, typer.Argument(help="A latent space: its folder, or a name in config/latents.")]
+
+
+@app.command("report")
+def report_command(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the page.")],
+    latent: LatentArgument = "default",
+    recordings: Annotated[
+        Optional[list[Path]], typer.Option(help="A recording of a person's hand (.npz, .csv, a bag) to measure on. Repeatable.")
+    ] = None,
+) -> None:  # fmt: skip
+    """One page: how well every embodiment decodes what every other encodes, a map, and hands in pictures."""
+    from latent_policy_ros.data.hand_recordings import read_hand_recording
+    from latent_policy_ros.embodiments.hand_input import canonical_hands
+    from latent_policy_ros.latent import LatentSpace
+    from latent_policy_ros.latent.report import write_report
+
+    hands = {}
+    for file in recordings or []:
+        found = canonical_hands(read_hand_recording(file, "keypoints" if file.suffix == ".npz" else "").points)
+        hands[file.stem] = found.keypoints[found.good]
+    file = write_report(LatentSpace.load(artifact_folder("latents", latent)), out, hands, console)
+    console.print(f"wrote {file}", highlight=False)
+
+
+@app.command("add")
+def add_command(
+    embodiment: Annotated[str, typer.Argument(help="The new embodiment: its YAML file, or a name.")],
+    to: Annotated[str, typer.Option("--to", help="The latent space: its folder, or a name in config/latents.")],
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Leave that folder alone and write a copy here.")] = None,
+) -> None:
+    """Fit a new embodiment to a latent space, without demonstrations; every policy made for it can then drive it."""
+    from latent_policy_ros.latent.add import add_to_folder
+    from latent_policy_ros.latent.metrics import report_table
+
+    folder = artifact_folder("latents", to)
+    _, measures = add_to_folder(embodiment, folder, out, console)
+    console.print(report_table(measures))
+    console.print(f"added to {out or folder}", highlight=False)

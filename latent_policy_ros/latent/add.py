@@ -1,0 +1,105 @@
+"""A new embodiment in a latent space that stays as it is: its encoder and decoder are fitted to those that are there.
+
+No demonstrations are needed: people's hand motion is made up and retargeted, as for the space itself. The new encoder
+learns to say what the others say of a pose (and what makes their decoders answer rightly), the new decoder to answer what
+the others say. Nothing of the others changes, so policies made for the space go on fitting.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.errors import ArtifactError, ConfigError, LatentPolicyError
+from latent_policy_ros.latent.codec import RETRAIN
+from latent_policy_ros.latent.metrics import Measures, measure, split_by_recording
+from latent_policy_ros.latent.networks import TorchCodec
+from latent_policy_ros.latent.objective import Objective
+from latent_policy_ros.latent.progress import progress_bar
+from latent_policy_ros.latent.recipe import LatentSettings
+from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.latent.train import reconstruct
+from latent_policy_ros.retargeting.pairs import make_pairs
+
+FRAMES, STEPS, SEED = 20_000, 1500, 1_000_003  # the seed: of motion that no latent space was trained on
+
+
+def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console | None = None) -> tuple[LatentSpace, Measures]:
+    """The space with a codec for ``embodiment`` added, and what was measured with it on held-out recordings.
+
+    Raises:
+        ArtifactError: The embodiment is in the space already, or none of the space's own can be found.
+        ConfigError: It is a person's hand.
+    """
+    if embodiment.kind == "human":
+        raise ConfigError(embodiment.file, "kind", "expected a hand or a gripper to add, got human")
+    if embodiment.name in space.codecs:
+        raise ArtifactError(f"{embodiment.name} is in latent space {space.latent_id[:12]} itself; give yours another name")
+    started = time.monotonic()
+    known = _known(space)
+    settings = _settings(space)
+    torch.manual_seed(settings.seed)
+    generator = np.random.default_rng(settings.seed)
+    embodiments = {**known, embodiment.name: embodiment}
+    pairs = make_pairs(list(embodiments.values()), seed=SEED, frames=FRAMES)
+    train, held_out = split_by_recording(pairs.recording, settings.held_out, generator)
+    actions = {name: x[train] for name, x in pairs.actions.items()}
+    codecs = {name: TorchCodec.from_numpy(space.codec(name)) for name in known}
+    new = TorchCodec.fresh(embodiment, actions[embodiment.name], settings.hidden, space.dim, space.bounded)
+    codecs[embodiment.name] = new
+    objective = Objective(settings, codecs, embodiments, actions, pairs.keyvectors[train], {embodiment.name})
+    with progress_bar(console, settings.decoding_steps, embodiment.name) as advance:
+        reconstruct(objective, generator, advance)
+    added = {**space.added, embodiment.name: new.to_numpy(embodiment)}
+    bigger = replace(space, added=added)
+    measures = measure(bigger, pairs.subset(np.unique(pairs.recording[held_out])), embodiments)
+    if console:
+        console.print(f"fitted {embodiment.name} to latent space {space.latent_id[:12]} in {time.monotonic() - started:.0f} s")
+    return bigger, measures
+
+
+def add_to_folder(
+    embodiment: str | Path, latent: Path, out: Path | None = None, console: Console | None = None
+) -> tuple[LatentSpace, Measures]:
+    """Add an embodiment (name or YAML file) to the latent space in a folder; or, with ``out``, to a copy of it there."""
+    space, new = LatentSpace.load(latent), load_embodiment(embodiment)
+    bigger, measures = add_embodiment(space, new, console)
+    if out is None or out.resolve() == latent.resolve():
+        bigger.save_added(latent, bigger.added[new.name], {"held_out": measures.plain()})
+    else:
+        bigger.save(out)
+    return bigger, measures
+
+
+def _known(space: LatentSpace) -> dict[str, Embodiment]:
+    """The embodiments that shaped the space, as far as they can still be had as they were."""
+    known = {}
+    for name in space.codecs:
+        try:
+            found = load_embodiment(name)
+            space.check(found)
+        except LatentPolicyError:
+            continue
+        known[name] = found
+    if not known:
+        raise ArtifactError(f"latent space {space.latent_id[:12]}: none of its embodiments can be found as it was; {RETRAIN}")
+    return known
+
+
+def _settings(space: LatentSpace) -> LatentSettings:
+    """Those that the space was trained with, as far as they are known here, for a short training."""
+    told = space.report.get("settings", {})
+    names = {field.name for field in fields(LatentSettings)}
+    kept = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items() if name in names}
+    ours = LatentSettings()
+    return replace(
+        LatentSettings(**kept), decoding_steps=STEPS, finetune_encoders=True, encoder_learning_rate=ours.learning_rate,
+        learning_rate=ours.learning_rate, cross_weight=ours.cross_weight, fingertip_weight=ours.fingertip_weight,
+        pinch_weight=ours.pinch_weight, contrastive_weight=ours.contrastive_weight, contrastive_batch=ours.contrastive_batch,
+    )  # fmt: skip

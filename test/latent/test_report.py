@@ -1,0 +1,39 @@
+"""The page on a latent space is complete in itself."""
+
+import base64
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from latent_policy_ros.embodiments import HandKinematics, load_embodiment
+from latent_policy_ros.latent import report
+from latent_policy_ros.latent.skeleton import finger_lines
+from latent_policy_ros.retargeting import generate_motion
+
+
+def test_one_page_with_every_picture_inside(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "FRAMES", 600)
+    file = report.write_report(trained, tmp_path, {"a_person": generate_motion(5, 20.0).keypoints})
+    page = file.read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    pictures = [base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', page)]
+    assert len(pictures) == 2 * len(report.MATRICES) + 4 and 'src="http' not in page
+    for png in pictures:
+        image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert image.std() > 5
+    for text in (trained.latent_id[:12], "a_person (600 frames)", "One latent, every hand", *trained.embodiments):
+        assert text in page
+
+
+@pytest.mark.parametrize("name", ["faive_hand", "mimic_hand_left", "panda_gripper"])
+def test_drawn_fingers_end_at_the_fingertips(name):
+    embodiment = load_embodiment(name)
+    x = np.random.default_rng(0).uniform(embodiment.action_lower, embodiment.action_upper, (5, embodiment.action_dim))
+    lines = finger_lines(embodiment, x)
+    tips = HandKinematics(embodiment).fingertips(embodiment.to_joints(x))
+    assert np.allclose(np.stack([line[:, -1] for line in lines.values()], axis=1), tips, atol=1e-9)
+    for finger, line in lines.items():  # bones keep their lengths, but for sliding jaws
+        bones = np.linalg.norm(np.diff(line, axis=1), axis=-1)[:, 1:]
+        assert embodiment.kind == "gripper" or np.allclose(bones, bones[:1], atol=1e-9), finger
