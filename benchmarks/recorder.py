@@ -99,6 +99,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def peak_memory(pid: int) -> int:
+    """The most memory that a process held [MB]."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) // 1000
+
+
 def call(service: str, patience: float = 0.0) -> str:
     """Call one of the recorder's services, again and again for a while if it refuses."""
     import rclpy
@@ -160,6 +166,7 @@ def measure(images: str, seconds: float) -> int:
             began, before = time.monotonic(), cpu_seconds(recorder.pid)
             time.sleep(seconds)
             share = (cpu_seconds(recorder.pid) - before) / (time.monotonic() - began)
+            memory = peak_memory(recorder.pid)
             call("stop")
         finally:
             for process in (*drivers, recorder):
@@ -167,12 +174,12 @@ def measure(images: str, seconds: float) -> int:
         for driver in drivers:
             driver.communicate(timeout=20)
         recorder.wait(20)
-        lost = report(bag, images, share)
+        lost = report(bag, images, share, memory)
         rclpy.try_shutdown()
     return lost
 
 
-def report(bag: Path, images: str, share: float) -> int:
+def report(bag: Path, images: str, share: float, memory: int) -> int:
     """Print what is in the bag; returns the number of messages lost."""
     import yaml
 
@@ -187,7 +194,8 @@ def report(bag: Path, images: str, share: float) -> int:
     total = sum(messages for messages, _, _ in found.values())
     print(f"{images} images from the drivers, {seconds:.0f} s: {total} messages recorded, {lost} lost; "
           f"the recorder itself counted {told.get('dropped', 'no')} drops, {told.get('lost', 'no')} losses")  # fmt: skip
-    print(f"recorder: {100 * share:.0f}% of one CPU core of {os.cpu_count()}; {size / seconds / 1e6:.1f} MB/s to the disk")
+    print(f"recorder: {100 * share:.0f}% of one CPU core of {os.cpu_count()}; {memory} MB of memory at most; "
+          f"{size / seconds / 1e6:.1f} MB/s to the disk")  # fmt: skip
     return lost
 
 

@@ -65,8 +65,10 @@ class Fleet:
         """Its file; where it came from launch arguments, the file that says the same."""
         if self.file.is_file():
             return self.file.read_text(encoding="utf-8")
+        shipped = list_embodiments()
+        names = {n: r.embodiment.name if r.embodiment.name in shipped else str(r.embodiment.file) for n, r in self.robots.items()}
         robots = {
-            name: {"embodiment": robot.embodiment.name, "cameras": list(robot.cameras), "driver": robot.driver}
+            name: {"embodiment": names[name], "cameras": list(robot.cameras), "driver": robot.driver}
             for name, robot in self.robots.items()
         }
         content = {"policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots}

@@ -113,6 +113,12 @@ class EpisodeRecording:
         return {"outcome": self.outcome, **known, **robots}
 
 
+def unfinished(folder: Path) -> list[Path]:
+    """Bags in the folders of all days that have no ending: their recorder was killed, or is recording them now."""
+    found = (path for path in folder.glob("*/*") if path.is_dir() and not (path / bag_metadata.FILE).exists())
+    return sorted(path for path in found if any(path.glob("*.mcap")))
+
+
 def free_bytes(folder: Path) -> int:
     """Free bytes where a folder is or will be."""
     present = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from std_srvs.srv import Trigger
 
 from latent_policy_ros.data.bag_metadata import Topic
-from latent_policy_ros.data.episode_recording import FAILURE, SUCCESS, UNKNOWN, EpisodeRecording, describe, free_bytes
+from latent_policy_ros.data.episode_recording import FAILURE, SUCCESS, UNKNOWN, EpisodeRecording, describe, free_bytes, unfinished
 from latent_policy_ros.data.message_types import message_types
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.msg import EpisodeEvent
@@ -80,6 +80,9 @@ class Recorder(ManagedNode):
     def configure(self) -> None:
         message_types()
         self.folder = Path(self.value("folder")).expanduser()
+        if found := unfinished(self.folder):
+            told = f"{len(found)} without an ending in {self.folder}, the first is {found[0]}: latent-policy dataset repair"
+            self.get_logger().warning(f"bags {told} makes them whole")
         self._images = self.value("images")
         if self._images not in IMAGES:
             raise LatentPolicyError(f"parameter images: expected one of {', '.join(IMAGES)}; got {self._images!r}")
@@ -88,8 +91,7 @@ class Recorder(ManagedNode):
         if not robots and not extra:
             raise LatentPolicyError("parameters robots and topics: expected at least one of them, got none")
         embodiments = [name for name in self.value("embodiments") if name]
-        told = (self.value(name) for name in ("policy", "latent", "fleet"))
-        self._about = describe(robots, cameras, embodiments, *told)
+        self._about = describe(robots, cameras, embodiments, *(self.value(name) for name in ("policy", "latent", "fleet")))
         self._pending: tuple[dict[str, str], float] | None = None
         self._look_due = self._status_due = self._retry_due = 0.0
         self._topics: dict[Source, Topic] = {}
