@@ -13,7 +13,7 @@ import yaml
 
 from latent_policy_ros.errors import ConfigError
 from latent_policy_ros.fleet import Fleet, Robot, Teleoperation, load_fleet, single_robot
-from latent_policy_ros.paths import PACKAGE, config_dir, runs_dir
+from latent_policy_ros.paths import PACKAGE, runs_dir
 from latent_policy_ros.policy.teleoperation import LATENT
 from latent_policy_ros.ros_env import node_environment
 
@@ -100,7 +100,7 @@ def recorder_spec(
     """
     robots = fleet.robots.values()
     return NodeSpec("recorder_node", "recorder", "", {
-        "robots": list(fleet.robots), "embodiments": [_embodiment_name(robot) for robot in robots],
+        "robots": list(fleet.robots), "embodiments": [robot.embodiment.reference for robot in robots],
         "cameras": [",".join(_recorded_cameras(robot, overview)) for robot in robots],
         "folder": str(bag_folder or runs_dir() / "bags"), "task": fleet.task, "fleet": fleet.text(),
         "policy": str(fleet.policy) if policy else "", "latent": str(fleet.latent) if latent else "",
@@ -112,7 +112,7 @@ def _policy_spec(fleet: Fleet) -> NodeSpec:
     return NodeSpec("policy_node", "policy", "", {
         "policy": str(fleet.policy), "latent": str(fleet.latent), "rate": fleet.rate,
         "robots": list(fleet.robots),
-        "embodiments": [_embodiment_name(robot) for robot in fleet.robots.values()],
+        "embodiments": [robot.embodiment.reference for robot in fleet.robots.values()],
         "cameras": [",".join(robot.cameras) for robot in fleet.robots.values()],
         "images": [robot.images for robot in fleet.robots.values()],
     })  # fmt: skip
@@ -121,14 +121,14 @@ def _policy_spec(fleet: Fleet) -> NodeSpec:
 def _human_hand_spec(fleet: Fleet, teleoperation: Teleoperation) -> NodeSpec:
     driven = teleoperation.driven(fleet)
     return NodeSpec("human_hand_node", "human_hand", "", {
-        "robots": [robot.namespace for robot in driven], "embodiments": [_embodiment_name(robot) for robot in driven],
+        "robots": [robot.namespace for robot in driven], "embodiments": [robot.embodiment.reference for robot in driven],
         "mode": teleoperation.mode, "latent": str(fleet.latent), "file": teleoperation.file, "loop": teleoperation.loop,
         "side": teleoperation.side, "layout": teleoperation.layout, "units": teleoperation.units,
     })  # fmt: skip
 
 
 def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, decoded: bool) -> list[NodeSpec]:
-    embodiment = _embodiment_name(robot)
+    embodiment = robot.embodiment.reference
     socket = str(sockets / f"{robot.namespace}.sock")
     if len(socket.encode()) > SOCKET_PATH_LIMIT:
         raise ConfigError(fleet.file, f"robots.{robot.namespace}", f"socket path too long for the system: {socket}")
@@ -147,11 +147,6 @@ def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, deco
         decoder = {"embodiment": embodiment, "latent": str(fleet.latent)}
         specs.append(NodeSpec("decoder_node", "decoder", robot.namespace, decoder))
     return specs
-
-
-def _embodiment_name(robot: Robot) -> str:
-    shipped = robot.embodiment.file.parent == (config_dir() / "embodiments").resolve()
-    return robot.embodiment.name if shipped else str(robot.embodiment.file)
 
 
 def _recorded_cameras(robot: Robot, overview: bool) -> tuple[str, ...]:

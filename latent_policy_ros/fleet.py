@@ -65,10 +65,8 @@ class Fleet:
         """Its file; where it came from launch arguments, the file that says the same."""
         if self.file.is_file():
             return self.file.read_text(encoding="utf-8")
-        shipped = list_embodiments()
-        names = {n: r.embodiment.name if r.embodiment.name in shipped else str(r.embodiment.file) for n, r in self.robots.items()}
         robots = {
-            name: {"embodiment": names[name], "cameras": list(robot.cameras), "driver": robot.driver}
+            name: {"embodiment": robot.embodiment.reference, "cameras": list(robot.cameras), "driver": robot.driver}
             for name, robot in self.robots.items()
         }
         content = {"policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots}
@@ -161,17 +159,22 @@ def single_robot(
     return _checked(Fleet(Path("launch arguments"), robots, policy_dir, latent_dir, 10.0, ""))
 
 
+def _robots() -> list[str]:
+    return [name for name in list_embodiments() if load_embodiment(name).command]
+
+
 def _robot(namespace: str, section: Section) -> Robot:
     if not NAMESPACE.fullmatch(namespace):
         raise section.error("", f"got the name {namespace!r}; expected a ROS name: letters, digits and _, first a letter")
-    robots = [name for name in list_embodiments() if load_embodiment(name).command]
     name = section.string("embodiment")
-    if name.endswith((".yaml", ".yml")):
+    try:
         embodiment = load_embodiment(name)
-        if not embodiment.command:
-            raise section.error("embodiment", f"{name} is no robot's; {available(robots)}")
-    else:
-        embodiment = load_embodiment(section.choice("embodiment", robots))
+    except ConfigError as error:
+        if name.endswith((".yaml", ".yml")):
+            raise
+        raise section.error("embodiment", f"got {name!r}; {available(_robots())}, each hand also with _left") from error
+    if not embodiment.command:
+        raise section.error("embodiment", f"{name} is no robot's; {available(_robots())}")
     cameras = section.strings("cameras")
     for camera in cameras:
         if not NAMESPACE.fullmatch(camera):

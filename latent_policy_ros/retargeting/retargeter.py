@@ -100,7 +100,7 @@ class _Fingers:
         self._fingers = kinematics.fingers
         # The mirror image of a left hand is a right one, which the same q moves alike.
         self._mirror = mirror = np.array([1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0])
-        chains = [mirror * chain for chain in kinematics.fingers_at_zero().values()]
+        chains = [mirror * _from_knuckle(finger, chain) for finger, chain in kinematics.fingers_at_zero().items()]
         bones = [np.linalg.norm(np.diff(chain, axis=0), axis=1) for chain in chains]
         match = Match(
             bases=np.array([BASES[finger] for finger in self._fingers]),
@@ -155,6 +155,12 @@ class _Fingers:
                 if np.linalg.norm(np.diff(hand[base : tip + 1], axis=0), axis=1).sum() < 1e-3:
                     raise KeypointsRefused(f"frame {refused}: the {finger} has no length")
             raise KeypointsRefused(f"frame {refused}: not a hand")
+
+
+def _from_knuckle(finger: str, chain: np.ndarray) -> np.ndarray:
+    """A finger's points without a bone of the palm that moves: the first of at least four, longer than all that follow."""
+    bones = np.linalg.norm(np.diff(chain, axis=0), axis=1)
+    return chain[1:] if finger != "thumb" and len(bones) > 3 and bones[0] > bones[1:].max() else chain
 
 
 def _per_radian(embodiment: Embodiment) -> np.ndarray:

@@ -65,8 +65,8 @@ def _furnish(spec: mujoco.MjSpec) -> None:
 
 
 @lru_cache(maxsize=8)
-def _build(file: str, modified: int, mount: bytes) -> mujoco.MjModel:
-    embodiment, T_flange_hand = load_embodiment(file), np.frombuffer(mount).reshape(4, 4)
+def _build(reference: str, modified: int, mount: bytes) -> mujoco.MjModel:
+    embodiment, T_flange_hand = load_embodiment(reference), np.frombuffer(mount).reshape(4, 4)
     spec = mujoco.MjSpec()
     spec.option.timestep, spec.option.impratio = TIMESTEP, 10
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
@@ -92,8 +92,8 @@ def _build(file: str, modified: int, mount: bytes) -> mujoco.MjModel:
 
 def scene_model(embodiment: Embodiment, T_flange_hand: np.ndarray) -> mujoco.MjModel:
     """The compiled scene for this end-effector. One model serves all worlds of a process: treat it as read-only."""
-    file = embodiment.file
-    return _build(str(file), file.stat().st_mtime_ns, np.asarray(T_flange_hand, float).tobytes())
+    modified = embodiment.file.stat().st_mtime_ns
+    return _build(embodiment.reference, modified, np.asarray(T_flange_hand, float).tobytes())
 
 
 def scene_cameras(embodiment: Embodiment) -> tuple[str, ...]:
