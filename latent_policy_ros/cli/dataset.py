@@ -50,6 +50,7 @@ def from_bags(
     fleet: FleetOption = None,
     latent: Annotated[str, typer.Option(help="Latent space of action.latent; `none`: without it.")] = "default",
     fps: Annotated[int, typer.Option(min=0, help="Frames a second; 0: as the mapping says, or the fastest camera.")] = 0,
+    camera: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: all of the robots'.")] = None,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also episodes that are marked as failures.")] = False,
     any_latent: Annotated[bool, typer.Option("--any-latent", help="Also bags recorded with another latent space.")] = False,
 ) -> None:
@@ -60,7 +61,7 @@ def from_bags(
     from latent_policy_ros.data.conversion import Options, convert
 
     known = _mapping(mapping, fleet)
-    options = Options(replace(known, fps=fps or known.fps), _space(latent), keep_failed, any_latent)
+    options = Options(replace(known, fps=fps or known.fps), _space(latent), tuple(camera or ()), keep_failed, any_latent)
     found = find_bags(bags)
     with progress_bar() as progress:
         task, done = progress.add_task("bags", total=len(found)), {}

@@ -27,6 +27,7 @@ KEEP = SILENT + 2 * LAG
 TRIMMED = 1.0  # [s] at either end of a recording that may go without notice
 SAME = 0.8  # share of commands that may be exactly what was measured
 REPEATED = 0.1  # share of frames that may show a picture a second time
+LESS = "(fewer frames a second, or the other cameras only, would do)"
 EXPECTED_RATE = 0.75  # of the frames a second, that a camera must have
 
 
@@ -102,13 +103,15 @@ class Alignment:
         self._listen(sources.wrist_command, self._take_wrist_command, float("inf"))
         self._given = {sources.command, sources.wrist_command} - {""}  # topics of commands, which count from their receipt
         self._over = False  # commands ended
-        self._strangers: tuple[str, ...] = ()
+        self._renamed: dict[tuple[str, ...], tuple[str, ...]] = {}  # joints of messages of the state, by their own names
         self._same, self._moved = 0, False
 
     def push(self, topic: str, received: float, message: Any) -> Iterator[Row]:
         """Take a message; yields the rows that nothing can change any more."""
         if topic == self.sources.plans:
             self._check_plan(topic, received, message)
+            return
+        if topic == self.sources.state and not self._ours(tuple(message.name)):
             return
         stamp = received if topic in self._given else self._stamp(topic, received, message)
         if self._over and topic in self._given:
@@ -126,7 +129,7 @@ class Alignment:
         """The bag is at its end; yields the last rows."""
         for topic, watch in self._watches.items():
             watch.finish()
-            if not watch.count or topic == self.sources.state and self._measured is None:
+            if not watch.count:
                 self._never_ours(topic)
         yield from self._rows(0.0)
         self._check_cameras()
@@ -156,16 +159,18 @@ class Alignment:
         self.buffer.push_image(camera, stamp, partial(picture, message))
 
     def _take_joints(self, topic: str, stamp: float, message: Any) -> None:
-        rename, scale = self.robot.rename, self.robot.scale[0]
-        names = tuple(rename.get(name, name) for name in message.name) if rename else tuple(message.name)
+        names, scale = self._renamed[tuple(message.name)], self.robot.scale[0]
         self.buffer.push_joints(stamp, names, message.position if scale == 1.0 else np.asarray(message.position) * scale)
-        if self.robot.joints[0] in names:
-            self._order_of(topic, stamp, names)
-            before, self._measured = self._measured, self.buffer.newest_joints
-            self._moved |= before is not None and not _equal(before, self._measured)
-            self._same += _equal(self._commands.newest, self._measured)
-        else:
-            self._strangers = names
+        self._order_of(topic, stamp, names)
+        before, self._measured = self._measured, self.buffer.newest_joints
+        self._moved |= before is not None and not _equal(before, self._measured)
+        self._same += _equal(self._commands.newest, self._measured)
+
+    def _ours(self, theirs: tuple[str, ...]) -> bool:
+        """Whether a message has joints of this robot; others (the arm's, say) may share its topic, and are passed over."""
+        if theirs not in self._renamed:
+            self._renamed[theirs] = tuple(self.robot.rename.get(name, name) for name in theirs)
+        return not set(self.robot.joints).isdisjoint(self._renamed[theirs])
 
     def _take_wrist(self, topic: str, stamp: float, message: Any) -> None:
         self.buffer.push_wrist(stamp, pose_array(message.pose))
@@ -277,8 +282,8 @@ class Alignment:
             self._fault("joint order", topic, stamp, text, fatal=False)
 
     def _never_ours(self, topic: str) -> None:
-        if topic == self.sources.state and self._watches[topic].count:
-            mine, theirs = _some(self.robot.joints), _some(self._strangers)
+        if topic == self.sources.state and self._renamed:
+            mine, theirs = _some(self.robot.joints), _some(next(iter(self._renamed)))
             text = f"never carried the joints of {self.robot.embodiment.name} ({mine}), but {theirs}"
             self._fault("another robot", topic, None, text)
         else:
@@ -301,7 +306,7 @@ class Alignment:
         for camera, topic in self.sources.cameras.items():
             rate, repeated = self._watches[topic].rate, self._repeated[camera]
             if 0 < rate < EXPECTED_RATE * self.fps or repeated > REPEATED * max(self.count, 1 / REPEATED):
-                self._fault("low rate", topic, None, f"{rate:.1f} pictures a second, expected {self.fps}")
+                self._fault("low rate", topic, None, f"{rate:.1f} pictures a second, expected {self.fps} {LESS}")
             elif repeated:
                 text = f"{repeated} of {self.count} frames show the picture before them once more"
                 self._fault("repeated pictures", topic, None, text, fatal=False)

@@ -23,7 +23,7 @@ from .collection import Collection
 from .faults import BagUnreadable, Fault, Faults
 from .feeding import feed
 from .lerobot_layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
-from .mapping import Mapping, RobotTopics, robots_of_bag
+from .mapping import Mapping, RobotTopics, robots_of_bag, with_cameras
 from .sources import check_told, find_sources, outcome
 from .staging import EpisodeWriter, Identity, key_of
 
@@ -40,14 +40,20 @@ class Options:
     Attributes:
         mapping: Where topics have other names; also task, frames a second and limits. Without robots: each bag tells.
         latent: The latent space of ``action.latent``; None: without it.
+        cameras: Those to convert; none named: all of the robots'.
         keep_failed: Also convert episodes that are marked as failures.
         any_latent: Also convert bags recorded with another latent space: their latents are encoded anew.
     """
 
     mapping: Mapping = field(default_factory=lambda: Mapping(()))
     latent: LatentSpace | None = None
+    cameras: tuple[str, ...] = ()
     keep_failed: bool = False
     any_latent: bool = False
+
+    def robots(self, bag: Bag) -> tuple[RobotTopics, ...]:
+        """The robots of a bag."""
+        return with_cameras(self.mapping.robots or robots_of_bag(bag.custom), self.cameras)
 
 
 @dataclass
@@ -128,7 +134,7 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
     """Pictures a second of the fastest camera of the first bag that can be read: a camera that fell asleep must not set it."""
     for path in bags:
         with contextlib.suppress(LatentPolicyError), open_bag(path) as bag:
-            robots = options.mapping.robots or robots_of_bag(bag.custom)
+            robots = options.robots(bag)
             topics = {t for robot in robots for names in robot.cameras.values() for t in names if t in bag.topics}
             times: dict[str, list[float]] = {topic: [] for topic in topics}
             for topic, received, _ in itertools.islice(bag.messages(topics), SAMPLE * len(topics)):
@@ -174,7 +180,7 @@ def _convert_bag(
 ) -> None:
     mark = fingerprint(path)
     with open_bag(path) as bag:
-        robots = options.mapping.robots or robots_of_bag(bag.custom)
+        robots = options.robots(bag)
         if not robots:
             raise ConfigError(path, "", "does not tell of its robots; name them in a mapping, or give the fleet")
         recordings: list[_Recording] = []

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -22,7 +22,7 @@ STAMPS = ("header", "receive")
 
 @dataclass(frozen=True)
 class Limits:
-    """How far in time things may lie apart [s].
+    """How far in time things may lie apart [s]; for states as the policy node has it.
 
     Attributes:
         camera, state: Between a frame and the picture, or the measured values, in it; a camera's 0 means 1.5 frames, at most 0.1 s.
@@ -30,7 +30,7 @@ class Limits:
     """
 
     camera: float = 0.0
-    state: float = 0.05
+    state: float = 0.1
     command: float = 0.3
 
     def camera_at(self, fps: int) -> float:
@@ -98,6 +98,21 @@ def conventional(robot: str, embodiment: Embodiment, cameras: Sequence[str]) -> 
     )  # fmt: skip
 
 
+def with_cameras(robots: Sequence[RobotTopics], cameras: Sequence[str]) -> tuple[RobotTopics, ...]:
+    """Robots with some of their cameras only; all, if none are named.
+
+    Raises:
+        ConfigError: A robot has none of them.
+    """
+    chosen = []
+    for robot in robots:
+        seen = {name: topics for name, topics in robot.cameras.items() if not cameras or name in cameras}
+        if not seen:
+            raise ConfigError("cameras", robot.robot, f"got {', '.join(cameras)}; {available(robot.cameras)}")
+        chosen.append(replace(robot, cameras=seen))
+    return tuple(chosen)
+
+
 def robots_of_bag(custom: Map[str, str]) -> tuple[RobotTopics, ...]:
     """The robots of a bag that tells of itself; none if it does not.
 
@@ -109,7 +124,7 @@ def robots_of_bag(custom: Map[str, str]) -> tuple[RobotTopics, ...]:
         fleet = yaml.safe_load(custom.get("fleet", "")) or {}
         for robot, content in (fleet.get("robots") or {}).items():
             embodiments.setdefault(robot, {"name": content["embodiment"]})
-            cameras.setdefault(robot, content["cameras"])
+            cameras[robot] = content["cameras"]  # the robot's own, without those that only watch
         named = {robot: (content["name"], cameras[robot]) for robot, content in embodiments.items()}
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError("metadata of the bag", "embodiments", f"cannot be understood: {error!r}") from error

@@ -133,3 +133,21 @@ def test_bags_are_found_in_folders_and_their_absence_is_named(tmp_path, recordin
         find_bags([tmp_path / "empty"])
     with pytest.raises(ArtifactError, match="no such bag"):
         find_bags([tmp_path / "none"])
+
+
+def test_the_arms_joints_on_the_same_topic_are_passed_over(tmp_path, recording, converted):
+    made = recording()
+    for k in range(30):
+        at = T0 + k / 10 + 0.0501  # late, and between the hand's
+        made.add("joint_states", at, made.joint_state(at - 0.03, ["panda_joint1", "panda_joint2"], [9.0, 9.0]))
+    report, out = converted(made.write(tmp_path / "bag"))
+    assert (report.written, report.told) == (1, [])
+    np.testing.assert_allclose(LeRobotReader(out / "faive_hand").columns(0)["observation.state"], expected(made), atol=1e-6)
+
+
+def test_some_cameras_only(tmp_path, recording, converted):
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    _, out = converted(bag, cameras=("wrist",))
+    assert LeRobotReader(out / "faive_hand").cameras == ("wrist",)
+    report, _ = converted(recording(seconds=1).write(tmp_path / "other"), cameras=("rear",), out=tmp_path / "out")
+    assert "available: front, wrist" in report.left_out[0][1][0].text
