@@ -66,6 +66,7 @@ class Recorder(ManagedNode):
         self.declare("start_now", False, "Start as soon as all topics are heard; end the node if they are not.")
         self.declare("queue", 256, "What may wait for the disk, and as much for the JPEG encoder [MiB].", 1, 65536)
         self.declare("min_free", 2.0, "Recording ends when the disk has less than this [GB].", 0.0, 1e6)
+        self.watch: TopicWatch | None = None
         self.episode: EpisodeRecording | None = None  # the newest, while it may be marked or discarded
         self.last: Path | None = None  # the last finished bag
         self.trouble = ""  # why nothing is recorded, if that is not as it was wanted
@@ -115,7 +116,9 @@ class Recorder(ManagedNode):
         self.stop("shut down")
 
     def cleanup(self) -> None:
-        self.watch.close()
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
 
     def tick(self, now: float) -> None:
         clock = time.monotonic()

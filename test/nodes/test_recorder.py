@@ -321,6 +321,32 @@ def test_it_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypa
     assert not answer.success and "disk" in answer.message and "min_free" in answer.message
 
 
+@pytest.mark.parametrize(
+    "parameters, words",
+    [({}, "robots and topics"), ({"robots": ["left", "right"], "cameras": ["front"]}, "one entry for each"),
+     ({"topics": ["/a"], "images": "png"}, "jpeg, raw; got 'png'"),
+     ({"robots": ["left"], "cameras": [""], "embodiments": ["mimic_hand", "panda_gripper"]}, "one for each of left")],
+)  # fmt: skip
+def test_wrong_parameters_are_named(graph, parameters, words):
+    from rclpy import Parameter
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    node = Recorder(parameter_overrides=[Parameter(name, value=value) for name, value in parameters.items()])
+    told = []
+    node.get_logger = lambda: SimpleNamespace(error=told.append, warning=told.append, info=told.append)
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE and words in told[-1]
+    node.destroy_node()
+
+
+def test_a_recorder_can_be_configured_again(graph, recorder, robot):
+    begin(graph, recorder, robot)
+    for transition in ("deactivate", "cleanup", "configure", "activate"):
+        getattr(recorder, f"trigger_{transition}")()
+    assert information(recorder.last)["stopped"] == "shut down"
+    graph.run(0.7, robot.publish)
+    begin(graph, recorder, robot)
+
+
 def test_a_recorder_that_ends_finishes_its_bag(graph, recorder, robot):
     begin(graph, recorder, robot)
     record(graph, robot, 0.3)
