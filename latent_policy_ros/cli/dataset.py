@@ -70,7 +70,11 @@ def from_bags(
             done[bag] = messages / max(1, total)
             progress.update(task, completed=sum(done.values()), description=bag.name)
 
-        report = convert(found, out, options, tell)
+        try:
+            report = convert(found, out, options, tell)
+        except KeyboardInterrupt:
+            console.print("stopped; finished episodes wait in the folder, and the same command goes on")
+            raise
         progress.update(task, completed=len(found), description="bags")
     for fault in report.told:
         console.print(f"[yellow]note[/] {fault}", highlight=False, soft_wrap=True)

@@ -16,15 +16,15 @@ import numpy as np
 from ..errors import ArtifactError, ConfigError, LatentPolicyError, ObservationRefused
 from ..latent import LatentSpace
 from ..latent.artifacts import load_json, write_atomically
-from .alignment import Alignment, Row, Sources
+from .alignment import Alignment
 from .allocation import keep_buffers
 from .bags import Bag, fingerprint, open_bag
 from .collection import Collection
+from .episode_building import EpisodeBuilder
 from .faults import BagUnreadable, Fault, Faults
 from .feeding import feed
-from .lerobot_layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
 from .mapping import Mapping, RobotTopics, robots_of_bag, with_cameras
-from .sources import check_told, find_sources, outcome
+from .sources import Sources, check_told, find_sources, outcome
 from .staging import EpisodeWriter, Identity, key_of
 
 SETTINGS = "conversion.json"
@@ -145,34 +145,14 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
     raise ArtifactError(f"none of {len(bags)} bags has a camera that is known; give a mapping, or the frames a second")
 
 
+@dataclass
 class _Recording:
     """One robot's episode on its way from a bag into the staging folder."""
 
-    def __init__(self, robot: RobotTopics, sources: Sources, alignment: Alignment, writer: EpisodeWriter, faults: Faults) -> None:
-        self.robot, self.sources, self.alignment, self.writer, self.faults = robot, sources, alignment, writer, faults
-        self._state, self._wrist, self._action, self._wrist_action = [], [], [], []
-        self.begins: float | None = None
-
-    def add(self, row: Row) -> None:
-        frame = row.frame
-        self.writer.add(frame.stamp, frame.images)
-        self._state.append(frame.joints.astype(np.float32))
-        self._action.append(row.command.astype(np.float32))
-        if frame.wrist_pose is not None:
-            self._wrist.append(frame.wrist_pose.astype(np.float32))
-        if row.wrist_command is not None:
-            self._wrist_action.append(row.wrist_command.astype(np.float32))
-        self.begins = self.begins or frame.stamp
-
-    def vectors(self, latent: LatentSpace | None) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-        joints, e = self.robot.joints, self.robot.embodiment
-        named = {STATE: (joints, self._state), WRIST: (POSE_NAMES, self._wrist),
-                 ACTION: (joints, self._action), WRIST_ACTION: (POSE_NAMES, self._wrist_action)}  # fmt: skip
-        vectors = {name: (names, np.array(values)) for name, (names, values) in named.items() if values}
-        if latent:
-            x = e.to_action(vectors[ACTION][1][:, : len(e.joint_names)])
-            vectors[LATENT] = tuple(f"latent_{i}" for i in range(latent.dim)), latent.encode(e.name, x)
-        return vectors
+    robot: RobotTopics
+    sources: Sources
+    builder: EpisodeBuilder
+    faults: Faults
 
 
 def _convert_bag(
@@ -191,9 +171,9 @@ def _convert_bag(
                     report.kept += 1
                 elif recording := _begin(bag, robot, key, collection, fps, options, report):
                     recordings.append(recording)
-                    stack.callback(recording.writer.abort)
+                    stack.callback(recording.builder.writer.abort)
             try:
-                feed(bag, [(r.alignment, r.add) for r in recordings], partial(progress, path))
+                feed(bag, [(r.builder.alignment, r.builder.add) for r in recordings], partial(progress, path))
             except BagUnreadable as error:
                 for recording in recordings:
                     recording.faults.add(error.fault)
@@ -207,7 +187,10 @@ def _begin(
     """Open everything for one robot; None, with the reasons in the report, if its episode is of no use."""
     faults, latent = Faults(), options.latent
     if latent:
-        latent.check(robot.embodiment)
+        try:
+            latent.check(robot.embodiment)
+        except ArtifactError as error:
+            faults.add(Fault("unknown to the latent space", f"{error} (--latent none does without)", bag.path, robot=robot.robot))
     latent_id = latent.latent_id if latent and not options.any_latent else ""
     check_told(bag, robot, latent_id, faults.add)
     if outcome(bag, robot) is False and not options.keep_failed:
@@ -222,36 +205,33 @@ def _begin(
     expected = round((bag.end - bag.start) * fps)
     identity = Identity.for_embodiment(robot.embodiment, fps, latent.latent_id if latent else "")
     writer = EpisodeWriter(collection.staging(robot.embodiment.name), key, identity, tuple(sources.cameras), expected)
-    return _Recording(robot, sources, alignment, writer, faults)
+    return _Recording(robot, sources, EpisodeBuilder(robot, alignment, writer), faults)
 
 
 def _end(bag: Bag, recording: _Recording, options: Options, report: Report, mark: str) -> None:
-    faults, alignment, robot = recording.faults, recording.alignment, recording.robot
+    faults, builder, robot = recording.faults, recording.builder, recording.robot
     if not faults.fatal:
         told = outcome(bag, robot)
         if told is None:
             faults.add(Fault("outcome unknown", "taken for a success", bag.path, robot=robot.robot, fatal=False))
         about = {
-            "source": str(bag.path), "robot": robot.robot, "fingerprint": mark, "begins": recording.begins,
+            "source": str(bag.path), "robot": robot.robot, "fingerprint": mark,
             "seed": int(bag.custom.get("seed") or -1), "policy_id": bag.custom.get("policy_id", ""),
-            "tolerance": {"camera": options.mapping.limits.camera_at(alignment.fps), "state": options.mapping.limits.state},
-            "skew": {
-                name: {"mean": total / alignment.count, "max": largest} for name, (total, largest) in alignment.skew.items()
-            },
+            "tolerance": {"camera": options.mapping.limits.camera_at(builder.alignment.fps), "state": options.mapping.limits.state},
             "told": [str(fault) for fault in faults],
         }  # fmt: skip
         task = bag.custom.get("task") or options.mapping.task
         try:
-            recording.writer.finish(recording.vectors(options.latent), task, told is not False, about)
+            builder.finish(options.latent, task, told is not False, about)
         except ObservationRefused as error:
-            camera, stamp, text = recording.writer.failure or ("", bag.start, str(error))
+            camera, stamp, text = builder.writer.failure or ("", bag.start, str(error))
             topic = recording.sources.cameras.get(camera, "")
             faults.add(Fault("picture", text, bag.path, topic, stamp - bag.start, robot.robot))
     if faults.fatal:
         report.left_out.append((_source(bag, robot), list(faults)))
         return
     report.written += 1
-    report.frames += alignment.count
+    report.frames += builder.alignment.count
     report.told += list(faults)
 
 

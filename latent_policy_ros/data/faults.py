@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,3 +73,24 @@ class Faults:
     def fatal(self) -> bool:
         """Whether there is one that makes the episode useless."""
         return any(fault.fatal for fault in self._first.values())
+
+
+class Desk:
+    """Where the faults of one robot in one recording are handed in.
+
+    Args:
+        report: Told of each.
+        file: The recording.
+        robot: The robot.
+        start: Beginning of the recording [s], from which faults are timed.
+    """
+
+    def __init__(self, report: Callable[[Fault], None], file: str | Path, robot: str, start: float) -> None:
+        self._report, self._file, self._robot, self.start = report, file, robot, start
+        self.broken = False
+
+    def hand_in(self, kind: str, topic: str, time: float | None, text: str, fatal: bool = True) -> None:
+        """Report a fault at a time [s]; None: of the whole recording."""
+        self.broken |= fatal
+        at = None if time is None else time - self.start
+        self._report(Fault(kind, text, self._file, topic, at, self._robot, fatal))

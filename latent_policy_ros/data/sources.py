@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from .alignment import Sources
 from .bags import Bag
 from .faults import Fault
 from .mapping import RobotTopics
@@ -17,6 +17,23 @@ COMMAND = ("trajectory_msgs/msg/JointTrajectory", "sensor_msgs/msg/JointState", 
 PLAN = ("latent_policy_ros/msg/LatentAction",)
 
 Report = Callable[[Fault], None]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The topics of one robot in one bag; empty where there is none."""
+
+    cameras: dict[str, str]
+    state: str
+    command: str
+    wrist: str = ""
+    wrist_command: str = ""
+    plans: str = ""
+
+    @property
+    def topics(self) -> set[str]:
+        """All of them."""
+        return {t for t in (*self.cameras.values(), self.state, self.command, self.wrist, self.wrist_command, self.plans) if t}
 
 
 def find_sources(bag: Bag, robot: RobotTopics, report: Report) -> Sources | None:
@@ -55,7 +72,7 @@ def find_sources(bag: Bag, robot: RobotTopics, report: Report) -> Sources | None
 
 def check_told(bag: Bag, robot: RobotTopics, latent_id: str, report: Report) -> None:
     """Report what the bag tells of itself and does not agree with what is known here."""
-    told = json.loads(bag.custom.get("embodiments", "{}")).get(robot.robot, {})
+    told = _told(bag, "embodiments").get(robot.robot, {})
     e = robot.embodiment
     if told and told.get("name", e.name) != e.name:
         report(Fault("another robot", f"recorded with {told['name']}, the mapping says {e.name}", bag.path, robot=robot.robot))
@@ -67,13 +84,22 @@ def check_told(bag: Bag, robot: RobotTopics, latent_id: str, report: Report) -> 
         text = f"recorded with latent space {recorded[:12]}, converting with {latent_id[:12]}"
         report(Fault("foreign latent_id", text, bag.path, robot=robot.robot))
     for key in ("dropped", "lost"):
-        for topic, count in json.loads(bag.custom.get(key, "{}")).items():
+        for topic, count in _told(bag, key).items():
             report(Fault(f"messages {key}", f"{count} by the recorder's own account", bag.path, topic, fatal=False))
 
 
 def outcome(bag: Bag, robot: RobotTopics) -> bool | None:
     """Whether the robot did what it should; None if nobody said."""
     words = {"success": True, "true": True, "failure": False, "false": False}
-    mine = json.loads(bag.custom.get("outcomes", "{}")).get(robot.robot)
+    mine = _told(bag, "outcomes").get(robot.robot)
     told = (mine, bag.custom.get("outcome"), bag.custom.get("success"))
     return next((words[word] for word in told if word in words), None)
+
+
+def _told(bag: Bag, key: str) -> dict:
+    """A mapping that a bag tells of itself; empty where it tells none, or nothing that can be understood."""
+    try:
+        value = json.loads(bag.custom.get(key, "{}"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

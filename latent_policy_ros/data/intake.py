@@ -1,0 +1,172 @@
+"""One robot's messages of one bag on their way into the buffers: each checked, timed, and matched by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..errors import ObservationRefused
+from .commands import CommandStream
+from .faults import Desk
+from .ingest import ObservationBuffer, Tolerances
+from .mapping import Limits, RobotTopics
+from .messages import picture, pose_array, seconds
+from .sources import Sources
+from .stream_watch import LAG, StreamWatch
+from .time_sync import Stream
+
+SILENT = 1.0  # [s] after which nobody waits for a topic any more
+KEEP = SILENT + 2 * LAG
+SAME = 0.8  # share of commands that may be exactly what was measured
+
+
+class Intake:
+    """What came from a robot's topics: measured values and pictures in the policy's own buffer, and its commands.
+
+    Args:
+        robot: Names of joints and units.
+        sources: Its topics.
+        limits: How far in time things may lie apart.
+        camera_limit: The same for pictures [s].
+        by_receipt: Ignore stamps.
+        desk: Where faults go.
+        latent_id: Of the latent space that plans must be in; empty: any.
+    """
+
+    def __init__(
+        self, robot: RobotTopics, sources: Sources, limits: Limits, camera_limit: float, by_receipt: bool, desk: Desk,
+        latent_id: str,
+    ) -> None:  # fmt: skip
+        self.robot, self.sources, self.limits = robot, sources, limits
+        self.buffer = ObservationBuffer(
+            tuple(sources.cameras), robot.joints, image_size=None, wrist=bool(sources.wrist), keep=KEEP,
+            tolerances=Tolerances(camera_skew=camera_limit, state_skew=limits.state),
+        )  # fmt: skip
+        self.commands = CommandStream(robot.joints, robot.rename, robot.order, robot.scale[1], KEEP + limits.command)
+        #: Topics of commands, which count from their receipt.
+        self.given = {sources.command, sources.wrist_command} - {""}
+        self.watches: dict[str, StreamWatch] = {}
+        self._takers: dict[str, Callable[[str, float, Any], None]] = {}
+        for name, topic in sources.cameras.items():
+            self._listen(topic, partial(self._take_picture, name), 2 * camera_limit)
+        self._listen(sources.state, self._take_joints, 2 * limits.state)
+        self._listen(sources.command, self._take_command, float("inf"))
+        self._listen(sources.wrist, self._take_wrist, 2 * limits.state)
+        self._listen(sources.wrist_command, self._take_wrist_command, float("inf"))
+        self._by_receipt, self._desk, self._latent_id = by_receipt, desk, latent_id
+        self._wrist_commands: Stream[np.ndarray] = Stream(KEEP + limits.command)
+        self._measured: np.ndarray | None = None
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._renamed: dict[tuple[str, ...], tuple[str, ...]] = {}  # joints of messages of the state, by their own names
+        self._same, self._moved = 0, False
+
+    def push(self, topic: str, received: float, message: Any) -> None:
+        """Take a message."""
+        if topic == self.sources.plans:
+            self._check_plan(topic, received, message)
+            return
+        if topic == self.sources.state and not self._ours(tuple(message.name)):
+            return
+        stamp = received if topic in self.given else self._stamp(topic, received, message)
+        in_place = self.watches[topic].take(stamp, received)
+        if in_place and not (self._desk.broken and topic in self.sources.cameras.values()):
+            try:
+                self._takers[topic](topic, stamp, message)
+            except ObservationRefused as error:
+                self._desk.hand_in("not finite" if "finite" in str(error) else "refused", topic, stamp, str(error))
+
+    def finish(self) -> None:
+        """No more messages will come."""
+        for topic, watch in self.watches.items():
+            watch.finish()
+            if not watch.count:
+                self._never_ours(topic)
+        count = min(self.watches[topic].count for topic in (self.sources.state, self.sources.command))
+        if self._moved and self._same > SAME * count:
+            text = f"exactly what is commanded on {self.sources.command}: was one recorded as the other?"
+            self._desk.hand_in("state equals command", self.sources.state, None, text, fatal=False)
+
+    def wrist_command(self, stamp: float) -> np.ndarray | None:
+        """The wrist pose (7,) commanded at ``stamp``; None if there is none, or it is too old."""
+        found = self._wrist_commands.held(stamp)
+        fresh = found and (stamp - found[0] <= self.limits.command or self.commands.holding)
+        return found[1] if fresh else None
+
+    def _listen(self, topic: str, taker: Callable[[str, float, Any], None], longest: float) -> None:
+        if topic:
+            self._takers[topic] = taker
+            self.watches[topic] = StreamWatch(longest, partial(self._watched, topic))
+
+    def _stamp(self, topic: str, received: float, message: Any) -> float:
+        if self._by_receipt:
+            return received
+        stamp = seconds(message.header.stamp) if hasattr(message, "header") else 0.0
+        if stamp <= 0.0:
+            self._desk.hand_in("no stamp", topic, received, "the time of receipt is used instead", fatal=False)
+            return received
+        return stamp
+
+    def _take_picture(self, camera: str, topic: str, stamp: float, message: Any) -> None:
+        self.buffer.push_image(camera, stamp, partial(picture, message))
+
+    def _take_joints(self, topic: str, stamp: float, message: Any) -> None:
+        names, scale = self._renamed[tuple(message.name)], self.robot.scale[0]
+        self.buffer.push_joints(stamp, names, message.position if scale == 1.0 else np.asarray(message.position) * scale)
+        self._order_of(topic, stamp, names)
+        before, self._measured = self._measured, self.buffer.newest_joints
+        self._moved |= before is not None and not _equal(before, self._measured)
+        self._same += _equal(self.commands.newest, self._measured)
+
+    def _ours(self, theirs: tuple[str, ...]) -> bool:
+        """Whether a message has joints of this robot; others (the arm's, say) may share its topic, and are passed over."""
+        if theirs not in self._renamed:
+            self._renamed[theirs] = tuple(self.robot.rename.get(name, name) for name in theirs)
+        return not set(self.robot.joints).isdisjoint(self._renamed[theirs])
+
+    def _take_wrist(self, topic: str, stamp: float, message: Any) -> None:
+        self.buffer.push_wrist(stamp, pose_array(message.pose))
+
+    def _take_command(self, topic: str, stamp: float, message: Any) -> None:
+        self.commands.push(stamp, message, self._measured)
+        self._same += _equal(self.commands.newest, self._measured)
+        self._order_of(topic, stamp, self.commands.joint_order)
+
+    def _take_wrist_command(self, topic: str, stamp: float, message: Any) -> None:
+        pose = pose_array(message.pose)
+        if not np.isfinite(pose).all():
+            raise ObservationRefused("wrist command is not finite")
+        self._wrist_commands.push(stamp, pose)
+
+    def _check_plan(self, topic: str, received: float, message: Any) -> None:
+        if self._latent_id and message.latent_id != self._latent_id:
+            text = f"plans of latent space {message.latent_id[:12]}, converting with {self._latent_id[:12]}"
+            self._desk.hand_in("foreign latent_id", topic, received, text)
+
+    def _watched(self, topic: str, kind: str, text: str, time: float, fatal: bool) -> None:
+        self._desk.hand_in(kind, topic, time, text, fatal)
+
+    def _order_of(self, topic: str, stamp: float, names: tuple[str, ...]) -> None:
+        before = self._names.setdefault(topic, names)
+        if names != before:
+            self._names[topic] = names
+            text = f"the order of joints changes to {_some(names)}; they are matched by name"
+            self._desk.hand_in("joint order", topic, stamp, text, fatal=False)
+
+    def _never_ours(self, topic: str) -> None:
+        if topic == self.sources.state and self._renamed:
+            mine, theirs = _some(self.robot.joints), _some(next(iter(self._renamed)))
+            text = f"never carried the joints of {self.robot.embodiment.name} ({mine}), but {theirs}"
+            self._desk.hand_in("another robot", topic, None, text)
+        else:
+            self._desk.hand_in("missing topic", topic, None, "no message on it")
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is not None and other is not None and bool((one == other).all())
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
