@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.table import Column, Table
 
 from latent_policy_ros.cli.common import console
 from latent_policy_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check end-effectors.")
 
@@ -75,6 +79,57 @@ def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list
     for note in e.notes:
         _line(f"note: {note}")
     _line(f"file: {e.file}")
+
+
+@app.command("check")
+def embodiments_check(
+    name: Annotated[str, typer.Argument(help="A name from `list`, or a YAML file.")],
+    out: Annotated[Optional[Path], typer.Option(help="The picture; default: embodiments/NAME.png in the folder of runs.")] = None,
+    json_out: Annotated[Optional[Path], typer.Option("--json", help="Also write every number here.")] = None,
+) -> None:
+    """Is its YAML file right? Reach, limits, collisions and pinches, what looks wrong, and a picture. Exit 1: it is wrong."""
+    import json
+
+    from latent_policy_ros.cli.check_report import print_report
+    from latent_policy_ros.embodiments import load_embodiment
+    from latent_policy_ros.paths import runs_dir
+    from latent_policy_ros.retargeting.check import check_embodiment, shipped_peers
+    from latent_policy_ros.sim.gallery import check_sheet
+
+    e = load_embodiment(name)
+    report = check_embodiment(e, shipped_peers(e))
+    print_report(report, console)
+    if report.fingers:
+        _draw(lambda: check_sheet(e), out or runs_dir() / "embodiments" / f"{e.name}.png")
+    if json_out:
+        json_out.write_text(json.dumps(report.to_json(), indent=1))
+    raise typer.Exit(int(report.failed))
+
+
+@app.command("gallery")
+def embodiments_gallery(
+    names: Annotated[Optional[list[str]], typer.Argument(help="Names or YAML files; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("gallery.png"),
+) -> None:
+    """Draw embodiments side by side, each in the poses of a person's hand."""
+    from latent_policy_ros.embodiments import list_embodiments, load_embodiment
+    from latent_policy_ros.sim.gallery import gallery
+
+    embodiments = [load_embodiment(name) for name in names or list_embodiments()]
+    _draw(lambda: gallery([e for e in embodiments if e.kind != "human"]), out)
+
+
+def _draw(picture: Callable[[], np.ndarray], path: Path) -> None:
+    """Save a picture if this machine can draw; say so in one line if not."""
+    from latent_policy_ros.errors import HardwareError
+    from latent_policy_ros.sim.gallery import save
+
+    try:
+        save(picture(), path)
+    except HardwareError as error:
+        _line(f"[yellow]no picture:[/] {error}")
+    else:
+        _line(f"picture: {path}")
 
 
 def _line(text: str) -> None:

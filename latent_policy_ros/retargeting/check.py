@@ -8,45 +8,33 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics, list_embodiments, load_embodiment
-from latent_policy_ros.embodiments.parts import PALM, parts
 from latent_policy_ros.errors import LatentPolicyError
-from latent_policy_ros.retargeting.collision import SelfCollision
+from latent_policy_ros.retargeting.contacts import Contact, ReferenceContacts
 from latent_policy_ros.retargeting.jaws import Aperture, aperture, jaws
 from latent_policy_ros.retargeting.plausible import FAILURE, WARNING, Finding, hand_frame, idle, joint_travel, lengths
 from latent_policy_ros.retargeting.reach import CAN_PINCH, FingerReach, finger_reaches, random_joints
-from latent_policy_ros.retargeting.reference import FRAMES, ReferencePose, reference_poses
+from latent_policy_ros.retargeting.reference import ReferencePose, reference_poses
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
 SAMPLES = 800  # random poses over the joints' ranges
 STEP = 1e-6  # of the finite differences [rad or m]
 EXACT = 1e-9  # by how much limits may be passed [rad or m]
 SLOPE = 1e-6  # by how much a Jacobian may differ from finite differences, of its largest entry
-DEEP = 0.002  # links that run deeper into each other [m] than this are worth a warning
-OPEN_POSES = ("rest", "flat", "spread", "relaxed")  # nothing should touch in them
 STUCK = 0.9  # share of frames at one limit that is worth a warning
 
 
 @dataclass(frozen=True)
 class JointUse:
-    """One actuated joint: its range [rad or m], how far it can move a tip [m], and how often it stands at a limit."""
+    """One actuated joint: its range [``unit``], how far it can move a tip [m], and how often it stands at a limit."""
 
     name: str
+    unit: str
     lower: float
     upper: float
     rest: float
     travel: float
     at_lower: float
     at_upper: float
-
-
-@dataclass(frozen=True)
-class Contact:
-    """Two links that run ``depth`` [m] into each other, in ``share`` of the poses, deepest in ``pose``."""
-
-    links: tuple[str, str]
-    depth: float
-    share: float
-    pose: str
 
 
 @dataclass(frozen=True)
@@ -99,29 +87,30 @@ def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -
     Raises:
         LatentPolicyError: Retargeting refuses the reference poses.
     """
-    known = dict(name=embodiment.name, kind=embodiment.kind, side=embodiment.side, file=str(embodiment.file))
+    known = {"name": embodiment.name, "kind": embodiment.kind, "side": embodiment.side, "file": str(embodiment.file)}
     if embodiment.kind == "human":
         return CheckReport(**known)
+    findings = list(lengths(embodiment))
+    if any(finding.level == FAILURE for finding in findings):  # no number would mean anything
+        return CheckReport(**known, hinges=len(embodiment.hinges), findings=tuple(findings))
     poses, q = reference_poses(), random_joints(embodiment, SAMPLES)
-    slope, excess = _jacobian_error(embodiment, q), _coupling_excess(embodiment, q)
-    findings = [*lengths(embodiment), *idle(embodiment, q), *_exact(slope, excess)]
-    findings += jaws(embodiment) if embodiment.kind == "gripper" else hand_frame(embodiment, q)
     motion = retargeted(embodiment, poses)
-    q_poses = motion[:, -1]
-    excess = max(excess, float(np.max([embodiment.lower - motion, motion - embodiment.upper])), _coupling_excess(embodiment, q_poses))
-    joints = _joint_uses(embodiment, q, motion)
-    fingers = finger_reaches(embodiment, q)
-    contacts, colliding = (), 0.0
-    if embodiment.kind == "hand":
-        contacts, colliding = _contacts(embodiment, poses, q_poses), _colliding(embodiment, q[-SAMPLES:])
-        findings += _hand_findings(embodiment, joints, fingers, contacts)
-    findings += _limits(excess)
+    joints, fingers, slope = _joint_uses(embodiment, q, motion), finger_reaches(embodiment, q), _jacobian_error(embodiment, q)
+    excess = _excess(embodiment, np.concatenate((q, motion.reshape(-1, q.shape[1]))))
+    findings += [*idle(embodiment, q), *_exact(slope, excess)]
+    contacts, colliding, jaw = (), 0.0, None
+    if embodiment.kind == "gripper":
+        jaw = aperture(embodiment)
+        findings += jaws(jaw)
+    else:
+        touching = ReferenceContacts(embodiment, poses, motion[:, -1])
+        contacts, colliding = touching.found(), touching.colliding(q[-SAMPLES:])
+        findings += [*hand_frame(embodiment, q), *_hand_findings(joints, fingers), *touching.findings()]
     return CheckReport(
         **known, hinges=len(embodiment.hinges), joints=joints, fingers=fingers,
         pinches={e.name: pinch_gaps(e, poses) for e in (embodiment, *peers)},
         contacts=contacts, colliding=colliding, jacobian_error=slope, limit_excess=max(excess, 0.0),
-        largest_step=float(np.abs(np.diff(motion, axis=1)).max()),
-        aperture=aperture(embodiment) if embodiment.kind == "gripper" else None,
+        largest_step=float(np.abs(np.diff(motion, axis=1)).max()), aperture=jaw,
         findings=tuple(sorted(findings, key=lambda finding: finding.level != FAILURE)),
     )  # fmt: skip
 
@@ -168,23 +157,21 @@ def _jacobian_error(embodiment: Embodiment, q: np.ndarray) -> float:
     return float(np.abs(jacobian - numeric).max() / max(np.abs(jacobian).max(), 1e-12))
 
 
-def _coupling_excess(embodiment: Embodiment, q: np.ndarray) -> float:
-    """By how much a hinge, coupled or not, leaves its own range at q (B, n)."""
+def _excess(embodiment: Embodiment, q: np.ndarray) -> float:
+    """By how much joints q (B, n), or the hinges that follow them, leave their own ranges."""
     angles = q @ embodiment.coupling.T
     lower, upper = (np.array([getattr(h, end) for h in embodiment.hinges]) for end in ("lower", "upper"))
-    return float(np.max([lower - angles, angles - upper]))
+    return max(float(np.max([low - value, value - high])) for value, low, high in (
+        (q, embodiment.lower, embodiment.upper), (angles, lower, upper),
+    ))  # fmt: skip
 
 
 def _exact(slope: float, excess: float) -> Iterator[Finding]:
     if not slope <= SLOPE:
         yield Finding(FAILURE, "hinges", f"forward kinematics and its Jacobian differ by {slope:.2g}: a fault of this package")
     if not excess <= EXACT:
-        yield Finding(FAILURE, "couplings", f"a coupled hinge leaves its range by {excess:.2g}: a fault of this package")
-
-
-def _limits(excess: float) -> Iterator[Finding]:
-    if not excess <= EXACT:
-        yield Finding(FAILURE, "hinges", f"retargeting leaves the limits by {excess:.2g}: a fault of this package")
+        message = f"retargeted joints or coupled hinges leave their ranges by {excess:.2g}: a fault of this package"
+        yield Finding(FAILURE, "couplings", message)
 
 
 def _joint_uses(embodiment: Embodiment, q: np.ndarray, motion: np.ndarray) -> tuple[JointUse, ...]:
@@ -194,44 +181,18 @@ def _joint_uses(embodiment: Embodiment, q: np.ndarray, motion: np.ndarray) -> tu
         embodiment.lower, embodiment.upper, embodiment.rest, joint_travel(embodiment, q).max(axis=0),
         (frames <= embodiment.lower + near).mean(axis=0), (frames >= embodiment.upper - near).mean(axis=0),
     )  # fmt: skip
-    return tuple(JointUse(name, *map(float, row)) for name, row in zip(embodiment.joint_names, zip(*columns)))
+    units = ["rad" if embodiment.hinge(name).kind == "revolute" else "m" for name in embodiment.joint_names]
+    return tuple(JointUse(name, unit, *map(float, row)) for name, unit, row in zip(embodiment.joint_names, units, zip(*columns)))
 
 
-def _contacts(embodiment: Embodiment, poses: Sequence[ReferencePose], q_poses: np.ndarray) -> tuple[Contact, ...]:
-    """Contacts at rest and in the reference poses, but for those that the person's own hand has there."""
-    collision, of = SelfCollision(embodiment), parts(embodiment)
-    touching = [tuple(of.get(link, PALM) for link in pair) for pair in collision.pairs]
-    intended = np.zeros((1 + len(poses), len(touching)), dtype=bool)
-    for row, pose in zip(intended[1:], poses):
-        for i, pair in enumerate(touching):
-            row[i] = any(finger in pair and set(pair) & {"thumb", PALM} for finger in pose.closed) or (
-                "thumb" in pair and any(finger in pair for finger in pose.pinched)
-            )
-    names = ("rest", *(pose.name for pose in poses))
-    found = collision.overlaps(np.concatenate((embodiment.rest[None], q_poses)), intended)
-    return tuple(Contact(o.links, o.depth, o.share, names[o.worst]) for o in found)
-
-
-def _colliding(embodiment: Embodiment, q: np.ndarray) -> float:
-    depth = SelfCollision(embodiment).depths(q)
-    return float((depth > DEEP).any(axis=1).mean()) if depth.size else 0.0
-
-
-def _hand_findings(
-    embodiment: Embodiment, joints: Sequence[JointUse], fingers: Sequence[FingerReach], contacts: Sequence[Contact]
-) -> Iterator[Finding]:
+def _hand_findings(joints: Sequence[JointUse], fingers: Sequence[FingerReach]) -> Iterator[Finding]:
     for joint in joints:
         for end, share in (("lower", joint.at_lower), ("upper", joint.at_upper)):
             if share > STUCK:
-                message = f"stands at its {end} limit in {share:.0%} of the reference frames: is the axis' sign right, and the range?"
-                yield Finding(WARNING, f"hinges.{joint.name}.range", message)
-    for contact in contacts:
-        if contact.pose in OPEN_POSES and contact.depth > DEEP:
-            a, b = contact.links
-            message = f"{a} and {b} run {1000 * contact.depth:.0f} mm into each other in pose {contact.pose!r}"
-            change = "actuated.*.rest" if contact.pose == "rest" else "shape"
-            yield Finding(WARNING, change, f"{message}: are the radii too large?")
+                message = f"stands at its {end} limit in {share:.0%} of the reference frames"
+                yield Finding(WARNING, f"hinges.{joint.name}.range", f"{message}: are range and axis (its sign) right?")
     index = next((f for f in fingers if f.finger != "thumb"), None)
     if index is not None and not index.can_pinch:
-        message = f"comes no nearer to the {index.finger} than {1000 * index.thumb_gap:.0f} mm (a pinch needs {1000 * CAN_PINCH:.0f})"
+        least, needed = f"{1000 * index.thumb_gap:.0f} mm", f"{1000 * CAN_PINCH:.0f}"
+        message = f"comes no nearer to the {index.finger} than {least} (a pinch needs {needed})"
         yield Finding(WARNING, "fingertips.thumb", f"{message}: are the axes and ranges of the thumb right?")

@@ -44,9 +44,8 @@ def aperture(embodiment: Embodiment) -> Aperture:
     return Aperture(float(gap[0]), float(gap[-1]), bool((np.diff(gap) > 0).all()), beside, float(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def jaws(embodiment: Embodiment) -> Iterator[Finding]:
+def jaws(jaw: Aperture) -> Iterator[Finding]:
     """What looks wrong with a gripper."""
-    jaw = aperture(embodiment)
     closed, opened = f"{1000 * jaw.closed:.0f} mm", f"{1000 * jaw.open:.0f} mm"
     if jaw.closed >= jaw.open:
         yield Finding(FAILURE, "action", f"the tips are {closed} apart when closed and {opened} when open: swap closed and open")

@@ -16,7 +16,6 @@ KNUCKLES_AHEAD = (0.02, 0.20)  # along +z of the hand frame [m]; a person's are 
 ASIDE = 0.06  # the middle of the knuckles lies no farther from the hand frame's z axis [m]
 STILL = 1e-6  # a joint that moves a tip by less [m] moves nothing
 ODD_ANGLE = np.deg2rad(40.0)
-AXES = "xyz"
 
 
 @dataclass(frozen=True)
@@ -71,40 +70,40 @@ def joint_travel(embodiment: Embodiment, q: np.ndarray) -> np.ndarray:
 
 
 def hand_frame(embodiment: Embodiment, q: np.ndarray) -> Iterator[Finding]:
-    """Whether fingers stretch along +z, bend towards +x and have the thumb on their side, over samples q (B, n)."""
+    """Whether fingers point along +z, bend towards +x and have the thumb on their side, over samples q (B, n)."""
     kinematics = HandKinematics(embodiment)
     roots = {finger: chain[0] for finger, chain in kinematics.fingers_at_zero().items()}
     tips = kinematics.fingertips(q)
     fingers = kinematics.fingers[1:]
-    reach = {f: tips[:, kinematics.fingers.index(f)] - roots[f] for f in fingers}
-    stretched = sum(_unit(way[np.linalg.norm(way, axis=1).argmax()]) for way in reach.values())
-    bends = sum(_unit(way.mean(axis=0) - way[np.linalg.norm(way, axis=1).argmax()]) for way in reach.values())
+    knuckles = np.array([roots[finger] for finger in fingers])
+    at_rest = _unit((kinematics.fingertips(embodiment.rest[None])[0, 1:] - knuckles).sum(axis=0))
+    # Fingers bend one way: the middle of all that they reach lies on the palm's side.
+    bent = _unit((tips[:, 1:] - knuckles).mean(axis=(0, 1)) * [1.0, 1.0, 0.0])
     frame = [
-        *_along(embodiment, "fingers", "the stretched fingers point", stretched, 2),
-        *_along(embodiment, "palm", "the fingers bend", bends * [1.0, 1.0, 0.0], 0),
+        *_along(embodiment, "fingers", "at rest the fingers point", "points backwards", at_rest, 2, np.deg2rad(65.0)),
+        *_along(embodiment, "palm", "the fingers bend", "points out of the back of the hand", bent, 0, ODD_ANGLE),
     ]
     yield from frame
-    if not any(finding.level == FAILURE for finding in frame):
+    if not frame:
         yield from _side(embodiment, roots, tips)
-    middle = np.mean([roots[f] for f in fingers], axis=0)
+    middle = knuckles.mean(axis=0)
     if not KNUCKLES_AHEAD[0] <= middle[2] <= KNUCKLES_AHEAD[1] or np.linalg.norm(middle[:2]) > ASIDE:
         got = ", ".join(f"{v:.3f}" for v in middle)
         message = f"the knuckles lie at ({got}) m from it; it stands for a human wrist, whose knuckles lie near (0, 0, 0.09)"
         yield Finding(WARNING, "hand_frame.origin", message)
 
 
-def _along(embodiment: Embodiment, field: str, what: str, got: np.ndarray, axis: int) -> Iterator[Finding]:
-    """Findings if a direction of the hand frame differs from ``axis``, which ``hand_frame.<field>`` gives."""
-    got = _unit(got)
+def _along(
+    embodiment: Embodiment, field: str, what: str, fault: str, got: np.ndarray, axis: int, odd: float
+) -> Iterator[Finding]:
+    """Findings if a direction (3,) differs from ``axis`` of the hand frame, which ``hand_frame.<field>`` gives."""
     angle = float(np.arccos(np.clip(got[axis], -1.0, 1.0)))
-    suggestion = f"[{', '.join(f'{v:.2f}' for v in embodiment.T_base_hand[:3, :3] @ got)}]"
-    if angle > np.pi / 2:
-        meant = {"fingers": "points backwards", "palm": "points out of the back of the hand"}[field]
-        away = {"fingers": "away from it", "palm": "away from the palm"}[field]
-        yield Finding(FAILURE, f"hand_frame.{field}", f"{what} {away}: it {meant}; {field}: {suggestion} would fit")
-    elif angle > ODD_ANGLE:
-        message = f"{what} {np.rad2deg(angle):.0f} degrees beside it; {field}: {suggestion} would fit"
-        yield Finding(WARNING, f"hand_frame.{field}", message)
+    if angle > np.pi / 2 + 0.2:
+        there = embodiment.T_base_hand[:3, axis]
+        opposite = ", ".join(f"{0.0 - v:.3g}" for v in np.round(there, 4))
+        yield Finding(FAILURE, f"hand_frame.{field}", f"{what} away from {field}: it {fault}; try {field}: [{opposite}]")
+    elif angle > odd:
+        yield Finding(WARNING, f"hand_frame.{field}", f"{what} {np.rad2deg(angle):.0f} degrees beside it")
 
 
 def _side(embodiment: Embodiment, roots: dict[str, np.ndarray], tips: np.ndarray) -> Iterator[Finding]:

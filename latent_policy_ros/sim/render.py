@@ -70,6 +70,20 @@ def _drawing(model: mujoco.MjModel):
     return drawing[1]
 
 
+def draw(model: mujoco.MjModel, scene: mujoco.MjvScene, width: int, height: int) -> np.ndarray:
+    """RGB picture (height, width, 3) uint8 of a scene that was made for `model`.
+
+    Raises:
+        HardwareError: No OpenGL on this machine.
+    """
+    context = _drawing(model)
+    rect, rgb = mujoco.MjrRect(0, 0, width, height), np.empty((height, width, 3), np.uint8)
+    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)  # another world may have drawn before
+    mujoco.mjr_render(rect, scene, context)
+    mujoco.mjr_readPixels(rgb, None, rect, context)
+    return rgb[::-1].copy()
+
+
 class SceneRenderer:
     """Draws what the cameras of `model` see."""
 
@@ -87,14 +101,9 @@ class SceneRenderer:
             HardwareError: No OpenGL on this machine.
             KeyError: The model has no such camera.
         """
-        context = _drawing(self.model)
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = self.model.camera(camera).id
         mujoco.mjv_updateScene(
             self.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
-        rect, rgb = mujoco.MjrRect(0, 0, width, height), np.empty((height, width, 3), np.uint8)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)  # another world may have drawn before
-        mujoco.mjr_render(rect, self._scene, context)
-        mujoco.mjr_readPixels(rgb, None, rect, context)
-        return rgb[::-1].copy()
+        return draw(self.model, self._scene, width, height)

@@ -1,0 +1,99 @@
+"""What ``latent-policy embodiments check`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from latent_policy_ros.retargeting.check import CheckReport
+from latent_policy_ros.retargeting.reference import FINGERS
+
+MOST_CONTACTS = 6
+SIMPLE = {"box": None, "pad_edge": False}
+
+
+def print_report(report: CheckReport, console: Console) -> None:
+    """Tables of the figures, then what is wrong."""
+    console.print(f"[bold]{report.name}[/]: {report.side} {report.kind}, {len(report.joints)} joints, {report.hinges} hinges")
+    if report.fingers:
+        for title, table in _tables(report):
+            console.print(f"\n[bold]{title}[/]", highlight=False)
+            console.print(table)
+        _facts(report, console)
+    for finding in report.findings:
+        colour = "red" if finding.level == "failure" else "yellow"
+        console.print(f"[{colour}]{finding.level}:[/] {finding.field}: {_plain(finding.message)}", highlight=False, soft_wrap=True)
+    if not report.findings:
+        console.print("[green]ok[/]: nothing looks wrong")
+
+
+def _tables(report: CheckReport) -> Iterator[tuple[str, Table]]:
+    yield "Fingers: length, reach and place of the tips (mm, hand frame); nearest to the thumb", _fingers(report)
+    yield "Tip to tip where a person pinches (mm)", _pinches(report)
+    yield "Joints, and how much of the reference motions they stand at a limit", _joints(report)
+    if report.contacts:
+        yield "Links that run into each other in the reference poses, where a person's do not", _contacts(report)
+
+
+def _mm(value: float | None) -> str:
+    return "-" if value is None else f"{1000 * value:.1f}"
+
+
+def _right(*names: str) -> list[Column]:
+    return [Column(name, justify="right", no_wrap=True) for name in names]
+
+
+def _fingers(report: CheckReport) -> Table:
+    table = Table("finger", *_right("length", "reach", "x", "y", "z", "to thumb"), "can pinch", **SIMPLE)
+    for f in report.fingers:
+        box = [f"{1000 * low:.0f}..{1000 * high:.0f}" for low, high in zip(f.lower, f.upper)]
+        pinch = "" if f.thumb_gap is None else "yes" if f.can_pinch else "[yellow]no[/]"
+        table.add_row(f.finger, _mm(f.length), _mm(f.farthest), *box, _mm(f.thumb_gap), pinch)
+    return table
+
+
+def _pinches(report: CheckReport) -> Table:
+    table = Table("", *_right(*FINGERS), **SIMPLE)
+    for name, gaps in report.pinches.items():
+        cells = [_mm(gaps.get(finger)) for finger in FINGERS]
+        table.add_row(name, *cells, style="bold" if name == report.name else None)
+    return table
+
+
+def _joints(report: CheckReport) -> Table:
+    table = Table("joint", "", *_right("lower", "upper", "rest", "moves a tip by", "at lower", "at upper"), **SIMPLE)
+    for j in report.joints:
+        shares = [f"{share:.0%}" if share else "" for share in (j.at_lower, j.at_upper)]
+        numbers = [f"{value:.3f}" for value in (j.lower, j.upper, j.rest)]
+        table.add_row(_plain(j.name), j.unit, *numbers, f"{1000 * j.travel:.0f} mm", *shares)
+    return table
+
+
+def _contacts(report: CheckReport) -> Table:
+    table = Table("links", *_right("depth", "poses"), "deepest in", **SIMPLE)
+    for contact in report.contacts[:MOST_CONTACTS]:
+        table.add_row(_plain(" - ".join(contact.links)), f"{_mm(contact.depth)} mm", f"{contact.share:.0%}", contact.pose)
+    if len(report.contacts) > MOST_CONTACTS:
+        table.add_row(f"and {len(report.contacts) - MOST_CONTACTS} more", "", "", "")
+    return table
+
+
+def _facts(report: CheckReport, console: Console) -> None:
+    console.print()
+    if report.aperture:
+        jaw = report.aperture
+        grows = "steadily" if jaw.monotonic else "not steadily"
+        console.print(f"aperture {_mm(jaw.closed)} to {_mm(jaw.open)} mm, {grows}; {_mm(jaw.beside)} mm from a person's pinch")
+    else:
+        console.print(f"{report.colliding:.0%} of random poses touch themselves")
+    console.print(
+        f"Jacobian within {report.jacobian_error:.0e} of finite differences; limits and couplings passed by "
+        f"{report.limit_excess:.0e}; largest step between frames {report.largest_step:.2f}", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Brackets in names and messages are no markup."""
+    return text.replace("[", "\\[")
