@@ -1,0 +1,100 @@
+"""Mapping files are checked whole when they are read; every mistake is named with its place."""
+
+
+import pytest
+import yaml
+
+from latent_policy_ros.data.mapping import load_mapping, robots_of_bag, with_cameras
+from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.paths import config_dir
+
+GOOD = {
+    "task": "stack",
+    "fps": 30,
+    "limits": {"state": 0.02},
+    "robots": {
+        "rig": {
+            "embodiment": "panda_gripper",
+            "cameras": {"top": "/cam"},
+            "state": {"topic": "/state", "units": "mm"},
+            "command": {"topic": "/command", "order": ["a", "b"]},
+            "more_joints": ["arm"],
+            "rename": {"a": "panda_finger_joint1", "b": "arm"},
+        }
+    },
+}
+
+
+def load(tmp_path, content):
+    file = tmp_path / "mapping.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return load_mapping(file)
+
+
+def changed(path, value):
+    """GOOD with one field changed, or without it."""
+    content = yaml.safe_load(yaml.safe_dump(GOOD))
+    *parents, last = path.split(".")
+    section = content
+    for parent in parents:
+        section = section[parent]
+    if value is None:
+        del section[last]
+    else:
+        section[last] = value
+    return content
+
+
+def test_a_good_mapping(tmp_path):
+    mapping = load(tmp_path, GOOD)
+    (robot,) = mapping.robots
+    assert (mapping.task, mapping.fps, mapping.limits.state, mapping.limits.command) == ("stack", 30, 0.02, 0.3)
+    assert robot.joints == ("panda_finger_joint1", "arm") and robot.scale == (1e-3, 1.0)
+    assert mapping.limits.camera_at(30) == pytest.approx(0.05) and mapping.limits.camera_at(5) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("fps", 29.97, "fps: expected a whole number, got 29.97"),
+        ("fps", 0, "fps: expected a number greater than 0"),
+        ("stamps", "arrival", "stamps: got 'arrival'; available: header, receive"),
+        ("limits.state", -1, "limits.state: expected a number greater than 0"),
+        ("limits.touch", 1, "limits.touch: unknown field; available: camera, command, state"),
+        ("robots", {}, "robots: expected at least one robot"),
+        ("robots.rig.embodiment", "tentacle", "robots.rig.embodiment: .*no embodiment 'tentacle'"),
+        ("robots.rig.embodiment", "human_hand", "robots.rig.embodiment: human_hand is no robot's"),
+        ("robots.rig.cameras", None, "robots.rig.cameras: missing"),
+        ("robots.rig.state.topic", None, "robots.rig.state.topic: missing"),
+        ("robots.rig.state.units", "inch", "robots.rig.state.units: got 'inch'; available: deg, m, mm, rad"),
+        ("robots.rig.command.order", ["a"], "robots.rig.command.order: does not name arm; got a"),
+        ("robots.rig.rename", {"a": "thumb"}, "robots.rig.rename: no joints thumb; available: arm, panda_finger_joint1"),
+        ("robots.rig.rename", {"a": "arm", "b": "arm"}, "robots.rig.rename: two joints become arm"),
+        ("robots.rig.more_joints", ["panda_finger_joint1"], "robots.rig.more_joints: panda_finger_joint1 are the end-effector's"),
+        ("robots.rig.wrist_topic", "/pose", "robots.rig.wrist_topic: unknown field"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, path, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, changed(path, value))
+
+
+def test_the_example_is_right_and_names_what_is_there():
+    mapping = load_mapping("example")
+    assert len(mapping.robots[0].joints) == 23
+    with pytest.raises(ConfigError, match="no mapping 'nothing'; available: .*example"):
+        load_mapping("nothing")
+    for file in (config_dir() / "mappings").glob("*.yaml"):
+        load_mapping(file)
+
+
+def test_bags_of_the_demo_tell_of_their_robots():
+    (left, right) = robots_of_bag({"fleet": (config_dir() / "robots/demo.yaml").read_text()})
+    assert (left.robot, left.embodiment.name, tuple(left.cameras)) == ("left", "mimic_hand", ("front", "wrist"))
+    assert right.command == ("/right/gripper_command",) and right.state == "/right/joint_states"
+    assert [tuple(robot.cameras) for robot in with_cameras((left, right), ("front",))] == [("front",), ("front",)]
+    with pytest.raises(ConfigError, match="available: front$"):
+        with_cameras((left, right), ("wrist",))
+    with pytest.raises(ConfigError, match="cannot be understood"):
+        robots_of_bag({"embodiments": "[1]", "cameras": "{}"})
+    assert robots_of_bag({}) == ()
