@@ -1,7 +1,7 @@
 """A person's right hand: 21 joint angles -> 21 keypoints with rotations -> the 189 numbers of embodiment human_hand.
 
 Lengths are those of an average adult hand (length 0.19 m; Buryanov & Kotiuk 2010 for the proportions of the phalanges,
-soft tissue of the fingertips included); limits of the joints follow the usual clinical ranges of active motion.
+soft tissue of the fingertips included); limits of the joints follow the usual clinical ranges, hyperextension included.
 Everything is in the canonical hand frame: origin at the wrist, +z to the middle knuckle, +x out of the palm, +y to the
 thumb's side. Angles [rad]: flexion curls towards the palm; abduction of the fingers is positive towards the thumb.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from latent_policy_ros.embodiments.hinge_tree import HingeTree
 from latent_policy_ros.embodiments.schema import FINGERS, Hinge
@@ -35,17 +36,17 @@ _THUMB_ALONG, _THUMB_BENDS = np.array([0.35, 0.62, 0.70]), np.array([0.45, -0.85
 # (name, axis in the finger's frame, lower, upper): x points to where the finger bends, z along it, y = flexion axis.
 _FINGER_JOINTS = (("abduction", (-1, 0, 0)), ("mcp", (0, 1, 0)), ("pip", (0, 1, 0)), ("dip", (0, 1, 0)))
 _FINGER_LIMITS = {
-    "index": ((-0.20, 0.35), (-0.35, 1.57), (0.0, 1.85), (0.0, 1.30)),
-    "middle": ((-0.20, 0.20), (-0.35, 1.57), (0.0, 1.85), (0.0, 1.30)),
-    "ring": ((-0.30, 0.20), (-0.35, 1.57), (0.0, 1.85), (0.0, 1.30)),
-    "pinky": ((-0.50, 0.20), (-0.35, 1.57), (0.0, 1.85), (0.0, 1.30)),
+    "index": ((-0.20, 0.35), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
+    "middle": ((-0.20, 0.20), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
+    "ring": ((-0.30, 0.20), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
+    "pinky": ((-0.50, 0.20), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
 }
 _THUMB_JOINTS = (
     ("cmc_abduction", (-1, 0, 0), 0, (-0.5, 0.8)),  # out of its plane of bending, away from the palm
     ("cmc_flexion", (0, 1, 0), 0, (-0.4, 0.9)),
     ("cmc_rotation", (0, 0, 1), 0, (-0.6, 0.6)),  # axial: opposition turns the pad towards the fingers
-    ("mcp", (0, 1, 0), 1, (-0.2, 1.0)),
-    ("ip", (0, 1, 0), 2, (-0.3, 1.4)),
+    ("mcp", (0, 1, 0), 1, (-0.4, 1.0)),
+    ("ip", (0, 1, 0), 2, (-0.6, 1.4)),
 )
 
 
@@ -63,6 +64,8 @@ class HumanHand:
     Args:
         scale: Size relative to an average adult hand.
         finger_scale: Factors on the length of the five fingers, thumb first, shape (5,).
+        shifts: Where the five fingers begin, beside an average hand's of this size [m at scale 1], shape (5, 3).
+        thumb_turn: Rotation vector [rad] by which the thumb stands otherwise than an average one, shape (3,).
 
     Attributes:
         tree: The 21 joints, and the 21 keypoints that they carry.
@@ -70,11 +73,16 @@ class HumanHand:
         lower, upper: Their limits [rad], shape (21,).
     """
 
-    def __init__(self, scale: float = 1.0, finger_scale: np.ndarray | None = None) -> None:
+    def __init__(
+        self, scale: float = 1.0, finger_scale: np.ndarray | None = None, shifts: np.ndarray | None = None,
+        thumb_turn: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
         factors = np.ones(5) if finger_scale is None else np.asarray(finger_scale, dtype=np.float64)
         if factors.shape != (5,) or not np.all(factors > 0) or not scale > 0:
             raise ValueError(f"expected a positive scale and 5 positive finger scales, got {scale} and {finger_scale}")
-        model = _build(float(scale), factors)
+        shifts = np.zeros((5, 3)) if shifts is None else np.asarray(shifts, dtype=np.float64)
+        turn = np.zeros(3) if thumb_turn is None else np.asarray(thumb_turn, dtype=np.float64)
+        model = _build(float(scale), factors, shifts, Rotation.from_rotvec(turn).as_matrix())
         self.scale, self.finger_scale, self._model = float(scale), factors, model
         self.tree = model.tree
         self.angle_names = tuple(hinge.name for hinge in model.hinges)
@@ -105,12 +113,12 @@ class HumanHand:
         return angles
 
 
-def _build(scale: float, factors: np.ndarray) -> _Model:
+def _build(scale: float, factors: np.ndarray, shifts: np.ndarray, thumb_turn: np.ndarray) -> _Model:
     hinges, carriers, points, rotations = [], [None], [np.zeros(3)], [np.eye(3)]
-    for finger, factor in zip(FINGERS, factors, strict=True):
+    for finger, factor, shift in zip(FINGERS, factors, shifts, strict=True):
         base, lengths = _GEOMETRY[finger]
-        frame = _thumb_frame() if finger == "thumb" else np.eye(3)
-        starts = scale * (np.array(base) + factor * np.outer(np.r_[0.0, np.cumsum(lengths)], frame[:, 2]))
+        frame = thumb_turn @ _thumb_frame() if finger == "thumb" else np.eye(3)
+        starts = scale * (np.array(base) + shift + factor * np.outer(np.r_[0.0, np.cumsum(lengths)], frame[:, 2]))
         if finger == "thumb":
             joints = _THUMB_JOINTS
         else:

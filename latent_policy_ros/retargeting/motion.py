@@ -17,7 +17,7 @@ from latent_policy_ros.retargeting.postures import PINCH_AXIS, fist, pinch, post
 OPEN = 0.10  # widest distance between the tips of thumb and fingers in a grasp [m]
 TOUCH = 0.012  # distance between the tips (keypoints) of fingers that touch: a finger's thickness [m]
 SQUEEZE = 0.025  # how far a grasp plan closes past the object [m]
-KINDS = {"pinch": 0.3, "grasp": 0.3, "fist": 0.1, "point": 0.05, "spread": 0.05, "rest": 0.05, "any": 0.15}
+KINDS = {"pinch": 0.26, "grasp": 0.22, "fist": 0.08, "point": 0.05, "spread": 0.06, "rest": 0.05, "any": 0.14, "each": 0.14}
 OPPOSING = {  # the fingers that close on the thumb: four equal chances each
     "pinch": [("index",), ("middle",), ("ring",), ("pinky",)],
     "grasp": [("index", "middle")] * 3 + [("index", "middle", "ring")],
@@ -72,8 +72,10 @@ def grasp_plan(opening_m: float = 0.0, frames: int = 41, hand: HumanHand | None 
 
 
 def random_hand(rng: np.random.Generator) -> HumanHand:
-    """A hand of random size and proportions: sizes of 95% of adults."""
-    return HumanHand(float(rng.uniform(0.85, 1.15)), 1.0 + np.clip(rng.normal(0.0, 0.04, 5), -0.1, 0.1))
+    """A hand of random size, proportions and build, as people's and the devices' that see them differ."""
+    finger_scale = 1.0 + np.clip(rng.normal(0.0, 0.07, 5), -0.2, 0.2)
+    shifts = np.clip(rng.normal(0.0, 0.004, (5, 3)), -0.01, 0.01)
+    return HumanHand(float(rng.uniform(0.8, 1.2)), finger_scale, shifts, rng.normal(0.0, 0.15, 3))
 
 
 def generate_motion(
@@ -111,6 +113,8 @@ def _postures(kind: str, hand: HumanHand, rng: np.random.Generator) -> list[np.n
         return [_varied(spread(hand, rng.uniform(0.2, 1.0)), hand, rng)]
     if kind == "rest":
         return [_varied(relaxed(hand), hand, rng, 0.2)]
+    if kind == "each":  # every joint anywhere in its range, most often in the middle of it
+        return [hand.lower + rng.beta(1.3, 1.5, len(hand.lower)) * (hand.upper - hand.lower)]
     # Any: each finger bends on its own, its joints together as tendons make them.
     mixed = _varied(relaxed(hand), hand, rng, 0.3)
     closed, flat = fist(hand, 1.0), spread(hand, rng.uniform(0.0, 1.0))

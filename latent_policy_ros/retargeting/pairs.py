@@ -14,6 +14,8 @@ from latent_policy_ros.retargeting.motion import generate_motion
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
 FRAMES_A_RECORDING, FPS = 200, 10.0
+EVERY = 3  # hands are followed at three times that rate, at which robots keep up with them
+JITTER = 1e-3  # m each axis, standard deviation
 PALM = 0.093  # wrist to middle knuckle of an average adult hand [m]
 
 
@@ -79,10 +81,14 @@ def fingertip_targets(embodiment: Embodiment, keypoints: np.ndarray) -> np.ndarr
 
 
 def pair_keypoints(
-    names: Sequence[str | Embodiment], keypoints: np.ndarray, progress: Callable[[int, int], None] | None = None
+    names: Sequence[str | Embodiment], keypoints: np.ndarray, progress: Callable[[int, int], None] | None = None, every: int = 1
 ) -> PairedActions:
-    """Pairs from S recordings of T frames of keypoints (S, T, 21, 3) [m], in any frame; ``progress(done, all)``."""
-    keypoints = to_hand_frame(keypoints)
+    """Pairs from S recordings of T frames of keypoints (S, T, 21, 3) [m], in any frame; ``progress(done, all)``.
+
+    Robots follow every frame; one in ``every`` becomes a pair.
+    """
+    hands = to_hand_frame(keypoints)
+    keypoints = hands[:, ::every]
     recordings, frames = keypoints.shape[:2]
     actions = {}
     for done, name in enumerate(names):
@@ -90,7 +96,7 @@ def pair_keypoints(
         if embodiment.kind == "human":
             action = human_action(keypoints)
         else:
-            action = embodiment.to_action(Retargeter(embodiment).retarget_sequence(keypoints))
+            action = embodiment.to_action(Retargeter(embodiment).retarget_sequence(hands)[:, ::every])
         actions[embodiment.name] = action.reshape(recordings * frames, -1)
         if progress is not None:
             progress(done + 1, len(names))
@@ -113,5 +119,13 @@ def make_pairs(
     """``frames`` pairs (rounded up to whole recordings of 20 s, each of another hand) of generated motion."""
     count = -(-frames // FRAMES_A_RECORDING)
     streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
-    seconds = FRAMES_A_RECORDING / FPS
-    return pair_keypoints(names, np.stack([generate_motion(rng, seconds, FPS).keypoints for rng in streams]), progress)
+    keypoints = np.stack([_seen(generate_motion(rng, FRAMES_A_RECORDING / FPS, EVERY * FPS).keypoints, rng) for rng in streams])
+    return pair_keypoints(names, keypoints, progress, every=EVERY)
+
+
+def _seen(keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As a device sees them (T, 21, 3): each point a little off, and not always by the same."""
+    drift = rng.normal(0.0, JITTER, (len(keypoints) // EVERY + 2, 21, 3))  # a new one every so often, even in between
+    share, first = np.modf(np.arange(len(keypoints)) / EVERY)
+    first, share = first.astype(int), share[:, None, None]
+    return keypoints + (1.0 - share) * drift[first] + share * drift[first + 1]

@@ -1,0 +1,179 @@
+"""The published latent space, its two ablations, ours, and ours without each of its ingredients, trained alike and measured.
+
+    python benchmarks/latent_study.py [--recordings FILE ...] [--seeds 0 1 2] [--only NAME ...] [--write docs/LATENT.md]
+
+Everyone gets the same made-up motion, the same sizes, batches and number of steps, one thread, and recordings that are held
+out whole. Recordings of people (--recordings) are only measured on. Every run leaves a file under runs/latent_study; what
+is there is not trained again, so that the study can be stopped and goes on. --write puts the tables between the marks of
+a Markdown file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from latent_policy_ros.data.hand_recordings import read_hand_recording
+from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.embodiments.hand_input import canonical_hands
+from latent_policy_ros.latent.artifacts import canonical_json, write_atomically
+from latent_policy_ros.latent.metrics import Measures, measure
+from latent_policy_ros.latent.recipe import LatentSettings
+from latent_policy_ros.latent.settings import as_plain, read_settings
+from latent_policy_ros.latent.train import measure_held_out, train_latent
+from latent_policy_ros.paths import runs_dir
+from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs, pair_recordings
+
+EMBODIMENTS = ("human_hand", "faive_hand", "mimic_hand", "allegro_hand", "panda_gripper")
+SAME = {"embodiments": EMBODIMENTS, "frames": 40_000, "dim": 32, "hidden": 256, "batch": 512}
+STEPS = 2000
+BEGIN, END = "<!-- latent_study begins -->", "<!-- latent_study ends -->"
+
+
+def configurations() -> dict[str, LatentSettings]:
+    """Settings of every line of the study, by name."""
+    paper, ours = (replace(read_settings(LatentSettings, name), **SAME) for name in ("latent_paper", "latent"))
+    paper = replace(paper, contrastive_steps=STEPS // 2, decoding_steps=STEPS // 2)
+    first = STEPS // 10
+    ours = replace(ours, contrastive_steps=first, decoding_steps=STEPS - first)
+    none = {"fingertip_weight": 0.0, "pinch_weight": 0.0}
+    return {
+        "paper": paper,
+        "paper, no annealing": replace(paper, annealing=False),
+        "paper, encoders frozen": replace(paper, finetune_encoders=False),
+        "paper, twice the steps": replace(paper, contrastive_steps=STEPS, decoding_steps=STEPS),
+        "ours": ours,
+        "ours, own decoding only": replace(ours, cross_weight=0.0),
+        "ours, no kinematics": replace(ours, **none),
+        "ours, no pinch loss": replace(ours, pinch_weight=0.0),
+        "ours, not bounded": replace(ours, bounded=False),
+        "ours, no alignment": replace(ours, alignment_weight=0.0),
+        "ours, hard targets": replace(ours, soft_targets=0.0),
+        "ours, no contrast": replace(ours, contrastive_weight=0.0, contrastive_steps=0, decoding_steps=STEPS),
+    }
+
+
+def summary(m: Measures, embodiments: Mapping[str, Embodiment]) -> dict[str, float]:
+    """The figures of one line, from all matrices."""
+    hands = tuple(n for n in m.names if embodiments[n].kind == "hand")
+    grippers = tuple(n for n in m.names if embodiments[n].kind == "gripper")
+    rich = tuple(n for n in m.names if n not in grippers)
+    return {
+        "tips": m.mean("tips"), "tips_hands": m.mean("tips", hands, hands), "tips_rich": m.mean("tips", rich, m.names),
+        "tips_gripper": m.mean("tips", grippers, hands), "direct": m.ratio_to_direct(hands),
+        "pinch": m.mean("pinch"), "pinch_hands": m.mean("pinch", hands, hands),
+        "direction": m.mean("direction", hands, hands), "retrieval": m.mean("retrieval", rich, rich),
+        "apart": m.mean("apart", rich, rich), "apart_gripper": m.mean("apart", grippers, rich),
+        "round_trip": m.mean("round_trip", rich, rich), "norm": float(m.each["norm"].mean()),
+        "roughness": float(m.each["roughness"].mean()),
+    }  # fmt: skip
+
+
+COLUMNS = {
+    "tips": ("tips, all pairs [mm]", "{:.1f}"), "tips_rich": ("not from gripper", "{:.1f}"),
+    "tips_hands": ("hand to hand", "{:.1f}"),
+    "direct": ("x direct", "{:.2f}"), "pinch": ("pinch, all [mm]", "{:.1f}"), "pinch_hands": ("hand to hand", "{:.1f}"),
+    "direction": ("direction [deg]", "{:.0f}"), "retrieval": ("top-1", "{:.2f}"), "apart": ("apart", "{:.2f}"),
+    "apart_gripper": ("gripper apart", "{:.2f}"), "norm": ("norm spread", "{:.2f}"), "roughness": ("roughness", "{:.2f}"),
+}  # fmt: skip
+
+
+def keypoints(file: Path) -> np.ndarray:
+    """Keypoints (T, 21, 3) [m] of a recorded hand."""
+    found = canonical_hands(read_hand_recording(file, "keypoints" if file.suffix == ".npz" else "").points)
+    return found.keypoints[found.good]
+
+
+def run(settings: LatentSettings, pairs: PairedActions, real: PairedActions | None, file: Path) -> dict:
+    """Train and measure once, or read what was measured before."""
+    if file.is_file():
+        return json.loads(file.read_text())
+    embodiments = {name: load_embodiment(name) for name in settings.embodiments}
+    started = time.process_time()
+    space = train_latent(settings, pairs, embodiments)
+    result = {"settings": as_plain(settings), "seconds": round(time.process_time() - started, 1)}
+    result["held-out motion"] = summary(measure_held_out(space, settings, pairs, embodiments), embodiments)
+    if real is not None:
+        measures = measure(space, real, embodiments)
+        result["recordings"] = summary(measures, embodiments)
+        result["matrices"] = measures.plain()
+    write_atomically(file, json.dumps(result, indent=1).encode())
+    return result
+
+
+def table(results: Mapping[str, list[dict]], split: str) -> str:
+    """A Markdown table: mean of the seeds, and their standard deviation where it shows."""
+    lines = ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " | s |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for name, runs in results.items():
+        cells = []
+        for key, (_, form) in COLUMNS.items():
+            values = np.array([r[split][key] for r in runs])
+            spread = f" ± {form.format(values.std(ddof=1))}" if len(values) > 1 and key in ("tips", "tips_hands", "pinch") else ""
+            cells.append(form.format(values.mean()) + spread)
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {np.mean([r['seconds'] for r in runs]):.0f} |")
+    return "\n".join(lines)
+
+
+def bars(results: Mapping[str, list[dict]], split: str) -> str:
+    """The comparison that matters, in a line each."""
+    mean = {name: {k: np.mean([r[split][k] for r in runs]) for k in COLUMNS} for name, runs in results.items()}
+    ours, paper = mean["ours"], mean["paper"]
+    lines = [
+        f"- Fingertips over all ordered pairs: ours / paper = {ours['tips'] / paper['tips']:.2f} (to reach: 0.5).",
+        f"- Pinch distance over all ordered pairs: {ours['pinch'] / paper['pinch']:.2f} (to reach: 0.33).",
+        f"- Hand to hand, distance from the person's fingertips by that of direct retargeting: {ours['direct']:.2f} "
+        f"(to reach: 1.5; paper: {paper['direct']:.2f}).",
+    ]
+    for name in ("paper, encoders frozen", "paper, no annealing"):
+        if name in mean:
+            worse = mean[name]["tips"] / paper["tips"] - 1
+            lines.append(f"- {name}: fingertips {worse:+.0%} against paper.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recordings", type=Path, nargs="*", default=[])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = {name: s for name, s in configurations().items() if not options.only or name in options.only}
+    folder = runs_dir() / "latent_study"
+    hands, real, digest = [load_embodiment(name) for name in EMBODIMENTS], None, ""
+    if options.recordings:
+        real = pair_recordings(hands, [keypoints(file) for file in options.recordings])
+        digest = hashlib.sha256(real.keypoints.tobytes()).hexdigest()[:8]
+    pairs = make_pairs(hands, seed=0, frames=SAME["frames"])
+    results: dict[str, list[dict]] = {name: [] for name in chosen}
+    for seed in options.seeds:
+        for name, settings in chosen.items():
+            seeded = replace(settings, seed=seed)
+            key = hashlib.sha256((canonical_json(as_plain(seeded)) + digest).encode()).hexdigest()[:12]
+            result = run(seeded, pairs, real, folder / f"{name.replace(' ', '_').replace(',', '')}_{seed}_{key}.json")
+            results[name].append(result)
+            told = {split: {k: round(result[split][k], 2) for k in ("tips", "tips_hands", "pinch", "direct")}
+                    for split in ("held-out motion", "recordings") if split in result}  # fmt: skip
+            print(f"{name:26s} seed {seed} {result['seconds']:5.0f} s  {told}", flush=True)
+    text = ""
+    for split in ("held-out motion", "recordings"):
+        if all(split in r for runs in results.values() for r in runs):
+            text += f"\n### On {split}\n\n{table(results, split)}\n"
+            text += f"\n{bars(results, split)}\n" if {"ours", "paper"} <= set(results) else ""
+    print(text)
+    if options.write:
+        before, _, rest = options.write.read_text().partition(BEGIN)
+        options.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()
