@@ -7,8 +7,6 @@ from latent_policy_ros.data.bags import find_bags
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
 from latent_policy_ros.data.mapping import load_mapping
 from latent_policy_ros.errors import ArtifactError, ConfigError
-from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.paths import artifact
 
 T0 = 1_700_000_000.0
 
@@ -61,8 +59,7 @@ robots:
     assert "observation.wrist" not in reader.features
 
 
-def test_latents_are_those_of_the_commands(tmp_path, recording, converted):
-    space = LatentSpace.load(artifact("latents", "default"))
+def test_latents_are_those_of_the_commands(tmp_path, recording, converted, space):
     report, out = converted(recording().write(tmp_path / "bag"), latent=space)
     reader = LeRobotReader(out / "faive_hand")
     columns = reader.columns(0)
@@ -117,11 +114,11 @@ def test_a_run_that_is_stopped_goes_on_and_never_looks_whole(tmp_path, recording
     assert grown.columns(3)["index"][0] == 36
 
 
-def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, converted):
+def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, converted, space):
     bag = recording(seconds=1).write(tmp_path / "bag")
     _, out = converted(bag)
     with pytest.raises(ConfigError, match=r"latent_id: the folder was begun with ''"):
-        converted(bag, out=out, latent=LatentSpace.load(artifact("latents", "default")))
+        converted(bag, out=out, latent=space)
 
 
 def test_bags_are_found_in_folders_and_their_absence_is_named(tmp_path, recording):

@@ -8,8 +8,6 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin
 
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
-from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.paths import artifact
 
 T0 = 1_700_000_000.0
 START = T0 - 0.019  # of the bags: receipt of the first message
@@ -141,8 +139,7 @@ def plans(made, latent_id):
         ))  # fmt: skip
 
 
-def test_a_foreign_latent_id(recording, faults_of):
-    space = LatentSpace.load(artifact("latents", "default"))
+def test_a_foreign_latent_id(recording, faults_of, space):
     made = recording()
     plans(made, "f" * 64)
     told, length, _ = faults_of(made, latent=space)
@@ -151,8 +148,7 @@ def test_a_foreign_latent_id(recording, faults_of):
     assert "ffffffffffff" in fault.text and space.latent_id[:12] in fault.text
 
 
-def test_a_foreign_latent_id_may_be_accepted(recording, faults_of, tmp_path):
-    space = LatentSpace.load(artifact("latents", "default"))
+def test_a_foreign_latent_id_may_be_accepted(recording, faults_of, tmp_path, space):
     made = recording()
     plans(made, "f" * 64)
     bag = made.write(tmp_path / "spoiled", custom=made.custom(latent_id="f" * 64))

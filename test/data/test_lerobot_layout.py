@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from latent_policy_ros.data import lerobot_writer
-from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.paths import artifact
 
 INFO = [
     "codebase_version", "robot_type", "total_episodes", "total_frames", "total_tasks", "chunks_size", "data_files_size_in_mb",
@@ -26,9 +24,8 @@ LENGTHS = (11, 16, 21)
 
 
 @pytest.fixture
-def root(tmp_path, recording, converted):
+def root(tmp_path, recording, converted, space):
     """Three episodes of two tasks, of which the third came in a second run."""
-    space = LatentSpace.load(artifact("latents", "default"))
     bags = []
     for k, (seconds, task) in enumerate(((1, "push"), (1.5, "pull"), (2, "push"))):
         made = recording(seconds=seconds)
