@@ -110,13 +110,14 @@ def embodiments_check(
 def embodiments_gallery(
     names: Annotated[Optional[list[str]], typer.Argument(help="Names or YAML files; default: all.")] = None,
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("gallery.png"),
+    width: Annotated[int, typer.Option(help="Of the picture, in pixels.", min=300)] = 1600,
 ) -> None:
     """Draw embodiments side by side, each in the poses of a person's hand."""
     from latent_policy_ros.embodiments import list_embodiments, load_embodiment
     from latent_policy_ros.sim.gallery import gallery
 
     embodiments = [load_embodiment(name) for name in names or list_embodiments()]
-    _draw(lambda: gallery([e for e in embodiments if e.kind != "human"]), out)
+    _draw(lambda: gallery([e for e in embodiments if e.kind != "human"], width), out)
 
 
 def _draw(picture: Callable[[], np.ndarray], path: Path) -> None:

@@ -113,6 +113,6 @@ def read_description(path: str | Path) -> Description:
     root = parse_xml(path)
     if root.tag == "robot":
         return read_urdf(path, root)
-    if root.tag == "mujoco":
+    if root.tag in ("mujoco", "mujocoinclude"):
         return read_mjcf(path, root)
     raise ConfigError(path, "", f"expected a URDF (<robot>) or MJCF (<mujoco>) file, got <{root.tag}>")

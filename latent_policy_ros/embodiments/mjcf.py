@@ -7,6 +7,7 @@ missing meshes, plugins or textures do not matter.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ _KEPT = {
 _PARENTS = {  # where MuJoCo takes them
     "joint": {"body", "default", "equality", "frame", "replicate"}, "site": {"body", "worldbody", "default", "frame", "replicate"},
 }  # fmt: skip
+_ENDS = ("tendon1", "tendon2", "body1", "body2", "site1", "site2")  # of an equality
 SMALLEST_DEGREES = 7.0  # a file none of whose joints turns so far does not mean degrees
 SAMPLES = 101  # of a curved coupling, to which a line is fitted
 
@@ -34,6 +36,7 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
     """The mechanism of a parsed MJCF file. Raises ConfigError if it is wrong inside, with MuJoCo's words."""
     import mujoco
 
+    root.tag = "mujoco"  # also what is made to be included
     _include(path, path, root, ())
     notes = _completed(path, root)
     centred: set[str] = set()
@@ -69,6 +72,8 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
         for i in range(model.nsite) if model.site(i).name
     }  # fmt: skip
     couplings, locked = _couplings(model, mujoco.mjtEq.mjEQ_JOINT, notes)
+    at_zero = {joint: float(model.qpos0[model.joint(joint).qposadr[0]]) for joint in joints}
+    couplings.update(_tendon_couplings(root, joints, at_zero, couplings, notes))
     return Description(path, links, joints, couplings, locked, sites, tuple(notes))
 
 
@@ -174,3 +179,41 @@ def _couplings(model, kind: int, notes: list[str]) -> tuple[dict[str, Coupling],
         else:
             couplings[name] = Coupling(model.joint(leader).name, ratio, at + offset - ratio * at_leader)
     return couplings, locked
+
+
+def _tendon_couplings(
+    root: ET.Element, joints: Mapping[str, Joint], at_zero: Mapping[str, float], known: Mapping[str, Coupling], notes: list[str]
+) -> dict[str, Coupling]:  # fmt: skip
+    """Couplings of tendons that are held at their length and run over two joints: the second follows the first.
+
+    Other loops that the file closes are noted, for what they do to the joints only a simulation tells; so are tendons that
+    would take a joint out of its range, being springs rather than couplings.
+    """
+    fixed = {
+        tendon.get("name"): [(part.get("joint"), float(part.get("coef", "1"))) for part in tendon.findall("joint")]
+        for tendon in root.iterfind("tendon/fixed")
+    }  # fmt: skip
+    found: dict[str, Coupling] = {}
+    for equality in root.iterfind("equality/*"):
+        if equality.tag == "joint" or equality.get("active") == "false":
+            continue
+        ends = fixed.get(equality.get("tendon1"), ()) if equality.tag == "tendon" and "tendon2" not in equality.attrib else ()
+        if len(ends) == 2 and all(joint in joints and coefficient for joint, coefficient in ends):
+            (leader, by_leader), (follower, by_follower) = ends if ends[1][0] not in {**known, **found} else ends[::-1]
+            ratio = -by_leader / by_follower
+            slack = float(equality.get("polycoef", "0").split()[0])
+            coupling = Coupling(leader, ratio, at_zero[follower] - ratio * at_zero[leader] + slack / by_follower)
+            if follower not in {**known, **found} and _may_follow(joints[follower], joints[leader], coupling):
+                found[follower] = coupling
+                continue
+        what = " ".join(f"{key}={equality.get(key)}" for key in _ENDS if key in equality.attrib)
+        notes.append(f"<{equality.tag} {what}> is not used; if it makes joints follow others, write couplings")
+    return found
+
+
+def _may_follow(follower: Joint, leader: Joint, coupling: Coupling) -> bool:
+    """Whether the coupling leaves the follower in its range somewhere in the leader's."""
+    if follower.range is None or leader.range is None:
+        return True
+    ends = sorted(coupling.ratio * end + coupling.offset for end in leader.range)
+    return min(ends[1], follower.range[1]) > max(ends[0], follower.range[0])

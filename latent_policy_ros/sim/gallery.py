@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from latent_policy_ros.embodiments import Embodiment
+from latent_policy_ros.errors import ConfigError
 from latent_policy_ros.retargeting.check import retargeted
 from latent_policy_ros.retargeting.reference import ReferencePose, reference_poses
 from latent_policy_ros.sim.portrait import BACKGROUND, View, bounds, portrait
@@ -45,7 +46,7 @@ def sitter(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> Sitter:
     return Sitter(embodiment.name, tuple(hand_solids(embodiment, pose) for pose in q), embodiment.side == "left")
 
 
-def gallery(embodiments: Sequence[Embodiment], width: int = 2000) -> np.ndarray:
+def gallery(embodiments: Sequence[Embodiment], width: int = 1600) -> np.ndarray:
     """A column for the person and each embodiment, a row for each of :data:`POSES`: see :func:`sheet`."""
     by_name = {pose.name: pose for pose in reference_poses()}
     poses = [by_name[name] for name in POSES]
@@ -65,7 +66,7 @@ def sheet(sitters: Sequence[Sitter], pose_names: Sequence[str], width: int, pose
 
     Raises:
         HardwareError: No OpenGL on this machine.
-        ValueError: ``width`` [pixels] leaves no room.
+        ConfigError: ``width`` [pixels] leaves no room.
     """
     cells = [[(sitter, pose) for sitter in sitters] for pose in range(len(pose_names))]
     row_names, column_names = list(pose_names), [sitter.name for sitter in sitters]
@@ -77,7 +78,8 @@ def sheet(sitters: Sequence[Sitter], pose_names: Sequence[str], width: int, pose
     left, top = 16 + 7 * max(map(len, row_names)), 44
     scale = min(LARGEST_SCALE, (width - left - GAP * (u.shape[1] + 1)) / float(np.ptp(u, axis=0).sum()))
     if scale < SMALLEST_SCALE:
-        raise ValueError(f"{width} pixels are too few for {len(column_names)} columns")
+        least = int(left + GAP * (u.shape[1] + 1) + SMALLEST_SCALE * float(np.ptp(u, axis=0).sum())) + 1
+        raise ConfigError("--width", "", f"{width} pixels are too few for {len(column_names)} columns; expected {least} or more")
     columns, rows = (np.round(np.ptp(side, axis=0) * scale).astype(int) for side in (u, v))
     x = left + GAP + np.concatenate(([0], np.cumsum(columns + GAP)))
     y = top + GAP + np.concatenate(([0], np.cumsum(rows + GAP)))

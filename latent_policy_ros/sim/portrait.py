@@ -22,7 +22,7 @@ COLOURS = {
 BACKGROUND = (0.975, 0.978, 0.985)
 AZIMUTH, ELEVATION = np.deg2rad(30.0), np.deg2rad(10.0)  # of the viewer: from the palm's normal to the thumb, and upwards
 LARGEST = 2048  # pixels, each way
-FINER = 2  # drawn that many times larger, then averaged
+FINER = 2  # drawn that many times larger, then averaged: smoother edges than OpenGL's own samples, in half the time
 MAX_SOLIDS = 400
 EXTENT = 0.25  # m
 SHADOW = 2048  # pixels of the shadow map, each way
@@ -110,7 +110,7 @@ def _stage() -> tuple[mujoco.MjModel, mujoco.MjvScene]:
     spec = mujoco.MjSpec()
     visual = spec.visual
     visual.global_.offwidth = visual.global_.offheight = LARGEST
-    visual.quality.offsamples, visual.quality.numslices, visual.quality.numstacks = 4, 16, 8
+    visual.quality.offsamples, visual.quality.numslices, visual.quality.numstacks = 0, 16, 8
     visual.quality.shadowsize = SHADOW
     visual.headlight.ambient, visual.headlight.diffuse, visual.headlight.specular = [0.5] * 3, [0.32] * 3, [0.0] * 3
     spec.stat.extent, spec.stat.center = EXTENT, [0.0, 0.0, 0.1]  # what the shadow map covers

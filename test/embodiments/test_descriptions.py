@@ -192,6 +192,46 @@ def test_a_part_of_an_mjcf_file_loads_as_it_would_inside_the_whole(hand):
     assert degrees.upper[0] == pytest.approx(np.radians(60)) and not any("radians" in note for note in degrees.notes)
 
 
+def test_what_is_made_to_be_included_is_read_too(hand):
+    """Its bodies stand at the top, or under a <worldbody>."""
+    top = '<mujocoinclude><compiler angle="degree" eulerseq="zyx"/><include file="parts/defaults.xml"/><body name="palm">'
+    inside = FINGERS.replace("<mujocoinclude>", top)
+    e = hand(SHORT_MJCF, mjcf=inside.replace("</mujocoinclude>", "</body></mujocoinclude>"), fingers="<mujocoinclude/>")
+    assert e.joint_names == ("middle_0", "middle_1", "middle_2", "thumb_joint")
+    assert e.hinge("middle_1").lower == pytest.approx(np.radians(-10))
+
+
+TENDONS = """<tendon>
+  <fixed name="pull"><joint joint="middle_1" coef="0.5"/><joint joint="middle_2" coef="-1"/></fixed>
+  <fixed name="turn"><joint joint="middle_0" coef="1"/><joint joint="thumb_joint" coef="{turn}"/></fixed>
+  <fixed name="free"><joint joint="middle_0"/><joint joint="thumb_joint"/></fixed>
+  <spatial name="wound"><site site="middle_tip"/></spatial>
+</tendon><equality>
+  <tendon tendon1="pull" polycoef="0.2 1 0 0 0"/><tendon tendon1="turn"/><tendon tendon1="free" active="false"/>
+  <tendon tendon1="wound"/><connect body1="palm" body2="thumb" anchor="0 0 0"/>
+</equality>"""
+JOINT_EQUALITY = '<equality><joint joint1="middle_2" joint2="middle_1" polycoef="0.1 0.9 0 0 0"/></equality>'
+
+
+def test_a_tendon_that_is_held_over_two_joints_couples_them(hand):
+    e = hand(SHORT_MJCF, JOINT_EQUALITY, TENDONS.format(turn="0.5"))
+    assert e.joint_names == ("middle_0", "middle_1")
+    bend, ratio = e.hinge_names.index("middle_2"), e.coupling[e.hinge_names.index("thumb_joint")]
+    assert np.allclose(e.coupling[bend], [0, 0.5]) and np.allclose(ratio, [-2, 0])
+    # length = 0.5 (q1 - 15 deg) - (q2 + 8 deg) = 0.2, where MuJoCo has the model's own pose as zero
+    tip = HandKinematics(e).fingertips(np.array([[0.0, 0.0]]))
+    held = hand(SHORT_MJCF + f"fixed: {{middle_2: {np.radians(-8) - 0.5 * np.radians(15) - 0.2}}}\n", JOINT_EQUALITY, "")
+    np.testing.assert_allclose(tip, HandKinematics(held).fingertips(np.zeros((1, 3))), atol=1e-12)
+    notes = [note for note in e.notes if "is not used" in note]
+    assert len(notes) == 2 and "tendon1=wound" in notes[0] and "<connect body1=palm body2=thumb>" in notes[1]
+
+
+def test_a_tendon_that_would_take_a_joint_out_of_its_range_is_a_spring(hand):
+    far = TENDONS.format(turn="0.5").replace('"turn"/><tendon', '"turn" polycoef="90 1 0 0 0"/><tendon')
+    e = hand(SHORT_MJCF, JOINT_EQUALITY, far)
+    assert e.joint_names == ("middle_0", "middle_1", "thumb_joint") and any("tendon1=turn" in note for note in e.notes)
+
+
 def test_what_is_left_out_is_derived(hand):
     e = hand()
     T = e.T_base_hand
