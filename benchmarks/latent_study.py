@@ -42,22 +42,19 @@ def configurations() -> dict[str, LatentSettings]:
     """Settings of every line of the study, by name."""
     paper, ours = (replace(read_settings(LatentSettings, name), **SAME) for name in ("latent_paper", "latent"))
     paper = replace(paper, contrastive_steps=STEPS // 2, decoding_steps=STEPS // 2)
-    first = STEPS // 10
-    ours = replace(ours, contrastive_steps=first, decoding_steps=STEPS - first)
-    none = {"fingertip_weight": 0.0, "pinch_weight": 0.0}
+    ours = replace(ours, decoding_steps=STEPS)
     return {
         "paper": paper,
         "paper, no annealing": replace(paper, annealing=False),
         "paper, encoders frozen": replace(paper, finetune_encoders=False),
         "paper, twice the steps": replace(paper, contrastive_steps=STEPS, decoding_steps=STEPS),
+        "paper, our rates": replace(paper, learning_rate=ours.learning_rate, encoder_learning_rate=ours.learning_rate),
         "ours": ours,
         "ours, own decoding only": replace(ours, cross_weight=0.0),
-        "ours, no kinematics": replace(ours, **none),
-        "ours, no pinch loss": replace(ours, pinch_weight=0.0),
+        "ours, no kinematics": replace(ours, fingertip_weight=0.0, pinch_weight=0.0),
         "ours, not bounded": replace(ours, bounded=False),
         "ours, no alignment": replace(ours, alignment_weight=0.0),
-        "ours, hard targets": replace(ours, soft_targets=0.0),
-        "ours, no contrast": replace(ours, contrastive_weight=0.0, contrastive_steps=0, decoding_steps=STEPS),
+        "ours, and contrast": replace(ours, contrastive_weight=0.01),
     }
 
 

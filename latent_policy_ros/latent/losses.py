@@ -37,9 +37,23 @@ def info_nce(first: Tensor, second: Tensor, temperature: float, alike: Tensor | 
     return (partition - own).mean()
 
 
-def misalignment(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of 1 - cosine between rows of latents (B, L) and the same rows of others."""
-    return 1 - (normalize(first, dim=1) * normalize(second, dim=1)).sum(dim=1).mean()
+def misalignment(latents: Tensor, known: Tensor | None = None) -> Tensor:
+    """Mean of 1 - cosine over all pairs of N latents of one pose: (N, B, L) -> (); but not over pairs of ``known`` (M, B, L).
+
+    The square of a sum of unit vectors holds the cosines of all pairs, so the cost does not grow with their number.
+    """
+    cosines, pairs = _cosines(latents)
+    if known is not None:
+        frozen, fixed = _cosines(known)
+        cosines, pairs = cosines - frozen, pairs - fixed
+    return 1 - cosines / pairs
+
+
+def _cosines(latents: Tensor) -> tuple[Tensor, float]:
+    """(sum of the cosines of all pairs of N latents (N, B, L), mean over B; number of these pairs)."""
+    count = len(latents)
+    total = normalize(latents, dim=-1).sum(dim=0).square().sum(dim=-1).mean()
+    return 0.5 * (total - count), count * (count - 1) / 2
 
 
 def fingertip_error(tips: Tensor, truth: Tensor) -> Tensor:

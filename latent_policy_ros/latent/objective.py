@@ -65,8 +65,9 @@ class Objective:
         return torch.stack([info_nce(z[i][:few], z[j][:few], temperature, alike) for i, j in self._pairs()]).mean()
 
     def alignment(self, z: Mapping[str, Tensor]) -> Tensor:
-        """Mean distance of latents of one pose over all pairs of embodiments of which one learns."""
-        return torch.stack([misalignment(z[i], z[j]) for i, j in self._pairs()]).mean()
+        """Mean of 1 - cosine between latents of one pose over all pairs of embodiments of which one learns."""
+        frozen = [z[name] for name in self.names if name not in self.learning]
+        return misalignment(torch.stack([z[name] for name in self.names]), torch.stack(frozen) if frozen else None)
 
     def _pairs(self) -> list[tuple[str, str]]:
         return [pair for pair in combinations(self.names, 2) if self.learning & set(pair)]

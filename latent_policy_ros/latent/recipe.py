@@ -39,7 +39,10 @@ class LatentSettings:
         latent_noise: Deviation of the noise that decoders learn to bear, as a length beside the unit sphere's radius.
     """
 
-    embodiments: tuple[str, ...] = ("human_hand", "faive_hand", "mimic_hand", "panda_gripper")
+    embodiments: tuple[str, ...] = (
+        "human_hand", "ability_hand", "allegro_hand", "dex3_hand", "faive_hand", "inspire_hand", "leap_hand", "mimic_hand",
+        "orca_hand", "shadow_hand", "panda_gripper", "robotiq_2f85", "so101_gripper", "xarm_gripper",
+    )  # fmt: skip
     frames: int = 40_000
     seed: int = 0
     held_out: float = 0.1
@@ -47,21 +50,21 @@ class LatentSettings:
     hidden: int = 256
     bounded: bool = True
     batch: int = 512
-    contrastive_steps: int = 500
-    decoding_steps: int = 5500
-    learning_rate: float = 2e-3
-    encoder_learning_rate: float = 1e-3
+    contrastive_steps: int = 0
+    decoding_steps: int = 3000
+    learning_rate: float = 8e-3
+    encoder_learning_rate: float = 8e-3
     finetune_encoders: bool = True
     annealing: bool = True
     temperature_start: float = 0.3
     temperature_end: float = 0.05
-    contrastive_weight: float = 0.01
+    contrastive_weight: float = 0.0
     contrastive_batch: int = 256
     soft_targets: float = 0.01
-    alignment_weight: float = 0.0
+    alignment_weight: float = 0.5
     cross_weight: float = 1.0
-    fingertip_weight: float = 0.3
-    pinch_weight: float = 0.3
+    fingertip_weight: float = 0.5
+    pinch_weight: float = 0.5
     latent_noise: float = 0.02
 
     def __post_init__(self) -> None:

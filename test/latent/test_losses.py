@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from latent_policy_ros.latent.losses import fingertip_error, info_nce, likeness, pinch_error
+from latent_policy_ros.latent.losses import fingertip_error, info_nce, likeness, misalignment, pinch_error
 
 
 def unit_rows(count, dim=8, seed=0):
@@ -61,3 +61,13 @@ def test_a_pinch_that_opens_costs_more_than_open_fingers_that_move():
     assert 0 < pinch_error(turned, pinching).item() < pinch_error(turned * 3, pinching).item()
     everything = torch.tensor([1.0, 2.0, 3.0])  # moving the whole hand is no pinch error
     assert pinch_error(pinching + everything, pinching).item() < 0.03
+
+
+def test_misalignment_is_the_mean_over_pairs_but_not_over_pairs_of_known_ones():
+    latents = torch.stack([3.0 * unit_rows(20, seed=seed) for seed in range(4)])
+    cosine = lambda i, j: torch.cosine_similarity(latents[i], latents[j]).mean()
+    pairs = {(i, j): 1 - cosine(i, j) for i in range(4) for j in range(i)}
+    assert misalignment(latents).item() == pytest.approx(float(sum(pairs.values()) / 6), abs=1e-5)
+    learning = [value for pair, value in pairs.items() if 0 in pair]
+    assert misalignment(latents, latents[1:]).item() == pytest.approx(float(sum(learning) / 3), abs=1e-5)
+    assert misalignment(torch.stack([latents[0]] * 3)).item() == pytest.approx(0, abs=1e-5)
