@@ -18,7 +18,9 @@ from latent_policy_ros.nodes.managed import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
 from latent_policy_ros.nodes.meters import Percentiles, RateMeter
 from latent_policy_ros.paths import artifact
-from latent_policy_ros.policy import RobotDecoder
+from latent_policy_ros.policy import ActionChunk, RobotDecoder
+
+UNLIKE = "latents unlike any seen in training"
 
 
 class Decoder(ManagedNode):
@@ -38,6 +40,7 @@ class Decoder(ManagedNode):
         self.declare("max_age", 0.5, "Plans whose observation is older than this [s] are stale.", 0.05, 2.0)
         self.declare("silence", 0.25, "When no plan came for this long [s], the measured pose is held.", 0.05, 2.0)
         self.declare("blend", 0.1, "Time over which an older plan loses its say [s]; 0: none.", 0.0, 2.0)
+        self.declare("alarm", 1.5, "A plan this far from all latents of the training is warned of; 1: 0.1% of good ones are.", 0.1, 1e3)
         self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
 
     def configure(self) -> None:
@@ -48,7 +51,7 @@ class Decoder(ManagedNode):
         self.rate, self.frame = self.value("rate"), self.value("base_frame")
         space = LatentSpace.load(artifact("latents", self.value("latent")))
         self.decoder = RobotDecoder(space, self.embodiment, self.value("max_age"), self.value("blend"), self.value("silence"))
-        self.following = False
+        self.following, self.distance = False, 0.0
         self.meter, self.latency, self.plan_age = RateMeter(), Percentiles(), Percentiles()
         self._observed = 0.0
         self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", qos.COMMANDS)
@@ -67,9 +70,19 @@ class Decoder(ManagedNode):
         if not self.active:
             return
         now = self.now()
-        self.decoder.accept(convert.action_chunk(message), now)
+        chunk = convert.action_chunk(message)
+        self.decoder.accept(chunk, now)
+        self._watch(chunk)
         self.plan_age.add(now - convert.to_seconds(message.header.stamp))
         self.tick(now)  # its first command goes out at once
+
+    def _watch(self, chunk: ActionChunk) -> None:
+        """Tell of plans that are unlike all that was seen in training; they are carried out, within the guards."""
+        if self.decoder.latent_space.gauge is None:
+            return
+        self.distance = float(self.decoder.latent_space.distance(chunk.latents).max())
+        if self.distance > self.value("alarm"):
+            self.count(UNLIKE, f"distance {self.distance:.2f}")
 
     def tick(self, now: float) -> None:
         command = self.decoder.command(now)
@@ -103,9 +116,12 @@ class Decoder(ManagedNode):
             "rate_hz": f"{self.meter.rate(time.monotonic()):.1f}",
             "observation_to_plan": self.plan_age.text_ms(),
             "observation_to_command": self.latency.text_ms(),
+            "latent_distance": f"{self.distance:.2f}",
             "latent_id": self.decoder.latent_space.latent_id,
         }
-        return (OK, "decoding", values) if self.following else (WARN, "no fresh plan: holding", values)
+        if not self.following:
+            return WARN, "no fresh plan: holding", values
+        return (WARN, UNLIKE, values) if self.distance > self.value("alarm") else (OK, "decoding", values)
 
 
 def main() -> int:

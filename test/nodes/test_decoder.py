@@ -2,11 +2,13 @@
 
 import itertools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.latent.gauge import Gauge
 from latent_policy_ros.policy import ActionChunk
 
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
@@ -18,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import LatentAction  # noqa: E402
 from latent_policy_ros.nodes import convert, qos  # noqa: E402
-from latent_policy_ros.nodes.decoder_node import Decoder  # noqa: E402
+from latent_policy_ros.nodes.decoder_node import UNLIKE, Decoder  # noqa: E402
 from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")
@@ -160,3 +162,19 @@ def test_it_can_be_deactivated_and_activated_again(graph, decoder, commands, spa
     commands.clear()
     graph.run(0.5, lambda: send(graph, plan(space)))
     assert len(commands) > 5
+
+
+def test_latents_unlike_any_seen_are_warned_of_and_carried_out(graph, decoder, commands, space):
+    rng = np.random.default_rng(0)
+    seen = space.encode("mimic_hand", HAND.rest + rng.normal(0, 0.05, (2000, len(HAND.rest))))
+    decoder.decoder.latent_space = space = replace(space, gauge=Gauge.fit(seen, seen))
+    send(graph, plan(space))
+    graph.until(lambda: decoder.following)
+    assert decoder.distance < 1.5 and not decoder.counts[UNLIKE]
+    send(graph, plan(space, latents=rng.normal(size=(16, space.dim)).astype(np.float32)))
+    graph.until(lambda: decoder.counts[UNLIKE])
+    assert decoder.status()[1] == UNLIKE and float(decoder.status()[2]["latent_distance"]) > 1.5
+    commands.clear()
+    graph.run(0.1)
+    positions = np.array([m.points[0].positions for _, m in commands])
+    assert len(positions) and (positions >= HAND.lower - 1e-6).all() and (positions <= HAND.upper + 1e-6).all()
