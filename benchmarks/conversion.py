@@ -50,7 +50,7 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[float, int, st
     return time.perf_counter() - began, max(seen) // 1000, output
 
 
-def ours(bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
+def ours(bag: Path, kind: str, folder: Path, latent: str) -> tuple[float, int, str]:
     """Frames a second of this package, start of Python and all imports included."""
     mapping = (ROOT / "config/mappings/example.yaml").read_text()
     if kind == "jpeg":
@@ -58,7 +58,7 @@ def ours(bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
     (folder / "mapping.yaml").write_text(mapping)
     out = folder / "ours"
     command = [sys.executable, "-m", "latent_policy_ros.cli", "dataset", "from-bags", str(bag), "-o", str(out)]
-    command += ["--mapping", str(folder / "mapping.yaml")]
+    command += ["--mapping", str(folder / "mapping.yaml"), "--latent", latent]
     seconds, memory, output = run(command, {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
     report = json.loads((out / "report.json").read_text()) if (out / "report.json").is_file() else {"frames": 0}
     shutil.rmtree(out, ignore_errors=True)
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--forge", nargs=2, metavar=("PYTHON", "SCRIPT"))
     parser.add_argument("--lerobot", nargs=2, metavar=("PYTHON", "SCRIPT"))
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--latent", default="none", help="also write latents of this space; the peers have none")
     parser.add_argument("--work", type=Path, help="where the outputs go; default: a temporary folder")
     options = parser.parse_args()
     peers = {"forge-robotics": options.forge, "rosbags + lerobot": options.lerobot}
@@ -97,7 +98,8 @@ def main() -> None:
                 for who, how in {"ours": None, **peers}.items():
                     if who != "ours" and how is None:
                         continue
-                    rate, memory, output = ours(bag, kind, folder) if who == "ours" else peer(*how, bag, kind, folder)
+                    measured = ours(bag, kind, folder, options.latent) if who == "ours" else peer(*how, bag, kind, folder)
+                    rate, memory, output = measured
                     rates.setdefault(who, []).append(rate)
                     told = f"{rate:7.1f} frames/s, peak {memory} MB" if rate else f"failed: {output[-300:]}"
                     print(f"{kind:5s} {who:18s} {told}", flush=True)

@@ -1,0 +1,158 @@
+"""Whether a real LeRobot installation reads data sets as they were meant: run it with the Python of one.
+
+    python benchmarks/lerobot_opens.py runs/demos/mimic_hand runs/data/faive_hand
+
+Opens each data set offline, takes every frame by its index (so every picture of every video is decoded) and holds it against
+the parquet files and the videos themselves; then tasks, episodes and statistics, windows of time (delta_timestamps), one
+episode alone, and a shuffled DataLoader. Needs lerobot, and nothing of this package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+TOLERANCE = 1.01 / 255  # of a picture: two decoders may round a colour differently
+
+
+def without_torchvision_ops() -> None:
+    """torchvision built for CUDA cannot load its C++ part beside a torch without: declare what it asks for at import."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        globals()["_library"] = library  # it lives as long as this object
+
+
+def pictures(path: Path) -> list[np.ndarray]:
+    """All pictures of a video, (H, W, 3) uint8 RGB."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+class Truth:
+    """What the files themselves say."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.info = root, json.loads((root / "meta/info.json").read_text())
+        self.columns = pq.ParquetDataset(sorted((root / "data").rglob("*.parquet"))).read().to_pydict()
+        self.episodes = [row for p in sorted((root / "meta/episodes").rglob("*.parquet")) for row in pq.read_table(p).to_pylist()]
+        self.cameras = [name for name, feature in self.info["features"].items() if feature["dtype"] == "video"]
+        self.tasks = pq.read_table(root / "meta/tasks.parquet").to_pydict()
+        self.tasks = dict(zip(self.tasks["task_index"], self.tasks["__index_level_0__"]))
+
+    def episode_pictures(self, row: dict, camera: str) -> list[np.ndarray]:
+        """An episode's part of a camera's video."""
+        told = {part: row[f"videos/{camera}/{part}"] for part in ("chunk_index", "file_index", "from_timestamp")}
+        where = self.info["video_path"].format(video_key=camera, **{k: told[k] for k in ("chunk_index", "file_index")})
+        first = round(told["from_timestamp"] * self.info["fps"])
+        return pictures(self.root / where)[first : first + row["length"]]
+
+
+def check_frames(dataset, truth: Truth) -> float:
+    """Every frame; returns the largest difference of a colour."""
+    worst = 0.0
+    for row in truth.episodes:
+        seen = {camera: truth.episode_pictures(row, camera) for camera in truth.cameras}
+        assert all(len(of) == row["length"] for of in seen.values()), "pictures are missing"
+        for frame in range(row["length"]):
+            index = row["dataset_from_index"] + frame
+            item = dataset[index]
+            assert item["task"] == row["tasks"][0] == truth.tasks[int(item["task_index"])]
+            for name, values in truth.columns.items():
+                got, expected = np.asarray(item[name]), np.asarray(values[index])
+                assert np.array_equal(got.reshape(-1), expected.astype(got.dtype).reshape(-1)), f"{name} of frame {index}"
+            for camera, of in seen.items():
+                picture = item[camera].numpy().transpose(1, 2, 0)
+                worst = max(worst, float(np.abs(picture - of[frame] / 255.0).max()))
+                assert worst <= TOLERANCE, f"{camera} of frame {index}: another picture, off by {worst * 255:.0f} of 255"
+    return worst
+
+
+def check_meta(dataset, truth: Truth) -> None:
+    """Counts, tasks, episodes and statistics as LeRobot gives them."""
+    meta = dataset.meta
+    assert (len(dataset), meta.total_episodes, meta.fps) == (truth.info["total_frames"], len(truth.episodes), truth.info["fps"])
+    assert dict(zip(meta.tasks["task_index"], meta.tasks.index)) == truth.tasks
+    assert [meta.episodes[k]["length"] for k in range(len(truth.episodes))] == [row["length"] for row in truth.episodes]
+    for name in truth.info["features"]:
+        assert {"min", "max", "mean", "std", "count", "q01", "q99"} <= set(meta.stats[name]), name
+        assert np.isfinite(np.asarray(meta.stats[name]["mean"], float)).all(), name
+    for k in range(len(truth.episodes)):
+        assert all(meta.get_video_file_path(k, camera) for camera in truth.cameras)
+
+
+def check_windows(make, truth: Truth) -> None:
+    """A policy's view: two observations and a chunk of actions around each of some frames."""
+    step = 1 / truth.info["fps"]
+    wanted = {"observation.state": [-step, 0.0], "action": [k * step for k in range(8)]}
+    wanted |= {camera: [-step, 0.0] for camera in truth.cameras}
+    dataset = make(delta_timestamps=wanted)
+    action = np.array(truth.columns["action"], np.float32).reshape(len(dataset), -1)
+    for row in truth.episodes:
+        for index in (row["dataset_from_index"], row["dataset_from_index"] + row["length"] // 2, row["dataset_to_index"] - 1):
+            item = dataset[index]
+            reach = np.minimum(np.arange(index, index + 8), row["dataset_to_index"] - 1)
+            assert np.array_equal(np.asarray(item["action"]).reshape(8, -1), action[reach])
+            assert item["action_is_pad"].tolist() == (np.arange(index, index + 8) >= row["dataset_to_index"]).tolist()
+            assert all(item[camera].shape[0] == 2 for camera in truth.cameras)
+
+
+def check_loader(dataset, batch: int = 16) -> int:
+    """A shuffled DataLoader over all of it; returns the number of frames."""
+    loader = torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=True)
+    return sum(len(items["action"]) for items in loader)
+
+
+def check(root: Path, backend: str | None) -> str:
+    """All checks of one data set; returns what was seen."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    def make(**more):
+        return LeRobotDataset(f"local/{root.name}", root=root, **({"video_backend": backend} if backend else {}), **more)
+
+    began, truth, dataset = time.perf_counter(), Truth(root), make()
+    check_meta(dataset, truth)
+    worst = check_frames(dataset, truth)
+    check_windows(make, truth)
+    last = len(truth.episodes) - 1
+    alone = make(episodes=[last])
+    assert len(alone) == truth.episodes[last]["length"] and int(alone[0]["episode_index"]) == last
+    frames = check_loader(dataset)
+    assert frames == len(dataset)
+    return (
+        f"{len(truth.episodes)} episodes, {len(dataset)} frames, {len(truth.cameras)} cameras, {len(truth.tasks)} tasks; "
+        f"pictures within {worst * 255:.1f} of 255; {time.perf_counter() - began:.1f} s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", nargs="+", type=Path, help="folders with meta/info.json")
+    parser.add_argument("--backend", help="LeRobot's video_backend: pyav or torchcodec; default: its own choice")
+    options = parser.parse_args()
+    without_torchvision_ops()
+    import lerobot
+
+    print(f"lerobot {getattr(lerobot, '__version__', '?')}, torch {torch.__version__}")
+    for root in options.datasets:
+        print(f"{root}: {check(root, options.backend)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
