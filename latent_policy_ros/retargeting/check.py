@@ -11,7 +11,8 @@ from latent_policy_ros.embodiments import Embodiment, HandKinematics, list_embod
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.retargeting.contacts import Contact, ReferenceContacts
 from latent_policy_ros.retargeting.jaws import Aperture, aperture, jaws
-from latent_policy_ros.retargeting.plausible import FAILURE, WARNING, Finding, hand_frame, idle, joint_travel, lengths
+from latent_policy_ros.retargeting.likeness import hand_frame
+from latent_policy_ros.retargeting.plausible import FAILURE, WARNING, Finding, idle, joint_travel, lengths
 from latent_policy_ros.retargeting.reach import CAN_PINCH, FingerReach, finger_reaches, random_joints
 from latent_policy_ros.retargeting.reference import ReferencePose, reference_poses
 from latent_policy_ros.retargeting.retargeter import Retargeter
@@ -105,7 +106,10 @@ def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -
     else:
         touching = ReferenceContacts(embodiment, poses, motion[:, -1])
         contacts, colliding = touching.found(), touching.colliding(q[-SAMPLES:])
-        findings += [*hand_frame(embodiment, q), *_hand_findings(joints, fingers), *touching.findings()]
+        frame = list(hand_frame(embodiment, q))
+        findings += frame
+        if not any(finding.level == FAILURE for finding in frame):  # else the rest only follows from it
+            findings += [*_hand_findings(joints, fingers), *touching.findings()]
     return CheckReport(
         **known, hinges=len(embodiment.hinges), joints=joints, fingers=fingers,
         pinches={e.name: pinch_gaps(e, poses) for e in (embodiment, *peers)},

@@ -55,13 +55,14 @@ class ReferenceContacts:
         return tuple(Contact(o.links, o.depth, o.share, self._names[rows[o.worst]]) for o in overlaps)
 
     def findings(self) -> Iterator[Finding]:
-        """Links that run into each other where nothing should touch."""
-        for contact in self.found(OPEN_POSES):
-            if contact.depth > DEEP:
-                a, b = contact.links
-                message = f"{a} and {b} run {1000 * contact.depth:.0f} mm into each other in pose {contact.pose!r}"
-                what = "another rest" if contact.pose == REST else "a range"
-                yield Finding(WARNING, "shape", f"{message}: are the radii too large, or is {what} needed?")
+        """The links that run deepest into each other where nothing should touch."""
+        deep = [contact for contact in self.found(OPEN_POSES) if contact.depth > DEEP]
+        if deep:
+            (a, b), pose = deep[0].links, deep[0].pose
+            message = f"{a} and {b} run {1000 * deep[0].depth:.0f} mm into each other in pose {pose!r}"
+            message += f", and {len(deep) - 1} more pairs of links" if len(deep) > 1 else ""
+            what = "another rest" if pose == REST else "a range"
+            yield Finding(WARNING, "shape", f"{message}: are the radii too large, or is {what} needed?")
 
     def colliding(self, q: np.ndarray) -> float:
         """Share of poses q (B, n) with any contact."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.retargeting.plausible import FAILURE, ODD_ANGLE, WARNING, Finding
+from latent_policy_ros.retargeting.likeness import ODD_ANGLE
+from latent_policy_ros.retargeting.plausible import FAILURE, WARNING, Finding
 from latent_policy_ros.retargeting.postures import PINCH_AXIS, PINCH_POINT
 
 SAMPLES = 101
@@ -49,7 +50,8 @@ def jaws(jaw: Aperture) -> Iterator[Finding]:
     closed, opened = f"{1000 * jaw.closed:.0f} mm", f"{1000 * jaw.open:.0f} mm"
     if jaw.closed >= jaw.open:
         yield Finding(FAILURE, "action", f"the tips are {closed} apart when closed and {opened} when open: swap closed and open")
-    elif not jaw.monotonic:
+        return
+    if not jaw.monotonic:
         yield Finding(WARNING, "action", "the tips come nearer again while it opens: does the range end before they cross?")
     elif jaw.closed > CLOSED:
         yield Finding(WARNING, "action.closed", f"the tips are still {closed} apart: do the fingertips lie on the pads?")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import list_embodiments, load_embodiment
-from latent_policy_ros.embodiments.keypoints import keypoints_of_action
-from latent_policy_ros.retargeting import Retargeter, make_pairs
+from latent_policy_ros.embodiments.keypoints import keypoints_of_action, to_hand_frame
+from latent_policy_ros.retargeting import Retargeter, generate_motion, make_pairs
+from latent_policy_ros.retargeting.pairs import pair_keypoints
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +23,18 @@ def test_rows_are_whole_recordings_within_the_limits(pairs):
         assert (action >= embodiment.action_lower - 1e-12).all() and (action <= embodiment.action_upper + 1e-12).all()
 
 
-def test_a_row_is_one_pose_in_every_embodiment(pairs):
-    """Retargeting the positions inside the 189 numbers gives the other columns."""
-    keypoints = keypoints_of_action(pairs.actions["human_hand"]).reshape(4, 200, 21, 3)
-    for name in ("faive_hand", "panda_gripper"):
+def test_a_row_is_one_pose_in_every_embodiment():
+    """Robots follow every frame, also those between two rows."""
+    motions = np.stack([generate_motion(seed, 4.0, 30.0).keypoints for seed in range(2)])
+    names = ("human_hand", "faive_hand", "panda_gripper")
+    pairs = pair_keypoints(names, motions, every=3)
+    assert len(pairs) == 80 and (pairs.recording == np.repeat([0, 1], 40)).all()
+    seen = keypoints_of_action(pairs.actions["human_hand"])
+    np.testing.assert_allclose(seen, to_hand_frame(motions[:, ::3]).reshape(-1, 21, 3), atol=1e-12)
+    for name in names[1:]:
         embodiment = load_embodiment(name)
-        again = embodiment.to_action(Retargeter(embodiment).retarget_sequence(keypoints[:1, :30]))[0]
-        assert np.abs(again - pairs.actions[name][:30]).max() < 1e-6
+        followed = embodiment.to_action(Retargeter(embodiment).retarget_sequence(motions))[:, ::3]
+        np.testing.assert_allclose(pairs.actions[name], followed.reshape(80, -1), atol=1e-9)
 
 
 def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pairs):
