@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,39 +12,87 @@ from ..errors import LatentPolicyError
 from .looking import Look
 
 COLUMNS = 8  # pictures of each camera
+PLOTS = 4  # plots side by side
+TELL = 6  # faults above the pictures
+MEASURED, COMMANDED, BEYOND = "tab:blue", "tab:orange", "#fbe3e0"
+UNITS = {"revolute": "rad", "prismatic": "m"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One plot: title, measured (T,), commanded (T,) or None, and the limits of what it shows, or None."""
+
+    title: str
+    measured: np.ndarray
+    commanded: np.ndarray | None = None
+    limits: tuple[float, float] | None = None
+
+
+def curves(look: Look) -> list[Curve]:
+    """Every joint, with its limits where it is known, and then the wrist."""
+    e, plots = look.embodiment, []
+    for k, joint in enumerate(look.joints):
+        known = e is not None and joint in e.joint_names
+        i = e.joint_names.index(joint) if known else 0
+        unit = f" [{UNITS[e.hinge(joint).kind]}]" if known else ""
+        limits = (float(e.lower[i]), float(e.upper[i])) if known else None
+        plots.append(Curve(f"{joint}{unit}", look.state[:, k], look.action[:, k], limits))
+    if look.wrist is not None:
+        plots += [Curve(f"wrist {axis} [m]", look.wrist[:, i]) for i, axis in enumerate("xyz")]
+    return plots
 
 
 def write_sheet(look: Look, path: Path) -> None:
-    """Write one PNG: each camera over time, then every joint, measured and commanded."""
+    """Write one PNG: what was found wrong, each camera over time, then every joint, measured and commanded, and the wrist."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    cameras, n = list(look.pictures), len(look.joints)
-    plots = -(-n // 4)
-    figure = Figure(figsize=(16, 2.0 * len(cameras) + 1.6 * plots + 0.6), layout="constrained")
+    cameras, plots = list(look.pictures), curves(look)
+    heights = [1.9 * len(cameras) or 0.01, 1.5 * -(-len(plots) // PLOTS)]
+    faults = [str(fault) for fault in look.faults[:TELL]]
+    figure = Figure(figsize=(16, sum(heights) + 0.5 + 0.2 * len(faults)), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(cameras) + plots, 8, height_ratios=[2.0] * len(cameras) + [1.6] * plots)
     figure.suptitle(f"{look.name}: {len(look.state)} frames at {look.fps} a second, from {look.source}", fontsize=10)
-    for row, camera in enumerate(cameras):
-        chosen = np.unique(np.linspace(0, len(look.moments) - 1, COLUMNS).round().astype(int))
-        for column, k in enumerate(chosen):
-            axes = figure.add_subplot(grid[row, column])
-            axes.imshow(look.pictures[camera][k])
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.set_title(f"{camera} {look.moments[k] / look.fps:.1f} s", fontsize=7)
-    time = np.arange(len(look.state)) / look.fps
-    for k, joint in enumerate(look.joints):
-        column = 2 * (k % 4)
-        axes = figure.add_subplot(grid[len(cameras) + k // 4, column : column + 2])
-        axes.plot(time, look.action[:, k], color="tab:orange", linewidth=1.0, label="commanded")
-        axes.plot(time, look.state[:, k], color="tab:blue", linewidth=1.0, label="measured")
-        axes.set_title(joint, fontsize=7)
-        axes.tick_params(labelsize=6)
-        if k == 0:
-            axes.legend(fontsize=6)
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    if faults:
+        above.suptitle("\n".join(faults), fontsize=7, color="tab:red", x=0.01, horizontalalignment="left")
+    _draw_pictures(look, cameras, above)
+    _draw_curves(look, plots, below)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
+
+
+def _draw_pictures(look: Look, cameras: list[str], figure: Any) -> None:
+    if not cameras or not len(look.moments):
+        return
+    chosen = np.unique(np.linspace(0, len(look.moments) - 1, COLUMNS).round().astype(int))
+    for row, axes in zip(cameras, figure.subplots(len(cameras), COLUMNS, squeeze=False)):
+        for one in axes:
+            one.axis("off")
+        for one, k in zip(axes, chosen):
+            one.imshow(look.pictures[row][k])
+            one.set_title(f"{row} {look.moments[k] / look.fps:.1f} s", fontsize=7)
+
+
+def _draw_curves(look: Look, plots: list[Curve], figure: Any) -> None:
+    time = np.arange(len(look.state)) / look.fps
+    grid = figure.subplots(-(-len(plots) // PLOTS), PLOTS, squeeze=False, sharex=True).ravel()
+    for axes, curve in zip(grid, plots):
+        axes.plot(time, curve.measured, color=MEASURED, linewidth=2.0, alpha=0.6)
+        if curve.commanded is not None:
+            axes.plot(time, curve.commanded, color=COMMANDED, linewidth=0.8)
+        low, high = axes.get_ylim()
+        if curve.limits is not None:  # shade what the joint cannot reach, where it is in sight
+            axes.axhspan(min(low, curve.limits[0]), curve.limits[0], color=BEYOND)
+            axes.axhspan(curve.limits[1], max(high, curve.limits[1]), color=BEYOND)
+        axes.set_ylim(low, high)
+        axes.set_title(curve.title, fontsize=7)
+        axes.tick_params(labelsize=6)
+    for axes in grid[len(plots) :]:
+        axes.axis("off")
+    lines = grid[0].get_lines()
+    figure.legend(lines, ("measured", "commanded"), fontsize=7, loc="outside lower left", ncols=2, frameon=False)
+    figure.supxlabel("time [s]; shaded: beyond the joint's limits", fontsize=7)
 
 
 class RerunFile:
