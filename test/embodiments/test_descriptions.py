@@ -3,6 +3,7 @@
 # ruff: noqa: E501 - the table of mistakes has one line for each
 
 import re
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -399,3 +400,16 @@ def test_the_published_so101_arm_gives_its_gripper(tmp_path):
     np.testing.assert_allclose(base_tips(published, q), base_tips(shipped, q), atol=2e-6)
     assert published.action_closed < published.action_open
     np.testing.assert_allclose(published.T_base_hand, shipped.T_base_hand, atol=1e-4)
+
+
+def test_the_example_of_the_documentation_works_as_it_stands(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "HANDS.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    monkeypatch.setenv("ROBOTS", str(robots_folder()))
+    path = tmp_path / "g1_hand.yaml"
+    path.write_text(example)
+    e, shipped = load_embodiment(path), load_embodiment("dex3_hand_left")
+    assert len(example.splitlines()) <= 40 and e.side == "left" and len(e.joint_names) == len(shipped.joint_names) == 7
+    assert load_embodiment(tmp_path / "g1_hand_right.yaml").side == "right"
+    apart = [np.diff(HandKinematics(hand).fingertips(np.zeros((1, 7)))[0, 1:], axis=0) for hand in (e, shipped)]
+    np.testing.assert_allclose(*apart, atol=0.003)  # middle beside index, in the hand frame

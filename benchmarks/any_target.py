@@ -1,0 +1,85 @@
+"""100,000 targets of every kind to every shipped robot, both sides: what is taken, what is refused, and whether limits hold.
+
+    .venv/bin/python benchmarks/any_target.py [--count 100000] [NAME ...]
+
+Noise, flat hands, fists bent behind the palm, all points in one place, hands squashed into a line, not-a-numbers, millimetres;
+in random order, so that each target is a jump from the one before. Exit status 1 if any joint leaves its limits or moves
+further in a frame than any person's bone may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+
+from latent_policy_ros.embodiments import list_embodiments, load_embodiment
+from latent_policy_ros.embodiments.human_hand import HumanHand
+from latent_policy_ros.embodiments.keypoints import KeypointsRefused
+from latent_policy_ros.retargeting import Retargeter
+from latent_policy_ros.retargeting.following import LARGEST
+from latent_policy_ros.retargeting.postures import fist
+from latent_policy_ros.retargeting.retargeter import TRAVEL
+
+
+def targets(count, rng):
+    """(kind, keypoints (21, 3) [m])."""
+    hand = HumanHand()
+    flat = hand.keypoints(np.zeros((1, 21)))[0]
+    behind = hand.keypoints(fist(hand, 1.0)[None])[0] * [-1.0, 1.0, 1.0]
+    behind[[0, 5, 9, 13, 17]] *= [-1.0, 1.0, 1.0]
+    kinds = {
+        "noise": lambda: rng.normal(scale=0.08, size=(21, 3)),
+        "flat hand": lambda: flat + rng.normal(scale=0.01, size=(21, 3)),
+        "fist behind the palm": lambda: behind + rng.normal(scale=0.003, size=(21, 3)),
+        "one place": lambda: np.full((21, 3), rng.normal()),
+        "squashed": lambda: flat * [1.0, 0.0, 1.0],
+        "not a number": lambda: np.where(rng.random((21, 1)) < 0.2, np.nan, flat),
+        "millimetres": lambda: 1000.0 * flat,
+    }  # fmt: skip
+    for kind in rng.choice(list(kinds), count):
+        yield kind, kinds[kind]()
+
+
+def tried(name, count):
+    """One row of the table: (name, taken, refused, how far limits were passed, largest step as a share of the allowed, ms)."""
+    embodiment = load_embodiment(name)
+    retargeter, last, taken, excess, largest, seconds = Retargeter(embodiment), None, 0, -np.inf, 0.0, 0.0
+    kinds = [embodiment.hinge(joint).kind for joint in embodiment.joint_names]
+    allowed = LARGEST * np.array([1.0 if kind == "revolute" else TRAVEL for kind in kinds])
+    for _, keypoints in targets(count, np.random.default_rng(0)):
+        start = time.perf_counter()
+        try:
+            q = retargeter.retarget(keypoints)
+        except KeypointsRefused:
+            continue
+        finally:
+            seconds += time.perf_counter() - start
+        taken += 1
+        excess = max(excess, (embodiment.lower - q).max(), (q - embodiment.upper).max()) if np.isfinite(q).all() else np.inf
+        largest = max(largest, (np.abs(q - last) / allowed).max()) if last is not None else 0.0
+        last = q
+    return name, taken, count - taken, excess, largest, 1e3 * seconds / count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--count", type=int, default=100_000)
+    arguments = parser.parse_args()
+    robots = [name for name in list_embodiments() if load_embodiment(name).kind != "human"]
+    names = arguments.names or [name for robot in robots for name in (robot, f"{robot}_left")]
+    print("| embodiment | taken | refused | limits passed by | largest step, of the allowed | ms each |\n|---|---|---|---|---|---|")
+    wrong = False
+    with ProcessPoolExecutor() as processes:
+        for name, taken, refused, excess, largest, ms in processes.map(tried, names, [arguments.count] * len(names)):
+            print(f"| {name} | {taken} | {refused} | {max(excess, 0.0):.0e} | {largest:.3f} | {ms:.3f} |", flush=True)
+            wrong = wrong or not excess <= 0.0 or largest > 1.0 + 1e-9
+    sys.exit(int(wrong))
+
+
+if __name__ == "__main__":
+    main()
