@@ -4,10 +4,11 @@ import numpy as np
 
 from latent_policy_ros.data.alignment import Alignment
 from latent_policy_ros.data.bags import open_bag
-from latent_policy_ros.data.images import compressed_to_rgb, fit, raw_to_rgb
+from latent_policy_ros.data.images import fit
 from latent_policy_ros.data.ingest import ObservationBuffer, Tolerances
 from latent_policy_ros.data.mapping import Limits, conventional
-from latent_policy_ros.data.messages import picture, pose_array, seconds
+from latent_policy_ros.data.message_types import message_types
+from latent_policy_ros.data.messages import picture
 from latent_policy_ros.data.sources import find_sources
 
 T0 = 1_700_000_000.0
@@ -30,25 +31,29 @@ def uneven(recording):
 
 
 def live(bag, joints):
-    """Observations as the policy node makes them: message by message, asked for at 20 Hz."""
+    """Observations as the policy node makes them: its own callbacks take ROS messages, and it is asked at 20 Hz."""
+    from geometry_msgs.msg import PoseStamped
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import CompressedImage, Image, JointState
+
+    from latent_policy_ros.nodes.policy_node import PolicyNode
+
     buffer = ObservationBuffer(("front", "wrist"), joints, history=1, tolerances=Tolerances(state_skew=0.05))
-    found, tick = {}, bag.start
-    for topic, received, message in bag.messages({*NAMES.values(), "/left/joint_states", "/left/wrist_pose"}):
+    callbacks = {
+        NAMES["front"]: (Image, lambda message: PolicyNode._on_image(None, buffer, "front", message)),
+        NAMES["wrist"]: (CompressedImage, lambda message: PolicyNode._on_compressed(None, buffer, "wrist", message)),
+        "/left/joint_states": (JointState, lambda message: PolicyNode._on_joints(None, buffer, message)),
+        "/left/wrist_pose": (PoseStamped, lambda message: PolicyNode._on_wrist(None, buffer, message)),
+    }
+    found, tick, store = {}, bag.start, message_types()
+    for topic, received, message in bag.messages(callbacks):
         while tick < received:
             frame = buffer.observation(tick)
             if frame is not None:
                 found[frame.stamp] = frame
             tick += 0.05
-        at = seconds(message.header.stamp)
-        if topic == NAMES["front"]:
-            m = message
-            buffer.push_image("front", at, raw_to_rgb(m.encoding, m.height, m.width, m.step, m.data))
-        elif topic == NAMES["wrist"]:
-            buffer.push_image("wrist", at, compressed_to_rgb(message.data))
-        elif topic.endswith("joint_states"):
-            buffer.push_joints(at, message.name, message.position)
-        else:
-            buffer.push_wrist(at, pose_array(message.pose))
+        kind, callback = callbacks[topic]
+        callback(deserialize_message(bytes(store.serialize_cdr(message, message.__msgtype__)), kind))
     return found
 
 
