@@ -28,18 +28,26 @@ def from_sim(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     latent: Annotated[str, typer.Option(help="Latent space of action.latent; `none`: without it.")] = "default",
 ) -> None:
-    """Record the scripted expert, headless and seeded, as LeRobotDataset v3.0. Run again to resume, or to add episodes."""
+    """Record the scripted expert as LeRobotDataset v3.0: in parallel, headless, the same for the same seeds.
+
+    Episodes that fail are left out, with their seeds told. Ctrl-C keeps those that are done: the same command goes on, and
+    more episodes are added to those that are there.
+    """
+    import time
+
     from latent_policy_ros.sim.generate import generate_episodes
 
     folder = None if latent == "none" else artifact_folder("latents", latent)
     for name in embodiment or DEMO_EMBODIMENTS:
+        began = time.monotonic()
         with progress_bar() as progress:
             task = progress.add_task(name, total=episodes)
             report = generate_episodes(
                 name, range(first_seed, first_seed + episodes), out, workers=workers,
                 progress=lambda *_, task=task: progress.advance(task), latent=folder,
             )
-        console.print(f"{name}: {report}")
+        seconds = time.monotonic() - began
+        console.print(f"{name}: {report}; {seconds:.0f} s, {report.written / seconds * 60:.0f} episodes a minute", soft_wrap=True)
 
 
 @app.command("from-bags")
@@ -54,7 +62,12 @@ def from_bags(
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also episodes that are marked as failures.")] = False,
     any_latent: Annotated[bool, typer.Option("--any-latent", help="Also bags recorded with another latent space.")] = False,
 ) -> None:
-    """Bags of any robot -> LeRobotDataset v3.0. Ctrl-C keeps finished episodes; the same command goes on."""
+    """Bags of any robot -> LeRobotDataset v3.0, one for each embodiment.
+
+    Reads rosbag2 folders and files, MCAP or sqlite3, compressed and split or not. Bags of this package's recorder tell of
+    their robots; for others give --mapping (example: config/mappings/example.yaml) or --fleet. Episodes that are failed, damaged
+    or too gappy are left out, each with the reason. Ctrl-C keeps finished episodes: the same command goes on.
+    """
     from dataclasses import replace
 
     from latent_policy_ros.data.bags import find_bags

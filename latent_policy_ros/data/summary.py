@@ -29,12 +29,13 @@ def describe(path: Path) -> Iterator[Table]:
 
 
 def _dataset(reader: LeRobotReader) -> Iterator[Table]:
+    lengths = [row["length"] for row in reader.episodes]
     minutes = reader.frames / reader.fps / 60
     ours = (reader.root / MANIFEST).is_file()
     latent = f", latents of {reader.identity.latent_id[:12]}" if ours and reader.identity.latent_id else ""
     title = (
         f"{reader.root}: {reader.info['robot_type']}, {len(reader)} episodes, {reader.frames} frames at {reader.fps} a second "
-        f"({minutes:.1f} min){latent}; tasks: {'; '.join(reader.tasks)}"
+        f"({minutes:.1f} min), {min(lengths)} to {max(lengths)} each{latent}; tasks: {'; '.join(reader.tasks)}"
     )
     table = Table("feature", "kind", "shape", "names", title=title)
     for name, feature in reader.features.items():
@@ -43,11 +44,13 @@ def _dataset(reader: LeRobotReader) -> Iterator[Table]:
             table.add_row(name, feature["dtype"], shape, names if len(names) < 60 else f"{names[:57]}...")
     yield table
     if ours and (skews := [told["skew"] for told in reader.about if "skew" in told]):
-        times = Table("stream", "mean [ms]", "largest [ms]", title="what was put together, apart in time")
+        limits = [told["tolerance"] for told in reader.about if "tolerance" in told]
+        times = Table("stream", "mean [ms]", "largest [ms]", "tolerated [ms]", title="values off their frames' time")
         for name in skews[0]:
             mine = [skew[name] for skew in skews if name in skew]
             mean, largest = np.mean([s["mean"] for s in mine]), max(s["max"] for s in mine)
-            times.add_row(name, f"{mean * 1e3:.1f}", f"{largest * 1e3:.1f}")
+            limit = max((of["camera" if name in reader.cameras else "state"] for of in limits), default=np.nan)
+            times.add_row(name, *(f"{seconds * 1e3:.1f}" for seconds in (mean, largest, limit)))
         yield times
 
 
