@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,15 +32,25 @@ def find_bags(paths: Iterable[Path | str]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise ArtifactError(f"{path}: no such bag")
-        here = [path] if path.is_file() or _is_bag(path) else sorted(p for p in path.rglob("*") if p.is_dir() and _is_bag(p))
+        here = [path] if path.is_file() else list(_bags_in(path))
         if not here:
             raise ArtifactError(f"{path}: holds no bag (a folder with {METADATA}, or a file *{', *'.join(FILES)})")
         found += [bag for bag in here if bag not in found]
     return found
 
 
-def _is_bag(folder: Path) -> bool:
-    return (folder / METADATA).is_file() or any(file.suffix in FILES for file in folder.iterdir())
+def _bags_in(folder: Path) -> Iterator[Path]:
+    if (folder / METADATA).is_file():
+        yield folder
+        return
+    files = sorted(file for file in folder.iterdir() if file.suffix in FILES)
+    pieces = {re.sub(r"_\d+\.", ".", file.name) for file in files}
+    if len(files) == 1 or (len(pieces) == 1 and files):  # of pieces nobody knows whether they are all: opening them says so
+        yield folder
+    else:
+        yield from files
+    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
+        yield from _bags_in(below)
 
 
 def fingerprint(bag: Path) -> str:
@@ -111,6 +122,9 @@ def open_bag(path: Path) -> Iterator[Bag]:
     Raises:
         BagUnreadable: It is cut short or damaged; says until when it is whole, as far as that can be found out.
     """
+    if path.is_file() and path.suffix not in FILES:
+        text = f"expected a file *{', *'.join(FILES)} (one that is compressed as a whole: unpack it, or give its folder)"
+        raise BagUnreadable(Fault("no bag", text, path))
     try:
         source = path
         if path.is_dir() and not (path / METADATA).is_file():

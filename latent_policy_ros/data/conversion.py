@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArtifactError, ConfigError, LatentPolicyError, ObservationRefused
+from ..errors import ArtifactError, ConfigError, LatentPolicyError, ObservationRefused, available
 from ..latent import LatentSpace
 from ..latent.artifacts import load_json, write_atomically
 from .alignment import Alignment
@@ -132,17 +132,25 @@ def _settled(out: Path, options: Options, bags: Sequence[Path]) -> int:
 
 def _camera_rate(bags: Sequence[Path], options: Options) -> int:
     """Pictures a second of the fastest camera of the first bag that can be read: a camera that fell asleep must not set it."""
+    why = ""
     for path in bags:
-        with contextlib.suppress(LatentPolicyError), open_bag(path) as bag:
-            robots = options.robots(bag)
-            topics = {t for robot in robots for names in robot.cameras.values() for t in names if t in bag.topics}
-            times: dict[str, list[float]] = {topic: [] for topic in topics}
-            for topic, received, _ in itertools.islice(bag.messages(topics), SAMPLE * len(topics)):
-                times[topic].append(received)
-            rates = [1 / float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
-            if rates and round(max(rates)) > 0:
-                return round(max(rates))
-    raise ArtifactError(f"none of {len(bags)} bags has a camera that is known; give a mapping, or the frames a second")
+        try:
+            with open_bag(path) as bag:
+                robots = options.robots(bag)
+                names = {name for robot in robots for those in robot.cameras.values() for name in those}
+                topics = {name for name in names if name in bag.topics}
+                times: dict[str, list[float]] = {topic: [] for topic in topics}
+                for topic, received, _ in itertools.islice(bag.messages(topics), SAMPLE * len(topics)):
+                    times[topic].append(received)
+                rates = [1 / float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
+                if rates and round(max(rates)) > 0:
+                    return round(max(rates))
+                wanted = f"none of {', '.join(sorted(names))}" if robots else "it does not tell of its robots"
+                why = why or f"{path}: {wanted}; {available(bag.topics)}"
+        except LatentPolicyError as error:
+            why = why or str(error)
+    text = f"none of {len(bags)} bags has pictures of a camera that is known, the first because: {why}"
+    raise ArtifactError(f"{text} (give a mapping, a fleet, or the frames a second)")
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """Bags of all forms become the same data set, with every frame, matched by time and by name."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from latent_policy_ros.data.bags import find_bags
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
-from latent_policy_ros.data.mapping import load_mapping
+from latent_policy_ros.data.mapping import Mapping, conventional, load_mapping
 from latent_policy_ros.errors import ArtifactError, ConfigError
 
 T0 = 1_700_000_000.0
@@ -130,6 +132,39 @@ def test_bags_are_found_in_folders_and_their_absence_is_named(tmp_path, recordin
         find_bags([tmp_path / "empty"])
     with pytest.raises(ArtifactError, match="no such bag"):
         find_bags([tmp_path / "none"])
+
+
+def test_loose_files_are_bags_of_their_own_but_pieces_without_metadata_are_refused(tmp_path, recording, converted):
+    folder = tmp_path / "bags"
+    for name in ("one", "two"):
+        bag = recording(seconds=1).write(folder / "below" / name)
+        shutil.copy(next(bag.glob("*.mcap")), folder / f"{name}.mcap")
+    pieces = recording(seconds=1).write(folder / "split", split=2)
+    (pieces / "metadata.yaml").unlink()
+    for k, file in enumerate(sorted(pieces.glob("*.mcap"))):
+        file.rename(pieces / f"split_{k}.mcap")
+    assert [str(bag.relative_to(folder)) for bag in find_bags([folder])] == [
+        "one.mcap", "two.mcap", "below/one", "below/two", "split"
+    ]  # fmt: skip
+    mapping = Mapping((conventional("left", recording().embodiment, ("front", "wrist")),))  # the files alone tell of no robot
+    report, _ = converted(*find_bags([folder]), mapping=mapping)
+    packed = folder / "packed.mcap.zstd"
+    packed.write_bytes(b"whatever")
+    other, _ = converted(folder / "one.mcap", packed, out=tmp_path / "other", mapping=mapping)
+    assert other.written == 1 and "unpack it" in other.left_out[0][1][0].text
+    assert report.written == 4 and "no metadata.yaml, and 2 files" in report.left_out[0][1][0].text
+
+
+def test_when_no_bag_tells_the_frames_a_second_the_reason_is_told(tmp_path, recording, converted):
+    file = tmp_path / "not.mcap"
+    file.write_bytes(b"not a bag")
+    with pytest.raises(ArtifactError, match=r"none of 1 bags .*not\.mcap"):
+        converted(file)
+    made = recording(seconds=1)
+    for camera in ("front", "wrist"):
+        made.drop(f"{camera}/image_raw")
+    with pytest.raises(ArtifactError, match="none of /left/front/image_raw.*available: /left/hand_command"):
+        converted(made.write(tmp_path / "bag"))
 
 
 def test_the_arms_joints_on_the_same_topic_are_passed_over(tmp_path, recording, converted):

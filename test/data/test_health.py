@@ -1,13 +1,16 @@
 """What cameras, joints and commands cannot be is found, in bags and in data sets alike, and nothing else."""
 
+import io
 import json
 
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from latent_policy_ros.data.health import examine
 from latent_policy_ros.data.looking import looks
+from latent_policy_ros.data.summary import describe
 from latent_policy_ros.data.view import RerunFile, write_sheet
 from latent_policy_ros.errors import LatentPolicyError
 
@@ -154,6 +157,21 @@ def test_a_sheet_shows_every_camera_and_joint(recording, converted, tmp_path):
         write_sheet(look, tmp_path / "view" / "sheet.png")
         sheet = cv2.imread(str(tmp_path / "view" / "sheet.png"))
         assert sheet.shape[1] == 1280 and (np.abs(sheet.astype(int) - (0, 0, 200)).max(axis=-1) < 30).sum() > 2000
+
+
+def test_info_tells_what_is_in_bags_and_data_sets(recording, converted, tmp_path):
+    made = recording(seconds=1)
+    _, out = converted(made.write(tmp_path / "bag"))
+    console = Console(width=200, record=True, file=io.StringIO())
+    for path in (tmp_path / "bag", out):
+        for table in describe(path):
+            console.print(table)
+    told = console.export_text()
+    words = " ".join(told.split())
+    assert "robots: left, task: put the cube in the box, outcome: success" in words and "sensor_msgs/msg/Image" in words
+    assert "1 episodes, 11 frames at 10 a second" in words
+    (row,) = [line for line in told.splitlines() if "joint_states" in line and "tolerated" not in line and "msg" not in line]
+    assert [cell.strip() for cell in row.split("│")[1:5]] == ["joint_states", "0.0", "0.0", "100.0"]
 
 
 def test_rerun_is_optional(recording, tmp_path, monkeypatch):
