@@ -109,7 +109,7 @@ class RerunFile:
         try:
             import rerun
         except ImportError as error:
-            raise LatentPolicyError("rerun is not installed; get it with: pip install rerun-sdk") from error
+            raise LatentPolicyError(f"rerun cannot be used ({error}); get it with: pip install rerun-sdk") from error
         self._rerun = rerun
         self._stream = rerun.RecordingStream("latent_policy")
         path.parent.mkdir(parents=True, exist_ok=True)

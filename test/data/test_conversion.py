@@ -167,6 +167,16 @@ def test_when_no_bag_tells_the_frames_a_second_the_reason_is_told(tmp_path, reco
         converted(made.write(tmp_path / "bag"))
 
 
+def test_commands_may_be_joint_states_in_any_order(tmp_path, recording, converted):
+    made = recording()
+    for event in made.on("hand_command"):
+        event.message = made.joint_state(event.at + T0, made.joints[::-1], event.message.points[0].positions[::-1])
+    report, out = converted(made.write(tmp_path / "bag"))
+    assert (report.written, report.told) == (1, [])
+    before = np.array([made.state(T0 + k / 10 - 0.02) for k in range(31)]) + 0.01
+    np.testing.assert_allclose(LeRobotReader(out / "faive_hand").columns(0)["action"], before, atol=1e-6)
+
+
 def test_the_arms_joints_on_the_same_topic_are_passed_over(tmp_path, recording, converted):
     made = recording()
     for k in range(30):

@@ -148,6 +148,12 @@ def test_a_foreign_latent_id(recording, faults_of, space):
     assert "ffffffffffff" in fault.text and space.latent_id[:12] in fault.text
 
 
+def test_a_foreign_latent_id_by_the_bags_own_account(recording, faults_of, tmp_path, space):
+    made = recording()
+    told, length, _ = faults_of(made.write(tmp_path / "spoiled", custom=made.custom(latent_id="f" * 64)), latent=space)
+    assert length is None and "recorded with latent space ffffffffffff" in told["foreign latent_id"].text
+
+
 def test_a_foreign_latent_id_may_be_accepted(recording, faults_of, tmp_path, space):
     made = recording()
     plans(made, "f" * 64)
