@@ -18,7 +18,7 @@ DISTRIBUTIONS = {  # import name -> name in requirements/core.txt, where they di
     "cv2": "opencv-python-headless", "example_robot_data": "example-robot-data", "mcap_ros2": "mcap-ros2-support",
     "pinocchio": "pin", "yaml": "PyYAML",
 }  # fmt: skip
-OPTIONAL = {"OpenGL", "google", "tf_transformations", "message_filters", "launch", "launch_ros", "lifecycle_msgs"}
+OPTIONAL = {"rerun", "OpenGL", "google", "tf_transformations", "message_filters", "launch", "launch_ros", "lifecycle_msgs"}
 
 
 def requirement_lines(name):
