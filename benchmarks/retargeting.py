@@ -126,7 +126,8 @@ def main():
             if kind == "vector":
                 reference = found[kind, scale]
     rows[f"ours, vector x{best}"] = same_vectors(keypoints, best)
-    print(f"{len(keypoints)} frames\n| | ms a frame | fingertip error, mean mm | gap in contact, median mm | closed | largest step, rad |")
+    print(f"{len(keypoints)} frames")
+    print("| | ms a frame | fingertip error, mean mm | gap in contact, median mm | closed | largest step, rad |")
     print("|---|---|---|---|---|---|")
     for name, r in rows.items():
         print(f"| {name} | {r['ms']:.3f} | {r['error_mm']:.1f} | {r['gap_mm']:.2f} | {r['closed']:.1%} | {r['step']:.2f} |")
@@ -134,7 +135,8 @@ def main():
     print(f"\nbatched: {ours['poses_per_second']:.0f} poses/s, {ours['batched_minus_online']:.0e} rad from online")
     if arguments.peer:
         same = rows[f"ours, vector x{best}"]
-        print(f"same vectors: {reference['ms'] / same['ms']:.0f} times as fast, {same['error_mm'] / reference['error_mm']:.3f} of the error")
+        speed, error = reference["ms"] / same["ms"], same["error_mm"] / reference["error_mm"]
+        print(f"same vectors: {speed:.0f} times as fast, {error:.3f} of the error")
         print(f"Retargeter: {reference['ms'] / ours['ms']:.0f} times as fast as the peer's vectors")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))

@@ -13,7 +13,7 @@ import torch
 
 torch.set_num_threads(1)
 
-from dex_retargeting.retargeting_config import RetargetingConfig
+from dex_retargeting.retargeting_config import RetargetingConfig  # noqa: E402
 
 TIPS = ["link_15.0_tip", "link_3.0_tip", "link_7.0_tip", "link_11.0_tip"]
 PERSON = [4, 8, 12, 16]

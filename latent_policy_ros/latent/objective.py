@@ -44,7 +44,7 @@ class Objective:
         actions = {name: torch.as_tensor(np.asarray(actions[name], dtype=np.float32)) for name in self.names}
         self.scores = {name: codecs[name].normalise(actions[name]) for name in self.names}
         self.keyvectors = None
-        if settings.soft_targets > 0 and settings.contrastive_weight > 0:
+        if settings.soft_targets > 0 and (settings.contrastive_steps > 0 or settings.contrastive_weight > 0):
             self.keyvectors = torch.as_tensor(np.asarray(keyvectors, dtype=np.float32))
         self.fingertips, self.tips = {}, {}
         if settings.fingertip_weight > 0 or settings.pinch_weight > 0:

@@ -40,7 +40,7 @@ class Decoder(ManagedNode):
         self.declare("max_age", 0.5, "Plans whose observation is older than this [s] are stale.", 0.05, 2.0)
         self.declare("silence", 0.25, "When no plan came for this long [s], the measured pose is held.", 0.05, 2.0)
         self.declare("blend", 0.1, "Time over which an older plan loses its say [s]; 0: none.", 0.0, 2.0)
-        self.declare("alarm", 1.5, "A plan this far from all latents of the training is warned of; 1: 0.1% of good ones are.", 0.1, 1e3)
+        self.declare("alarm", 1.5, "Plans this far from all latents of the training are warned of; 1: 0.1% of good ones.", 0.1, 1e3)
         self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
 
     def configure(self) -> None:

@@ -11,8 +11,8 @@ from latent_policy_ros.retargeting import make_pairs
 
 NAMES = ("human_hand", "faive_hand", "panda_gripper")
 QUICK = LatentSettings(
-    embodiments=NAMES, hidden=64, batch=256, contrastive_steps=50, decoding_steps=400, learning_rate=4e-3,
-    encoder_learning_rate=2e-3, dim=16, held_out=0.2,
+    embodiments=NAMES, hidden=64, batch=256, contrastive_steps=20, decoding_steps=600, contrastive_weight=0.01, dim=16,
+    held_out=0.2,
 )  # fmt: skip
 
 space = pytest.fixture(random_space)
