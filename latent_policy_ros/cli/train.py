@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -34,9 +34,13 @@ def train_policy_command(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the policy and its training state.")],
     latent: LatentOption = "default",
     settings: Annotated[str, typer.Option(help="Settings: a YAML file, or a name in config/training.")] = "policy",
+    start: Annotated[
+        Optional[str], typer.Option("--from", help="Begin with the weights of this policy, of any latent space.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
 ) -> None:
     """Train the latent diffusion policy. Ctrl-C saves; the same command resumes."""
     from latent_policy_ros.policy.train import train_policy_from_settings
 
-    train_policy_from_settings(settings, data, artifact_folder("latents", latent), out, resume=not fresh, console=console)
+    begin = artifact_folder("policies", start) if start else None
+    train_policy_from_settings(settings, data, artifact_folder("latents", latent), out, not fresh, console, begin)

@@ -46,7 +46,7 @@ class PolicySettings:
     denoiser_blocks: int = 3
     diffusion_steps: int = 100
     sampling_steps: int = 8
-    steps: int = 4_500
+    steps: int = 6_500
     batch: int = 64
     noise_samples: int = 4
     learning_rate: float = 5e-4

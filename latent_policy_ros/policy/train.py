@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from latent_policy_ros.errors import ArtifactError
 from latent_policy_ros.latent.progress import progress_bar
 from latent_policy_ros.latent.settings import as_plain, read_settings
 from latent_policy_ros.latent.space import LatentSpace
@@ -34,6 +35,7 @@ def train_policy(
     out_dir: Path | str,
     resume: bool = True,
     console: Console | None = None,
+    start: Checkpoint | None = None,
 ) -> Checkpoint:
     """Train one policy on the demonstrations of all embodiments found, and write it to ``out_dir``.
 
@@ -47,9 +49,10 @@ def train_policy(
         out_dir: Folder for policy.safetensors, policy.json and the training state.
         resume: Go on from the state in ``out_dir``, if there is one.
         console: Where to show progress; None to be silent.
+        start: A policy whose weights to begin with, of any latent space: what it sees in pictures need not be learned anew.
 
     Raises:
-        ArtifactError: Episodes or a saved state do not fit these settings and this latent space.
+        ArtifactError: Episodes, a saved state or ``start`` do not fit these settings and this latent space.
         KeyboardInterrupt: After the state was saved.
     """
     out_dir = Path(out_dir)
@@ -60,6 +63,8 @@ def train_policy(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
     network = PolicyNetwork(settings, latent_space.dim).to(device, memory_format=torch.channels_last)
+    if start is not None:
+        begin_with(network, start)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -69,6 +74,7 @@ def train_policy(
         "latent_id": latent_space.latent_id,
         "frames": len(data),
         "episodes": data.episodes,
+        "start": start.policy_id if start else "",
     }
     done, seconds = load_state(out_dir, identity, network, average, optimizer) if resume else (0, 0.0)
     started, loss = time.monotonic() - seconds, math.nan
@@ -97,12 +103,29 @@ def train_policy(
         "loss": None if math.isnan(loss) else round(loss, 6),
         "frames": len(data),
         "episodes": data.episodes,
+        "start": start.policy_id if start else "",
     }
     hashes = {name: latent_space.codec(name).content_hash for name in data.episodes}
     weights = {name: t.detach().cpu().contiguous().numpy() for name, t in average.state_dict().items()}
     checkpoint = Checkpoint(settings, latent_space.latent_id, hashes, data.scaling, weights, report)
     checkpoint.save(out_dir)
     return checkpoint
+
+
+def begin_with(network: PolicyNetwork, start: Checkpoint) -> None:
+    """Take the weights of another policy.
+
+    Raises:
+        ArtifactError: Its network is another one; the first weights that differ are named.
+    """
+    for name, tensor in network.state_dict().items():
+        got = getattr(start.weights.get(name), "shape", None)
+        if got != tuple(tensor.shape):
+            raise ArtifactError(
+                f"policy {start.policy_id[:12]}: {name}: expected shape {tuple(tensor.shape)} to begin with, got {got}; "
+                "give both the same cameras and sizes"
+            )
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in start.weights.items()})
 
 
 @contextmanager
@@ -179,6 +202,7 @@ def train_policy_from_settings(
     out: Path | str,
     resume: bool = True,
     console: Console | None = None,
+    start: Path | None = None,
 ) -> Checkpoint:
     """Train with settings from a YAML file (or a name in config/training) and a latent space's folder.
 
@@ -187,7 +211,8 @@ def train_policy_from_settings(
         ArtifactError: Episodes, latent space or saved state do not fit.
     """
     chosen = read_settings(PolicySettings, settings)
-    checkpoint = train_policy(chosen, data, LatentSpace.load(latent), out, resume, console)
+    begin = Checkpoint.load(start) if start else None
+    checkpoint = train_policy(chosen, data, LatentSpace.load(latent), out, resume, console, begin)
     if console:
         report = checkpoint.report
         console.print(f"policy {checkpoint.policy_id[:12]} in {out}, trained in {report['seconds'] / 60:.1f} minutes")

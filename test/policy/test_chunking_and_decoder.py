@@ -64,9 +64,12 @@ def test_rotations_blend_across_the_sign_of_quaternions():
     assert np.allclose(np.abs(buffer.sample(0.15)[1][6]), 1.0)
 
 
+NAMES = ("j0", "j1", "j2")
+
+
 @pytest.fixture
 def robot(space) -> RobotDecoder:
-    hand = SimpleNamespace(name="hand", content_hash="01" * 32, to_joints=lambda x: 2 * x)
+    hand = SimpleNamespace(name="hand", content_hash="01" * 32, action_names=NAMES, to_joints=lambda x: 2 * x)
     return RobotDecoder(space, hand)
 
 
@@ -133,7 +136,7 @@ def test_clocks_that_disagree(robot):
 
 def test_a_decoder_for_another_version_of_the_hand_does_not_start(space):
     with pytest.raises(ArtifactError, match="the embodiment is now ffff"):
-        RobotDecoder(space, SimpleNamespace(name="hand", content_hash="ff" * 32))
+        RobotDecoder(space, SimpleNamespace(name="hand", content_hash="ff" * 32, action_names=NAMES))
 
 
 def test_a_policy_that_falls_silent_is_noticed_by_the_clock_of_arrival(robot):

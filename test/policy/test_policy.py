@@ -244,3 +244,12 @@ def test_the_mixture_decides_how_often_each_embodiment_is_drawn(space, quick, tm
     mixture.write_text("datasets: [{path: hand, weight: 0}]")
     with pytest.raises(ArtifactError, match="weight of hand: expected a number greater than 0, got 0"):
         Demonstrations([tmp_path], quick, space)
+
+
+def test_a_policy_may_begin_with_the_weights_of_another(trained, demonstrations, quick, space, tmp_path):
+    start = trained.checkpoint
+    again = train_policy(replace(quick, steps=1, ema_decay=1.0), [demonstrations], space, tmp_path, start=start)
+    assert all(np.array_equal(again.weights[name], start.weights[name]) for name in start.weights)
+    assert again.report["start"] == start.policy_id
+    with pytest.raises(ArtifactError, match=r"expected shape .* to begin with, got .*; give both the same cameras and sizes"):
+        train_policy(replace(quick, width=2 * quick.width), [demonstrations], space, tmp_path / "other", start=start)
