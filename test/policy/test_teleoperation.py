@@ -79,7 +79,8 @@ def test_the_robot_is_eased_from_its_own_pose_into_the_persons(space, mode):
             made.append(decoder.command(now).q)
     made = np.array(made)
     if mode == "direct":
-        wanted, start = Retargeter(robot).retarget(still), measured
+        retargeter = Retargeter(robot)
+        wanted, start = [retargeter.retarget(still) for _ in times][-1], measured  # where it settles
     else:
         wanted = space.decode("mimic_hand", encode_hand(space, still))
         start = space.decode("mimic_hand", space.encode("mimic_hand", measured))
