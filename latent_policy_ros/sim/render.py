@@ -1,16 +1,18 @@
 """Pictures of a simulated scene without a screen: one OpenGL context per thread, shared by all its worlds.
 
-Which OpenGL is decided when this module is imported, before MuJoCo is: ``$MUJOCO_GL`` if it is set, else EGL, else
-OSMesa, whichever library is on this machine. Without either, physics works and :meth:`SceneRenderer.picture` raises.
+Which OpenGL is decided when this module is imported: ``$MUJOCO_GL`` if it is set, else EGL, else OSMesa, whichever
+library is on this machine. Without either, physics works and :meth:`SceneRenderer.picture` raises.
 """
 
 from __future__ import annotations
 
 import atexit
 import ctypes
+import importlib
 import os
 import threading
 
+import mujoco
 import numpy as np
 
 from latent_policy_ros.errors import HardwareError
@@ -32,10 +34,7 @@ def choose_gl() -> str:
     return "disable"
 
 
-os.environ.setdefault("MUJOCO_GL", choose_gl())
-
-import mujoco  # noqa: E402  (only now: it reads MUJOCO_GL while it is imported)
-
+BACKEND = os.environ.setdefault("MUJOCO_GL", choose_gl())  # set for child processes as well
 _local = threading.local()
 
 
@@ -46,15 +45,16 @@ def _context():
         HardwareError: There is no OpenGL that can draw without a screen; says what to install.
     """
     if getattr(_local, "context", None) is None:
-        backend = os.environ["MUJOCO_GL"]
-        if backend in ("disable", "disabled", "off", "0", "false") or not hasattr(mujoco, "GLContext"):
+        if BACKEND in ("disable", "disabled", "off", "0", "false"):
             raise HardwareError(f"no OpenGL to draw the simulated cameras with (neither EGL nor OSMesa); {REMEDY}")
+        # Not mujoco.GLContext: that was chosen when MuJoCo was first imported, which may have been before this module.
+        module = f"mujoco.{BACKEND}" if BACKEND in LIBRARIES else "mujoco"
         try:
-            _local.context = mujoco.GLContext(640, 480)
+            _local.context = importlib.import_module(module).GLContext(640, 480)
             _local.drawings = {}
         except Exception as cause:  # every backend raises its own kind
-            raise HardwareError(f"OpenGL ({backend}) gave no context: {cause}; {REMEDY}") from cause
-        if backend == "osmesa":
+            raise HardwareError(f"OpenGL ({BACKEND}) gave no context: {cause}; {REMEDY}") from cause
+        if BACKEND == "osmesa":
             atexit.register(_local.context.free)  # it cannot free itself any more while Python shuts down
         _local.context.make_current()
     return _local.context

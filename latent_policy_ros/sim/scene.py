@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import mujoco
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.sim.render import mujoco
 from latent_policy_ros.sim.robot import CONDIM, FRICTION, robot_spec
 
 TIMESTEP = 0.002  # s

@@ -248,8 +248,10 @@ def test_the_mixture_decides_how_often_each_embodiment_is_drawn(space, quick, tm
 
 def test_a_policy_may_begin_with_the_weights_of_another(trained, demonstrations, quick, space, tmp_path):
     start = trained.checkpoint
-    again = train_policy(replace(quick, steps=1, ema_decay=1.0), [demonstrations], space, tmp_path, start=start)
-    assert all(np.array_equal(again.weights[name], start.weights[name]) for name in start.weights)
+    still = replace(quick, steps=1, learning_rate=1e-12)  # one step that moves nothing
+    again = train_policy(still, [demonstrations], space, tmp_path, start=start)
+    for name, weights in start.weights.items():
+        np.testing.assert_allclose(again.weights[name], weights, atol=1e-6, err_msg=name)
     assert again.report["start"] == start.policy_id
     with pytest.raises(ArtifactError, match=r"expected shape .* to begin with, got .*; give both the same cameras and sizes"):
         train_policy(replace(quick, width=2 * quick.width), [demonstrations], space, tmp_path / "other", start=start)

@@ -161,6 +161,14 @@ def test_worlds_of_a_process_draw_beside_each_other():
     np.testing.assert_array_equal(one.render("front"), before)
 
 
+@needs_gl
+def test_pictures_are_drawn_even_when_mujoco_was_imported_earlier():
+    code = "import mujoco; from latent_policy_ros.sim.world import World; print(World('panda_gripper').render('front').shape)"
+    unset = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    result = subprocess.run([sys.executable, "-c", code], env=unset, capture_output=True, text=True, timeout=60)
+    assert result.stdout.startswith("("), result.stderr
+
+
 def test_without_opengl_physics_works_and_rendering_says_what_to_install():
     code = (
         "from latent_policy_ros.sim.world import World\n"
