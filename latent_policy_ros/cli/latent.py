@@ -43,10 +43,11 @@ def add_command(
     out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Leave that folder alone and write a copy here.")] = None,
 ) -> None:
     """Fit a new embodiment to a latent space, without demonstrations; every policy made for it can then drive it."""
+    from latent_policy_ros.embodiments import load_embodiment
     from latent_policy_ros.latent.add import add_to_folder
     from latent_policy_ros.latent.metrics import report_table
 
     folder = artifact_folder("latents", to)
     _, measures = add_to_folder(embodiment, folder, out, console)
-    console.print(report_table(measures))
+    console.print(report_table(measures, load_embodiment(embodiment).name))
     console.print(f"added to {out or folder}", highlight=False)

@@ -43,6 +43,8 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
         raise ArtifactError(f"{embodiment.name} is in latent space {space.latent_id[:12]} itself; give yours another name")
     started = time.monotonic()
     known = _known(space)
+    if console:
+        console.print(f"Retargeting {FRAMES} frames of hand motion to {embodiment.name} and the {len(known)} it is to meet")
     settings = _settings(space)
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
@@ -70,10 +72,10 @@ def add_to_folder(
     """Add an embodiment (name or YAML file) to the latent space in a folder; or, with ``out``, to a copy of it there."""
     space, new = LatentSpace.load(latent), load_embodiment(embodiment)
     bigger, measures = add_embodiment(space, new, console)
-    if out is None or out.resolve() == latent.resolve():
-        bigger.save_added(latent, bigger.added[new.name], {"held_out": measures.plain()})
-    else:
-        bigger.save(out)
+    target = latent if out is None else out
+    if target.resolve() != latent.resolve():
+        space.save(target)
+    bigger.save_added(target, bigger.added[new.name], {"held_out": measures.plain()})
     return bigger, measures
 
 

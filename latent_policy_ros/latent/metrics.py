@@ -208,12 +208,18 @@ def _plain(values: np.ndarray) -> list:
             (None if np.isnan(row) else round(float(row), 5)) for row in values]  # fmt: skip
 
 
-def report_table(measures: Measures) -> Table:
-    """Cross-reconstruction as a table: from (rows) to (columns)."""
+def report_table(measures: Measures, one: str | None = None) -> Table:
+    """Fingertip errors as a table: a line for each embodiment; or, of ``one``, a line for each of the others."""
     from rich.table import Table
 
-    table = Table("from \\ to", *measures.names, title="Held-out recordings: fingertip error [mm] (R2 of the joints)")
-    for i, source in enumerate(measures.names):
-        cells = zip(measures.pairs["tips"][i], measures.pairs["r2"][i])
-        table.add_row(source, *(f"{tips:.1f} ({r2:.2f})" for tips, r2 in cells))
+    title, tips = "Fingertip error on held-out recordings [mm]", measures.pairs["tips"]
+    if one is None:
+        table = Table("", "decoded by itself", "by the others", "from the others", title=title)
+        for i, name in enumerate(measures.names):
+            means = (tips[i, i], measures.mean("tips", (name,)), measures.mean("tips", None, (name,)))
+            table.add_row(name, *(f"{mean:.1f}" for mean in means))
+    else:
+        table, i = Table("", f"from it to {one}", f"from {one} to it", title=title), measures.names.index(one)
+        for j, name in enumerate(measures.names):
+            table.add_row(name, f"{tips[j, i]:.1f}", f"{tips[i, j]:.1f}")
     return table

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from latent_policy_ros.cli import app
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ArtifactError, ConfigError
 from latent_policy_ros.latent import add
@@ -52,7 +54,9 @@ def test_a_copy_leaves_the_original_alone(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(add, "FRAMES", 600)
     monkeypatch.setattr(add, "STEPS", 2)
     trained.save(tmp_path / "a")
-    add_to_folder("mimic_hand", tmp_path / "a", tmp_path / "b")
+    command = ["latent", "add", "mimic_hand", "--to", str(tmp_path / "a"), "-o", str(tmp_path / "b")]
+    told = CliRunner().invoke(app, command, env={"COLUMNS": "80"})
+    assert told.exit_code == 0 and "from it to mimic_hand" in told.output and "…" not in told.output, told.output
     assert not LatentSpace.load(tmp_path / "a").added and set(LatentSpace.load(tmp_path / "b").added) == {"mimic_hand"}
 
 
