@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -35,8 +36,9 @@ def matrix(values: np.ndarray, names: Sequence[str], title: str, digits: int = 1
 
 def space_map(latents: Mapping[str, np.ndarray], aperture: np.ndarray) -> bytes:
     """Latents {name: (N, L)} in their two widest directions, coloured by embodiment, and by the person's aperture (N,) [m]."""
-    figure = Figure(figsize=(12, 5.4))
+    figure = Figure(figsize=(14, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    left.set_prop_cycle(color=colormaps["tab20"].colors)
     everything = np.concatenate(list(latents.values()))
     mean = everything.mean(axis=0)
     _, spread, axes = np.linalg.svd(everything - mean, full_matrices=False)
@@ -44,7 +46,7 @@ def space_map(latents: Mapping[str, np.ndarray], aperture: np.ndarray) -> bytes:
     flat = {name: (z - mean) @ axes[:2].T for name, z in latents.items()}
     for name, points in flat.items():
         left.scatter(*points.T, s=3, alpha=0.4, label=name)
-    left.legend(fontsize=8, markerscale=4)
+    left.legend(fontsize=8, markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5))
     left.set_title(f"by embodiment (the two directions hold {share:.0%} of the variance)")
     points = np.concatenate(list(flat.values()))
     drawn = right.scatter(*points.T, s=3, alpha=0.5, c=np.tile(aperture * 1e3, len(flat)), cmap="viridis", vmin=0, vmax=100)
