@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ RECONNECT_PERIOD = 0.5  # s
 REPEAT_PERIOD = 0.1  # s: a command that does not change is sent again this often
 
 
-class DriverNode(ManagedNode):
+class DriverNode(ManagedNode, ABC):
     """Measured joints out, commanded joints in, through the guard. Subclasses say which joints, and take the commands.
 
     Publishes ``joint_states`` (measured only). Without hardware it stays up, says so in its diagnostics and tries again.
@@ -40,13 +41,13 @@ class DriverNode(ManagedNode):
         self.guard: CommandGuard | None = None
         self.connected = False
 
+    @abstractmethod
     def joints(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Names, lower, upper, max_velocity and a start pose of the driven joints."""
-        raise NotImplementedError
 
+    @abstractmethod
     def subscribe_commands(self) -> None:
         """Subscribe to what ends in ``take``."""
-        raise NotImplementedError
 
     def measured(self, reading: JointReading) -> None:
         """Called with every reading, for what else there is to publish."""
