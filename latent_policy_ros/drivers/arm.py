@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pinocchio as pin
 
-from latent_policy_ros.embodiments import Embodiment
+from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.errors import ActionRefused, HardwareError
 
 JOINT_NAMES = tuple(f"panda_joint{i}" for i in range(1, 8))
@@ -55,16 +55,21 @@ def _panda() -> pin.Model:
 def default_mount(embodiment: Embodiment) -> np.ndarray:
     """(4, 4) pose of the hand frame H in the flange (panda_link8), as this package's robots are built.
 
-    A gripper sits as the Panda's own does (its URDF: turned by -45 degrees about the flange's axis). A hand sits on a
-    bracket so that thumb and fingers meet on the flange's axis and along the gripper's jaws: held the same way, a hand
-    and a gripper then grasp from the same wrist pose.
+    A gripper sits as the Panda's own does (its URDF: turned by -45 degrees about the flange's axis). A hand, or a gripper
+    whose jaws are not along z of its base, sits on a bracket so that thumb and fingers meet on the flange's axis and along
+    the Panda's jaws: held the same way, a hand and a gripper then grasp from the same wrist pose.
     """
     tool = pin.SE3(pin.utils.rotate("z", -np.pi / 4), np.zeros(3))
-    if embodiment.kind == "gripper":
+    if embodiment.kind == "gripper" and _jaws_ahead(embodiment):
         return (tool * pin.SE3(embodiment.T_base_hand)).homogeneous
     x, y = np.array([0.0, 1.0, 0.0]), PINCH_AXIS / np.linalg.norm(PINCH_AXIS)
     rotation = np.array([x, y, np.cross(x, y)])
     return (tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ PINCH_POINT)).homogeneous
+
+
+def _jaws_ahead(gripper: Embodiment) -> bool:
+    tips = HandKinematics(gripper).fingertips(gripper.rest[None])[0]
+    return bool((gripper.T_base_hand @ [*tips.mean(axis=0), 1.0])[2] > 0)
 
 
 def pose_to_se3(pose: np.ndarray) -> pin.SE3:

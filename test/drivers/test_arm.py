@@ -71,7 +71,8 @@ def test_refuses_a_pose_without_orientation(arm):
 
 
 def test_hands_and_gripper_pinch_on_the_flange_axis_in_the_same_orientation():
-    mounts = {name: default_mount(load_embodiment(name)) for name in ("mimic_hand", "faive_hand", "panda_gripper")}
+    names = ("mimic_hand", "faive_hand", "panda_gripper", "so101_gripper")
+    mounts = {name: default_mount(load_embodiment(name)) for name in names}
     for T in mounts.values():
         np.testing.assert_allclose((T @ np.r_[PINCH_POINT, 1.0])[:2], 0.0, atol=1e-3)
         np.testing.assert_allclose(T[:3, :3], mounts["panda_gripper"][:3, :3], atol=2e-3)

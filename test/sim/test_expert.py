@@ -17,6 +17,13 @@ def test_succeeds(world, seed):
     assert demonstrate(world, plan(world))
 
 
+def test_a_gripper_with_one_moving_jaw_succeeds():
+    world = World("so101_gripper", cameras=())
+    for seed in (11, 12):
+        world.reset(seed)
+        assert demonstrate(world, plan(world))
+
+
 def test_succeeds_although_disturbed(world):
     world.reset(13)
     steps = plan(world)
