@@ -76,6 +76,20 @@ def test_plans_become_commands_at_50_hz_stamped_with_the_observation(graph, deco
     assert not decoder.counts["latent_action: refused"] and 0.04 < decoder.latency.summary()["p50"] < 0.12
 
 
+def test_a_hand_that_joined_the_space_later_follows_the_same_plans(graph, space, tmp_path):
+    mine = tmp_path / "my_hand.yaml"
+    mine.write_text(HAND.file.read_text().replace("name: mimic_hand", "name: my_hand"))
+    space.save(tmp_path / "latent")
+    codec = replace(space.codec("mimic_hand"), name="my_hand", content_hash=load_embodiment(mine).content_hash)
+    space.save_added(tmp_path / "latent", codec)
+    decoder = graph.add(Decoder, "left", embodiment=str(mine), latent=str(tmp_path / "latent"))
+    commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
+    graph.run(0.5, lambda: send(graph, plan(space)), period=0.1)
+    assert not decoder.counts["latent_action: refused"]
+    expected = space.decode("mimic_hand", space.encode("mimic_hand", HAND.rest))
+    np.testing.assert_allclose(commands[-1][1].points[0].positions, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("bad", ["foreign", "dim", "count", "nan", "poses", "quaternion", "dt", "old", "future"])
 def test_a_bad_plan_is_refused_and_counted_and_changes_nothing(graph, decoder, commands, space, bad):
     q = HAND.rest + 0.2 * (HAND.upper - HAND.rest)
