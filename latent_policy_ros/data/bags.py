@@ -13,11 +13,13 @@ from typing import Any
 
 from mcap.records import Channel, Chunk, Message
 from mcap.stream_reader import StreamReader
-from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+from rosbags.typesys.store import Typestore
 
 from ..errors import ArtifactError
 from .faults import BagUnreadable, Fault
-from .message_types import message_types
+from .message_types import types_of
 
 METADATA, FILES = "metadata.yaml", (".mcap", ".db3")
 
@@ -84,7 +86,7 @@ class Bag:
     custom: dict[str, str]
     start: float
     end: float
-    _reader: AnyReader = field(repr=False)
+    _reader: Reader = field(repr=False)
     _at: tuple[str, float] = ("", 0.0)
 
     @property
@@ -98,13 +100,14 @@ class Bag:
         Raises:
             BagUnreadable: The rest cannot be read.
         """
-        connections = [c for c in self._reader.connections if c.topic in topics]
+        connections = [c for c in _connections(self._reader) if c.topic in topics]
+        types = self._types(connections)
         source = self._reader.messages(connections) if connections else iter(())
         while True:
             try:
                 connection, received, raw = next(source)
                 self._at = connection.topic, received * 1e-9
-                message = self._reader.deserialize(raw, connection.msgtype)
+                message = types.deserialize_cdr(raw, connection.msgtype)
             except StopIteration:
                 return
             except Exception as error:  # whatever a damaged file makes the libraries raise
@@ -113,6 +116,20 @@ class Bag:
                 text = f"cannot be read any further: {_text(error)}"
                 raise BagUnreadable(Fault("damaged", text, self.path, topic, at)) from error
             yield connection.topic, received * 1e-9, message
+
+    def _types(self, connections: list[Connection]) -> Typestore:
+        try:  # of these only: what else was recorded may be defined in ways that nobody can read
+            return types_of(connections)
+        except Exception as error:  # whatever the library raises of a definition
+            topics = ", ".join(sorted({c.topic for c in connections}))
+            raise BagUnreadable(Fault("damaged", f"message types of {topics}: {_text(error)}", self.path)) from error
+
+
+def _connections(reader: Reader) -> list[Connection]:
+    """What the files of a bag say of their topics. The word of metadata.yaml may differ in a publisher's QoS, and messages of
+    connections that are not the same to the letter would be passed over."""
+    storages = getattr(reader.storage, "storages", None)
+    return [c for storage in storages for c in storage.connections] if storages else reader.connections
 
 
 @contextlib.contextmanager
@@ -129,16 +146,17 @@ def open_bag(path: Path) -> Iterator[Bag]:
         source = path
         if path.is_dir() and not (path / METADATA).is_file():
             files = sorted(file for file in path.iterdir() if file.suffix in FILES)
-            if len(files) > 1:
-                raise ArtifactError(f"no {METADATA}, and {len(files)} files: ros2 bag reindex can make it")
+            if len(files) != 1:
+                remedy = ": ros2 bag reindex can make it" if files else ""
+                raise ArtifactError(f"no {METADATA}, and {len(files) or 'no'} files *{', *'.join(FILES)}{remedy}")
             source = files[0]
-        reader = AnyReader([source], default_typestore=message_types())
+        reader = Reader(source)
         reader.open()
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise BagUnreadable(_truncated(path, error)) from error
     try:
         topics = {name: Topic(info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
-        storage = reader.readers[0].storage.metadata
+        storage = reader.storage.metadata
         start, end = (reader.start_time * 1e-9, reader.end_time * 1e-9) if reader.message_count else (0.0, 0.0)
         yield Bag(path, topics, dict(storage.custom or {}), start, end, reader)
     finally:

@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from rosbags.highlevel import AnyReader
 
+from latent_policy_ros.data.bags import open_bag
 from latent_policy_ros.errors import ArtifactError, available
 
 Frames = dict[str, list[tuple[float, np.ndarray]]]  # topic -> (seconds since the bag's start, RGB image)
@@ -22,14 +22,12 @@ def read_images(bag: Path, topics: Sequence[str]) -> Frames:
         ArtifactError: The bag lacks one of the topics, or an image has another encoding.
     """
     frames: Frames = {topic: [] for topic in topics}
-    with AnyReader([bag]) as reader:
-        connections = [c for c in reader.connections if c.topic in frames]
-        missing = set(topics) - {c.topic for c in connections}
+    with open_bag(bag) as opened:
+        missing = set(topics) - opened.topics.keys()
         if missing:
-            raise ArtifactError(f"{bag}: no images on {', '.join(sorted(missing))}; {available(reader.topics)}")
-        for connection, stamp, raw in reader.messages(connections):
-            message = reader.deserialize(raw, connection.msgtype)
-            frames[connection.topic].append(((stamp - reader.start_time) * 1e-9, _to_rgb(message, bag, connection.topic)))
+            raise ArtifactError(f"{bag}: no images on {', '.join(sorted(missing))}; {available(opened.topics)}")
+        for topic, received, message in opened.messages(topics):
+            frames[topic].append((received - opened.start, _to_rgb(message, bag, topic)))
     return frames
 
 

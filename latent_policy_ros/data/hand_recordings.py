@@ -135,27 +135,24 @@ def _read_csv(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def _read_bag(path: Path, topic: str) -> tuple[np.ndarray, np.ndarray]:
-    from rosbags.highlevel import AnyReader, AnyReaderError
-    from rosbags.rosbag2 import ReaderError
-    from rosbags.typesys import Stores, get_typestore
+    from latent_policy_ros.data.bags import open_bag
+    from latent_policy_ros.data.faults import BagUnreadable
 
+    times, frames = [], []
     try:
-        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
-            topics = sorted({c.topic for c in reader.connections if c.msgtype == POSES})
+        with open_bag(path) as bag:
+            topics = sorted(name for name, about in bag.topics.items() if about.kind == POSES)
             if topic and topic not in topics:
                 raise ArtifactError(f"{path}: no {POSES} on {topic}; {available(topics)}")
             if not topic and len(topics) != 1:
                 wanted = "say which topic it is" if topics else f"expected a topic of {POSES}"
-                raise ArtifactError(f"{path}: {wanted}; {available(topics or {c.topic for c in reader.connections})}")
-            connections = [c for c in reader.connections if c.topic == (topic or topics[0])]
-            times, frames = [], []
-            for connection, received, raw in reader.messages(connections):
-                message = reader.deserialize(raw, connection.msgtype)
+                raise ArtifactError(f"{path}: {wanted}; {available(topics or bag.topics)}")
+            for _, received, message in bag.messages([topic or topics[0]]):
                 stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-                times.append(stamp or received * 1e-9)
+                times.append(stamp or received)
                 frames.append([(p.position.x, p.position.y, p.position.z) for p in message.poses])
-    except (AnyReaderError, ReaderError, OSError) as error:
-        raise ArtifactError(f"{path}: not a bag: {error}") from error
+    except BagUnreadable as error:
+        raise ArtifactError(f"not a bag that can be read: {error}") from error
     counts = {len(frame) for frame in frames if frame}
     if len(counts) != 1:
         raise ArtifactError(f"{path}: expected messages of one number of poses, got {sorted(counts) or 'none'}")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
-from rosbags.interfaces import Nodetype
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Nodetype
+from rosbags.interfaces.typing import Typesdict
+from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from ..errors import ArtifactError
 from ..paths import PACKAGE, config_dir
+
+NONE = MessageDefinitionFormat.NONE
 
 
 @lru_cache(maxsize=1)
@@ -30,6 +35,36 @@ def message_types() -> Typestore:
     for file in files:
         store.register(get_types_from_msg(file.read_text(encoding="utf-8"), f"{PACKAGE}/msg/{file.stem}"))
     return store
+
+
+def types_of(connections: Collection[Connection]) -> Typestore:
+    """The message types of a bag's connections, as the bag defines them; the common ones where it does not.
+
+    Raises:
+        TypesysError: A definition is missing, cannot be read, or is not what the bag's hash of it says.
+    """
+    told, needed = {c.msgtype: c for c in connections if c.msgdef.format != NONE}, {c.msgtype for c in connections}
+    types = {} if needed <= told.keys() else dict(message_types().fielddefs)
+    for kind, connection in told.items():
+        types |= _defined(connection.msgdef, kind)
+    if unknown := needed - types.keys():
+        raise TypesysError(f"no definition of {', '.join(sorted(unknown))}, neither in the bag nor among ROS 2's common types")
+    store = get_typestore(Stores.EMPTY)
+    store.register(types)
+    for kind, connection in told.items():
+        if connection.digest and (got := store.hash_rihs01(kind)) != connection.digest:
+            raise TypesysError(f"{kind}: its definition has the hash {got}, but the bag says {connection.digest}")
+    return store
+
+
+def _defined(told: MessageDefinition, kind: str) -> Typesdict:
+    """A type and those of its fields, from MSG text or from one or several IDL texts."""
+    if told.format == MessageDefinitionFormat.MSG:
+        return get_types_from_msg(told.data, kind)
+    types: Typesdict = {}
+    for text in re.split(r"^={80}\nIDL: .*\n", told.data, flags=re.MULTILINE):
+        types |= get_types_from_idl(text) if text.strip() else {}
+    return types
 
 
 def definition(kind: str) -> tuple[str, str]:
