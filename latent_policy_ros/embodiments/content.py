@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 
+import numpy as np
+
 from latent_policy_ros.embodiments.schema import Embodiment
+
+DECIMALS = 8  # m and rad: processors differ in the last bits of what is computed
 
 
 def content_hash(embodiment: Embodiment) -> str:
-    """sha256 of the canonical JSON of everything that gives q and x their meaning."""
+    """sha256 of the canonical JSON of everything that gives q and x their meaning, the same on every machine."""
     e = embodiment
     content = {
         "name": e.name, "kind": e.kind, "side": e.side,
@@ -20,4 +24,12 @@ def content_hash(embodiment: Embodiment) -> str:
         "action_limits": [e.action_lower.tolist(), e.action_upper.tolist()],
         "action": [e.action_closed, e.action_open],
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_rounded(content), sort_keys=True).encode()).hexdigest()
+
+
+def _rounded(content):
+    if isinstance(content, dict):
+        return {key: _rounded(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_rounded(value) for value in content]
+    return round(float(content), DECIMALS) + 0.0 if isinstance(content, (float, np.floating)) else content  # no -0.0

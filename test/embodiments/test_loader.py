@@ -11,6 +11,7 @@ import yaml
 
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.catalogue import VARIABLE
+from latent_policy_ros.embodiments.content import content_hash
 from latent_policy_ros.embodiments.shapes import capsules
 from latent_policy_ros.errors import ConfigError
 
@@ -118,6 +119,13 @@ def test_the_order_of_hinges_in_the_file_does_not_matter(tiny):
     a, b = (next(i for i, line in enumerate(lines) if line.startswith(f"  {name}: {{parent")) for name in "ab")
     e = tiny(lines[a] + "\n" + lines[b], lines[b] + "\n" + lines[a])
     assert e.hinge_names.index("a") < e.hinge_names.index("b")
+
+
+def test_the_hash_does_not_hang_on_the_last_bits_of_a_processor():
+    hand = load_embodiment("mimic_hand")
+    changed = {shift: dataclasses.replace(hand, T_base_hand=hand.T_base_hand + shift) for shift in (1e-14, -1e-14, 1e-6)}
+    hashes = {shift: content_hash(embodiment) for shift, embodiment in changed.items()}
+    assert hashes[1e-14] == hashes[-1e-14] == hand.content_hash != hashes[1e-6]
 
 
 def test_the_hash_follows_the_meaning_not_the_text(tiny):
