@@ -138,7 +138,7 @@ def test_stale_plans_hold_the_measured_pose_within_300_ms_and_then_it_goes_on(gr
     driver.guard.max_velocity = driver.guard.max_velocity * 0.05  # a slow hand: still moving when plans cease
     states = graph.listen(JointState, "left/joint_states", qos.STATES)
     graph.run(0.5, lambda: send(graph, plan(space, HAND.upper)), period=0.1)
-    stopped = time.time()
+    stopped, before = time.time(), decoder.counts["plans went stale: holding"]  # a slow machine may have held earlier
     graph.run(1.0)
     times = np.array([t - stopped for t, _ in states])
     q = np.array([m.position for _, m in states])
@@ -146,7 +146,7 @@ def test_stale_plans_hold_the_measured_pose_within_300_ms_and_then_it_goes_on(gr
     held = q[times > 0.3]
     assert np.ptp(held, axis=0).max() < 5e-3
     assert commands[-1][1].points == []  # the last thing said: hold
-    assert decoder.counts["plans went stale: holding"] == 1
+    assert decoder.counts["plans went stale: holding"] == before + 1
     graph.run(0.5, lambda: send(graph, plan(space, HAND.upper)), period=0.1)
     goes_on = np.array(states[-1][1].position)
     assert np.abs(goes_on - held[-1]).max() > 0.01
