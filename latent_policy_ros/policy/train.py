@@ -103,7 +103,7 @@ def train_policy(
         "loss": None if math.isnan(loss) else round(loss, 6),
         "frames": len(data),
         "episodes": data.episodes,
-        "start": start.policy_id if start else "",
+        "start": identity["start"],
     }
     hashes = {name: latent_space.codec(name).content_hash for name in data.episodes}
     weights = {name: t.detach().cpu().contiguous().numpy() for name, t in average.state_dict().items()}
