@@ -176,11 +176,12 @@ def main() -> None:
     torch.set_num_threads(1)
     chosen = {name: s for name, s in configurations().items() if not options.only or name in options.only}
     folder = runs_dir() / "latent_study"
-    hands, real, digest = [load_embodiment(name) for name in EMBODIMENTS], None, ""
+    hands, real = [load_embodiment(name) for name in EMBODIMENTS], None
     if options.recordings:
         real = pair_recordings(hands, [keypoints(file) for file in options.recordings])
-        digest = hashlib.sha256(real.keypoints.tobytes()).hexdigest()[:8]
     pairs = make_pairs(hands, seed=0, frames=SAME["frames"])
+    # What was measured before counts only for the same poses: those trained on, and those of people.
+    digest = "".join(hashlib.sha256(p.keypoints.tobytes()).hexdigest()[:8] for p in (pairs, real) if p is not None)
     results: dict[str, list[dict]] = {name: [] for name in chosen}
     for seed in options.seeds:
         for name, settings in chosen.items():

@@ -47,7 +47,7 @@ def add_command(
     from latent_policy_ros.latent.add import add_to_folder
     from latent_policy_ros.latent.metrics import report_table
 
-    folder = artifact_folder("latents", to)
-    _, measures = add_to_folder(embodiment, folder, out, console)
-    console.print(report_table(measures, load_embodiment(embodiment).name))
+    folder, new = artifact_folder("latents", to), load_embodiment(embodiment)
+    _, measures = add_to_folder(new, folder, out, console)
+    console.print(report_table(measures, new.name))
     console.print(f"added to {out or folder}", highlight=False)

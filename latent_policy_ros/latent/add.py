@@ -67,15 +67,15 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
 
 
 def add_to_folder(
-    embodiment: str | Path, latent: Path, out: Path | None = None, console: Console | None = None
+    embodiment: Embodiment, latent: Path, out: Path | None = None, console: Console | None = None
 ) -> tuple[LatentSpace, Measures]:
-    """Add an embodiment (name or YAML file) to the latent space in a folder; or, with ``out``, to a copy of it there."""
-    space, new = LatentSpace.load(latent), load_embodiment(embodiment)
-    bigger, measures = add_embodiment(space, new, console)
+    """Add an embodiment to the latent space in a folder; or, with ``out``, to a copy of it there."""
+    space = LatentSpace.load(latent)
+    bigger, measures = add_embodiment(space, embodiment, console)
     target = latent if out is None else out
     if target.resolve() != latent.resolve():
         space.save(target)
-    bigger.save_added(target, bigger.added[new.name], {"held_out": measures.plain()})
+    bigger.save_added(target, bigger.added[embodiment.name], {"held_out": measures.plain()})
     return bigger, measures
 
 

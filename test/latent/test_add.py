@@ -22,7 +22,7 @@ def grown(trained, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(add, "FRAMES", 3000)
         patch.setattr(add, "STEPS", 300)
-        _, measures = add_to_folder("mimic_hand", folder)
+        _, measures = add_to_folder(load_embodiment("mimic_hand"), folder)
     return folder, measures
 
 
