@@ -63,9 +63,11 @@ class HumanHand:
 
     Args:
         scale: Size relative to an average adult hand.
-        finger_scale: Factors on the length of the five fingers, thumb first, shape (5,).
+        bone_scale: Factors on the lengths of the bones, finger by finger, thumb first, shape (5, 3) or (5, 1).
         shifts: Where the five fingers begin, beside an average hand's of this size [m at scale 1], shape (5, 3).
         thumb_turn: Rotation vector [rad] by which the thumb stands otherwise than an average one, shape (3,).
+        knuckles: How much farther towards the tips the four fingers' first joints are [m at scale 1], their first bones
+            as much shorter: trackers with the MANO hand model put them some 15 mm beyond the anatomical joint.
 
     Attributes:
         tree: The 21 joints, and the 21 keypoints that they carry.
@@ -74,16 +76,16 @@ class HumanHand:
     """
 
     def __init__(
-        self, scale: float = 1.0, finger_scale: np.ndarray | None = None, shifts: np.ndarray | None = None,
-        thumb_turn: np.ndarray | None = None,
+        self, scale: float = 1.0, bone_scale: np.ndarray | None = None, shifts: np.ndarray | None = None,
+        thumb_turn: np.ndarray | None = None, knuckles: float = 0.0,
     ) -> None:  # fmt: skip
-        factors = np.ones(5) if finger_scale is None else np.asarray(finger_scale, dtype=np.float64)
-        if factors.shape != (5,) or not np.all(factors > 0) or not scale > 0:
-            raise ValueError(f"expected a positive scale and 5 positive finger scales, got {scale} and {finger_scale}")
+        factors = np.ones((5, 1)) if bone_scale is None else np.asarray(bone_scale, dtype=np.float64)
+        if factors.shape not in ((5, 1), (5, 3)) or not np.all(factors > 0) or not scale > 0:
+            raise ValueError(f"expected a positive scale and (5, 3) positive bone scales, got {scale} and {bone_scale}")
         shifts = np.zeros((5, 3)) if shifts is None else np.asarray(shifts, dtype=np.float64)
         turn = np.zeros(3) if thumb_turn is None else np.asarray(thumb_turn, dtype=np.float64)
-        model = _build(float(scale), factors, shifts, Rotation.from_rotvec(turn).as_matrix())
-        self.scale, self.finger_scale, self._model = float(scale), factors, model
+        model = _build(float(scale), factors, shifts, Rotation.from_rotvec(turn).as_matrix(), float(knuckles))
+        self.scale, self._model = float(scale), model
         self.tree = model.tree
         self.angle_names = tuple(hinge.name for hinge in model.hinges)
         self.lower = np.array([hinge.lower for hinge in model.hinges])
@@ -113,12 +115,13 @@ class HumanHand:
         return angles
 
 
-def _build(scale: float, factors: np.ndarray, shifts: np.ndarray, thumb_turn: np.ndarray) -> _Model:
+def _build(scale: float, factors: np.ndarray, shifts: np.ndarray, thumb_turn: np.ndarray, knuckles: float) -> _Model:
     hinges, carriers, points, rotations = [], [None], [np.zeros(3)], [np.eye(3)]
     for finger, factor, shift in zip(FINGERS, factors, shifts, strict=True):
         base, lengths = _GEOMETRY[finger]
         frame = thumb_turn @ _thumb_frame() if finger == "thumb" else np.eye(3)
-        starts = scale * (np.array(base) + shift + factor * np.outer(np.r_[0.0, np.cumsum(lengths)], frame[:, 2]))
+        along = np.r_[0.0 if finger == "thumb" else knuckles, np.cumsum(factor * lengths)]
+        starts = scale * (np.array(base) + shift + np.outer(along, frame[:, 2]))
         if finger == "thumb":
             joints = _THUMB_JOINTS
         else:

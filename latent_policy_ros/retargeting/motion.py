@@ -1,4 +1,4 @@
-"""Plausible motion of people's hands, made up: grasps, pinches with each finger, fists, spreads and rest.
+"""Plausible motion of people's hands, made up: grasps, pinches with each finger, whole hands that open and close, rest.
 
 The product ships no recorded hands. A motion belongs to one hand (of random size) that goes from posture to posture
 with the smooth speed of human reaching (minimum jerk), and now and then stays.
@@ -12,12 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments.human_hand import HumanHand
-from latent_policy_ros.retargeting.postures import PINCH_AXIS, fist, pinch, posture, relaxed, spread
+from latent_policy_ros.retargeting.postures import PINCH_AXIS, fist, opened, pinch, posture, relaxed, spread
 
 OPEN = 0.10  # widest distance between the tips of thumb and fingers in a grasp [m]
 TOUCH = 0.012  # distance between the tips (keypoints) of fingers that touch: a finger's thickness [m]
 SQUEEZE = 0.025  # how far a grasp plan closes past the object [m]
-KINDS = {"pinch": 0.26, "grasp": 0.22, "fist": 0.08, "point": 0.05, "spread": 0.06, "rest": 0.05, "any": 0.14, "each": 0.14}
+# Shares of what a hand does next. With that of "whole", two synergies make 60% of the joints' velocities, as in people's
+# everyday movements (Ingram et al. 2008).
+KINDS = {
+    "pinch": 0.23, "grasp": 0.20, "whole": 0.11, "fist": 0.07, "point": 0.04, "spread": 0.06, "rest": 0.05, "any": 0.12,
+    "each": 0.12,
+}  # fmt: skip
 OPPOSING = {  # the fingers that close on the thumb: four equal chances each
     "pinch": [("index",), ("middle",), ("ring",), ("pinky",)],
     "grasp": [("index", "middle")] * 3 + [("index", "middle", "ring")],
@@ -73,9 +78,13 @@ def grasp_plan(opening_m: float = 0.0, frames: int = 41, hand: HumanHand | None 
 
 def random_hand(rng: np.random.Generator) -> HumanHand:
     """A hand of random size, proportions and build, as people's and the devices' that see them differ."""
-    finger_scale = 1.0 + np.clip(rng.normal(0.0, 0.07, 5), -0.2, 0.2)
+    finger, bone = (np.clip(rng.normal(0.0, 0.07, shape), -0.2, 0.2) for shape in ((5, 1), (5, 3)))
+    palm = np.clip(rng.normal(0.0, 0.07), -0.2, 0.2)  # how much longer all fingers are beside it
     shifts = np.clip(rng.normal(0.0, 0.004, (5, 3)), -0.01, 0.01)
-    return HumanHand(float(rng.uniform(0.8, 1.2)), finger_scale, shifts, rng.normal(0.0, 0.15, 3))
+    return HumanHand(
+        float(rng.uniform(0.8, 1.2)), (1.0 + palm) * (1.0 + finger) * (1.0 + bone), shifts, rng.normal(0.0, 0.15, 3),
+        knuckles=rng.uniform(0.0, 0.015),
+    )  # fmt: skip
 
 
 def generate_motion(
@@ -104,6 +113,8 @@ def _postures(kind: str, hand: HumanHand, rng: np.random.Generator) -> list[np.n
     """The next few stops of a motion."""
     if kind in ("pinch", "grasp"):
         return list(_closing(kind, hand, rng))
+    if kind == "whole":  # all fingers together, open and closed by turns
+        return [_together(share, hand, rng) for share in (rng.uniform(0.0, 0.3), rng.uniform(0.4, 1.0), 0.0)[: rng.integers(2, 4)]]
     if kind == "fist":
         return [_varied(fist(hand, rng.uniform(0.3, 1.0)), hand, rng)]
     if kind == "point":
@@ -126,14 +137,26 @@ def _postures(kind: str, hand: HumanHand, rng: np.random.Generator) -> list[np.n
 
 
 def _closing(kind: str, hand: HumanHand, rng: np.random.Generator) -> np.ndarray:
-    """Open, closed, and often open again, at a random place: angles (2 or 3, 21)."""
+    """Open, closed, and often open again, at a random place: angles (2 or 3, 21).
+
+    Open are only the fingers that close then, or the whole hand.
+    """
     fingers = OPPOSING[kind][rng.integers(4)]
-    opened = rng.uniform(0.04, OPEN) if kind == "pinch" else rng.uniform(0.07, OPEN)
+    wide = rng.uniform(0.04, OPEN) if kind == "pinch" else rng.uniform(0.07, OPEN)
     held = TOUCH if rng.random() < 0.4 else rng.uniform(TOUCH, 0.06)
     axis = PINCH_AXIS + rng.normal(0.0, 0.12, 3)
     others = _varied(relaxed(hand) if rng.random() < 0.5 else posture(hand, OTHERS_IN_GRASP), hand, rng, 0.15)
-    gaps = np.array([opened, min(held, opened), opened])[: rng.integers(2, 4)]
-    return pinch(hand, fingers, gaps, axis=axis / np.linalg.norm(axis), others=others)
+    gaps = np.array([wide, min(held, wide), wide])[: rng.integers(2, 4)]
+    stops = pinch(hand, fingers, gaps, axis=axis / np.linalg.norm(axis), others=others)
+    if rng.random() < 0.5:
+        stops[::2] = _together(rng.uniform(0.0, 0.4), hand, rng)
+    return stops
+
+
+def _together(closing: float, hand: HumanHand, rng: np.random.Generator) -> np.ndarray:
+    """All fingers as far between open (0) and a fist (1) as one another; an open hand's thumb is beside them or apart."""
+    flat = opened(hand, rng.uniform(-0.1, 0.35), rng.uniform(-0.4, 0.5), rng.uniform(-0.4, 0.2))
+    return _varied(flat + closing * (fist(hand, 1.0) - flat), hand, rng)
 
 
 def _varied(angles: np.ndarray, hand: HumanHand, rng: np.random.Generator, sigma: float = 0.1) -> np.ndarray:

@@ -20,6 +20,8 @@ RELAXED = {
     **{f"{finger}_{joint}": angle for finger, more in (("index", 0.0), ("middle", 0.05), ("ring", 0.1), ("pinky", 0.12))
        for joint, angle in (("mcp", 0.35 + more), ("pip", 0.45 + more), ("dip", 0.2 + more))},
 }  # fmt: skip
+# Bent fingers converge on the scaphoid, at the thumb's side of the wrist [rad of abduction].
+CONVERGING = {"index": 0.18, "middle": -0.12, "ring": -0.3, "pinky": -0.45}
 # What the thumb and the fingers that take part in a pinch do while the others stay relaxed.
 PINCHING = {"mcp": 0.75, "pip": 0.7, "dip": 0.35}
 PINCHING_THUMB = {"cmc_abduction": 0.3, "cmc_flexion": 0.5, "cmc_rotation": 0.0, "mcp": 0.3, "ip": 0.3}
@@ -45,8 +47,8 @@ def fist(hand: HumanHand, closing: float, open_fingers: Sequence[str] = ()) -> n
     """From relaxed (0) to a fist (1), except for ``open_fingers``, which point; shape (21,)."""
     closed = {"thumb_cmc_abduction": 0.3, "thumb_cmc_flexion": 0.8, "thumb_mcp": 0.7, "thumb_ip": 0.8}
     for finger in ("index", "middle", "ring", "pinky"):
-        bend = (0.0, 0.05, 0.05) if finger in open_fingers else (1.35, 1.6, 0.9)
-        closed.update(zip((f"{finger}_mcp", f"{finger}_pip", f"{finger}_dip"), bend, strict=True))
+        bend = (0.0, 0.0, 0.05, 0.05) if finger in open_fingers else (CONVERGING[finger], 1.35, 1.6, 0.9)
+        closed.update({f"{finger}_{joint}": angle for joint, angle in zip(("abduction", "mcp", "pip", "dip"), bend, strict=True)})
     return (1 - closing) * relaxed(hand) + closing * posture(hand, closed)
 
 
@@ -54,6 +56,12 @@ def spread(hand: HumanHand, wideness: float) -> np.ndarray:
     """A flat hand (0) to one with all fingers spread (1), shape (21,)."""
     wide = {"thumb_cmc_abduction": 0.1, "thumb_cmc_flexion": -0.3, "index_abduction": 0.3, "ring_abduction": -0.25}
     return wideness * posture(hand, {**wide, "pinky_abduction": -0.45, "middle_abduction": 0.03})
+
+
+def opened(hand: HumanHand, bent_back: float, thumb_abduction: float, thumb_flexion: float) -> np.ndarray:
+    """A flat hand with its fingers ``bent_back`` at the knuckles [rad] and the thumb beside them or apart, shape (21,)."""
+    back = {f"{finger}_mcp": -bent_back for finger in ("index", "middle", "ring", "pinky")}
+    return posture(hand, {**back, "thumb_cmc_abduction": thumb_abduction, "thumb_cmc_flexion": thumb_flexion})
 
 
 def pinch(

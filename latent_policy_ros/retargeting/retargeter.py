@@ -25,7 +25,7 @@ from latent_policy_ros.retargeting.following import CONTACT, FINE, LARGEST, Join
 from latent_policy_ros.retargeting.motion import generate_motion
 from latent_policy_ros.retargeting.solver import keyvectors
 
-REFERENCE_SECONDS, REFERENCE_FPS = 12.0, 10.0
+REFERENCE_SECONDS, REFERENCE_FPS = 24.0, 10.0
 TRAVEL = 0.05  # a prismatic joint may travel so far [m] where a hinge may turn 1 rad
 
 _FITTED: dict[tuple[str, bytes], Match] = {}

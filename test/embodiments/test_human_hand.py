@@ -47,11 +47,20 @@ def test_flexion_curls_towards_the_palm_and_bones_keep_their_length():
 def test_scale_scales_everything():
     angles = random_angles(HumanHand())
     assert np.allclose(HumanHand(1.3).keypoints(angles), 1.3 * HumanHand().keypoints(angles))
-    longer = HumanHand(finger_scale=[1, 1.2, 1, 1, 1]).keypoints(angles) - HumanHand().keypoints(angles)
+    longer = HumanHand(bone_scale=[[1], [1.2], [1], [1], [1]]).keypoints(angles) - HumanHand().keypoints(angles)
     assert np.abs(longer[:, [0, 4, 5, 12, 16, 20]]).max() < 1e-15
     assert np.linalg.norm(longer[:, 8], axis=-1).min() > 1e-3
     with pytest.raises(ValueError, match="positive scale"):
         HumanHand(scale=-1.0)
+    with pytest.raises(ValueError, match=r"\(5, 3\) positive bone scales"):
+        HumanHand(bone_scale=np.ones(5))
+
+
+def test_knuckles_farther_out_move_no_straight_fingertip():
+    straight = np.zeros((1, 21))
+    moved = HumanHand(1.2, knuckles=0.015).keypoints(straight) - HumanHand(1.2).keypoints(straight)
+    assert np.allclose(moved[0, [5, 9, 13, 17]], [0.0, 0.0, 1.2 * 0.015])
+    assert np.abs(np.delete(moved[0], [5, 9, 13, 17], axis=0)).max() < 1e-12
 
 
 def test_derivatives_equal_finite_differences():

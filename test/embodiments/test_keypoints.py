@@ -175,7 +175,7 @@ def test_without_bends_nobody_can_tell():
 
 @pytest.mark.parametrize("scale", [0.85, 1.0, 1.2])
 def test_the_size_of_a_hand_is_measured_through_noise_and_dropouts(scale):
-    person = HumanHand(scale, np.array([1.0, 1.05, 0.95, 1.0, 1.1]))
+    person = HumanHand(scale, np.array([[1.0], [1.05], [0.95], [1.0], [1.1]]))
     keypoints = generate_motion(9, 10.0, hand=person).keypoints
     straight = person.keypoints(np.zeros((1, 21)))[0]
     fingers = [np.linalg.norm(np.diff(straight[f : f + 4], axis=0), axis=1).sum() for f in (1, 5, 9, 13, 17)]

@@ -5,7 +5,7 @@ import pytest
 
 from latent_policy_ros.embodiments.human_hand import HumanHand
 from latent_policy_ros.retargeting.motion import TOUCH, generate_motion, grasp_plan, random_hand
-from latent_policy_ros.retargeting.postures import posture
+from latent_policy_ros.retargeting.postures import fist, opened, posture
 
 
 def test_the_same_seed_gives_the_same_motion():
@@ -23,10 +23,28 @@ def test_joints_stay_within_human_limits_and_speeds():
         assert np.isfinite(motion.keypoints).all()
 
 
-def test_hands_differ_in_size():
+def test_hands_differ_in_size_and_build():
     rng = np.random.default_rng(0)
-    scales = [random_hand(rng).scale for _ in range(50)]
-    assert min(scales) < 0.9 and max(scales) > 1.1
+    hands = [random_hand(rng) for _ in range(50)]
+    assert min(hand.scale for hand in hands) < 0.9 and max(hand.scale for hand in hands) > 1.1
+    index = np.array([np.linalg.norm(np.diff(hand.keypoints(np.zeros((1, 21)))[0, 5:9], axis=0), axis=1) for hand in hands])
+    first = index[:, 0] / index[:, 1:].sum(axis=1)  # trackers see it 0.6 to 1 times as long as the other two together
+    assert first.min() < 0.6 and first.max() > 0.95
+
+
+def test_two_synergies_make_as_much_of_the_motion_as_of_people_s():
+    """About 60% of the variance of joint velocities (Ingram et al. 2008)."""
+    velocities = np.concatenate([np.diff(generate_motion(seed, 60.0, 30.0).angles, axis=0) for seed in range(40)])
+    variances = np.linalg.eigvalsh(np.cov(velocities.T))
+    assert 0.55 < variances[-2:].sum() / variances.sum() < 0.65
+
+
+def test_a_bent_hand_converges_and_an_open_one_does_not():
+    hand = HumanHand()
+    bent, flat = hand.keypoints(np.array([fist(hand, 1.0), opened(hand, 0.2, -0.3, 0.0)]))
+    apart = [np.linalg.norm(np.diff(pose[[8, 12, 16, 20]], axis=0), axis=-1) for pose in (bent, flat)]
+    assert (apart[0] < 0.019).all() and (apart[0] > 0.008).all() and (apart[1][1:] > 0.018).all()
+    assert (flat[[8, 12, 16, 20], 0] < -0.005).all()  # bent back
 
 
 def test_every_finger_pinches_and_opens():
