@@ -11,7 +11,7 @@ from latent_policy_ros.retargeting import make_pairs
 
 NAMES = ("human_hand", "faive_hand", "panda_gripper")
 QUICK = LatentSettings(
-    embodiments=NAMES, hidden=64, batch=256, contrastive_steps=20, decoding_steps=600, contrastive_weight=0.01, dim=16,
+    embodiments=NAMES, hidden=64, batch=256, contrastive_steps=20, decoding_steps=1200, contrastive_weight=0.01, dim=16,
     held_out=0.2,
 )  # fmt: skip
 

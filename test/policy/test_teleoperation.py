@@ -13,7 +13,7 @@ from latent_policy_ros.policy.teleoperation import HandToRobot, NotReady, encode
 from latent_policy_ros.retargeting import Retargeter, generate_motion
 
 WRIST = np.array([0.4, 0.0, 0.4, 1.0, 0.0, 0.0, 0.0])
-MOTION = to_hand_frame(generate_motion(11, 8.0).keypoints)
+MOTION = to_hand_frame(generate_motion(11, 4.0, 60.0).keypoints)  # at half its speed, which a gripper can follow
 
 
 @pytest.fixture(scope="module")
