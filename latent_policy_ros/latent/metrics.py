@@ -173,11 +173,14 @@ def apart(z_i: np.ndarray, z_j: np.ndarray) -> float:
 
 
 def smoothness(z: np.ndarray, actions: np.ndarray, recording: np.ndarray) -> tuple[float, float]:
-    """(median, 95th percentile by median) of how far a latent goes for one step of the action, where that moves."""
+    """(median, 95th percentile by median) of how far a latent goes for one step of the action, where that moves.
+
+    Steps under a tenth of the mean are left out: a retargeted joint stands still between some frames.
+    """
     same = recording[1:] == recording[:-1]
     action = np.linalg.norm(np.diff(actions, axis=0), axis=1)[same]
     latent = np.linalg.norm(np.diff(z, axis=0), axis=1)[same]
-    moving = action >= np.quantile(action, 0.25)
+    moving = action >= 0.1 * action.mean()
     ratio = latent[moving] / np.maximum(action[moving], 1e-9)
     median = float(np.median(ratio))
     return median, float(np.quantile(ratio, 0.95)) / max(median, 1e-9)
