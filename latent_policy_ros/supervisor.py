@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import signal
 import subprocess
 import sys
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import IO
 
 from latent_policy_ros.bringup import NodeSpec, write_parameters
+from latent_policy_ros.processes import die_with_parent
 from latent_policy_ros.ros_env import node_environment
 
-PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal a process gets when its parent dies
 MAX_RESTART_DELAY = 10.0  # s
 STOP_STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # and how long each is waited for [s]
 
@@ -146,13 +145,5 @@ class Supervisor:
             self._command(spec, Path(self._folder.name)), env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=die_with_parent,  # so that no robot goes on without this process
         )  # fmt: skip
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """In the child: get SIGTERM when the supervisor dies, so that no robot goes on without it."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from latent_policy_ros.drivers.safety import CommandGuard
 from latent_policy_ros.errors import ActionRefused
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy import Observation, Policy, RobotDecoder
+from latent_policy_ros.processes import worker_pool
 from latent_policy_ros.sim.world import World
 
 COMMAND_PERIOD = 0.02  # s: decoders command at 50 Hz
@@ -158,7 +158,7 @@ def evaluate(
     jobs = [(embodiment, seed) for seed in seeds for embodiment in embodiments]
     pieces = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
     results: list[Rollout] = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         for done in as_completed([pool.submit(_worker, policy_dir, latent_dir, piece, options) for piece in pieces]):
             for result in done.result():
                 results.append(result)

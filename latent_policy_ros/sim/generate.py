@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from latent_policy_ros.data.staging import Identity, key_of
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ArtifactError
 from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.processes import worker_pool
 from latent_policy_ros.sim.demonstrate import Disturbance, record
 from latent_policy_ros.sim.expert import DT, plan
 from latent_policy_ros.sim.world import World
@@ -112,7 +112,7 @@ def generate_episodes(
         for piece in pieces:
             done(_worker(embodiment, piece, *how))
     else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             for future in as_completed([pool.submit(_worker, embodiment, piece, *how) for piece in pieces]):
                 done(future.result())
     if refused := collection.commit(e.name):
