@@ -53,7 +53,8 @@ def configurations() -> dict[str, LatentSettings]:
         "ours": ours,
         "ours, own decoding only": replace(ours, cross_weight=0.0),
         "ours, no kinematics": replace(ours, fingertip_weight=0.0, pinch_weight=0.0),
-        "ours, not bounded": replace(ours, bounded=False),
+        "ours, not bounded": replace(ours, bounded=False, decoder_gain=1.0),
+        "ours, no gain": replace(ours, decoder_gain=1.0),
         "ours, no alignment": replace(ours, alignment_weight=0.0),
         "ours, and contrast": replace(ours, contrastive_weight=0.01),
     }
@@ -84,23 +85,29 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def told_by_gripper(made_up: PairedActions, real: PairedActions, bins: int = 12) -> str:
-    """How well any decoder can do from a gripper's number: with the median of all poses that share its opening."""
-    edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
-    opening, known = (np.digitize(p.actions["panda_gripper"][:, 0], edges) for p in (real, made_up))
-    errors = np.zeros((2, 0))
+def told_by_gripper(made_up: PairedActions, real: PairedActions) -> str:
+    """How well any decoder can do from a gripper's number, by the poses it knows: the median of those with this opening."""
+    recordings = np.unique(real.recording)
+    errors = {"of the training's motion": _from_opening(made_up, real)}
+    if len(recordings) > 1:
+        of = [(real.subset(recordings[recordings != r]), real.subset([r])) for r in recordings]
+        errors["of the other recordings"] = np.concatenate([_from_opening(known, asked) for known, asked in of])
+    errors["of these recordings themselves"] = _from_opening(real, real)
+    told = ", ".join(f"{e.mean() * 1e3:.0f} mm with those {whose}" for whose, e in errors.items())
+    return f"- Gripper to hand, were each opening decoded to the median of its poses: {told}."
+
+
+def _from_opening(known: PairedActions, asked: PairedActions, bins: int = 12) -> np.ndarray:
+    """Distances [m] of the hands' fingertips in ``asked`` from the median of those in ``known`` with the same opening."""
+    there, here = (np.minimum((p.actions["panda_gripper"][:, 0] * bins).astype(int), bins - 1) for p in (known, asked))
+    some = np.unique(there)
+    here = some[np.abs(here[:, None] - some).argmin(axis=1)]  # if none has this opening, the nearest that one has
+    distances = []
     for name in ("faive_hand", "mimic_hand", "allegro_hand"):
-        truth, others = (fingertips(load_embodiment(name), p.actions[name]) for p in (real, made_up))
-        distances = np.zeros((2, len(truth)))
-        for b in np.unique(opening):
-            for row, poses in zip(distances, (others[known == b], truth[opening == b]), strict=True):
-                row[opening == b] = np.linalg.norm(truth[opening == b] - _median(poses), axis=-1).mean(axis=-1)
-        errors = np.concatenate((errors, distances), axis=1)
-    made, own = errors.mean(axis=1) * 1e3
-    return (
-        f"- Gripper to hand, were each opening decoded to the median of its poses: {made:.0f} mm with those of the training's "
-        f"motion, {own:.0f} mm with those of the recordings themselves."
-    )
+        poses, truth = (fingertips(load_embodiment(name), p.actions[name]) for p in (known, asked))
+        medians = {b: _median(poses[there == b]) for b in np.unique(here)}
+        distances.append(np.linalg.norm(truth - np.stack([medians[b] for b in here]), axis=-1).mean(axis=-1))
+    return np.concatenate(distances)
 
 
 def _median(places: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
     train, held_out = split_by_recording(pairs.recording, settings.held_out, generator)
     actions = {name: x[train] for name, x in pairs.actions.items()}
     codecs = {name: TorchCodec.from_numpy(space.codec(name)) for name in known}
-    new = TorchCodec.fresh(embodiment, actions[embodiment.name], settings.hidden, space.dim, space.bounded)
+    new = TorchCodec.fresh(embodiment, actions[embodiment.name], settings)
     codecs[embodiment.name] = new
     objective = Objective(settings, codecs, embodiments, actions, pairs.keyvectors[train], {embodiment.name})
     with progress_bar(console, settings.decoding_steps, embodiment.name) as advance:
@@ -101,7 +101,8 @@ def _settings(space: LatentSpace) -> LatentSettings:
     kept = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items() if name in names}
     ours = LatentSettings()
     return replace(
-        LatentSettings(**kept), decoding_steps=STEPS, finetune_encoders=True, encoder_learning_rate=ours.learning_rate,
-        learning_rate=ours.learning_rate, cross_weight=ours.cross_weight, fingertip_weight=ours.fingertip_weight,
-        pinch_weight=ours.pinch_weight, contrastive_weight=ours.contrastive_weight, contrastive_batch=ours.contrastive_batch,
+        LatentSettings(**kept), dim=space.dim, bounded=space.bounded, decoding_steps=STEPS,
+        finetune_encoders=True, encoder_learning_rate=ours.learning_rate, learning_rate=ours.learning_rate,
+        cross_weight=ours.cross_weight, fingertip_weight=ours.fingertip_weight, pinch_weight=ours.pinch_weight,
+        contrastive_weight=ours.contrastive_weight, contrastive_batch=ours.contrastive_batch,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from latent_policy_ros.latent.codec import SCALES, Codec
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
+    from latent_policy_ros.latent.recipe import LatentSettings
 
 STD_FLOOR = 1e-3  # below this [rad], or as a fraction of a gripper's opening, an action component does not move
 
@@ -24,23 +25,24 @@ class TorchCodec(nn.Module):
         hidden: Width of the hidden layers.
         dim: Latent dimension L.
         bounded: Whether latents have length 1.
+        gain: How many times as long the decoder sees latents; the runtime's has it in its weights.
     """
 
-    def __init__(self, scales: dict[str, np.ndarray], hidden: int, dim: int, bounded: bool) -> None:
+    def __init__(self, scales: dict[str, np.ndarray], hidden: int, dim: int, bounded: bool, gain: float = 1.0) -> None:
         super().__init__()
         d = len(scales["mean"])
-        self.bounded = bounded
+        self.bounded, self.gain = bounded, gain
         self.encoder = nn.Sequential(nn.Linear(d, hidden), nn.SiLU(), nn.Linear(hidden, dim))
         self.decoder = nn.Sequential(nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, d))
         for name in SCALES:
             self.register_buffer(name, torch.as_tensor(np.asarray(scales[name], dtype=np.float32)))
 
     @classmethod
-    def fresh(cls, embodiment: Embodiment, actions: np.ndarray, hidden: int, dim: int, bounded: bool) -> TorchCodec:
+    def fresh(cls, embodiment: Embodiment, actions: np.ndarray, settings: LatentSettings) -> TorchCodec:
         """A codec to be trained, scaled by actions (N, d)."""
         scales = {"mean": actions.mean(axis=0), "std": np.maximum(actions.std(axis=0), STD_FLOOR)}
         scales |= {"lower": embodiment.action_lower, "upper": embodiment.action_upper}
-        return cls(scales, hidden, dim, bounded)
+        return cls(scales, settings.hidden, settings.dim, settings.bounded, settings.decoder_gain)
 
     @classmethod
     def from_numpy(cls, codec: Codec) -> TorchCodec:
@@ -64,7 +66,7 @@ class TorchCodec(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents (..., L) to z-scores (..., d), not yet limited."""
-        return self.decoder(self._bound(z))
+        return self.decoder(self.gain * self._bound(z))
 
     def act(self, scores: Tensor) -> Tensor:
         """Z-scores (..., d) to actions within their limits."""
@@ -79,6 +81,7 @@ class TorchCodec(nn.Module):
         for side, net in (("encoder", self.encoder), ("decoder", self.decoder)):
             tensors |= {f"{side}.w1": net[0].weight.T, f"{side}.b1": net[0].bias}
             tensors |= {f"{side}.w2": net[2].weight.T, f"{side}.b2": net[2].bias}
+        tensors["decoder.w1"] = self.gain * tensors["decoder.w1"]
         arrays = {name: np.ascontiguousarray(t.detach().numpy(), dtype=np.float32) for name, t in tensors.items()}
         names = tuple(embodiment.action_names)
         return Codec(embodiment.name, embodiment.content_hash, names, arrays, self.bounded)

@@ -18,6 +18,8 @@ class LatentSettings:
         dim: Latent dimension L.
         hidden: Width of the one hidden layer of encoders and decoders.
         bounded: Latents of length 1. A cosine says nothing of their length, so nothing should depend on it.
+        decoder_gain: How many times as long decoders see latents. Of a length of 1 each of 32 numbers has some 0.18,
+            where SiLU is nearly a line.
         batch: Paired actions in a batch; in the contrast all but one are negatives.
         contrastive_steps: Steps of stage 2, encoders alone.
         decoding_steps: Steps of stage 3, decoders and encoders.
@@ -49,6 +51,7 @@ class LatentSettings:
     dim: int = 32
     hidden: int = 256
     bounded: bool = True
+    decoder_gain: float = 16.0
     batch: int = 512
     contrastive_steps: int = 0
     decoding_steps: int = 3000
@@ -72,6 +75,8 @@ class LatentSettings:
             raise ValueError(f"embodiments: expected at least 2 to share a space, got {list(self.embodiments)}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out: expected a fraction between 0 and 1, got {self.held_out}")
+        if not self.decoder_gain > 0:
+            raise ValueError(f"decoder_gain: expected a number above 0, got {self.decoder_gain}")
 
     def temperature(self, done: float) -> float:
         """InfoNCE temperature when the share ``done`` of stage 2 is over."""

@@ -43,10 +43,7 @@ def train_latent(
     generator = np.random.default_rng(settings.seed)
     train, held_out = split_by_recording(pairs.recording, settings.held_out, generator)
     actions = {name: np.asarray(pairs.actions[name], dtype=np.float32)[train] for name in sorted(pairs.actions)}
-    codecs = {
-        name: TorchCodec.fresh(embodiments[name], x, settings.hidden, settings.dim, settings.bounded)
-        for name, x in actions.items()
-    }
+    codecs = {name: TorchCodec.fresh(embodiments[name], x, settings) for name, x in actions.items()}
     objective = Objective(settings, codecs, embodiments, actions, pairs.keyvectors[train])
     with progress_bar(console, settings.contrastive_steps + settings.decoding_steps, "latent space") as advance:
         contrast(objective, generator, advance)

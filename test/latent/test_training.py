@@ -14,6 +14,8 @@ from latent_policy_ros.latent.settings import make_settings, read_settings
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.latent.train import measure_held_out, reconstruct, train_latent
 
+SMALL = LatentSettings(hidden=32, dim=8)
+
 
 @pytest.fixture(scope="module")
 def measures(trained, quick, pairs, embodiments):
@@ -54,7 +56,7 @@ def test_the_same_seed_gives_the_same_space(quick, pairs, embodiments):
 def test_torch_and_numpy_agree(embodiments, pairs, bounded):
     torch.manual_seed(0)
     hand, x = embodiments["faive_hand"], pairs.actions["faive_hand"][:50].astype(np.float32)
-    codec = TorchCodec.fresh(hand, x, 32, 8, bounded)
+    codec = TorchCodec.fresh(hand, x, replace(SMALL, bounded=bounded))
     space = LatentSpace({"faive_hand": codec.to_numpy(hand)})
     z = codec.encode(codec.normalise(torch.from_numpy(x)))
     assert np.allclose(space.encode("faive_hand", x), z.detach().numpy(), atol=1e-6)
@@ -62,6 +64,7 @@ def test_torch_and_numpy_agree(embodiments, pairs, bounded):
     assert np.allclose(space.decode("faive_hand", 2 * z.detach().numpy()), decoded, atol=1e-5)
     again = TorchCodec.from_numpy(space.codecs["faive_hand"])
     assert torch.equal(again.encode(codec.normalise(torch.from_numpy(x))), z)
+    assert torch.allclose(again.act(again.decode(z)), codec.act(codec.decode(z)), atol=1e-5)
     assert not any(p.requires_grad for p in again.parameters())
     lengths = np.linalg.norm(z.detach().numpy(), axis=1)
     assert np.allclose(lengths, 1, atol=1e-6) == bounded
@@ -71,7 +74,7 @@ def test_frozen_encoders_stay_as_the_contrast_left_them(quick, pairs, embodiment
     def encoder_after(finetune: bool) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(0)
         settings = replace(quick, decoding_steps=3, finetune_encoders=finetune)
-        codecs = {n: TorchCodec.fresh(e, pairs.actions[n], 16, 8, True) for n, e in embodiments.items()}
+        codecs = {n: TorchCodec.fresh(e, pairs.actions[n], SMALL) for n, e in embodiments.items()}
         before = codecs["faive_hand"].encoder[0].weight.clone()
         objective = Objective(settings, codecs, embodiments, pairs.actions, pairs.keyvectors)
         reconstruct(objective, np.random.default_rng(0), lambda note: None)
@@ -81,7 +84,7 @@ def test_frozen_encoders_stay_as_the_contrast_left_them(quick, pairs, embodiment
 
 
 def test_only_those_that_learn_change(quick, pairs, embodiments):
-    codecs = {n: TorchCodec.fresh(e, pairs.actions[n], 16, 8, True) for n, e in embodiments.items()}
+    codecs = {n: TorchCodec.fresh(e, pairs.actions[n], SMALL) for n, e in embodiments.items()}
     before = {n: c.decoder[0].weight.clone() for n, c in codecs.items()}
     objective = Objective(quick, codecs, embodiments, pairs.actions, pairs.keyvectors, {"faive_hand"})
     z = objective.encode(torch.arange(64))
