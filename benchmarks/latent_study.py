@@ -53,8 +53,8 @@ def configurations() -> dict[str, LatentSettings]:
         "ours": ours,
         "ours, own decoding only": replace(ours, cross_weight=0.0),
         "ours, no kinematics": replace(ours, fingertip_weight=0.0, pinch_weight=0.0),
-        "ours, not bounded": replace(ours, bounded=False, decoder_gain=1.0),
-        "ours, no gain": replace(ours, decoder_gain=1.0),
+        "ours, not bounded": replace(ours, bounded=False),
+        "ours, and gain": replace(ours, decoder_gain=16.0),
         "ours, no alignment": replace(ours, alignment_weight=0.0),
         "ours, and contrast": replace(ours, contrastive_weight=0.01),
     }

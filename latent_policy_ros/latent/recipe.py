@@ -51,7 +51,7 @@ class LatentSettings:
     dim: int = 32
     hidden: int = 256
     bounded: bool = True
-    decoder_gain: float = 16.0
+    decoder_gain: float = 1.0
     batch: int = 512
     contrastive_steps: int = 0
     decoding_steps: int = 3000
