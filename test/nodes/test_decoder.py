@@ -145,8 +145,8 @@ def test_stale_plans_hold_the_measured_pose_within_300_ms_and_then_it_goes_on(gr
     assert np.abs(q[times > -0.1][0] - q[0]).max() > 0.01  # it did move
     held = q[times > 0.3]
     assert np.ptp(held, axis=0).max() < 5e-3
-    assert commands[-1][1].points == []  # the last thing said: hold
-    assert decoder.counts["plans went stale: holding"] == before + 1
+    assert commands[-1][1].points == [] and commands[-2][1].points  # the last thing said, and said once: hold
+    assert decoder.counts["plans went stale: holding"] > before
     graph.run(0.5, lambda: send(graph, plan(space, HAND.upper)), period=0.1)
     goes_on = np.array(states[-1][1].position)
     assert np.abs(goes_on - held[-1]).max() > 0.01
