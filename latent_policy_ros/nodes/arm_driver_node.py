@@ -16,6 +16,7 @@ from latent_policy_ros.nodes.joint_driver import DriverNode
 from latent_policy_ros.nodes.managed import main as run
 
 OUT_OF_REACH = 0.02  # m between the commanded wrist and the nearest that the arm can do
+ITERATIONS = 5  # of inverse kinematics for a command: it begins at the last solution, and the elbow goes home with the next
 
 
 class ArmDriver(DriverNode):
@@ -51,7 +52,7 @@ class ArmDriver(DriverNode):
         if self.reading is None:
             return
         try:
-            solution = self.arm.solve(convert.pose_array(message.pose), self._start())
+            solution = self.arm.solve(convert.pose_array(message.pose), self._start(), ITERATIONS)
         except Exception:
             self.guard.hold("wrist command unusable")
             raise

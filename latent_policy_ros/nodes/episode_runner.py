@@ -21,6 +21,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -53,6 +54,7 @@ class EpisodeRunner(Node):
         self.status: dict[str, dict[str, Any]] = {}  # newest diagnostics of each node
         self._succeeded: dict[str, float] = {}
         self._heard: set[str] = set()
+        self._states: list[Subscription] = []  # only until all are heard: there are hundreds of messages a second
         self._measuring = False
         self._events = self.create_publisher(EpisodeEvent, "episode_event", qos.EVENTS)
         for robot in self.robots:
@@ -64,7 +66,7 @@ class EpisodeRunner(Node):
             self.create_subscription(EpisodeEvent, f"{robot}/episode_event", partial(self._on_event, robot), qos.EVENTS)
             for kind, topic in ((JointState, "joint_states"), (PoseStamped, "wrist_pose")):
                 heard = partial(self._on_state, f"{robot}/{topic}")
-                self.create_subscription(kind, f"{robot}/{topic}", heard, qos.IMAGES, raw=True)
+                self._states.append(self.create_subscription(kind, f"{robot}/{topic}", heard, qos.IMAGES, raw=True))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.EVENTS)
 
     def run(self) -> list[EpisodeResult]:
@@ -130,6 +132,8 @@ class EpisodeRunner(Node):
             if self._events.get_subscription_count() < listeners:
                 missing.append("recorder")
             if not missing and self._policy_state(timeout=2.0) in ("active", "inactive"):
+                while self._states:
+                    self.destroy_subscription(self._states.pop())
                 return
             if self.stopped or time.monotonic() > deadline:
                 waited = f"not up within {self._value('start_limit'):g} s"
