@@ -96,7 +96,7 @@ def test_a_simulated_robot_runs_a_recorded_episode(artifacts, tmp_path):
 
     with AnyReader([Path(found["bags"][0])]) as reader:
         counts = {c.topic: c.msgcount for c in reader.connections}
-    for camera_topic, least in (("/right/front/image_raw/compressed", 30), ("/right/overview/image_raw/compressed", 15)):
+    for camera_topic, least in (("/right/front/image_raw/compressed", 30), ("/right/overview/image_raw/compressed", 3)):
         assert counts[camera_topic] >= least
     for topic in ("joint_states", "wrist_pose", "latent_action", "gripper_command", "wrist_command"):
         assert counts[f"/right/{topic}"] >= 15
