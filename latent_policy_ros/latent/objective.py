@@ -35,7 +35,7 @@ class Objective:
     def __init__(
         self, settings: LatentSettings, codecs: Mapping[str, TorchCodec], embodiments: Mapping[str, Embodiment],
         actions: Mapping[str, np.ndarray], keyvectors: np.ndarray | None, learning: Collection[str] | None = None,
-        others: int = 4,
+        others: int = 2,
     ) -> None:  # fmt: skip
         self.settings, self.codecs = settings, codecs
         self.names = sorted(codecs)
@@ -43,6 +43,8 @@ class Objective:
         self.others = others
         actions = {name: torch.as_tensor(np.asarray(actions[name], dtype=np.float32)) for name in self.names}
         self.scores = {name: codecs[name].normalise(actions[name]) for name in self.names}
+        with torch.no_grad():  # what does not learn says the same in every step
+            self.said = {name: codecs[name].encode(self.scores[name]) for name in self.names if name not in self.learning}
         self.keyvectors = None
         if settings.soft_targets > 0 and (settings.contrastive_steps > 0 or settings.contrastive_weight > 0):
             self.keyvectors = torch.as_tensor(np.asarray(keyvectors, dtype=np.float32))
@@ -56,7 +58,10 @@ class Objective:
 
     def encode(self, rows: Tensor) -> dict[str, Tensor]:
         """Latents (B, L) of these rows by every embodiment."""
-        return {name: self.codecs[name].encode(self.scores[name][rows]) for name in self.names}
+        return {
+            name: self.said[name][rows] if name in self.said else self.codecs[name].encode(self.scores[name][rows])
+            for name in self.names
+        }
 
     def contrast(self, z: Mapping[str, Tensor], rows: Tensor, temperature: float) -> Tensor:
         """Mean InfoNCE over all pairs of embodiments of which one learns."""
