@@ -35,6 +35,16 @@ def _mapping_of_unique_keys(loader: _UniqueKeyLoader, node: yaml.MappingNode) ->
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_of_unique_keys)
 
 
+def read_yaml(file: str | Path) -> Any:
+    """What is in a YAML file. Raises ConfigError if it cannot be read, is not YAML, or has duplicate keys."""
+    try:
+        return yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
+    except OSError as error:
+        raise ConfigError(file, "", f"cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(file, "", f"is not valid YAML: {error}") from error
+
+
 class Section:
     """A mapping of a YAML file, read field by field; :meth:`finish` refuses what nobody asked for."""
 
@@ -49,14 +59,8 @@ class Section:
 
     @classmethod
     def load(cls, file: str | Path) -> Section:
-        """The whole file. Raises ConfigError if it cannot be read, is not YAML, or has duplicate keys."""
-        try:
-            content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
-        except OSError as error:
-            raise ConfigError(file, "", f"cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(file, "", f"is not valid YAML: {error}") from error
-        return cls(file, "", content)
+        """The whole file; errors as of ``read_yaml``."""
+        return cls(file, "", read_yaml(file))
 
     def error(self, field: str, message: str) -> ConfigError:
         """A ConfigError at a field of this section (or at the section itself if ``field`` is empty)."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from latent_policy_ros.latent.settings import demand
+from latent_policy_ros.retargeting.pairs import FRAMES_A_RECORDING
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,19 @@ class LatentSettings:
     def __post_init__(self) -> None:
         if len(self.embodiments) < 2:
             raise ValueError(f"embodiments: expected at least 2 to share a space, got {list(self.embodiments)}")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out: expected a fraction between 0 and 1, got {self.held_out}")
-        if not self.decoder_gain > 0:
-            raise ValueError(f"decoder_gain: expected a number above 0, got {self.decoder_gain}")
+        demand(self, f"more than {FRAMES_A_RECORDING}, which are one recording", lambda v: v > FRAMES_A_RECORDING, "frames")
+        demand(self, "a fraction between 0 and 1", lambda v: 0 < v < 1, "held_out")
+        demand(self, "at least 2", lambda v: v >= 2, "dim", "hidden", "batch")
+        demand(self, "at least 1", lambda v: v >= 1, "decoding_steps")
+        demand(self, "at least 0", lambda v: v >= 0, "seed", "contrastive_steps", "contrastive_batch")
+        demand(
+            self, "a number above 0", lambda v: 0 < v < math.inf,
+            "decoder_gain", "learning_rate", "encoder_learning_rate", "temperature_start", "temperature_end",
+        )  # fmt: skip
+        demand(
+            self, "a number of at least 0", lambda v: 0 <= v < math.inf, "contrastive_weight", "soft_targets",
+            "alignment_weight", "cross_weight", "fingertip_weight", "pinch_weight", "latent_noise",
+        )  # fmt: skip
 
     def temperature(self, done: float) -> float:
         """InfoNCE temperature when the share ``done`` of stage 2 is over."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import yaml
-
+from latent_policy_ros.embodiments.reader import read_yaml
 from latent_policy_ros.errors import ConfigError, available
 from latent_policy_ros.paths import config_dir
 
@@ -26,10 +27,7 @@ def read_settings(kind: type[T], source: str | Path) -> T:
     if not file.is_file():
         shipped = (path.stem for path in (config_dir() / "training").glob("*.yaml"))
         raise ConfigError(file, "", f"no such settings; {available(shipped)}")
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as cause:
-        raise ConfigError(file, "", f"not YAML: {cause}") from cause
+    values = read_yaml(file) or {}
     if not isinstance(values, dict):
         raise ConfigError(file, "", f"expected a mapping, got {type(values).__name__}")
     return make_settings(kind, values, file)
@@ -47,8 +45,9 @@ def make_settings(kind: type[T], values: dict[str, Any], file: str | Path) -> T:
         if name not in types:
             raise ConfigError(file, str(name), f"unknown field; {available(types)}")
         expected = types[name]
-        if expected is float and type(value) is int:
-            value = float(value)
+        if expected is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError):  # 8e-3 without a point is text to YAML 1.1
+                value = float(value)
         if getattr(expected, "__origin__", None) is tuple:
             item = expected.__args__[0]
             if not isinstance(value, (list, tuple)) or not all(type(v) is item for v in value):
@@ -61,6 +60,14 @@ def make_settings(kind: type[T], values: dict[str, Any], file: str | Path) -> T:
         return kind(**checked)
     except ValueError as cause:
         raise ConfigError(file, "", str(cause)) from cause
+
+
+def demand(settings: Any, expected: str, holds: Callable[[Any], bool], *fields: str) -> None:
+    """Raise ValueError for the first of these fields whose value does not hold."""
+    for name in fields:
+        value = getattr(settings, name)
+        if not holds(value):
+            raise ValueError(f"{name}: expected {expected}, got {value}")
 
 
 def as_plain(settings: Any) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from latent_policy_ros.latent.settings import demand
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,15 @@ class PolicySettings:
     checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
-        counts = (
-            "steps",
-            "batch",
-            "noise_samples",
-            "horizon",
-            "observation_steps",
-            "sampling_steps",
-            "checkpoint_every",
-        )
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("ema_decay", "camera_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected a number in [0, 1), got {getattr(self, name)}")
+        demand(
+            self, "at least 1", lambda v: v >= 1, "observation_steps", "horizon", "keypoints", "width", "denoiser_width",
+            "denoiser_blocks", "diffusion_steps", "sampling_steps", "steps", "batch", "noise_samples", "checkpoint_every",
+        )  # fmt: skip
+        demand(self, "at least 16", lambda v: v >= 16, "image_size")
+        demand(self, "at least 0", lambda v: v >= 0, "seed", "warmup", "shift")
+        demand(self, "a number above 0", lambda v: 0 < v < math.inf, "dt", "learning_rate")
+        demand(self, "a number of at least 0", lambda v: 0 <= v < math.inf, "weight_decay", "wrist_noise")
+        demand(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "ema_decay", "camera_dropout")
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"cameras: expected different names, at least one, got {list(self.cameras)}")
         if self.sampling_steps > self.diffusion_steps:

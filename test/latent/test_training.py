@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.errors import ConfigError, LatentPolicyError
 from latent_policy_ros.latent.networks import TorchCodec
 from latent_policy_ros.latent.objective import Objective
 from latent_policy_ros.latent.recipe import LatentSettings
@@ -115,11 +115,24 @@ def test_the_temperature_falls_or_stays():
         ({"embodiments": "faive_hand"}, "embodiments: expected a list of str"),
         ({"embodiments": ["faive_hand"]}, "at least 2 to share"),
         ({"held_out": 1.5}, "held_out: expected a fraction"),
+        ({"batch": 0}, "batch: expected at least 2, got 0"),
+        ({"frames": 200}, "frames: expected more than 200, which are one recording, got 200"),
+        ({"temperature_start": 0}, "temperature_start: expected a number above 0, got 0"),
+        ({"learning_rate": "fast"}, "learning_rate: expected float, got 'fast'"),
     ],
 )
 def test_wrong_settings_are_named(values, message):
     with pytest.raises(ConfigError, match=message):
         make_settings(LatentSettings, values, "s.yaml")
+
+
+def test_a_rate_as_people_write_it_is_a_number():
+    assert make_settings(LatentSettings, {"learning_rate": "8e-3"}, "s.yaml").learning_rate == 8e-3  # text, to YAML 1.1
+
+
+def test_a_training_that_diverges_says_so(pairs, embodiments):
+    with pytest.raises(LatentPolicyError, match="diverged: .* lower learning_rate"):
+        train_latent(replace(SMALL, learning_rate=1e30, encoder_learning_rate=1e30), pairs, embodiments)
 
 
 def test_the_shipped_presets():
