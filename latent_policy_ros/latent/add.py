@@ -17,13 +17,14 @@ from rich.console import Console
 
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.errors import ArtifactError, ConfigError, LatentPolicyError
+from latent_policy_ros.latent.artifacts import write_atomically
 from latent_policy_ros.latent.codec import RETRAIN
 from latent_policy_ros.latent.metrics import Measures, measure, split_by_recording
 from latent_policy_ros.latent.networks import TorchCodec
 from latent_policy_ros.latent.objective import Objective
 from latent_policy_ros.latent.progress import progress_bar
 from latent_policy_ros.latent.recipe import LatentSettings
-from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.latent.space import LatentSpace, both_sides
 from latent_policy_ros.latent.train import reconstruct
 from latent_policy_ros.retargeting.pairs import make_pairs
 
@@ -39,8 +40,12 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
     """
     if embodiment.kind == "human":
         raise ConfigError(embodiment.file, "kind", "expected a hand or a gripper to add, got human")
-    if embodiment.name in space.codecs:
-        raise ArtifactError(f"{embodiment.name} is in latent space {space.latent_id[:12]} itself; give yours another name")
+    others = set(space.codecs) | set(space.added) - {embodiment.name}  # one that was added may be fitted again
+    there = [name for name in both_sides(embodiment.name) if name in others]
+    if there:
+        raise ArtifactError(
+            f"{embodiment.name}: {there[0]} is in latent space {space.latent_id[:12]} itself; give yours another name"
+        )
     started = time.monotonic()
     known = _known(space)
     if console:
@@ -69,14 +74,24 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
 def add_to_folder(
     embodiment: Embodiment, latent: Path, out: Path | None = None, console: Console | None = None
 ) -> tuple[LatentSpace, Measures]:
-    """Add an embodiment to the latent space in a folder; or, with ``out``, to a copy of it there."""
+    """Add an embodiment to the latent space in a folder; or, with ``out``, to a copy of it there.
+
+    Raises:
+        ArtifactError, ConfigError: As of ``LatentSpace.load`` and ``add_embodiment``.
+    """
     space = LatentSpace.load(latent)
     bigger, measures = add_embodiment(space, embodiment, console)
     target = latent if out is None else out
     if target.resolve() != latent.resolve():
-        space.save(target)
+        copy_space(latent, target)
     bigger.save_added(target, bigger.added[embodiment.name], {"held_out": measures.plain()})
     return bigger, measures
+
+
+def copy_space(latent: Path, target: Path) -> None:
+    """Copy a latent space's files with the embodiments added to it, and what was measured of each."""
+    for file in (*latent.glob("latent.*"), *latent.glob("added/*")):
+        write_atomically(target / file.relative_to(latent), file.read_bytes())
 
 
 def _known(space: LatentSpace) -> dict[str, Embodiment]:

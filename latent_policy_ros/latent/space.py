@@ -7,7 +7,7 @@ of their own that state the ``latent_id`` they were fitted to, so that a policy 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class LatentSpace:
         report: What is told of its training (settings, seed, seconds, errors); not part of the hash.
         gauge: Tells how far latents are from those of the training; None in artefacts of old.
         added: Codecs of embodiments that were fitted to the space later; not part of the hash.
+        refused: Of embodiments whose files in ``added`` cannot be used, what is wrong with them; only who asks for one is told.
         form: The format that it is written in.
     """
 
@@ -46,6 +47,7 @@ class LatentSpace:
     report: Mapping[str, Any] = field(default_factory=dict, repr=False)
     gauge: Gauge | None = None
     added: Mapping[str, Codec] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     form: str = FORMAT
     latent_id: str = field(init=False)
 
@@ -99,13 +101,16 @@ class LatentSpace:
         A left hand has those of its right one: the same joints make the mirrored pose, so there is nothing to learn.
 
         Raises:
-            ArtifactError: The embodiment was neither in the training of this latent space nor added to it.
+            ArtifactError: The embodiment was neither in the training of this latent space nor added to it, or its files in
+                ``added`` are damaged or of another latent space.
         """
-        for known in _both_sides(name):
+        for known in both_sides(name):
             if known in self.codecs:
                 return self.codecs[known]
             if known in self.added:
                 return self.added[known]
+            if known in self.refused:
+                raise ArtifactError(self.refused[known])
         raise ArtifactError(
             f"latent space {self.latent_id[:12]} has no embodiment {name!r}; {available(self.embodiments)}; a new one "
             "is added with: latent-policy latent add"
@@ -168,6 +173,20 @@ class LatentSpace:
                 f"embodiment is now {now[:12]}; restore its YAML, or {RETRAIN}"
             )
 
+    def expected_hash(self, name: str) -> str:
+        """Content hash of the embodiment that goes by ``name`` here; of a hand's other side, as its file has it.
+
+        Raises:
+            ArtifactError: As of ``codec`` and ``check``.
+            ConfigError: The other side's file cannot be found.
+        """
+        codec = self.codec(name)
+        if name == codec.name:
+            return codec.content_hash
+        other = load_embodiment(name)
+        self.check(other)
+        return other.content_hash
+
     def save(self, folder: Path | str) -> None:
         """Write ``latent.safetensors`` and ``latent.json``; the JSON last, as it vouches for the other."""
         folder = Path(folder)
@@ -184,7 +203,7 @@ class LatentSpace:
 
     @classmethod
     def load(cls, folder: Path | str) -> LatentSpace:
-        """Read a latent space whole, and the embodiments that were added to it.
+        """Read a latent space whole, and the embodiments that were added to it: those that can be used, see ``refused``.
 
         Raises:
             ArtifactError: Missing, damaged, of another format, or not what its ``latent_id`` says.
@@ -209,11 +228,16 @@ class LatentSpace:
                 f"{folder}: contents were changed: latent.json states latent_id {stated[:12]}, but the files make "
                 f"{space.latent_id[:12]}; {REMEDY}"
             )
-        added = {file.stem: _load_added(file, space) for file in sorted((folder / "added").glob("*.json"))}
-        return cls(codecs, space.report, gauge, added, space.form) if added else space
+        added, refused = {}, {}
+        for added_file in sorted((folder / "added").glob("*.json")):
+            try:
+                added[added_file.stem] = _load_added(added_file, space)
+            except ArtifactError as error:
+                refused[added_file.stem] = str(error)
+        return replace(space, added=added, refused=refused) if added or refused else space
 
 
-def _both_sides(name: str) -> tuple[str, ...]:
+def both_sides(name: str) -> tuple[str, ...]:
     """The name, and the names that the same hand has for either side."""
     base = name.removesuffix("_left").removesuffix("_right")
     return name, base, f"{base}_right", f"{base}_left"

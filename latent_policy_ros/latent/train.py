@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.errors import ArtifactError, ConfigError, LatentPolicyError
 from latent_policy_ros.latent.gauge import Gauge
 from latent_policy_ros.latent.metrics import Measures, measure, report_table, split_by_recording
 from latent_policy_ros.latent.networks import TorchCodec
@@ -37,6 +37,9 @@ def train_latent(
         pairs: Paired actions with at least two recordings.
         embodiments: By name, those in ``pairs``.
         console: Where to show progress; None to be silent.
+
+    Raises:
+        LatentPolicyError: The training diverged.
     """
     started = time.monotonic()
     torch.manual_seed(settings.seed)
@@ -115,6 +118,8 @@ def _batches(objective: Objective, steps: int, generator: np.random.Generator) -
 
 
 def _step(optimizer, schedule, loss) -> None:
+    if not torch.isfinite(loss):
+        raise LatentPolicyError("the training diverged: its loss is not finite any more; lower learning_rate")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -126,11 +131,15 @@ def train_latent_from_settings(settings: str | Path, out_dir: Path | str, consol
 
     Raises:
         ConfigError: The settings or an embodiment's YAML are wrong.
+        ArtifactError: In ``out_dir`` is a latent space to which embodiments were added.
     """
     chosen = read_settings(LatentSettings, settings)
     embodiments = {embodiment.name: embodiment for embodiment in map(load_embodiment, chosen.embodiments)}
     if len(embodiments) != len(chosen.embodiments):
         raise ConfigError(settings, "embodiments", f"expected each once, got {list(chosen.embodiments)}")
+    if any(Path(out_dir).glob("added/*.json")):
+        folder = Path(out_dir) / "added"
+        raise ArtifactError(f"{folder}: embodiments were added to the space before this one; choose another folder")
     if console:
         console.print(f"Retargeting {chosen.frames} frames of hand motion to {', '.join(embodiments)}")
     pairs = make_pairs(list(embodiments.values()), seed=chosen.seed, frames=chosen.frames)

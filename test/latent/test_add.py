@@ -12,6 +12,7 @@ from latent_policy_ros.errors import ArtifactError, ConfigError
 from latent_policy_ros.latent import add
 from latent_policy_ros.latent.add import add_embodiment, add_to_folder
 from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.latent.train import train_latent_from_settings
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,9 @@ def test_a_copy_leaves_the_original_alone(trained, tmp_path, monkeypatch):
 def test_a_policys_checks_hold_for_it_too(grown):
     space = LatentSpace.load(grown[0])
     space.check(load_embodiment("mimic_hand"))
-    space.check(load_embodiment("mimic_hand_left"))
+    left = load_embodiment("mimic_hand_left")
+    space.check(left)
+    assert space.expected_hash("mimic_hand_left") == left.content_hash != space.expected_hash("mimic_hand")
 
 
 @pytest.mark.parametrize(
@@ -79,25 +82,52 @@ def test_a_policys_checks_hold_for_it_too(grown):
 def test_a_changed_description_is_refused(copy, change, message):
     file = copy / "added" / "mimic_hand.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(ArtifactError, match=message):
-        LatentSpace.load(copy)
+    refused(copy, message)
+
+
+def refused(folder, message):
+    """Whoever asks for it is told; all others have their latent space."""
+    space = LatentSpace.load(folder)
+    assert "mimic_hand" not in space.embodiments and space.codec("faive_hand")
+    for name in ("mimic_hand", "mimic_hand_left"):
+        with pytest.raises(ArtifactError, match=message):
+            space.codec(name)
 
 
 def test_damaged_weights_are_refused(copy):
     file = copy / "added" / "mimic_hand.safetensors"
     data = bytearray(file.read_bytes())
     file.write_bytes(data[:-50])
-    with pytest.raises(ArtifactError, match="mimic_hand.safetensors: damaged .* add it again"):
-        LatentSpace.load(copy)
+    refused(copy, "mimic_hand.safetensors: damaged .* add it again")
     data[-3] ^= 1
     file.write_bytes(data)
-    with pytest.raises(ArtifactError, match="contents were changed"):
-        LatentSpace.load(copy)
+    refused(copy, "contents were changed")
+
+
+def test_a_damaged_one_is_mended_by_adding_it_again(copy, monkeypatch):
+    monkeypatch.setattr(add, "FRAMES", 600)
+    monkeypatch.setattr(add, "STEPS", 2)
+    (copy / "added" / "mimic_hand.safetensors").write_bytes(b"")
+    add_to_folder(load_embodiment("mimic_hand"), copy)
+    assert LatentSpace.load(copy).codec("mimic_hand")
+
+
+def test_a_copy_keeps_what_was_measured_of_those_added_before(grown, tmp_path):
+    add.copy_space(grown[0], tmp_path)
+    for file in ("latent.json", "added/mimic_hand.json"):
+        assert (tmp_path / file).read_bytes() == (grown[0] / file).read_bytes()
+    assert LatentSpace.load(tmp_path).codec("mimic_hand")
+
+
+def test_another_latent_space_is_not_trained_over_one_with_added_embodiments(grown):
+    with pytest.raises(ArtifactError, match="added: embodiments were added to the space before this one; choose another folder"):
+        train_latent_from_settings("latent", grown[0])
 
 
 def test_what_cannot_be_added(trained):
-    with pytest.raises(ArtifactError, match="faive_hand is in latent space .* itself; give yours another name"):
-        add_embodiment(trained, load_embodiment("faive_hand"))
+    for name in ("faive_hand", "faive_hand_left"):
+        with pytest.raises(ArtifactError, match=f"{name}: faive_hand is in latent space .* itself; give yours another name"):
+            add_embodiment(trained, load_embodiment(name))
     with pytest.raises(ConfigError, match="expected a hand or a gripper to add, got human"):
         add_embodiment(trained, load_embodiment("human_hand"))
 
