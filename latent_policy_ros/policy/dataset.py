@@ -12,6 +12,7 @@ from latent_policy_ros.data.collection import find_datasets
 from latent_policy_ros.data.episodes import Episode, load_episode
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
 from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.latent.artifacts import content_hash
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.scaling import POSITION, Scaling, flatten
 from latent_policy_ros.policy.settings import PolicySettings
@@ -49,15 +50,16 @@ class Demonstrations:
     def __init__(self, folders: Iterable[Path | str], settings: PolicySettings, latent_space: LatentSpace) -> None:
         self.settings = settings
         self.episodes: dict[str, int] = {}
-        self._weights: dict[str, float] = {}
         self._images: list[dict[str, np.ndarray]] = []
         states, commands, frames = [], [], []
         rows: dict[str, list[int]] = {}
-        for episode in self._successes(folders, latent_space):
+        weights: dict[str, list[float]] = {}  # of each of these rows
+        for episode, weight in self._successes(folders, latent_space):
             name, number = episode.meta.embodiment, len(self._images)
             self.episodes[name] = self.episodes.get(name, 0) + 1
             first, last = len(frames), len(frames) + len(episode) - 1
             rows.setdefault(name, []).extend(range(first, last + 1))
+            weights.setdefault(name, []).extend([weight] * len(episode))
             frames += [(number, t, first, last) for t in range(len(episode))]
             self._images.append(episode.images)
             states.append(flatten(episode.wrist_pose, latent_space.encode(name, episode.hand)))
@@ -67,6 +69,8 @@ class Demonstrations:
         self._states, self._commands = np.concatenate(states), np.concatenate(commands)
         self._frames = np.array(frames)  # (N, 4): episode, frame in it, first and last row of it
         self._rows = {name: np.array(indices) for name, indices in rows.items()}
+        self._weights = {name: float(np.mean(values)) for name, values in weights.items()}
+        self._chances = {n: None if len(set(w)) == 1 else np.array(w) / np.sum(w) for n, w in weights.items()}
         everything = np.arange(len(self._states))
         plans = self._commands[self._windows(everything, 0, settings.horizon)]
         plans[..., POSITION] -= self._states[:, None, POSITION]
@@ -76,10 +80,10 @@ class Demonstrations:
         return len(self._states)
 
     def batch(self, generator: np.random.Generator, augment: bool = True) -> Batch:
-        """A random batch, with observations of each embodiment by its weight, give or take one."""
+        """A random batch, with observations of each embodiment by the mean weight of its frames, give or take one."""
         s = self.settings
         turns = self._turns(generator.integers(len(self._rows)))
-        rows = np.array([generator.choice(self._rows[name]) for name in turns])
+        rows = np.array([generator.choice(self._rows[name], p=self._chances[name]) for name in turns])
         states = self._states[self._windows(rows, 1 - s.observation_steps, s.observation_steps)]
         if augment:
             states[..., POSITION] += generator.normal(0, s.wrist_noise, (*states.shape[:2], 3)).astype(np.float32)
@@ -119,25 +123,31 @@ class Demonstrations:
                 pictures[camera] = (chosen, *random_shift(images, self.settings.shift if augment else 0, generator))
         return pictures
 
-    def _successes(self, folders: Iterable[Path | str], latent_space: LatentSpace) -> Iterator[Episode]:
-        """Every successful episode, at our pace and with pictures of our size."""
+    def fingerprint(self) -> str:
+        """Hash of the demonstrations: of every state and command, each episode's first pictures, and the weights."""
+        first = {f"{k} {camera}": p[0] for k, images in enumerate(self._images) for camera, p in images.items()}
+        chances = {f"chances {name}": p for name, p in self._chances.items() if p is not None}
+        rows = {"states": self._states, "commands": self._commands, "frames": self._frames}
+        return content_hash({"weights": self._weights}, {**rows, **first, **chances})
+
+    def _successes(self, folders: Iterable[Path | str], latent_space: LatentSpace) -> Iterator[tuple[Episode, float]]:
+        """Every successful episode, at our pace and with pictures of our size, and the weight of its data set."""
         s = self.settings
         for root, weight in find_datasets(folders):
             reader = LeRobotReader(root)
             stride = self._stride(reader, latent_space)
-            self._weights.setdefault(reader.identity.embodiment, weight)
             for number, told in enumerate(reader.about):
                 if told["success"]:
-                    yield load_episode(reader, number, s.cameras, (s.image_size, s.image_size), stride)
+                    yield load_episode(reader, number, s.cameras, (s.image_size, s.image_size), stride), weight
 
     def _stride(self, reader: LeRobotReader, latent_space: LatentSpace) -> int:
         """Every how manyth frame of a data set is ours, which must fit the settings and the latent space."""
         identity, dt = reader.identity, self.settings.dt
-        codec = latent_space.codec(identity.embodiment)
-        if identity.embodiment_hash != codec.content_hash:
+        expected = latent_space.expected_hash(identity.embodiment)
+        if identity.embodiment_hash != expected:
             raise ArtifactError(
                 f"{reader.root}: recorded with {identity.embodiment} {identity.embodiment_hash[:12]}, but the latent space knows "
-                f"{codec.content_hash[:12]}; record again, or train a latent space for that version"
+                f"{expected[:12]}; record again, or train a latent space for that version"
             )
         stride = round(dt * reader.fps)
         if stride < 1 or abs(stride / reader.fps - dt) > 1e-6:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latent_policy_ros.errors import ArtifactError, ObservationRefused, available
+from latent_policy_ros.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.checkpoint import RETRAIN, Checkpoint
 from latent_policy_ros.policy.network import Pictures, PolicyNetwork
@@ -79,10 +79,10 @@ class Policy:
             ObservationRefused: Unknown embodiment, no picture of any known camera, wrong sizes or types, or not finite.
         """
         name, size = observation.embodiment, self.settings.image_size
-        if name not in self.latent_space.embodiments:
-            raise ObservationRefused(
-                f"embodiment {name!r} is not in the latent space; {available(self.latent_space.embodiments)}"
-            )
+        try:
+            d = self.latent_space.codec(name).action_dim
+        except ArtifactError as cause:
+            raise ObservationRefused(str(cause)) from cause
         seen = [camera for camera in self.cameras if camera in observation.images]
         if not seen:
             got = sorted(observation.images)
@@ -93,7 +93,6 @@ class Policy:
                 raise ObservationRefused(
                     f"{name}: images.{camera}: expected {(size, size, 3)} uint8, got {image.shape} {image.dtype}"
                 )
-        d = self.latent_space.codec(name).action_dim
         for field, value, shape in (("wrist_pose", observation.wrist_pose, (7,)), ("hand", observation.hand, (d,))):
             if np.shape(value) != shape or not np.isfinite(value).all():
                 raise ObservationRefused(f"{name}: {field}: expected {shape} finite numbers, got {value}")

@@ -74,13 +74,15 @@ def train_policy(
         "latent_id": latent_space.latent_id,
         "frames": len(data),
         "episodes": data.episodes,
+        "demonstrations": data.fingerprint(),
         "start": start.policy_id if start else "",
     }
-    done, seconds = load_state(out_dir, identity, network, average, optimizer) if resume else (0, 0.0)
-    started, loss = time.monotonic() - seconds, math.nan
+    saved = load_state(out_dir, identity, network, average, optimizer) if resume else None
+    done, seconds, loss = saved or (0, 0.0, math.nan)
+    started = time.monotonic() - seconds
 
     def save(step: int) -> None:
-        save_state(out_dir, step, identity, time.monotonic() - started, network, average, optimizer)
+        save_state(out_dir, step, identity, time.monotonic() - started, loss, network, average, optimizer)
 
     with interrupts() as interrupted, progress_bar(console, settings.steps, "policy", completed=done) as advance:
         for step in range(done, settings.steps):
@@ -95,7 +97,8 @@ def train_policy(
                 raise KeyboardInterrupt
             if (step + 1) % settings.checkpoint_every == 0:
                 save(step + 1)
-    save(settings.steps)
+        if done < settings.steps and settings.steps % settings.checkpoint_every:
+            save(settings.steps)
     report: dict[str, Any] = {
         "seconds": round(time.monotonic() - started, 1),
         "threads": torch.get_num_threads(),
@@ -105,7 +108,7 @@ def train_policy(
         "episodes": data.episodes,
         "start": identity["start"],
     }
-    hashes = {name: latent_space.codec(name).content_hash for name in data.episodes}
+    hashes = {name: latent_space.expected_hash(name) for name in data.episodes}
     weights = {name: t.detach().cpu().contiguous().numpy() for name, t in average.state_dict().items()}
     checkpoint = Checkpoint(settings, latent_space.latent_id, hashes, data.scaling, weights, report)
     checkpoint.save(out_dir)

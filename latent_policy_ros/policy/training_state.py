@@ -1,8 +1,9 @@
-"""The state of an interrupted training: weights, averaged weights and optimizer, as safetensors and JSON."""
+"""The state of an interrupted training: weights, averaged weights and optimizer, in one safetensors file."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 
 from latent_policy_ros.errors import ArtifactError
-from latent_policy_ros.latent.artifacts import content_hash, load_json, load_tensors, save_tensors, write_atomically
+from latent_policy_ros.latent.artifacts import canonical_json, content_hash, load_tensors, save_tensors
 
+FILE = "training.safetensors"
 REMEDY = "start over with --fresh"
 
 
@@ -20,11 +22,12 @@ def save_state(
     step: int,
     identity: dict[str, Any],
     seconds: float,
+    loss: float,
     network: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write training.safetensors and training.json.
+    """Write training.safetensors, whole or not at all.
 
     Randomness needs no state: that of each step follows from the seed and the step's number.
 
@@ -33,6 +36,7 @@ def save_state(
         step: Steps done.
         identity: What must be the same to resume: settings, latent space, data.
         seconds: Time spent so far.
+        loss: Running mean so far; NaN: none.
         network, average, optimizer: What is trained, its average, and AdamW with its moments.
     """  # fmt: skip
     tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
@@ -41,30 +45,30 @@ def save_state(
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
     arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in tensors.items()}
-    save_tensors(folder / "training.safetensors", arrays)
-    description = {"step": step, "seconds": seconds, "identity": identity, "hash": content_hash({}, arrays)}
-    write_atomically(folder / "training.json", (json.dumps(description, indent=1) + "\n").encode())
+    told = {"step": step, "seconds": seconds, "loss": loss if math.isfinite(loss) else None, "identity": identity}
+    text = canonical_json(told)
+    save_tensors(folder / FILE, arrays, {"told": text, "hash": content_hash({"told": text}, arrays)})
 
 
 def load_state(
     folder: Path, identity: dict[str, Any], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    """Restore what ``save_state`` wrote; returns the steps done and the seconds spent, (0, 0.0) if nothing is there.
+) -> tuple[int, float, float] | None:
+    """Restore what ``save_state`` wrote; returns the steps done, the seconds spent and the loss, None if nothing is there.
 
     Raises:
         ArtifactError: Damaged, or of a training with other settings, latent space or data; says which.
     """
-    file = folder / "training.json"
+    file = folder / FILE
     if not file.exists():
-        return 0, 0.0
-    described = load_json(file, ArtifactError, REMEDY)
+        return None
+    tensors, header = load_tensors(file, ArtifactError, REMEDY)
+    if header.get("hash") != content_hash({"told": header.get("told")}, tensors):
+        raise ArtifactError(f"{file}: contents were changed, or of another version of this package; {REMEDY}")
+    told = json.loads(header["told"])
     for key, value in identity.items():
-        saved = described.get("identity", {}).get(key)
+        saved = told["identity"].get(key)
         if saved != value:
             raise ArtifactError(f"{file}: {key}: this training is with {value!r}, the saved one {saved!r}; {REMEDY}")
-    tensors, _ = load_tensors(folder / "training.safetensors", ArtifactError, REMEDY)
-    if described.get("hash") != content_hash({}, tensors):
-        raise ArtifactError(f"{folder / 'training.safetensors'}: contents do not belong to {file.name}; {REMEDY}")
     for prefix, module in (("network", network), ("average", average)):
         own = {
             n.removeprefix(f"{prefix}."): torch.from_numpy(a) for n, a in tensors.items() if n.startswith(f"{prefix}.")
@@ -77,4 +81,4 @@ def load_state(
             like = parameter if saved.shape == parameter.shape else saved
             # in the memory layout of the parameter: AdamW walks through both alike
             optimizer.state[parameter][key] = torch.empty_like(like).copy_(saved).detach()
-    return int(described["step"]), float(described["seconds"])
+    return told["step"], told["seconds"], math.nan if told["loss"] is None else told["loss"]

@@ -11,6 +11,7 @@ from reaching import picture, reach, save
 
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
 from latent_policy_ros.errors import ArtifactError, ObservationRefused
+from latent_policy_ros.latent.artifacts import load_tensors
 from latent_policy_ros.policy import Observation, Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.dataset import Demonstrations
@@ -84,6 +85,14 @@ def test_robots_in_one_batch_do_not_disturb_each_other(trained):
     assert np.allclose(plans([first, other]), plans([first, different]), atol=1e-5)
 
 
+def test_a_left_hand_is_planned_for_as_its_right_one(trained):
+    plans = []
+    for name in ("hand", "hand_left"):
+        policy = Policy(trained.checkpoint, trained.latent_space, seed=3)
+        plans.append(policy.predict([[replace(observation(), embodiment=name)]])[0].latents)
+    assert np.array_equal(*plans)
+
+
 def test_a_missing_camera_is_not_a_black_one(trained):
     black = {"front": observation().images["front"], "wrist": np.zeros((32, 32, 3), np.uint8)}
     plans = []
@@ -104,7 +113,7 @@ def test_a_missing_camera_is_not_a_black_one(trained):
         ({"images": {"front": np.zeros((32, 32, 3))}}, "images.front: expected .* got .* float64"),
         ({"hand": np.zeros(2)}, r"hand: expected \(3,\) finite numbers"),
         ({"wrist_pose": np.full(7, np.nan)}, r"wrist_pose: expected \(7,\) finite"),
-        ({"embodiment": "foot"}, "'foot' is not in the latent space; available: gripper, hand"),
+        ({"embodiment": "foot"}, "has no embodiment 'foot'; available: gripper, hand"),
     ],
 )
 def test_observations_that_make_no_sense_are_refused(trained, changes, message):
@@ -162,10 +171,40 @@ def test_training_stopped_and_resumed_is_the_same_as_uninterrupted(demonstration
         patched.setattr(train, "train_step", stop_after_four)
         with pytest.raises(KeyboardInterrupt):
             train_policy(settings, [demonstrations], space, tmp_path / "parts")
-    assert json.loads((tmp_path / "parts/training.json").read_text())["step"] == 4
+    assert json.loads(load_tensors(tmp_path / "parts/training.safetensors", ArtifactError, "")[1]["told"])["step"] == 4
     assert not (tmp_path / "parts/policy.json").exists()
     resumed = train_policy(settings, [demonstrations], space, tmp_path / "parts")
     assert resumed.policy_id == whole.policy_id
+    again = train_policy(settings, [demonstrations], space, tmp_path / "parts")  # nothing is left to do
+    assert again.policy_id == whole.policy_id and again.report["loss"] == resumed.report["loss"] is not None
+
+
+def test_a_state_that_could_not_be_written_leaves_the_one_before(demonstrations, quick, space, tmp_path, monkeypatch):
+    from latent_policy_ros.latent import artifacts
+
+    settings = replace(quick, steps=4, checkpoint_every=2)
+    replacing, count = artifacts.os.replace, []
+
+    def full_disk(source, target):
+        count.append(target)
+        if len(count) == 2:
+            raise OSError(28, "No space left on device")
+        return replacing(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artifacts.os, "replace", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            train_policy(settings, [demonstrations], space, tmp_path / "parts")
+    resumed = train_policy(settings, [demonstrations], space, tmp_path / "parts")
+    assert resumed.policy_id == train_policy(settings, [demonstrations], space, tmp_path / "whole").policy_id
+
+
+def test_a_training_is_not_resumed_with_other_demonstrations(quick, space, tmp_path):
+    for name, goal in (("a", 0.1), ("b", 0.2)):  # as many episodes and frames
+        save(tmp_path / name, [reach(np.full(2, goal), np.zeros(2), "hand", space)], space)
+    train_policy(replace(quick, steps=1), [tmp_path / "a"], space, tmp_path / "out")
+    with pytest.raises(ArtifactError, match="demonstrations: this training is with .* the saved one .*--fresh"):
+        train_policy(replace(quick, steps=1), [tmp_path / "b"], space, tmp_path / "out")
 
 
 def test_a_training_is_not_resumed_with_other_settings(demonstrations, quick, space, tmp_path):
@@ -244,6 +283,20 @@ def test_the_mixture_decides_how_often_each_embodiment_is_drawn(space, quick, tm
     mixture.write_text("datasets: [{path: hand, weight: 0}]")
     with pytest.raises(ArtifactError, match="weight of hand: expected a number greater than 0, got 0"):
         Demonstrations([tmp_path], quick, space)
+
+
+def test_two_data_sets_of_one_embodiment_are_drawn_by_their_weights(space, quick, tmp_path):
+    for name, height, weight in (("sim", 0.2, 1), ("real", 0.9, 9)):
+        episode = reach(np.zeros(2), np.ones(2) * 0.1, "hand", space)
+        episode.wrist_pose[:, 2] = height
+        save(tmp_path / name, [episode], space)
+        (tmp_path / name / "mixture.yaml").write_text(f"datasets: [{{path: hand, weight: {weight}}}]")
+    shares = []
+    for order in (("sim", "real"), ("real", "sim")):
+        data = Demonstrations([tmp_path / name for name in order], replace(quick, batch=2000), space)
+        z = data.batch(np.random.default_rng(0), augment=False).states[:, -1, 2]
+        shares.append(np.mean(z * data.scaling.state_scale[2] + data.scaling.state_offset[2] > 0.5))
+    assert np.abs(np.array(shares) - 0.9).max() < 0.03
 
 
 def test_a_policy_may_begin_with_the_weights_of_another(trained, demonstrations, quick, space, tmp_path):
