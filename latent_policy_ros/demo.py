@@ -45,7 +45,7 @@ def run_demo(fleet_name: str, episodes: int, seed: int, out: Path | None, consol
         with Supervisor(specs, environment, log_folder=out / "log", say=console.print) as supervisor:
             status = _run_beside(supervisor, node_command(runner, sockets), environment, console)
     if not summary.is_file():
-        console.print(f"[red]no episode ended; the logs are in {out / 'log'}[/]")
+        console.print(f"no episode ended; the logs are in {out / 'log'}", style="red")
         return status or 1
     show_summary(json.loads(summary.read_text()), fleet, out, console)
     return status
@@ -57,7 +57,7 @@ def _run_beside(supervisor: Supervisor, command: list[str], environment: dict[st
     try:
         while process.poll() is None:
             for name, status in supervisor.poll().items():
-                console.print(f"[red]{name} ended with status {status}; its log tells why[/]")
+                console.print(f"{name} ended with status {status}; its log tells why", style="red")
                 process.terminate()
             time.sleep(0.2)
         return process.returncode

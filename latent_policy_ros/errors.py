@@ -23,6 +23,9 @@ class ConfigError(LatentPolicyError):
         self.file, self.path, self.message = str(file), path, message
         super().__init__(f"{file}: {path + ': ' if path else ''}{message}")
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str, str]]:
+        return type(self), (self.file, self.path, self.message)  # as worker processes send it
+
 
 class ArtifactError(LatentPolicyError):
     """A saved latent space, policy or episode cannot be used: damaged, foreign, or made for something else."""

@@ -10,7 +10,16 @@ import typer
 from rich.table import Table
 
 from latent_policy_ros.cli import dataset, embodiments, latent, train
-from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, LatentOption, PolicyOption, artifact_folder, console, progress_bar
+from latent_policy_ros.cli.common import (
+    DEMO_EMBODIMENTS,
+    LatentOption,
+    PolicyOption,
+    artifact_folder,
+    console,
+    errors,
+    progress_bar,
+    tell,
+)
 from latent_policy_ros.cli.record import Action
 from latent_policy_ros.cli.retarget import retarget
 from latent_policy_ros.errors import LatentPolicyError
@@ -28,7 +37,7 @@ EVALUATION_SEED = 1_000_000  # the first; far from every seed that demonstration
 
 @app.command()
 def demo(
-    episodes: Annotated[int, typer.Option(help="Episodes to run, one after the other.")] = 1,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to run, one after the other.")] = 1,
     seed: Annotated[int, typer.Option(help="Decides where cube and box stand.")] = EVALUATION_SEED,
     fleet: Annotated[str, typer.Option(help="Fleet: a YAML file, or a name in config/robots.")] = "demo",
     out: Annotated[Optional[Path], typer.Option(help="Folder for bag, video, pictures and summary.")] = None,
@@ -58,7 +67,7 @@ def record(
     out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Folder for the bags; default runs/bags.")] = None,
     task: Annotated[str, typer.Option(help="The task in words; default: the fleet's.")] = "",
     images: Annotated[str, typer.Option(help="jpeg or raw: how raw images are recorded.")] = "jpeg",
-    wait: Annotated[float, typer.Option(help="Give up when a topic is silent for so long [s].")] = 10.0,
+    wait: Annotated[float, typer.Option(help="Give up when a topic is silent for so many seconds.")] = 10.0,
     services: Annotated[bool, typer.Option("--services", help="Record when /recorder/start says so, not at once.")] = False,
 ) -> None:
     """Record a fleet that is up, or any topics, into a bag, until Ctrl-C."""
@@ -115,7 +124,7 @@ def evaluate_command(
     embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: those of the demo.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Seeded episodes for each embodiment.")] = 100,
     first_seed: Annotated[int, typer.Option(help="Evaluation seeds begin here, beyond all training seeds.")] = EVALUATION_SEED,
-    latency: Annotated[float, typer.Option(help="Observation to usable chunk [s].")] = 0.08,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds from an observation to a chunk that can be used.")] = 0.08,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     json_out: Annotated[Optional[Path], typer.Option("--json", help="Also write every rollout here.")] = None,
 ) -> None:
@@ -154,7 +163,7 @@ def doctor() -> None:
     failed = False
     for name, ok, detail in checks():
         failed |= not ok
-        console.print(f"[{'green' if ok else 'red'}]{'ok  ' if ok else 'FAIL'}[/] {name}: {detail}", highlight=False)
+        tell(f"{name}: {detail}", "ok  " if ok else "FAIL", "green" if ok else "red")
     raise typer.Exit(int(failed))
 
 
@@ -173,8 +182,11 @@ def main() -> None:
     """Console script: errors made for people are printed as such, without a traceback."""
     try:
         app()
-    except (LatentPolicyError, FileNotFoundError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+    except LatentPolicyError as error:
+        tell(str(error), "error:", "bold red", errors)
+        sys.exit(2)
+    except OSError as error:  # a disk that is full, a file where a folder is to be, ...
+        tell(f"{error.filename}: {error.strerror}" if error.filename else str(error), "error:", "bold red", errors)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
+from latent_policy_ros.cli.common import tell
 from latent_policy_ros.retargeting.check import CheckReport
 from latent_policy_ros.retargeting.reference import FINGERS
 
@@ -16,17 +18,18 @@ SIMPLE = {"box": None, "pad_edge": False}
 
 def print_report(report: CheckReport, console: Console) -> None:
     """Tables of the figures, then what is wrong."""
-    console.print(f"[bold]{report.name}[/]: {report.side} {report.kind}, {len(report.joints)} joints, {report.hinges} hinges")
+    tell(f"{report.side} {report.kind}, {len(report.joints)} joints, {report.hinges} hinges", f"{report.name}:", "bold", console)
     if report.fingers:
         for title, table in _tables(report):
-            console.print(f"\n[bold]{title}[/]", highlight=False)
+            console.print()
+            tell("", title, "bold", console)
             console.print(table)
         _facts(report, console)
     for finding in report.findings:
         colour = "red" if finding.level == "failure" else "yellow"
-        console.print(f"[{colour}]{finding.level}:[/] {finding.field}: {_plain(finding.message)}", highlight=False, soft_wrap=True)
+        tell(f"{finding.field}: {finding.message}", f"{finding.level}:", colour, console)
     if not report.findings:
-        console.print("[green]ok[/]: nothing looks wrong")
+        tell("nothing looks wrong", "ok:", "green", console)
 
 
 def _tables(report: CheckReport) -> Iterator[tuple[str, Table]]:
@@ -49,7 +52,7 @@ def _fingers(report: CheckReport) -> Table:
     table = Table("finger", *_right("length", "reach", "x", "y", "z", "to thumb"), "can pinch", **SIMPLE)
     for f in report.fingers:
         box = [f"{1000 * low:.0f}..{1000 * high:.0f}" for low, high in zip(f.lower, f.upper)]
-        pinch = "" if f.thumb_gap is None else "yes" if f.can_pinch else "[yellow]no[/]"
+        pinch = "" if f.thumb_gap is None else "yes" if f.can_pinch else Text("no", "yellow")
         table.add_row(f.finger, _mm(f.length), _mm(f.farthest), *box, _mm(f.thumb_gap), pinch)
     return table
 
@@ -67,14 +70,14 @@ def _joints(report: CheckReport) -> Table:
     for j in report.joints:
         shares = [f"{share:.0%}" if share else "" for share in (j.at_lower, j.at_upper)]
         numbers = [f"{value:.3f}" for value in (j.lower, j.upper, j.rest)]
-        table.add_row(_plain(j.name), j.unit, *numbers, f"{1000 * j.travel:.0f} mm", *shares)
+        table.add_row(j.name, j.unit, *numbers, f"{1000 * j.travel:.0f} mm", *shares)
     return table
 
 
 def _contacts(report: CheckReport) -> Table:
     table = Table("links", *_right("depth", "poses"), "deepest in", **SIMPLE)
     for contact in report.contacts[:MOST_CONTACTS]:
-        table.add_row(_plain(" - ".join(contact.links)), f"{_mm(contact.depth)} mm", f"{contact.share:.0%}", contact.pose)
+        table.add_row(" - ".join(contact.links), f"{_mm(contact.depth)} mm", f"{contact.share:.0%}", contact.pose)
     if len(report.contacts) > MOST_CONTACTS:
         table.add_row(f"and {len(report.contacts) - MOST_CONTACTS} more", "", "", "")
     return table
@@ -92,8 +95,3 @@ def _facts(report: CheckReport, console: Console) -> None:
         f"Jacobian within {report.jacobian_error:.0e} of finite differences; limits and couplings passed by "
         f"{report.limit_excess:.0e}; largest step between frames {report.largest_step:.2f}", highlight=False, soft_wrap=True,
     )  # fmt: skip
-
-
-def _plain(text: str) -> str:
-    """Brackets in names and messages are no markup."""
-    return text.replace("[", "\\[")

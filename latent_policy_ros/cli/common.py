@@ -8,13 +8,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-console = Console()
+console = Console(markup=False)  # brackets are units, and what people are to type
+errors = Console(markup=False, stderr=True)
 
 DEMO_EMBODIMENTS = ("mimic_hand", "panda_gripper")
 
 LatentOption = Annotated[str, typer.Option("--latent", help="A latent space: its folder, or a name in config/latents.")]
 PolicyOption = Annotated[str, typer.Option("--policy", help="A policy: its folder, or a name in config/policies.")]
+
+
+def tell(text: str, word: str = "", style: str = "", to: Console | None = None) -> None:
+    """Print a line as it is, however long; ``word`` before it in a style of its own."""
+    (to or console).print(Text.assemble((word, style), " " if word else "", text), highlight=False, soft_wrap=True)
 
 
 def artifact_folder(kind: str, name: str) -> Path:

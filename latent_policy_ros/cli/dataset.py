@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, artifact_folder, console, progress_bar
+from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, artifact_folder, console, progress_bar, tell
 
 if TYPE_CHECKING:
     from latent_policy_ros.data.mapping import Mapping
@@ -90,11 +90,11 @@ def from_bags(
             raise
         progress.update(task, completed=len(found), description="bags")
     for fault in report.told:
-        console.print(f"[yellow]note[/] {fault}", highlight=False, soft_wrap=True)
+        tell(str(fault), "note", "yellow")
     for source, reasons in report.left_out:
-        console.print(f"[red]left out[/] {source}", highlight=False, soft_wrap=True)
+        tell(source, "left out", "red")
         for fault in reasons:
-            console.print(f"    {fault}", highlight=False, soft_wrap=True)
+            tell(f"    {fault}")
     made = f"{report.written} episodes written ({report.frames} frames)"
     console.print(f"{made}, {report.kept} kept, {len(report.left_out)} left out")
     for folder in report.datasets:
@@ -115,12 +115,12 @@ def repair(bags: Annotated[list[Path], typer.Argument(help="Bags, or folders tha
             done = repair_bag(bag)
         except ArtifactError as error:
             failed = True
-            console.print(f"[red]not repaired[/] {error}", highlight=False, soft_wrap=True)
+            tell(str(error), "not repaired", "red")
             continue
-        what = f"[green]repaired[/] {bag}: {', '.join(done.repaired)} written anew" if done.repaired else f"{bag}: whole, untouched"
-        console.print(f"{what}; {done.messages} messages", highlight=False, soft_wrap=True)
+        what = f"{', '.join(done.repaired)} written anew" if done.repaired else "whole, untouched"
+        tell(f"{bag}: {what}; {done.messages} messages", "repaired" if done.repaired else "", "green")
         for text in done.lost:
-            console.print(f"    lost: {text}", highlight=False, soft_wrap=True)
+            tell(f"    lost: {text}")
     raise typer.Exit(int(failed))
 
 
@@ -151,7 +151,7 @@ def check(
         episodes += 1
         bad += any(fault.fatal for fault in faults)
         for fault in faults:
-            console.print(f"[{'red' if fault.fatal else 'yellow'}]{look.name}[/] {fault}", highlight=False, soft_wrap=True)
+            tell(str(fault), look.name, "red" if fault.fatal else "yellow")
     console.print(f"{episodes} episodes, {bad} with faults")
     raise typer.Exit(int(bad > 0))
 
@@ -171,7 +171,7 @@ def view(
     file = RerunFile(rerun) if rerun else None
     for look in looks(path, _mapping(mapping, fleet), rows=96, moments=0 if file else COLUMNS):
         for fault in look.faults:
-            console.print(f"[yellow]{look.name}[/] {fault}", highlight=False, soft_wrap=True)
+            tell(str(fault), look.name, "yellow")
         if len(look.state):
             write_sheet(look, out / f"{look.name}.png")
             console.print(f"{out / look.name}.png", highlight=False)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
-from latent_policy_ros.cli.common import console
+from latent_policy_ros.cli.common import console, tell
 from latent_policy_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ def embodiments_list() -> None:
             e = load_embodiment(name)
         except ConfigError as error:
             wrong.append(error)
-            table.add_row(name, "[red]wrong[/]", *[""] * 5, origin)
+            table.add_row(name, Text("wrong", "red"), *[""] * 5, origin)
             continue
         sides = e.side if e.kind == "gripper" else "left right"
         numbers = len(e.fingertips) or 5, len(e.joint_names), len(e.hinges), e.action_dim
         table.add_row(name, e.kind, sides, *map(str, numbers), origin)
     console.print(table)
     for error in wrong:
-        _line(f"[red]error:[/] {error}")
+        tell(str(error), "error:", "red")
     raise typer.Exit(2 if wrong else 0)
 
 
@@ -72,13 +73,13 @@ def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list
     for hinge, row in zip(e.hinges, e.coupling):
         if hinge.name not in e.joint_names and row.any():
             joint = abs(row).argmax()
-            _line(f"coupled: {hinge.name} = {row[joint]:g} * {e.joint_names[joint]}")
+            tell(f"coupled: {hinge.name} = {row[joint]:g} * {e.joint_names[joint]}")
     for finger, tip in e.fingertips.items():
         point = ", ".join(f"{value * 1e3:.1f}" for value in tip.point)
-        _line(f"fingertip {finger}: on {tip.hinge}, at [{point}] mm of the palm frame at zero")
+        tell(f"fingertip {finger}: on {tip.hinge}, at [{point}] mm of the palm frame at zero")
     for note in e.notes:
-        _line(f"note: {note}")
-    _line(f"file: {e.file}")
+        tell(f"note: {note}")
+    tell(f"file: {e.file}")
 
 
 @app.command("check")
@@ -128,10 +129,6 @@ def _draw(picture: Callable[[], np.ndarray], path: Path) -> None:
     try:
         save(picture(), path)
     except HardwareError as error:
-        _line(f"[yellow]no picture:[/] {error}")
+        tell(str(error), "no picture:", "yellow")
     else:
-        _line(f"picture: {path}")
-
-
-def _line(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+        tell(f"picture: {path}")

@@ -63,7 +63,10 @@ def find(text: str) -> Found:
         for name in (base, *(f"{base}_{other}" for other in SIDES)):
             if name in files:
                 return Found(files[name], side, True)
-    raise ConfigError(shipped_folder() / f"{text}.yaml", "", f"no embodiment {text!r}; {available(files)}, each also with _left")
+    if "/" in text or "." in text:
+        raise ConfigError(text, "", f"expected the YAML file of an embodiment, or a name; {available(files)}")
+    message = f"no embodiment {text!r}; {available(files)}, each also with _left"
+    raise ConfigError(shipped_folder() / f"{text}.yaml", "", f"{message}; yours goes by its file, or by name with {VARIABLE}=FOLDER")
 
 
 def reference(path: Path, name: str) -> str:

@@ -80,8 +80,9 @@ def add_to_folder(
         ArtifactError, ConfigError: As of ``LatentSpace.load`` and ``add_embodiment``.
     """
     space = LatentSpace.load(latent)
-    bigger, measures = add_embodiment(space, embodiment, console)
     target = latent if out is None else out
+    target.mkdir(parents=True, exist_ok=True)
+    bigger, measures = add_embodiment(space, embodiment, console)
     if target.resolve() != latent.resolve():
         copy_space(latent, target)
     bigger.save_added(target, bigger.added[embodiment.name], {"held_out": measures.plain()})

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.embodiments.human_hand import TIPS, HumanHand
+from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.latent import plots
 from latent_policy_ros.latent.artifacts import write_atomically
 from latent_policy_ros.latent.codec import unit
@@ -52,12 +53,22 @@ def write_report(
         console: Where to tell how far it is.
 
     Raises:
-        ArtifactError: An embodiment of the space is not what it was.
+        ConfigError, ArtifactError: An embodiment that shaped the space cannot be found, or is not what it was. Added ones are
+            left out then, with a word.
     """
-    embodiments = {name: load_embodiment(name) for name in space.embodiments}
-    for embodiment in embodiments.values():
-        space.check(embodiment)
     say = console.print if console else lambda text: None
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    embodiments = {}
+    for name in space.embodiments:
+        try:
+            embodiment = load_embodiment(name)
+            space.check(embodiment)
+        except LatentPolicyError as error:
+            if name not in space.added:
+                raise
+            say(f"left out: {error}")
+            continue
+        embodiments[name] = embodiment
     everyone = list(embodiments.values())
     say(f"{len(everyone)} embodiments; made-up motion")
     data = {f"Made-up motion, {FRAMES} frames, not in the training": make_pairs(everyone, SEED, FRAMES)}

@@ -137,6 +137,7 @@ def train_latent_from_settings(settings: str | Path, out_dir: Path | str, consol
     embodiments = {embodiment.name: embodiment for embodiment in map(load_embodiment, chosen.embodiments)}
     if len(embodiments) != len(chosen.embodiments):
         raise ConfigError(settings, "embodiments", f"expected each once, got {list(chosen.embodiments)}")
+    Path(out_dir).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work, here and elsewhere
     if any(Path(out_dir).glob("added/*.json")):
         folder = Path(out_dir) / "added"
         raise ArtifactError(f"{folder}: embodiments were added to the space before this one; choose another folder")

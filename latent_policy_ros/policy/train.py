@@ -56,6 +56,7 @@ def train_policy(
         KeyboardInterrupt: After the state was saved.
     """
     out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
     data = Demonstrations(data_dirs, settings, latent_space)
     if console:
         counts = ", ".join(f"{count} of {name}" for name, count in sorted(data.episodes.items()))

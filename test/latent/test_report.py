@@ -1,11 +1,14 @@
 """The page on a latent space is complete in itself."""
 
 import base64
+import io
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
 from latent_policy_ros.latent import report
@@ -37,3 +40,12 @@ def test_drawn_fingers_end_at_the_fingertips(name):
     for finger, line in lines.items():  # bones keep their lengths, but for sliding jaws
         bones = np.linalg.norm(np.diff(line, axis=1), axis=-1)[:, 1:]
         assert embodiment.kind == "gripper" or np.allclose(bones, bones[:1], atol=1e-9), finger
+
+
+def test_an_added_embodiment_whose_file_is_elsewhere_is_left_out_with_a_word(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "FRAMES", 600)
+    stranger = replace(trained.codec("faive_hand"), name="my_hand")
+    console = Console(file=io.StringIO(), width=400)
+    page = report.write_report(replace(trained, added={"my_hand": stranger}), tmp_path, console=console).read_text()
+    assert "left out: " in console.file.getvalue() and "no embodiment 'my_hand'" in console.file.getvalue()
+    assert "faive_hand" in page and "my_hand" not in page

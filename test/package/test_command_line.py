@@ -1,0 +1,41 @@
+"""The command line says what was wrong in one line on standard error, brackets and all, before any long work."""
+
+import subprocess
+import sys
+
+import pytest
+
+from latent_policy_ros.cli import common
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "latent_policy_ros.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_brackets_are_printed_as_they_are(capsys):
+    common.tell("write hand_frame: {origin: [x, y, z]}", "error:", "bold red")
+    common.console.print("median time [s]")
+    assert capsys.readouterr().out == "error: write hand_frame: {origin: [x, y, z]}\nmedian time [s]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "latent", "-o"), "File exists"),
+        (("latent", "add", "leap_hand", "--to", "default", "-o"), "File exists"),
+        (("latent", "report", "-o"), "File exists"),
+    ],
+)
+def test_an_output_folder_that_is_a_file_is_said_at_once(arguments, message, tmp_path):
+    (tmp_path / "file").touch()
+    ran = run(*arguments, tmp_path / "file")
+    assert (ran.returncode, ran.stderr) == (2, f"error: {tmp_path / 'file'}: {message}\n")
+
+
+@pytest.mark.parametrize("name", ["nosuch", "./nosuch.urdf", "nosuch.yaml"])
+def test_an_embodiment_that_is_not_there_is_named_also_by_worker_processes(name):
+    for command in (("embodiments", "show", name), ("eval", "--episodes", "1", "--embodiment", name)):
+        ran = run(*command)
+        assert ran.returncode == 2 and "Traceback" not in ran.stderr
+        assert ran.stderr.startswith("error: ") and name in ran.stderr and "available: ability_hand" in ran.stderr
