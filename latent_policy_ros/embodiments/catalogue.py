@@ -66,14 +66,17 @@ def find(text: str) -> Found:
     if "/" in text or "." in text:
         raise ConfigError(text, "", f"expected the YAML file of an embodiment, or a name; {available(files)}")
     message = f"no embodiment {text!r}; {available(files)}, each also with _left"
-    raise ConfigError(shipped_folder() / f"{text}.yaml", "", f"{message}; yours goes by its file, or by name with {VARIABLE}=FOLDER")
+    raise ConfigError(shipped_folder() / f"{text}.yaml", "", f"{message}; yours by its file, or by name with {VARIABLE}=FOLDER")
 
 
 def reference(path: Path, name: str) -> str:
     """What :func:`find` takes, in any process, for the embodiment ``name`` that came from ``path``."""
     if path.parent == shipped_folder().resolve():
         return name
-    return str(path if name == path.stem or not _bases(name) else path.with_stem(name))
+    if name == path.stem or not _bases(name):
+        return str(path)
+    stem = (*_bases(path.stem), path.stem)[0]  # the file may be called otherwise than what it describes
+    return str(path.with_stem(f"{stem}_{_sides(name)[0][1]}"))
 
 
 def _bases(name: str) -> tuple[str, ...]:

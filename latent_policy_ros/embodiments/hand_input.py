@@ -104,7 +104,7 @@ class HandInput:
 
     def _check_alive(self, points: np.ndarray, stamp: float) -> None:
         if self._last is None or not np.array_equal(points, self._last):
-            self._last, self._changed = points, stamp
+            self._last, self._changed = np.array(points), stamp  # a copy: its owner may write the next hand into it
         elif stamp - self._changed > self.frozen_after:
             raise KeypointsRefused(f"frozen: the keypoints have not changed at all for {self.frozen_after:g} s")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from latent_policy_ros.embodiments.description import Coupling, Description, Joint, Link, Site
-from latent_policy_ros.embodiments.xml_file import parse_xml
+from latent_policy_ros.embodiments.xml_file import number, numbers, parse_xml
 from latent_policy_ros.errors import ConfigError
 
 # Attributes that are kept of each element; elements that are not here are dropped.
@@ -40,7 +40,7 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
     _include(path, path, root, ())
     notes = _completed(path, root)
     centred: set[str] = set()
-    bare = _bare(root, centred, [0])
+    bare = _bare(path, root, centred, [0])
     try:
         model = mujoco.MjModel.from_xml_string(ET.tostring(bare, encoding="unicode"))
     except ValueError as error:
@@ -73,7 +73,7 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
     }  # fmt: skip
     couplings, locked = _couplings(model, mujoco.mjtEq.mjEQ_JOINT, notes)
     at_zero = {joint: float(model.qpos0[model.joint(joint).qposadr[0]]) for joint in joints}
-    couplings.update(_tendon_couplings(root, joints, at_zero, couplings, notes))
+    couplings.update(_tendon_couplings(path, root, joints, at_zero, couplings, notes))
     return Description(path, links, joints, couplings, locked, sites, tuple(notes))
 
 
@@ -112,8 +112,9 @@ def _completed(path: Path, root: ET.Element) -> list[str]:
     if not any("angle" in compiler.attrib for compiler in root.iter("compiler")):
         # Degrees are MJCF's default. But parts leave the word to the file that includes them, and no finger turns by less
         # than seven degrees.
-        ranges = [joint.get("range") for joint in root.iter("joint") if joint.get("type", "hinge") == "hinge"]
-        if all(abs(float(end)) < SMALLEST_DEGREES for limits in ranges if limits for end in limits.split()):
+        hinges = [j for j in root.iter("joint") if j.get("type", "hinge") == "hinge" and j.get("range")]
+        ends = [numbers(path, hinge, "range", 2, None, hinge.get("name", "")) for hinge in hinges]
+        if ends and np.abs(ends).max() < SMALLEST_DEGREES:
             ET.SubElement(root, "compiler", {"angle": "radian"})
             notes.append("angles taken as radians: the file does not say, and as degrees no joint would move")
     classes = {default.get("class") for default in root.iter("default")}
@@ -124,17 +125,17 @@ def _completed(path: Path, root: ET.Element) -> list[str]:
     return notes
 
 
-def _bare(element: ET.Element, centred: set[str], count: list[int]) -> ET.Element:
+def _bare(path: Path, element: ET.Element, centred: set[str], count: list[int]) -> ET.Element:
     """A copy with nothing but bodies, joints, sites, and what gives them meaning; all bodies and joints named."""
     bare = ET.Element(element.tag, {key: value for key, value in element.attrib.items() if key in _KEPT[element.tag]})
     if element.tag == "body":
         count[0] += 1
         bare.attrib.setdefault("name", f"body_{count[0]}")
-        _weigh(element, bare, centred)
+        _weigh(path, element, bare, centred)
     for child in element:
         if child.tag not in _KEPT or child.tag == "inertial" or element.tag not in _PARENTS.get(child.tag, {element.tag}):
             continue
-        part = _bare(child, centred, count)
+        part = _bare(path, child, centred, count)
         if child.tag in ("joint", "freejoint") and element.tag not in ("default", "equality"):
             siblings = [other for other in element if other.tag in ("joint", "freejoint")]
             number = "" if len(siblings) == 1 else f"_{siblings.index(child) + 1}"
@@ -143,13 +144,13 @@ def _bare(element: ET.Element, centred: set[str], count: list[int]) -> ET.Elemen
     return bare
 
 
-def _weigh(element: ET.Element, bare: ET.Element, centred: set[str]) -> None:
+def _weigh(path: Path, element: ET.Element, bare: ET.Element, centred: set[str]) -> None:
     """Any mass, which MuJoCo wants, at the centre that the file gives: in words, or by the places of its shapes."""
     inertial = element.find("inertial")
-    places = [geom.get("pos") for geom in element.findall("geom") if geom.get("pos")]
+    places = [numbers(path, geom, "pos", 3, None, bare.attrib["name"]) for geom in element.findall("geom") if geom.get("pos")]
     centre = inertial.get("pos") if inertial is not None else None
     if centre is None and places:
-        centre = " ".join(map(str, np.mean([[float(word) for word in place.split()] for place in places], axis=0)))
+        centre = " ".join(map(str, np.mean(places, axis=0)))
     if centre is not None:
         centred.add(bare.attrib["name"])
     ET.SubElement(bare, "inertial", {"pos": centre or "0 0 0", "mass": "1", "diaginertia": "1 1 1"})
@@ -182,7 +183,8 @@ def _couplings(model, kind: int, notes: list[str]) -> tuple[dict[str, Coupling],
 
 
 def _tendon_couplings(
-    root: ET.Element, joints: Mapping[str, Joint], at_zero: Mapping[str, float], known: Mapping[str, Coupling], notes: list[str]
+    path: Path, root: ET.Element, joints: Mapping[str, Joint], at_zero: Mapping[str, float],
+    known: Mapping[str, Coupling], notes: list[str],
 ) -> dict[str, Coupling]:  # fmt: skip
     """Couplings of tendons that are held at their length and run over two joints: the second follows the first.
 
@@ -190,7 +192,9 @@ def _tendon_couplings(
     would take a joint out of its range, being springs rather than couplings.
     """
     fixed = {
-        tendon.get("name"): [(part.get("joint"), float(part.get("coef", "1"))) for part in tendon.findall("joint")]
+        tendon.get("name"): [
+            (part.get("joint"), number(path, part, "coef", "1", tendon.get("name", ""))) for part in tendon.findall("joint")
+        ]
         for tendon in root.iterfind("tendon/fixed")
     }  # fmt: skip
     found: dict[str, Coupling] = {}

@@ -175,9 +175,11 @@ def apart(z_i: np.ndarray, z_j: np.ndarray) -> float:
 def smoothness(z: np.ndarray, actions: np.ndarray, recording: np.ndarray) -> tuple[float, float]:
     """(median, 95th percentile by median) of how far a latent goes for one step of the action, where that moves.
 
-    Steps under a tenth of the mean are left out: a retargeted joint stands still between some frames.
+    Steps under a tenth of the mean are left out: a retargeted joint stands still between some frames. NaN: no step at all.
     """
     same = recording[1:] == recording[:-1]
+    if not same.any():
+        return float("nan"), float("nan")
     action = np.linalg.norm(np.diff(actions, axis=0), axis=1)[same]
     latent = np.linalg.norm(np.diff(z, axis=0), axis=1)[same]
     moving = action >= 0.1 * action.mean()

@@ -20,6 +20,7 @@ from latent_policy_ros.nodes.managed import OK, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
 from latent_policy_ros.nodes.meters import RateMeter
 from latent_policy_ros.sim.bus import SimulatedRobot
+from latent_policy_ros.sim.scene import LARGEST_PICTURE
 from latent_policy_ros.sim.world import TASK, World
 
 OVERVIEW, OVERVIEW_CAMERA = "overview", "front"
@@ -41,9 +42,9 @@ class Sim(ManagedNode):
         self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
         self.declare("cameras", [""], "Cameras to publish; empty: all that such a robot has.")
         self.declare("camera_rate", 20.0, "Pictures per second and camera [Hz].", 1.0, 60.0)
-        self.declare("image_size", 96, "Width and height of pictures [pixels].", 16, 1024)
+        self.declare("image_size", 96, "Width and height of pictures [pixels].", 16, LARGEST_PICTURE)
         self.declare("overview", False, "Also publish a large picture for people, <namespace>/overview/image_raw.")
-        self.declare("overview_size", 320, "Width and height of that [pixels].", 16, 1024)
+        self.declare("overview_size", 320, "Width and height of that [pixels].", 16, LARGEST_PICTURE)
         self.declare("socket_path", "", "Where drivers connect.")
         self.declare("seed", 0, "Of the next episode: cube, box and start pose.", 0, 2**31 - 1, read_only=False)
         self.robot: SimulatedRobot | None = None

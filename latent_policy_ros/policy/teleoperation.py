@@ -105,7 +105,7 @@ class HandToRobot:
 
     def _begin(self, stamp: float, measured: np.ndarray | None) -> float:
         """How far the robot is on its way from where it was to the person's hand, in [0, 1]."""
-        if self._began is None:
+        if self._began is None or stamp < self._began:  # the clock may have been set back
             if measured is None:
                 raise NotReady("no joint states were measured")
             self._began, self._start = stamp, np.array(measured)

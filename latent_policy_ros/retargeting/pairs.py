@@ -47,14 +47,6 @@ class PairedActions:
         actions = {name: action[keep] for name, action in self.actions.items()}
         return PairedActions(actions, self.keypoints[keep], self.recording[keep])
 
-    def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[PairedActions, PairedActions]:
-        """(training, held out): whole recordings, a share ``held_out`` of them (at least one)."""
-        recordings = np.random.default_rng(seed).permutation(np.unique(self.recording))
-        count = max(1, round(held_out * len(recordings)))
-        if count >= len(recordings):
-            raise ValueError(f"cannot hold out {count} of {len(recordings)} recordings; make more frames")
-        return self.subset(recordings[count:]), self.subset(recordings[:count])
-
 
 def keyvectors(keypoints: np.ndarray) -> np.ndarray:
     """Wrist to the five fingertips and thumb's tip to the other four, as of an average hand: (..., 21, 3) -> (..., 9, 3)."""

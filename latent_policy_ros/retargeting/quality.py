@@ -8,6 +8,7 @@ import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.human_hand import TIPS
+from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.retargeting.reach import random_joints, thumb_gaps
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
@@ -47,7 +48,13 @@ class Quality:
 
 
 def measure(embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreachable: tuple[str, ...] = ()) -> Quality:
-    """Judge joints q (T, n) retargeted from right hands (T, 21, 3) [m, hand frame] in order."""
+    """Judge joints q (T, n) retargeted from right hands (T, 21, 3) [m, hand frame] in order.
+
+    Raises:
+        LatentPolicyError: Fewer than 4 frames: jerk is told from the third differences.
+    """
+    if len(q) < 4:
+        raise LatentPolicyError(f"expected at least 4 frames to judge, got {len(q)}")
     kinematics = HandKinematics(embodiment)
     tips = kinematics.fingertips(q)
     robot = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)

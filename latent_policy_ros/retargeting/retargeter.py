@@ -37,8 +37,8 @@ class Retargeter:
     Both give the same: each frame starts from the one before it. Keypoints [m] of a right hand may come in any frame; a
     person's size is measured on the way. A left embodiment does what its mirror image would.
 
-    No joint moves further between two frames than the person's fastest bone turned (and 0.02 rad to settle), nor, where
-    ``dt`` [s] between frames is given, faster than ``max_velocity``.
+    No joint of a hand moves further between two frames than the person's fastest bone turned (and 0.02 rad to settle), nor,
+    where ``dt`` [s] between frames is given, any faster than ``max_velocity``; a gripper's opening follows the person's at once.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -194,4 +194,4 @@ class _Jaws:
         gap = np.linalg.norm(tips - keypoints[:, [TIPS["thumb"]]], axis=-1).min(axis=1) - CONTACT
         q[:] = self._embodiment.to_joints(np.interp(gap, self._gaps, self._opening)[:, None])
         reach = LARGEST * _per_radian(self._embodiment)[0]
-        pace(q, state, min(reach, dt * self._embodiment.max_velocity[0]) if dt else reach)
+        pace(q, state, min(reach, dt * self._embodiment.max_velocity[0]) if dt > 0 else reach)

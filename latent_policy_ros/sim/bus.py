@@ -135,16 +135,19 @@ class Bus:
 def _listen(path: Path) -> socket.socket:
     if len(str(path).encode()) > LONGEST_PATH:
         raise HardwareError(f"socket path is {len(str(path).encode())} bytes long, at most {LONGEST_PATH} are possible: {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
         try:
             probe.connect(str(path))
+        except ConnectionRefusedError:
+            if path.is_socket():
+                path.unlink(missing_ok=True)  # left behind by a simulator that was killed
         except OSError:
-            path.unlink(missing_ok=True)  # left behind by a simulator that was killed, if anything
+            pass  # nothing there, or something else, which is not ours to remove
         else:
             raise HardwareError(f"another simulator serves at {path}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         listener.bind(str(path))
         listener.listen(8)
     except OSError as error:

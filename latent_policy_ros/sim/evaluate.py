@@ -69,7 +69,7 @@ class RobotRollout:
         self.arm_guard = CommandGuard(arm.joint_names, arm.lower, arm.upper, arm.max_velocity)
         self.history: deque[Observation] = deque(maxlen=observation_steps)
         self.pending: deque = deque()
-        self.time = 0.0
+        self.time = self._until = 0.0
 
     def observe(self) -> list[Observation]:
         """Take an observation now; returns the history, oldest first (repeated at the start of an episode)."""
@@ -91,8 +91,9 @@ class RobotRollout:
         self.pending.append(chunk)
 
     def advance(self, seconds: float) -> None:
-        """Run decoder, guards and physics for ``seconds`` of simulated time."""
-        for _ in range(round(seconds / COMMAND_PERIOD)):
+        """Run decoder, guards and physics for ``seconds`` of simulated time, in whole commands; the rest counts next time."""
+        self._until += seconds
+        while self.time < self._until - 1e-9:
             while self.pending and self.pending[0].stamp + self.latency <= self.time + 1e-9:
                 with suppress(ActionRefused):  # as on the robot: a refused plan changes nothing, and silence holds
                     self.decoder.accept(self.pending.popleft(), self.time)

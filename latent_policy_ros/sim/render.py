@@ -75,7 +75,11 @@ def draw(model: mujoco.MjModel, scene: mujoco.MjvScene, width: int, height: int)
 
     Raises:
         HardwareError: No OpenGL on this machine.
+        ValueError: Larger than the model's scenes are drawn at.
     """
+    most = model.vis.global_
+    if width > most.offwidth or height > most.offheight:
+        raise ValueError(f"expected a picture of at most {most.offwidth} x {most.offheight} pixels, got {width} x {height}")
     context = _drawing(model)
     rect, rgb = mujoco.MjrRect(0, 0, width, height), np.empty((height, width, 3), np.uint8)
     mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)  # another world may have drawn before

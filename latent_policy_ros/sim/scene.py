@@ -20,7 +20,7 @@ CUBE_X, CUBE_Y, CUBE_YAW = (0.37, 0.55), (0.0, 0.18), 0.3  # where the cube star
 BOX_X, BOX_Y = (0.40, 0.52), (-0.27, -0.15)  # where the box's centre is
 BOX_INNER, BOX_WALL, BOX_HEIGHT, BOX_FLOOR = 0.16, 0.006, 0.045, 0.004
 FRONT_POSITION, FRONT_TARGET, FRONT_FOV = (1.0, -0.08, 0.78), (0.42, -0.08, 0.05), 36.0  # fov vertical [degrees]
-WRIST_POSITION, WRIST_TARGET, WRIST_FOV = (-0.02, 0.12, 0.10), (0.07, 0.03, 0.15), 70.0  # in the hand frame
+WRIST_POSITION, WRIST_TARGET, WRIST_FOV = (-0.02, 0.12, 0.10), (0.07, 0.03, 0.15), 70.0  # in a right hand's frame
 CAMERAS = {"front": "front", "wrist": "robot/wrist"}  # by what MuJoCo calls them
 LARGEST_PICTURE = 640  # pixels, each way
 RED, BLUE, TABLE = (0.85, 0.15, 0.12, 1), (0.12, 0.3, 0.75, 1), (0.72, 0.68, 0.6, 1)
@@ -84,7 +84,9 @@ def _build(reference: str, modified: int, mount: bytes) -> mujoco.MjModel:
         mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(T[:3, :3]).ravel())
         hand = robot.body("panda_link8").add_body(name="hand_frame", pos=T[:3, 3], quat=quaternion)
         up = (-1.0, 0.0, 0.0)  # the back of the hand is up in the picture
-        hand.add_camera(name="wrist", fovy=WRIST_FOV, **_look_at(WRIST_POSITION, WRIST_TARGET, up))
+        side = (1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0)
+        place = _look_at(np.multiply(WRIST_POSITION, side), np.multiply(WRIST_TARGET, side), up)
+        hand.add_camera(name="wrist", fovy=WRIST_FOV, **place)
     spec.attach(robot, prefix="robot/", frame=spec.worldbody.add_frame())
     spec.worldbody.add_camera(name="front", fovy=FRONT_FOV, **_look_at(FRONT_POSITION, FRONT_TARGET, (0, 0, 1)))
     return spec.compile()

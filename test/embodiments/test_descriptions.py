@@ -413,3 +413,36 @@ def test_the_example_of_the_documentation_works_as_it_stands(tmp_path, monkeypat
     assert load_embodiment(tmp_path / "g1_hand_right.yaml").side == "right"
     apart = [np.diff(HandKinematics(hand).fingertips(np.zeros((1, 7)))[0, 1:], axis=0) for hand in (e, shipped)]
     np.testing.assert_allclose(*apart, atol=0.003)  # middle beside index, in the hand frame
+
+
+SLIDES = """<mujoco><worldbody><body name="base">
+  <body pos="0 0 0.1"><joint name="left" type="slide" axis="0 1 0" range="0 0.04"/><site name="left_tip" pos="0 0 0.05"/></body>
+  <body pos="0 0 0.1" euler="0 0 180"><joint name="right" type="slide" axis="0 1 0" range="0 0.04"/><site name="right_tip" pos="0 0 0.05"/>
+  </body></body></worldbody>
+  <tendon><fixed name="cable"><joint joint="left" coef="1"/></fixed></tendon>
+  <equality><joint joint1="right" joint2="left" polycoef="0 1 0 0 0"/></equality></mujoco>"""
+
+
+def slides(folder, text=SLIDES):
+    (folder / "jaws.xml").write_text(text)
+    (folder / "jaws.yaml").write_text("kind: gripper\nside: right\ndescription: jaws.xml\nfingertips: {thumb: left_tip, index: right_tip}\n")
+    return load_embodiment(folder / "jaws.yaml")
+
+
+def test_without_a_word_on_angles_a_gripper_of_slides_has_degrees_as_mujoco_has(tmp_path):
+    e = slides(tmp_path)
+    tips = HandKinematics(e).fingertips(e.upper[None])[0]
+    assert np.linalg.norm(tips[0] - tips[1]) == pytest.approx(0.08, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('coef="1"', 'coef="x"', "jaws.xml: cable: <joint coef='x'>: expected 1 numbers"),
+        ('<body pos="0 0 0.1">', '<body name="jaw"><geom pos="0 a 0"/>', "jaws.xml: jaw: <geom pos='0 a 0'>: expected 3 numbers"),
+        ('<body name="base">', '<body name="base"><joint name="turn" range="0 x"/>', "jaws.xml: turn: <joint range='0 x'>: expected 2 numbers"),
+    ],
+)
+def test_numbers_that_are_none_are_named(tmp_path, old, new, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        slides(tmp_path, SLIDES.replace(old, new, 1))

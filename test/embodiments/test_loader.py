@@ -261,6 +261,8 @@ def test_the_users_own_folders_are_searched(own):
     assert "claw" in list_embodiments() and "mimic_hand" in list_embodiments()
     e = load_embodiment("claw")
     assert e.file == path and load_embodiment(e.reference).content_hash == e.content_hash
+    left = load_embodiment(str(path.with_stem(f"{path.stem}_left")))
+    assert left.side == "left" and load_embodiment(left.reference).content_hash == left.content_hash
 
 
 def test_no_name_may_mean_two_files(own):

@@ -31,6 +31,19 @@ def through_the_latents(space, robot, keypoints, ease=0.0, fps=30.0, wrist=WRIST
     return made
 
 
+def test_a_clock_that_was_set_back_begins_anew_from_where_the_robot_is():
+    robot = load_embodiment("mimic_hand")
+    follower = HandToRobot(robot, None, ease=1.0)
+    for t in range(60):
+        q = follower.joints(MOTION[t], 100.0 + t / 30, robot.rest)
+    measured = q.copy()
+    assert np.abs(measured - robot.rest).max() > 0.1
+    np.testing.assert_allclose(follower.joints(MOTION[60], 40.0, measured), measured)
+    wanted = [follower.joints(MOTION[60], 40.0 + t / 30, measured) for t in range(1, 60)][-1]
+    there = Retargeter(robot).retarget_sequence(np.repeat(MOTION[60:61], 200, axis=0)[None])[0, -1]
+    np.testing.assert_allclose(wanted, there, atol=0.05)
+
+
 @pytest.mark.parametrize("name", ["mimic_hand", "faive_hand", "panda_gripper"])
 def test_through_the_latents_a_robot_does_nearly_what_retargeting_says(space, name):
     robot = load_embodiment(name)

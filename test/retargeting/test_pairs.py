@@ -43,15 +43,6 @@ def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pairs):
     assert not np.allclose(other.actions["panda_gripper"], pairs.actions["panda_gripper"])
 
 
-def test_a_split_shares_no_recording(pairs):
-    train, held_out = pairs.split(0.25)
-    assert len(train) == 600 and len(held_out) == 200
-    assert not set(train.recording) & set(held_out.recording)
-    assert len(train.actions["mimic_hand"]) == 600
-    with pytest.raises(ValueError, match="cannot hold out 1 of 1 recordings"):
-        held_out.split()
-
-
 def test_progress_is_told():
     told = []
     make_pairs(["panda_gripper", "human_hand"], 0, 200, lambda done, total: told.append((done, total)))

@@ -8,10 +8,11 @@ import pytest
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.human_hand import TIPS, HumanHand
 from latent_policy_ros.embodiments.keypoints import KeypointsRefused, to_hand_frame
+from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.retargeting import Retargeter, generate_motion, grasp_plan
 from latent_policy_ros.retargeting.motion import random_hand
 from latent_policy_ros.retargeting.postures import fist, pinch, relaxed, spread
-from latent_policy_ros.retargeting.quality import unreachable_fingers
+from latent_policy_ros.retargeting.quality import measure, unreachable_fingers
 
 HANDS = ("faive_hand", "mimic_hand")
 ROBOTS = (*HANDS, "panda_gripper")
@@ -249,3 +250,9 @@ def test_it_keeps_up_with_a_camera(motions):
     for keypoints in motions[0, :30]:
         retargeter.retarget(keypoints)
     assert (time.process_time() - start) / 30 < 1e-3
+
+
+def test_a_recording_that_is_too_short_to_judge_is_refused_in_words():
+    robot = load_embodiment("mimic_hand")
+    with pytest.raises(LatentPolicyError, match="expected at least 4 frames to judge, got 1"):
+        measure(robot, np.zeros((1, 21, 3)), robot.rest[None])

@@ -31,6 +31,18 @@ def robot(tmp_path, clock):
     robot.close()
 
 
+def test_what_else_lies_where_the_socket_is_to_be_stays(tmp_path, clock):
+    file, stream = tmp_path / "notes.txt", tmp_path / "other.sock"
+    file.write_text("mine")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(stream))
+        other.listen()
+        for path in (file, stream, tmp_path, file / "below"):
+            with pytest.raises(HardwareError, match="cannot serve at"):
+                SimulatedRobot(World("panda_gripper"), path, clock)
+        assert file.read_text() == "mine" and stream.is_socket()
+
+
 def _driver(robot: SimulatedRobot, channel: str) -> SimDriver:
     names = robot.bus.channels[channel].joint_names
     driver = SimDriver(robot.bus.path, channel, tuple(reversed(names)))

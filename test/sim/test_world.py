@@ -127,6 +127,42 @@ def test_no_success_while_the_robot_holds_the_cube(monkeypatch):
     assert not world.success()
 
 
+def test_the_robot_touches_the_cube_when_its_fingers_close_on_it():
+    world = World("panda_gripper")
+    world.set_hand_target(world.embodiment.upper)
+    world.step(1.0)
+    assert not world.touching()  # it stands on the table
+    joint = world.model.joint("cube")
+    at, moves = world.model.jnt_qposadr[joint.id], world.model.jnt_dofadr[joint.id]
+    kinematics, rotation = HandKinematics(world.embodiment), np.zeros(9)
+    for closing in (False, True):
+        world.set_hand_target(world.embodiment.lower if closing else world.embodiment.upper)
+        for _ in range(25):  # held between the fingers
+            position, (x, y, z, w) = np.split(world.wrist_pose, [3])
+            mujoco.mju_quat2Mat(rotation, [w, x, y, z])
+            between = position + rotation.reshape(3, 3) @ kinematics.fingertips(world.hand_q[None])[0].mean(axis=0)
+            world.data.qpos[at : at + 7], world.data.qvel[moves : moves + 6] = [*between, w, x, y, z], 0.0
+            world.step(0.02)
+        assert world.touching() is closing
+
+
+def test_the_wrist_camera_of_a_left_hand_is_the_mirror_image_of_the_right_ones():
+    right, left = (World(name).model.camera("robot/wrist") for name in ("mimic_hand", "mimic_hand_left"))
+    np.testing.assert_allclose(left.pos, right.pos * [1, -1, 1], atol=1e-9)
+    axes = [np.zeros(9), np.zeros(9)]
+    for matrix, camera in zip(axes, (right, left)):
+        mujoco.mju_quat2Mat(matrix, camera.quat)
+    np.testing.assert_allclose(axes[1].reshape(3, 3)[:, 2], axes[0].reshape(3, 3)[:, 2] * [1, -1, 1], atol=1e-9)
+
+
+@needs_gl
+def test_pictures_larger_than_are_drawn_are_refused():
+    world = World("panda_gripper")
+    assert (world.render("front", scene.LARGEST_PICTURE)[:20] > 0).any()  # up to its upper edge
+    with pytest.raises(ValueError, match="at most 640 x 640 pixels, got 1024 x 1024"):
+        world.render("front", 1024)
+
+
 def test_people_cannot_be_simulated():
     with pytest.raises(LatentPolicyError, match="human_hand"):
         World("human_hand")
