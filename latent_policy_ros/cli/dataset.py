@@ -37,17 +37,23 @@ def from_sim(
 
     from latent_policy_ros.sim.generate import generate_episodes
 
-    folder = None if latent == "none" else artifact_folder("latents", latent)
+    folder, nothing = None if latent == "none" else artifact_folder("latents", latent), False
     for name in embodiment or DEMO_EMBODIMENTS:
         began = time.monotonic()
-        with progress_bar() as progress:
-            task = progress.add_task(name, total=episodes)
-            report = generate_episodes(
-                name, range(first_seed, first_seed + episodes), out, workers=workers,
-                progress=lambda *_, task=task: progress.advance(task), latent=folder,
-            )
+        try:
+            with progress_bar() as progress:
+                task = progress.add_task(name, total=episodes)
+                report = generate_episodes(
+                    name, range(first_seed, first_seed + episodes), out, workers=workers,
+                    progress=lambda *_, task=task: progress.advance(task), latent=folder,
+                )
+        except KeyboardInterrupt:
+            tell(f"stopped; finished episodes are kept in {out}, and the same command goes on from there")
+            raise
+        nothing |= not report.written + report.kept
         seconds = time.monotonic() - began
         console.print(f"{name}: {report}; {seconds:.0f} s, {report.written / seconds * 60:.0f} episodes a minute", soft_wrap=True)
+    raise typer.Exit(int(nothing))
 
 
 @app.command("from-bags")
@@ -79,12 +85,12 @@ def from_bags(
     with progress_bar() as progress:
         task, done = progress.add_task("bags", total=len(found)), {}
 
-        def tell(bag: Path, messages: int, total: int) -> None:
+        def advance(bag: Path, messages: int, total: int) -> None:
             done[bag] = messages / max(1, total)
             progress.update(task, completed=sum(done.values()), description=bag.name)
 
         try:
-            report = convert(found, out, options, tell)
+            report = convert(found, out, options, advance)
         except KeyboardInterrupt:
             console.print("stopped; finished episodes wait in the folder, and the same command goes on")
             raise
@@ -168,18 +174,20 @@ def view(
     from latent_policy_ros.data.looking import looks
     from latent_policy_ros.data.view import COLUMNS, RerunFile, write_sheet
 
-    file = RerunFile(rerun) if rerun else None
+    file, drawn = RerunFile(rerun) if rerun else None, 0
     for look in looks(path, _mapping(mapping, fleet), rows=96, moments=0 if file else COLUMNS):
         for fault in look.faults:
             tell(str(fault), look.name, "yellow")
         if len(look.state):
             write_sheet(look, out / f"{look.name}.png")
             console.print(f"{out / look.name}.png", highlight=False)
+            drawn += 1
             if file:
                 file.add(look)
     if file:
         file.close()
         console.print(f"{rerun}", highlight=False)
+    raise typer.Exit(int(not drawn))
 
 
 def _mapping(mapping: str | None, fleet: str | None) -> Mapping:

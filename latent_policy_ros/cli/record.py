@@ -14,6 +14,8 @@ from latent_policy_ros.paths import runs_dir
 if TYPE_CHECKING:
     from latent_policy_ros.bringup import NodeSpec
 
+IMAGES = "jpeg", "raw"  # as in nodes.recorder_topics, which needs ROS
+
 
 class Action(str, Enum):
     """What a recorder can be asked for."""
@@ -28,13 +30,16 @@ class Action(str, Enum):
 def recorder(
     what: list[str], topics: list[str], out: Path | None, task: str, images: str, wait: float, services: bool
 ) -> NodeSpec:
-    """The recorder of a fleet, or of topics.
+    """The recorder of a fleet, or of topics. A folder that is given is made.
 
     Raises:
-        ConfigError: Neither a fleet, nor topics.
+        ConfigError: Neither a fleet, nor topics; or no such way to record images.
+        OSError: The folder cannot be made.
     """
     from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
 
+    if images not in IMAGES:
+        raise ConfigError("command line", "--images", f"expected one of {', '.join(IMAGES)}; got {images!r}")
     more = {"images": images, "start_wait": wait, "start_now": not services, "topics": topics}
     if not what[0].startswith("/") or what[0].endswith((".yaml", ".yml")):
         if len(what) > 1:
@@ -46,6 +51,8 @@ def recorder(
             raise ConfigError("command line", "", f"expected topics that begin with /, got {wrong[0]!r}")
         folder = str(out or runs_dir() / "bags")
         spec = NodeSpec("recorder_node", "recorder", "", {**more, "folder": folder, "task": task, "topics": [*what, *topics]})
+    if out:  # what is wrong with it is better said here than by a node
+        out.expanduser().mkdir(parents=True, exist_ok=True)
     return NodeSpec(spec.executable, spec.name, spec.namespace, {**spec.parameters, **({"task": task} if task else {})})
 
 

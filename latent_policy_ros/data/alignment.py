@@ -20,7 +20,7 @@ from .sources import Sources
 from .stream_watch import LAG
 
 TRIMMED = 1.0  # [s] at either end of a recording that may go without notice
-REPEATED = 0.1  # share of frames that may show a picture a second time
+REPEATED = 0.1  # share of frames that may show a picture a second time, where there are fewer pictures than frames
 EXPECTED_RATE = 0.75  # of the frames a second, that a camera must have
 LESS = "(fewer frames a second, or the other cameras only, would do)"
 
@@ -163,9 +163,15 @@ class Alignment:
 
     def _check_cameras(self) -> None:
         for camera, topic in self.sources.cameras.items():
-            rate, repeated = self._watches[topic].rate, self._repeated[camera]
-            if 0 < rate < EXPECTED_RATE * self.fps or repeated > REPEATED * max(self.count, 1 / REPEATED):
-                self._desk.hand_in("low rate", topic, None, f"{rate:.1f} pictures a second, expected {self.fps} {LESS}")
+            watch, repeated = self._watches[topic], self._repeated[camera]
+            rate, mean = round(watch.rate, 1), round(watch.mean_rate, 1)
+            least, least_mean = EXPECTED_RATE * self.fps, (1 - REPEATED) * self.fps
+            again = f"{repeated} of {self.count} frames show the picture before them once more"
+            if 0 < rate < least:
+                text = f"{rate:.1f} pictures a second, expected at least {least:g} for {self.fps} frames {LESS}"
+                self._desk.hand_in("low rate", topic, None, text)
+            elif repeated > REPEATED * max(self.count, 1 / REPEATED) and mean < least_mean:
+                text = f"{mean:.1f} pictures a second on average, expected at least {least_mean:g}; {again} {LESS}"
+                self._desk.hand_in("low rate", topic, None, text)
             elif repeated:
-                text = f"{repeated} of {self.count} frames show the picture before them once more"
-                self._desk.hand_in("repeated pictures", topic, None, text, fatal=False)
+                self._desk.hand_in("repeated pictures", topic, None, again, fatal=False)

@@ -24,8 +24,11 @@ from .message_types import types_of
 METADATA, FILES = "metadata.yaml", (".mcap", ".db3")
 
 
-def find_bags(paths: Iterable[Path | str]) -> list[Path]:
+def find_bags(paths: Iterable[Path | str], wanted: str = "bag") -> list[Path]:
     """The bags at ``paths``: folders of rosbag2, single files, or folders that hold such at any depth, in the order of names.
+
+    Args:
+        wanted: What there may be, in words.
 
     Raises:
         ArtifactError: There is nothing at a path, or no bag.
@@ -33,10 +36,10 @@ def find_bags(paths: Iterable[Path | str]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if not path.exists():
-            raise ArtifactError(f"{path}: no such bag")
+            raise ArtifactError(f"{path}: no such {wanted}")
         here = [path] if path.is_file() else list(_bags_in(path))
         if not here:
-            raise ArtifactError(f"{path}: holds no bag (a folder with {METADATA}, or a file *{', *'.join(FILES)})")
+            raise ArtifactError(f"{path}: holds no {wanted} (a folder with {METADATA}, or a file *{', *'.join(FILES)})")
         found += [bag for bag in here if bag not in found]
     return found
 

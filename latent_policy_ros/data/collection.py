@@ -16,7 +16,8 @@ from .lerobot_reader import LeRobotReader
 from .lerobot_writer import append, misfit, recover
 from .staging import TOLD, Identity, StagedEpisode, staged
 
-STAGING, MIXTURE = ".staging", "mixture.yaml"
+STAGING, MIXTURE, REPORT, SETTINGS = ".staging", "mixture.yaml", "report.json", "conversion.json"
+BESIDE = MIXTURE, REPORT, SETTINGS  # files that our own commands write beside data sets
 
 
 class Collection:
@@ -111,11 +112,20 @@ class Collection:
 def find_datasets(folders: Iterable[Path | str]) -> list[tuple[Path, float]]:
     """Data sets in ``folders``, searched with their subfolders, each with its weight in the mixture.
 
+    What our own commands write beside data sets is passed over: ``folder/*`` names it too.
+
     Raises:
-        ArtifactError: A folder does not exist or holds no data set.
+        ArtifactError: A folder does not exist, is a file or holds no data set.
     """
     found: dict[Path, float] = {}
-    for folder in map(Path, folders):
+    folders = list(map(Path, folders))
+    files = [path for path in folders if path.is_file()]
+    for file in files:
+        if file.name not in BESIDE or files == folders:
+            raise ArtifactError(f"{file}: is a file, expected a folder of data sets")
+    for folder in folders:
+        if folder in files:
+            continue
         if not folder.is_dir():
             raise ArtifactError(f"{folder}: no such folder of data sets; generate or convert some first")
         roots = sorted(file.parent.parent for file in folder.rglob(INFO) if not _hidden(file.relative_to(folder)))

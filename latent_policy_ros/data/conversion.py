@@ -19,15 +19,14 @@ from ..latent.artifacts import load_json, write_atomically
 from .alignment import Alignment
 from .allocation import keep_buffers
 from .bags import Bag, fingerprint, open_bag
-from .collection import Collection
+from .collection import REPORT, SETTINGS, Collection
 from .episode_building import EpisodeBuilder
 from .faults import BagUnreadable, Fault, Faults
 from .feeding import feed
-from .mapping import Mapping, RobotTopics, robots_of_bag, with_cameras
+from .mapping import UNTOLD, Mapping, RobotTopics, robots_of_bag, with_cameras
 from .sources import Sources, check_told, find_sources, outcome
 from .staging import EpisodeWriter, Identity, key_of
 
-SETTINGS = "conversion.json"
 SAMPLE = 50  # pictures of each camera that tell its rate
 
 Progress = Callable[[Path, int, int], None]  # bag, messages done, of all
@@ -107,7 +106,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
         report.frames -= episode.length
         report.left_out.append((f"{source} ({robot})", [Fault("does not fit", why, Path(source), robot=robot)]))
     report.datasets = collection.write_mixture()
-    write_atomically(out / "report.json", json.dumps(report.plain(), indent=1).encode())
+    write_atomically(out / REPORT, json.dumps(report.plain(), indent=1).encode())
     return report
 
 
@@ -145,12 +144,16 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
                 rates = [1 / float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
                 if rates and round(max(rates)) > 0:
                     return round(max(rates))
-                wanted = f"none of {', '.join(sorted(names))}" if robots else "it does not tell of its robots"
-                why = why or f"{path}: {wanted}; {available(bag.topics)}"
+                if not robots:
+                    wanted = UNTOLD
+                elif names and not topics:
+                    wanted = f"none of {', '.join(sorted(names))}; {available(bag.topics)}"
+                else:
+                    wanted = f"{'too few pictures' if names else 'no camera'} to tell the frames a second (give --fps)"
+                why = why or f"{path}: {wanted}"
         except LatentPolicyError as error:
             why = why or str(error)
-    text = f"none of {len(bags)} bags has pictures of a camera that is known, the first because: {why}"
-    raise ArtifactError(f"{text} (give a mapping, a fleet, or the frames a second)")
+    raise ArtifactError(f"none of {len(bags)} bags has pictures of a camera that is known, the first because: {why}")
 
 
 @dataclass
@@ -170,7 +173,7 @@ def _convert_bag(
     with open_bag(path) as bag:
         robots = options.robots(bag)
         if not robots:
-            raise ConfigError(path, "", "does not tell of its robots; name them in a mapping, or give the fleet")
+            raise ConfigError(path, "", UNTOLD)
         recordings: list[_Recording] = []
         with contextlib.ExitStack() as stack:
             for robot in robots:

@@ -10,14 +10,15 @@ import cv2
 import numpy as np
 
 from ..embodiments import Embodiment, load_embodiment
-from ..errors import ConfigError, ObservationRefused
+from ..errors import ArtifactError, ConfigError, ObservationRefused
 from .alignment import Alignment, Row
 from .bags import find_bags, open_bag
+from .collection import REPORT
 from .faults import BagUnreadable, Fault, Faults
 from .feeding import feed
 from .lerobot_layout import ACTION, INFO, STATE, WRIST
 from .lerobot_reader import LeRobotReader
-from .mapping import Mapping, robots_of_bag
+from .mapping import UNTOLD, Mapping, robots_of_bag
 from .sources import check_told, find_sources
 
 BAG_RATE = 10  # frames a second at which bags are looked at
@@ -54,6 +55,21 @@ class Look:
     faults: list[Fault] = field(default_factory=list)
 
 
+def datasets_or_bags(path: Path) -> tuple[list[Path], list[Path]]:
+    """What people may look at: a data set or those of a folder, and without any, bags.
+
+    Raises:
+        ArtifactError: There is neither.
+    """
+    roots = [path] if (path / INFO).is_file() else sorted(file.parent.parent for file in path.glob(f"*/{INFO}"))
+    try:
+        return roots, [] if roots else find_bags([path], "data set or bag")
+    except ArtifactError as error:
+        if (path / REPORT).is_file():
+            raise ArtifactError(f"{error}; {path / REPORT} says what was left out, and why") from None
+        raise
+
+
 def looks(path: Path, mapping: Mapping | None = None, latent_id: str = "", rows: int = 24, moments: int = 0) -> Iterator[Look]:
     """All episodes of a data set, of a folder of data sets, or of bags.
 
@@ -63,13 +79,11 @@ def looks(path: Path, mapping: Mapping | None = None, latent_id: str = "", rows:
         rows: Height of the pictures.
         moments: About how many frames of each episode to take pictures of, evenly spread; 0: all.
     """
-    datasets = [path] if (path / INFO).is_file() else sorted(file.parent.parent for file in path.glob(f"*/{INFO}"))
-    if datasets:
-        for root in datasets:
-            yield from _of_dataset(LeRobotReader(root), latent_id, rows, moments)
-    else:
-        for bag in find_bags([path]):
-            yield from _of_bag(bag, mapping or Mapping(()), latent_id, rows, moments)
+    datasets, bags = datasets_or_bags(path)
+    for root in datasets:
+        yield from _of_dataset(LeRobotReader(root), latent_id, rows, moments)
+    for bag in bags:
+        yield from _of_bag(bag, mapping or Mapping(()), latent_id, rows, moments)
 
 
 def _small(picture: np.ndarray, rows: int) -> np.ndarray:
@@ -118,7 +132,7 @@ def _of_bag(path: Path, mapping: Mapping, latent_id: str, rows: int, moments: in
         with open_bag(path) as bag:
             robots = mapping.robots or robots_of_bag(bag.custom)
             if not robots:
-                raise ConfigError(path, "", "does not tell of its robots; name them in a mapping, or give the fleet")
+                raise ConfigError(path, "", UNTOLD)
             fps, seen = mapping.fps or BAG_RATE, []
             every = max(1, round((bag.end - bag.start) * fps / moments)) if moments else 1
             for robot in robots:

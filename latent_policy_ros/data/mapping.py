@@ -18,6 +18,7 @@ from ..paths import config_dir
 
 UNITS = {"rad": 1.0, "deg": math.pi / 180, "m": 1.0, "mm": 1e-3}
 STAMPS = ("header", "receive")
+UNTOLD = "does not tell of its robots; name them in a mapping, or give the fleet"  # of a bag
 
 
 @dataclass(frozen=True)

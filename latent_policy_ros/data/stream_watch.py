@@ -65,6 +65,11 @@ class StreamWatch:
         """Messages a second, as a rule: by the median of the times between them; 0 if there are fewer than two."""
         return 1.0 / max(float(np.median(self._intervals)), 1e-9) if self._intervals else 0.0
 
+    @property
+    def mean_rate(self) -> float:
+        """Messages a second on average, from the first to the newest; 0 if there are fewer than two."""
+        return (self.count - 1) / (self.newest - self.first) if self.newest > self.first else 0.0
+
     def _settle(self, until: float) -> None:
         while self._waiting and self._waiting[0] <= until:
             stamp = heapq.heappop(self._waiting)

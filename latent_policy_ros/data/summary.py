@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from .bags import find_bags, open_bag
-from .lerobot_layout import DEFAULTS, INFO, MANIFEST
+from .bags import open_bag
+from .lerobot_layout import DEFAULTS, MANIFEST
 from .lerobot_reader import LeRobotReader
+from .looking import datasets_or_bags
 
 
 def describe(path: Path) -> Iterator[Table]:
@@ -19,13 +20,11 @@ def describe(path: Path) -> Iterator[Table]:
     Raises:
         ArtifactError, BagUnreadable: There is none, or it is damaged.
     """
-    datasets = [path] if (path / INFO).is_file() else sorted(file.parent.parent for file in path.glob(f"*/{INFO}"))
-    if datasets:
-        for root in datasets:
-            yield from _dataset(LeRobotReader(root))
-    else:
-        for bag in find_bags([path]):
-            yield _bag(bag)
+    datasets, bags = datasets_or_bags(path)
+    for root in datasets:
+        yield from _dataset(LeRobotReader(root))
+    for bag in bags:
+        yield _bag(bag)
 
 
 def _dataset(reader: LeRobotReader) -> Iterator[Table]:

@@ -63,7 +63,7 @@ class Recorder(ManagedNode):
         self.declare("refuse_silent", True, "Do not start while a camera, a state or a named topic is silent.", read_only=False)
         self.declare("silent_after", 1.0, "A topic without a message for so long is silent [s].", 0.1, 60.0)
         self.declare("start_wait", 5.0, "An episode's begin waits so long for silent topics [s].", 0.0, 600.0)
-        self.declare("start_now", False, "Start as soon as all topics are heard; end the node if they are not.")
+        self.declare("start_now", False, "Start as soon as all topics are heard; end the node if that fails.")
         self.declare("queue", 256, "What may wait for the disk, and as much for the JPEG encoder [MiB].", 1, 65536)
         self.declare("min_free", 2.0, "Recording ends when the disk has less than this [GB].", 0.0, 1e6)
         self.watch: TopicWatch | None = None
@@ -213,9 +213,9 @@ class Recorder(ManagedNode):
         deadline = time.monotonic() + self.value("start_wait") if deadline is None else deadline
         try:
             self.start(information)
-        except RecordingRefused as error:
+        except (RecordingRefused, OSError) as error:  # a folder that cannot be written will not be so in a moment either
             self.trouble, self._pending = f"waiting: {error}", (information, deadline)
-            if time.monotonic() < deadline:
+            if isinstance(error, RecordingRefused) and time.monotonic() < deadline:
                 return
             self.trouble, self._pending = f"refused to start: {error}", None
             self.count("refused to start", str(error))

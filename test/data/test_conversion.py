@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.data.bags import find_bags
+from latent_policy_ros.data.collection import find_datasets
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
+from latent_policy_ros.data.looking import looks
 from latent_policy_ros.data.mapping import Mapping, conventional, load_mapping
+from latent_policy_ros.data.summary import describe
 from latent_policy_ros.errors import ArtifactError, ConfigError
 
 T0 = 1_700_000_000.0
@@ -158,13 +161,36 @@ def test_loose_files_are_bags_of_their_own_but_pieces_without_metadata_are_refus
 def test_when_no_bag_tells_the_frames_a_second_the_reason_is_told(tmp_path, recording, converted):
     file = tmp_path / "not.mcap"
     file.write_bytes(b"not a bag")
-    with pytest.raises(ArtifactError, match=r"none of 1 bags .*not\.mcap"):
+    with pytest.raises(ArtifactError, match=r"none of 1 bags .*not\.mcap") as damaged:
         converted(file)
     made = recording(seconds=1)
     for camera in ("front", "wrist"):
         made.drop(f"{camera}/image_raw")
-    with pytest.raises(ArtifactError, match="none of /left/front/image_raw.*available: /left/hand_command"):
+    with pytest.raises(ArtifactError, match="none of /left/front/image_raw.*available: /left/hand_command") as missing:
         converted(made.write(tmp_path / "bag"))
+    with pytest.raises(ArtifactError, match="name them in a mapping, or give the fleet"):
+        converted(made.write(tmp_path / "untold", custom={}))
+    assert "give" not in f"{damaged.value} {missing.value}"  # what would not help is not advised
+
+
+def test_what_people_look_at_after_a_conversion_that_wrote_nothing(tmp_path, recording, converted):
+    made = recording(seconds=1)
+    made.drop("joint_states")
+    report, out = converted(made.write(tmp_path / "bag"))
+    assert report.written == 0
+    for look_at in (describe, looks):
+        with pytest.raises(ArtifactError, match="out: holds no data set or bag .*report.json says what was left out"):
+            next(look_at(out))
+
+
+def test_files_that_our_own_commands_write_beside_data_sets_are_passed_over(tmp_path, recording, converted):
+    _, out = converted(recording(seconds=1).write(tmp_path / "bag"))
+    assert {file.name for file in out.iterdir()} == {"conversion.json", "faive_hand", "mixture.yaml", "report.json"}
+    assert find_datasets(out.iterdir()) == [(out / "faive_hand", 1.0)]
+    (out / "notes.txt").touch()
+    for folders in ([*out.iterdir()], [out / "mixture.yaml"]):
+        with pytest.raises(ArtifactError, match=r"(notes.txt|mixture.yaml): is a file, expected a folder of data sets"):
+            find_datasets(folders)
 
 
 def test_commands_may_be_joint_states_in_any_order(tmp_path, recording, converted):

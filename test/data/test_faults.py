@@ -66,7 +66,27 @@ def test_a_camera_at_half_rate(recording, faults_of):
     made.drop("wrist/image_raw", keep=lambda event: round(event.at * 10) % 2 == 0)
     told, length, _ = faults_of(made)
     fault = told["low rate"]
-    assert length is None and fault.topic == "/left/wrist/image_raw" and "5.0 pictures a second, expected 10" in fault.text
+    assert length is None and fault.topic == "/left/wrist/image_raw"
+    assert "5.0 pictures a second, expected at least 7.5 for 10 frames" in fault.text
+
+
+def test_a_camera_that_is_slower_than_the_frames(recording, faults_of):
+    made = recording()
+    made.drop("wrist/image_raw")
+    for k in range(25):
+        made.add_picture("wrist", T0 + k * 0.122)
+    told, length, _ = faults_of(made)
+    assert length is None
+    assert "8.2 pictures a second on average, expected at least 9; 5 of 30 frames show" in told["low rate"].text
+
+
+def test_cameras_out_of_step_lose_nothing(recording, faults_of):
+    made = recording()
+    made.drop("wrist/image_raw")
+    for k in range(-1, 31):  # half a frame off the other camera, now a little more, now less
+        made.add_picture("wrist", T0 + (k + 0.5) / 10 + 0.004 * (-1) ** (k // 2))
+    told, length, _ = faults_of(made)
+    assert length == 31 and list(told) == ["repeated pictures"] and int(told["repeated pictures"].text.split()[0]) > 3
 
 
 def test_messages_a_little_out_of_order_are_put_in_their_place(recording, faults_of):

@@ -27,12 +27,14 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
+from latent_policy_ros.cli.record import recorder as recorder_of  # noqa: E402
 from latent_policy_ros.data import bag_metadata  # noqa: E402
 from latent_policy_ros.data.repair import repair_bag  # noqa: E402
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
 from latent_policy_ros.nodes import convert, qos  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
+from latent_policy_ros.nodes.recorder_topics import IMAGES  # noqa: E402
 from latent_policy_ros.policy import ActionChunk  # noqa: E402
 from latent_policy_ros.ros_env import node_environment  # noqa: E402
 
@@ -356,6 +358,25 @@ def test_a_recorder_that_ends_finishes_its_bag(graph, recorder, robot):
     with AnyReader([path]) as reader:
         assert reader.message_count > 10
     assert information(path)["stopped"] == "shut down"
+
+
+@pytest.mark.parametrize("wrong", ["a file", "no such images"])
+def test_the_command_ends_at_once_where_nothing_can_be_recorded(tmp_path, wrong):
+    (tmp_path / "file").touch()
+    out, images = (tmp_path / "file", "jpeg") if wrong == "a file" else (tmp_path, "png")
+    command = [sys.executable, "-m", "latent_policy_ros.cli", "record", "/a", "-o", str(out), "--images", images]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    words = f"error: {out}: File exists\n" if wrong == "a file" else "expected one of jpeg, raw; got 'png'\n"
+    assert ran.returncode == 2 and ran.stdout == "" and ran.stderr.endswith(words) and ran.stderr.count("\n") == 1
+    assert all(recorder_of(["/a"], [], tmp_path, "", images, 1.0, False) for images in IMAGES)
+
+
+def test_a_recorder_that_cannot_write_its_first_file_ends(graph, tmp_path, robot):
+    (tmp_path / "file").touch()
+    node = graph.add(Recorder, topics=["/left/joint_states"], folder=str(tmp_path / "file" / "bags"), min_free=0.0, start_now=True)
+    with pytest.raises(SystemExit):
+        graph.until(lambda: False, 10, "the end", robot.publish)
+    assert "Not a directory" in node.trouble and node.counts == {"refused to start": 1}
 
 
 def test_a_recorder_that_is_killed_loses_less_than_a_second(graph, tmp_path, robot):
