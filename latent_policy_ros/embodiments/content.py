@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +26,21 @@ def content_hash(embodiment: Embodiment) -> str:
         "action": [e.action_closed, e.action_open],
     }  # fmt: skip
     return hashlib.sha256(json.dumps(_rounded(content), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """An embodiment as the key of a cache. All that retargeting and simulation look at counts, radii and gains included."""
+
+    embodiment: Embodiment = field(compare=False)
+    content: tuple
+
+    @classmethod
+    def of(cls, embodiment: Embodiment) -> Keyed:
+        """The key of an embodiment, which may have been changed since it was loaded."""
+        e = embodiment
+        ranges = tuple((hinge.lower, hinge.upper) for hinge in e.hinges)
+        return cls(e, (content_hash(e), e.shape, e.servo, ranges, e.rest.tobytes(), e.max_velocity.tobytes()))
 
 
 def _rounded(content):

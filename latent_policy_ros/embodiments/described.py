@@ -13,6 +13,7 @@ import numpy as np
 from latent_policy_ros.embodiments.description import MOVING, Description, read_description
 from latent_policy_ros.embodiments.linkages import all_couplings
 from latent_policy_ros.embodiments.mechanism import STAYS, Mechanism
+from latent_policy_ros.embodiments.mjcf import files_of
 from latent_policy_ros.embodiments.reader import Section, frozen
 from latent_policy_ros.embodiments.schema import FINGERS, Fingertip, Hinge
 from latent_policy_ros.embodiments.subtree import Subtree
@@ -113,13 +114,13 @@ def with_ranges(top: Section, mechanism: Mechanism, joint_names: Sequence[str], 
 
 
 def described_files(path: Path) -> tuple[tuple[str, int], ...]:
-    """The description that a YAML names and when it was changed: what a cache of the YAML must look at too."""
+    """The files that a YAML's description consists of and when they changed: what a cache of the YAML must look at too."""
     match = re.search(rb"^description:\s*(.+?)\s*(?:#.*)?$", path.read_bytes(), re.MULTILINE)
     if match is None:
         return ()
     try:
         file = Section(path, "", {"description": match[1].decode().strip("'\"")}).file_path("description")
-        return ((str(file), file.stat().st_mtime_ns),)
+        return tuple((str(part), part.stat().st_mtime_ns) for part in files_of(file))
     except (OSError, ConfigError):
         return ()  # reading the YAML will say what is wrong
 

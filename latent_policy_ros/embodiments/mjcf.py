@@ -6,6 +6,7 @@ missing meshes, plugins or textures do not matter.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ _KEPT = {
 _PARENTS = {  # where MuJoCo takes them
     "joint": {"body", "default", "equality", "frame", "replicate"}, "site": {"body", "worldbody", "default", "frame", "replicate"},
 }  # fmt: skip
+_INCLUDES = re.compile(r"<include\s[^>]*?file\s*=\s*[\"']([^\"']+)")
 _ENDS = ("tendon1", "tendon2", "body1", "body2", "site1", "site2")  # of an equality
 SMALLEST_DEGREES = 7.0  # a file none of whose joints turns so far does not mean degrees
 SAMPLES = 101  # of a curved coupling, to which a line is fitted
@@ -84,7 +86,7 @@ def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...
             _include(main, file, child, above)
             continue
         name = child.get("file", "")
-        tried = [main.parent / name, file.parent / name]
+        tried = _included(main, file, name)
         found = next((path for path in tried if path.is_file()), None)
         if found is None:
             raise ConfigError(file, "", f"<include file={name!r}>: no such file: {', '.join(dict.fromkeys(map(str, tried)))}")
@@ -96,6 +98,22 @@ def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...
         element.remove(child)
         for i, part in enumerate(list(content)):
             element.insert(place + i, part)
+
+
+def _included(main: Path, file: Path, name: str) -> list[Path]:
+    """Where MuJoCo would look for a file that ``file``, a part of ``main``, includes by its name."""
+    return [main.parent / name, file.parent / name]
+
+
+def files_of(main: Path) -> list[Path]:
+    """The file and all that it includes, as far as they exist. OSError: one cannot be read."""
+    files = [main]
+    for file in files:  # which grows
+        for name in _INCLUDES.findall(file.read_text(errors="replace")):
+            found = next((path for path in _included(main, file, name) if path.is_file()), None)
+            if found is not None and found not in files:
+                files.append(found)
+    return files
 
 
 def _completed(path: Path, root: ET.Element) -> list[str]:

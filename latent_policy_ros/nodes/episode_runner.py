@@ -41,7 +41,7 @@ class EpisodeRunner(Node):
 
     def __init__(self, say: Callable[[str], None] = print) -> None:
         super().__init__("episode_runner")
-        for name, default in (("robots", [""]), ("episodes", 1), ("seed", 0), ("time_limit", 25.0), ("start_limit", 60.0),
+        for name, default in (("robots", [""]), ("episodes", 1), ("seed", 0), ("time_limit", 25.0), ("start_limit", 180.0),
                               ("record", False), ("task", ""), ("summary", "")):  # fmt: skip
             self.declare_parameter(name, default)
         self.robots = [name for name in self._value("robots") if name]

@@ -98,17 +98,18 @@ class HandToRobot:
             NotReady: As in :meth:`plan`.
             KeypointsRefused: The keypoints are no hand.
         """
-        share = self._begin(stamp, measured)
-        dt, self._stamp = stamp - self._stamp, stamp
+        last, share = self._stamp, self._begin(stamp, measured)
+        dt = stamp - last
         q = self._retargeter.retarget(keypoints, dt if 0.0 < dt < LONG_AGO else None)
         return q if share >= 1.0 else (1.0 - share) * self._start + share * q
 
     def _begin(self, stamp: float, measured: np.ndarray | None) -> float:
         """How far the robot is on its way from where it was to the person's hand, in [0, 1]."""
-        if self._began is None or stamp < self._began:  # the clock may have been set back
+        if self._began is None or stamp < self._stamp:  # the clock may have been set back
             if measured is None:
                 raise NotReady("no joint states were measured")
             self._began, self._start = stamp, np.array(measured)
+        self._stamp = stamp
         if self.ease <= 0:
             return 1.0
         s = float(np.clip((stamp - self._began) / self.ease, 0.0, 1.0))

@@ -8,7 +8,6 @@ import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.human_hand import TIPS
-from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.retargeting.reach import random_joints, thumb_gaps
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
@@ -50,11 +49,8 @@ class Quality:
 def measure(embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreachable: tuple[str, ...] = ()) -> Quality:
     """Judge joints q (T, n) retargeted from right hands (T, 21, 3) [m, hand frame] in order.
 
-    Raises:
-        LatentPolicyError: Fewer than 4 frames: jerk is told from the third differences.
+    What too few frames do not tell is NaN: a step takes two of them, jerk four.
     """
-    if len(q) < 4:
-        raise LatentPolicyError(f"expected at least 4 frames to judge, got {len(q)}")
     kinematics = HandKinematics(embodiment)
     tips = kinematics.fingertips(q)
     robot = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
@@ -69,13 +65,15 @@ def measure(embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreac
     reachable = [finger not in unreachable for finger in kinematics.fingers[1:]]
     gaps = robot[:, reachable][person[:, reachable] < TOUCHING]
     steps, turns = np.abs(np.diff(q, axis=0)).max(axis=1), bone_turns(keypoints)
-    largest = int(steps.argmax())
+    step, turn = (float(values[steps.argmax()]) for values in (steps, turns)) if len(q) > 1 else (np.nan, np.nan)
+    jerk = np.nan
+    if len(q) > 3:
+        robots, persons = (np.square(np.diff(values, n=3, axis=0)).mean() for values in (q, _bones(keypoints)))
+        jerk = float(np.sqrt(robots / persons))
     return Quality(
         embodiment.name, len(q), bool(((q >= embodiment.lower) & (q <= embodiment.upper)).all()), error,
         len(gaps), float((gaps < CLOSED).mean()) if len(gaps) else np.nan,
-        float(np.percentile(gaps, 95)) if len(gaps) else np.nan, unreachable,
-        float(steps[largest]), float(turns[largest]),
-        float(np.sqrt(np.square(np.diff(q, n=3, axis=0)).mean() / np.square(np.diff(_bones(keypoints), n=3, axis=0)).mean())),
+        float(np.percentile(gaps, 95)) if len(gaps) else np.nan, unreachable, step, turn, jerk,
     )  # fmt: skip
 
 

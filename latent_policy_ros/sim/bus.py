@@ -5,6 +5,7 @@ A thread answers at once from the last measurement, whatever the simulation is b
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import threading
@@ -36,7 +37,7 @@ class Bus:
     """Serves `channels` at the socket `path` until :meth:`close`.
 
     Raises:
-        HardwareError: The path is too long, cannot be made, or another simulator serves there.
+        HardwareError: The path is too long or cannot be made, or something else is there.
     """
 
     def __init__(self, path: Path | str, channels: Mapping[str, Channel]) -> None:
@@ -139,20 +140,23 @@ def _listen(path: Path) -> socket.socket:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            if path.is_socket():
-                path.unlink(missing_ok=True)  # left behind by a simulator that was killed
+            left_behind = path.is_socket()  # by a simulator that was killed
         except OSError:
-            pass  # nothing there, or something else, which is not ours to remove
+            left_behind = False  # nothing there, or something else, which is not ours to remove
         else:
             raise HardwareError(f"another simulator serves at {path}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if left_behind:
+            path.unlink(missing_ok=True)
         listener.bind(str(path))
         listener.listen(8)
     except OSError as error:
         listener.close()
-        raise HardwareError(f"cannot serve at {path}: {error}") from error
+        there = "a socket of another program" if path.is_socket() else "a folder" if path.is_dir() else "a file"
+        reason = f"{there} is in the way" if error.errno == errno.EADDRINUSE else error
+        raise HardwareError(f"cannot serve at {path}: {reason}") from error
     listener.setblocking(False)
     return listener
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
+from latent_policy_ros.embodiments.content import Keyed
 from latent_policy_ros.embodiments.shapes import capsules
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.retargeting import Retargeter
@@ -65,24 +66,11 @@ def retargeted_grasp(embodiment: Embodiment, width: float, down: np.ndarray) -> 
         LatentPolicyError: The retargeted fingers never open wider, or never close narrower, than the object.
     """
     down = np.asarray(down, float)
-    return _retargeted_grasp(_Key(embodiment), width, tuple(down / np.linalg.norm(down)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Key:
-    """An embodiment as a key of a cache."""
-
-    embodiment: Embodiment
-
-    def __hash__(self) -> int:
-        return hash(self.embodiment.content_hash)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.embodiment.content_hash == other.embodiment.content_hash
+    return _retargeted_grasp(Keyed.of(embodiment), width, tuple(down / np.linalg.norm(down)))
 
 
 @lru_cache(maxsize=16)
-def _retargeted_grasp(key: _Key, width: float, down: tuple[float, ...]) -> Grasp:
+def _retargeted_grasp(key: Keyed, width: float, down: tuple[float, ...]) -> Grasp:
     embodiment = key.embodiment
     keypoints, _ = grasp_plan(width)
     q = Retargeter(embodiment).retarget_sequence(keypoints[None])[0]

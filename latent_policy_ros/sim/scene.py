@@ -10,7 +10,8 @@ from functools import lru_cache
 import mujoco
 import numpy as np
 
-from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.embodiments import Embodiment
+from latent_policy_ros.embodiments.content import Keyed
 from latent_policy_ros.sim.robot import CONDIM, FRICTION, robot_spec
 
 TIMESTEP = 0.002  # s
@@ -65,8 +66,8 @@ def _furnish(spec: mujoco.MjSpec) -> None:
 
 
 @lru_cache(maxsize=8)
-def _build(reference: str, modified: int, mount: bytes) -> mujoco.MjModel:
-    embodiment, T_flange_hand = load_embodiment(reference), np.frombuffer(mount).reshape(4, 4)
+def _build(key: Keyed, mount: bytes) -> mujoco.MjModel:
+    embodiment, T_flange_hand = key.embodiment, np.frombuffer(mount).reshape(4, 4)
     spec = mujoco.MjSpec()
     spec.option.timestep, spec.option.impratio = TIMESTEP, 10
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
@@ -94,8 +95,7 @@ def _build(reference: str, modified: int, mount: bytes) -> mujoco.MjModel:
 
 def scene_model(embodiment: Embodiment, T_flange_hand: np.ndarray) -> mujoco.MjModel:
     """The compiled scene for this end-effector. One model serves all worlds of a process: treat it as read-only."""
-    modified = embodiment.file.stat().st_mtime_ns
-    return _build(embodiment.reference, modified, np.asarray(T_flange_hand, float).tobytes())
+    return _build(Keyed.of(embodiment), np.asarray(T_flange_hand, float).tobytes())
 
 
 def scene_cameras(embodiment: Embodiment) -> tuple[str, ...]:

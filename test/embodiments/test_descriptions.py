@@ -415,6 +415,13 @@ def test_the_example_of_the_documentation_works_as_it_stands(tmp_path, monkeypat
     np.testing.assert_allclose(*apart, atol=0.003)  # middle beside index, in the hand frame
 
 
+def test_a_change_of_an_included_file_is_seen(hand, tmp_path):
+    before = hand(SHORT_MJCF).hinge("middle_0")
+    (tmp_path / "parts" / "fingers.xml").write_text(FINGERS.replace('class="spread"/>', 'class="spread" range="-10 10"/>'))
+    after = load_embodiment(tmp_path / "short.yaml").hinge("middle_0")
+    assert (before.upper, after.upper) == pytest.approx(np.radians([20, 10]))
+
+
 SLIDES = """<mujoco><worldbody><body name="base">
   <body pos="0 0 0.1"><joint name="left" type="slide" axis="0 1 0" range="0 0.04"/><site name="left_tip" pos="0 0 0.05"/></body>
   <body pos="0 0 0.1" euler="0 0 180"><joint name="right" type="slide" axis="0 1 0" range="0 0.04"/><site name="right_tip" pos="0 0 0.05"/>

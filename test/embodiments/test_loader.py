@@ -261,8 +261,15 @@ def test_the_users_own_folders_are_searched(own):
     assert "claw" in list_embodiments() and "mimic_hand" in list_embodiments()
     e = load_embodiment("claw")
     assert e.file == path and load_embodiment(e.reference).content_hash == e.content_hash
-    left = load_embodiment(str(path.with_stem(f"{path.stem}_left")))
-    assert left.side == "left" and load_embodiment(left.reference).content_hash == left.content_hash
+
+
+def test_a_file_that_is_called_otherwise_than_its_hand_is_found_again(own):
+    """Also its mirror image, and one whose own name ends in a side."""
+    path = own("claw", content_name="paw")
+    for text in (path, path.with_stem("claw_left"), own("hook", side="left", content_name="paw_left")):
+        e = load_embodiment(text)
+        again = load_embodiment(e.reference)
+        assert again.content_hash == e.content_hash and (e.side == "left") == (text != path)
 
 
 def test_no_name_may_mean_two_files(own):

@@ -93,3 +93,8 @@ def test_recordings_are_never_split():
     assert not set(recording[train]) & set(recording[held_out])
     with pytest.raises(ValueError, match="at least 2 recordings"):
         split_by_recording(np.zeros(5), 0.2, np.random.default_rng(0))
+
+
+def test_a_recording_of_one_frame_has_no_step_to_judge():
+    one = np.zeros((1, 4)), np.zeros((1, 2)), np.zeros(1, dtype=int)
+    assert np.isnan(smoothness(*one)).all()

@@ -31,15 +31,16 @@ def through_the_latents(space, robot, keypoints, ease=0.0, fps=30.0, wrist=WRIST
     return made
 
 
-def test_a_clock_that_was_set_back_begins_anew_from_where_the_robot_is():
+@pytest.mark.parametrize("back", [40.0, 100.1])  # to before it began to follow, and to when it was eased
+def test_a_clock_that_was_set_back_begins_anew_from_where_the_robot_is(back):
     robot = load_embodiment("mimic_hand")
     follower = HandToRobot(robot, None, ease=1.0)
     for t in range(60):
         q = follower.joints(MOTION[t], 100.0 + t / 30, robot.rest)
     measured = q.copy()
     assert np.abs(measured - robot.rest).max() > 0.1
-    np.testing.assert_allclose(follower.joints(MOTION[60], 40.0, measured), measured)
-    wanted = [follower.joints(MOTION[60], 40.0 + t / 30, measured) for t in range(1, 60)][-1]
+    np.testing.assert_allclose(follower.joints(MOTION[60], back, measured), measured)
+    wanted = [follower.joints(MOTION[60], back + t / 30, measured) for t in range(1, 60)][-1]
     there = Retargeter(robot).retarget_sequence(np.repeat(MOTION[60:61], 200, axis=0)[None])[0, -1]
     np.testing.assert_allclose(wanted, there, atol=0.05)
 

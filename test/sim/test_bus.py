@@ -37,8 +37,9 @@ def test_what_else_lies_where_the_socket_is_to_be_stays(tmp_path, clock):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
         other.bind(str(stream))
         other.listen()
-        for path in (file, stream, tmp_path, file / "below"):
-            with pytest.raises(HardwareError, match="cannot serve at"):
+        found = {file: "a file is", stream: "a socket of another program is", tmp_path: "a folder is", file / "below": "notes.txt"}
+        for path, what in found.items():
+            with pytest.raises(HardwareError, match=f"cannot serve at {path}: .*{what}"):
                 SimulatedRobot(World("panda_gripper"), path, clock)
         assert file.read_text() == "mine" and stream.is_socket()
 

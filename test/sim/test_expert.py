@@ -1,5 +1,7 @@
 """The one human grasp, on every end-effector, puts the cube into the box."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,13 @@ def test_an_object_wider_than_the_hand_opens_is_refused():
     world = World("panda_gripper")
     with pytest.raises(LatentPolicyError, match="panda_gripper.*mm"):
         retargeted_grasp(world.embodiment, 0.085, world.arm.T_flange_hand.rotation[2])
+
+
+def test_thicker_fingers_meet_the_object_earlier():
+    world = World("leap_hand", cameras=())
+    down, e = world.arm.T_flange_hand.rotation[2], world.embodiment
+    thick = dataclasses.replace(e, shape=dataclasses.replace(e.shape, tip_radius=e.shape.tip_radius + 0.002))
+    assert retargeted_grasp(thick, scene.CUBE, down).contact < retargeted_grasp(e, scene.CUBE, down).contact
 
 
 def test_forgives_a_centimetre(world):

@@ -1,5 +1,6 @@
 """The simulated robot is the robot of the tables, and what it reports is what it did."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from latent_policy_ros.embodiments import HandKinematics
+from latent_policy_ros.embodiments import HandKinematics, load_embodiment
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.sim import scene
 from latent_policy_ros.sim.render import choose_gl, mujoco
@@ -161,6 +162,17 @@ def test_pictures_larger_than_are_drawn_are_refused():
     assert (world.render("front", scene.LARGEST_PICTURE)[:20] > 0).any()  # up to its upper edge
     with pytest.raises(ValueError, match="at most 640 x 640 pixels, got 1024 x 1024"):
         world.render("front", 1024)
+
+
+def test_what_is_simulated_is_the_embodiment_given_and_not_what_its_file_says():
+    e, hand = load_embodiment("panda_gripper"), load_embodiment("leap_hand")
+    stiff = dataclasses.replace(e, servo=dataclasses.replace(e.servo, kp=2 * e.servo.kp))
+    kp = [World(given, cameras=()).model.actuator("robot/panda_finger_joint1").gainprm[0] for given in (e, stiff)]
+    assert kp == [e.servo.kp, 2 * e.servo.kp]
+    thick = dataclasses.replace(hand, shape=dataclasses.replace(hand.shape, tip_radius=0.02))
+    radii = [World(given, cameras=()).model.geom("robot/index_tip").size[0] for given in (hand, thick)]
+    assert radii == [hand.shape.tip_radius, 0.02]
+    assert World("leap_hand_left", cameras=()).model is World("leap_hand_left", cameras=()).model  # compiled once
 
 
 def test_people_cannot_be_simulated():
