@@ -76,7 +76,11 @@ class Alignment:
         self._intake.finish()
         yield from self._rows(0.0)
         self._check_cameras()
-        if not self._desk.broken and self._origin is not None:
+        if self._desk.broken:
+            return
+        if self._origin is None:
+            self._desk.hand_in("too short", "", None, "no picture that was taken while all else is known")
+        else:
             self._check_end()
 
     @property

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
                 remedy = ": ros2 bag reindex can make it" if files else ""
                 raise ArtifactError(f"no {METADATA}, and {len(files) or 'no'} files *{', *'.join(FILES)}{remedy}")
             source = files[0]
+        _check_journals(source)
         reader = Reader(source)
         reader.open()
     except Exception as error:  # whatever a damaged file makes the libraries raise
@@ -161,9 +162,23 @@ def open_bag(path: Path) -> Iterator[Bag]:
         topics = {name: Topic(info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
         storage = reader.storage.metadata
         start, end = (reader.start_time * 1e-9, reader.end_time * 1e-9) if reader.message_count else (0.0, 0.0)
-        yield Bag(path, topics, dict(storage.custom or {}), start, end, reader)
+        yield Bag(path, topics, _texts(storage.custom or {}), start, end, reader)
     finally:
         reader.close()
+
+
+def _texts(custom: Mapping[str, Any]) -> dict[str, str]:
+    """What a bag tells of itself as text: rosbag2 writes words such as `false` so that YAML reads no text."""
+    return {str(key): str(value).lower() if isinstance(value, bool) else str(value) for key, value in custom.items()}
+
+
+def _check_journals(source: Path) -> None:
+    """Raise ArtifactError if a sqlite3 file's messages are still in the journal beside it: readers would pass them over."""
+    for file in [source] if source.is_file() else sorted(source.glob("*.db3")):
+        journal = file.with_name(f"{file.name}-wal")
+        if file.suffix == ".db3" and journal.is_file() and journal.stat().st_size:
+            remedy = f"its recorder was killed; type: sqlite3 {file} 'PRAGMA wal_checkpoint(TRUNCATE)'"
+            raise ArtifactError(f"{journal.name} holds messages that are not in {file.name} yet: {remedy}")
 
 
 def _truncated(path: Path, error: Exception) -> Fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from .mapping import UNTOLD, Mapping, RobotTopics, robots_of_bag, with_cameras
 from .sources import Sources, check_told, find_sources, outcome
 from .staging import EpisodeWriter, Identity, key_of
 
+FULL = errno.ENOSPC, errno.EDQUOT  # of a disk: the next bag would fare no better
 SAMPLE = 50  # pictures of each camera that tell its rate
 
 Progress = Callable[[Path, int, int], None]  # bag, messages done, of all
@@ -100,6 +102,10 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
             report.left_out.append((str(bag), [error.fault]))
         except (ConfigError, ArtifactError) as error:
             report.left_out.append((str(bag), [Fault("unusable", str(error), bag)]))
+        except Exception as error:  # one odd bag must not keep the others
+            if getattr(error, "errno", None) in FULL:
+                raise
+            report.left_out.append((str(bag), [Fault("unusable", f"{type(error).__name__}: {error}", bag)]))
     for episode, why in collection.commit():
         source, robot = episode.about["source"], episode.about["robot"]
         report.written -= 1
@@ -141,7 +147,8 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
                 times: dict[str, list[float]] = {topic: [] for topic in topics}
                 for topic, received, _ in itertools.islice(bag.messages(topics), SAMPLE * len(topics)):
                     times[topic].append(received)
-                rates = [1 / float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
+                periods = [float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
+                rates = [1 / period for period in periods if period > 0]
                 if rates and round(max(rates)) > 0:
                     return round(max(rates))
                 if not robots:
@@ -227,7 +234,7 @@ def _end(bag: Bag, recording: _Recording, options: Options, report: Report, mark
             faults.add(Fault("outcome unknown", "taken for a success", bag.path, robot=robot.robot, fatal=False))
         about = {
             "source": str(bag.path), "robot": robot.robot, "fingerprint": mark,
-            "seed": int(bag.custom.get("seed") or -1), "policy_id": bag.custom.get("policy_id", ""),
+            "seed": _seed(bag), "policy_id": bag.custom.get("policy_id", ""),
             "tolerance": {"camera": options.mapping.limits.camera_at(builder.alignment.fps), "state": options.mapping.limits.state},
             "told": [str(fault) for fault in faults],
         }  # fmt: skip
@@ -244,6 +251,14 @@ def _end(bag: Bag, recording: _Recording, options: Options, report: Report, mark
     report.written += 1
     report.frames += builder.alignment.count
     report.told += list(faults)
+
+
+def _seed(bag: Bag) -> int:
+    """The seed that a bag tells; -1 if it tells none that is a number."""
+    try:
+        return int(bag.custom.get("seed", "-1"))
+    except ValueError:
+        return -1
 
 
 def _source(bag: Bag, robot: RobotTopics) -> str:

@@ -138,6 +138,10 @@ class Intake:
         pose = pose_array(message.pose)
         if not np.isfinite(pose).all():
             raise ObservationRefused("wrist command is not finite")
+        length = float(np.linalg.norm(pose[3:]))
+        if abs(length - 1.0) > 0.01:
+            raise ObservationRefused(f"wrist command has a quaternion of length {length:.3g}")
+        pose[3:] /= length
         self._wrist_commands.push(stamp, pose)
 
     def _check_plan(self, topic: str, received: float, message: Any) -> None:

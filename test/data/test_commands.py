@@ -1,9 +1,14 @@
 """`latent-policy dataset`: what was done is told, and the exit status says whether anything was."""
 
+import errno
+
 import pytest
+from rosbags.rosbag2 import StoragePlugin
 from typer.testing import CliRunner
 
 from latent_policy_ros.cli.dataset import app
+from latent_policy_ros.data import conversion
+from latent_policy_ros.errors import ArtifactError
 from latent_policy_ros.sim import generate
 
 
@@ -46,3 +51,76 @@ def test_demonstrations_that_are_stopped_say_what_is_kept(tmp_path, monkeypatch)
     done = run("from-sim", "-o", tmp_path, "--latent", "none")
     assert done.exit_code == 130
     assert f"stopped; finished episodes are kept in {tmp_path}, and the same command goes on from there" in done.output
+
+
+def commands_after_the_pictures(made):
+    gone = made.drop("hand_command")
+    made.add("hand_command", gone[-1].received + 0.2, gone[-1].message)
+
+
+def nameless_wrists(made):
+    for event in made.on("wrist_command"):
+        event.message.pose.orientation.w = 0.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "custom", "reason"),
+    [
+        (commands_after_the_pictures, {}, "too short: no picture that was taken while all else is known"),
+        (nameless_wrists, {}, "wrist command has a quaternion of length 0"),
+        (lambda made: None, {"success": "false", "outcome": ""}, "marked as a failure"),
+    ],
+)
+def test_one_odd_bag_does_not_keep_the_others(tmp_path, recording, spoil, custom, reason):
+    made = recording(seconds=1)
+    spoil(made)
+    bag = made.write(tmp_path / "bags" / "b_odd", custom=made.custom(**custom))
+    if custom:  # as rosbag2's writer of YAML has it: without quotes
+        told = bag / "metadata.yaml"
+        told.write_text(told.read_text().replace("success: 'false'", "success: false"))
+    for name in ("a_good", "c_good"):
+        recording(seconds=1).write(tmp_path / "bags" / name)
+    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and reason in done.output, done.output
+    assert "2 episodes written" in done.output and "1 left out" in done.output
+
+
+def test_whatever_a_bag_makes_the_converter_raise_is_told_and_a_full_disk_ends_it(tmp_path, recording, monkeypatch):
+    convert = conversion._convert_bag
+
+    def fails(path, *rest):
+        if path.name == "b_odd":
+            raise raised
+        convert(path, *rest)
+
+    monkeypatch.setattr(conversion, "_convert_bag", fails)
+    for name in ("a_good", "b_odd"):
+        recording(seconds=1).write(tmp_path / "bags" / name)
+    raised = ZeroDivisionError("by zero")
+    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and "unusable: ZeroDivisionError: by zero" in done.output and "1 left out" in done.output
+    raised = OSError(errno.ENOSPC, "No space left on device")
+    assert run("from-bags", tmp_path / "bags", "-o", tmp_path / "out2", "--latent", "none").exception is raised
+
+
+def test_a_seed_that_is_no_number_does_no_harm(tmp_path, recording):
+    made = recording(seconds=1)
+    made.write(tmp_path / "bag", custom=made.custom(seed="random"))
+    done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and "1 episodes written" in done.output
+
+
+def test_pictures_that_were_all_received_at_once_tell_no_rate(tmp_path, recording):
+    made = recording(seconds=1)
+    for event in made.events:
+        event.received = made.events[0].received + 1.0
+    made.write(tmp_path / "bag")
+    done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out", "--latent", "none")
+    assert isinstance(done.exception, ArtifactError) and "to tell the frames a second (give --fps)" in str(done.exception)
+
+
+def test_messages_in_the_journal_of_a_killed_recorder_are_not_passed_over(tmp_path, recording):
+    bag = recording(seconds=1).write(tmp_path / "bag", storage=StoragePlugin.SQLITE3)
+    next(bag.glob("*.db3")).with_name(f"{next(bag.glob('*.db3')).name}-wal").write_bytes(b"x" * 100)
+    done = run("from-bags", bag, "-o", tmp_path / "out", "--latent", "none", "--fps", "10")
+    assert done.exit_code == 1 and "db3-wal holds messages that are not in" in done.output and "wal_checkpoint" in done.output
