@@ -14,8 +14,6 @@ from latent_policy_ros.paths import runs_dir
 if TYPE_CHECKING:
     from latent_policy_ros.bringup import NodeSpec
 
-IMAGES = "jpeg", "raw"  # as in nodes.recorder_topics, which needs ROS
-
 
 class Action(str, Enum):
     """What a recorder can be asked for."""
@@ -37,6 +35,7 @@ def recorder(
         OSError: The folder cannot be made.
     """
     from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
+    from latent_policy_ros.data.jpeg import IMAGES
 
     if images not in IMAGES:
         raise ConfigError("command line", "--images", f"expected one of {', '.join(IMAGES)}; got {images!r}")

@@ -132,10 +132,11 @@ class ObservationBuffer:
         values = np.array(pose, dtype=np.float64)
         if values.shape != (7,) or not np.all(np.isfinite(values)):
             self._refuse("wrist_pose is not 7 finite numbers")
-        norm = float(np.linalg.norm(values[3:]))
-        if abs(norm - 1.0) > 0.01:
-            self._refuse(f"wrist_pose has a quaternion of length {norm:.3g}", "wrist_pose with a quaternion not of length 1")
-        values[3:] /= norm
+        try:
+            values = with_unit_quaternion(values, "wrist_pose")
+        except ObservationRefused:
+            self.refused["wrist_pose with a quaternion not of length 1"] += 1
+            raise
         self._wrist.push(self._stamp("wrist_pose", stamp), values)
 
     def missing(self, now: float) -> tuple[str, ...]:
@@ -216,6 +217,18 @@ class ObservationBuffer:
             self._refuse(f"{name} has no stamp")
         return float(stamp)
 
-    def _refuse(self, text: str, counted_as: str = "") -> None:
-        self.refused[counted_as or text] += 1
+    def _refuse(self, text: str) -> None:
+        self.refused[text] += 1
         raise ObservationRefused(text)
+
+
+def with_unit_quaternion(pose: np.ndarray, name: str) -> np.ndarray:
+    """A pose (7,) with its quaternion brought to length 1.
+
+    Raises:
+        ObservationRefused: The quaternion is not of length 1 (within 1%); ``name`` says whose.
+    """
+    length = float(np.linalg.norm(pose[3:]))
+    if abs(length - 1.0) > 0.01:
+        raise ObservationRefused(f"{name} has a quaternion of length {length:.3g}")
+    return np.concatenate((pose[:3], pose[3:] / length))

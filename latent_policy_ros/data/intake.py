@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ObservationRefused
 from .commands import CommandStream
 from .faults import Desk
-from .ingest import ObservationBuffer, Tolerances
+from .ingest import ObservationBuffer, Tolerances, with_unit_quaternion
 from .mapping import Limits, RobotTopics
 from .messages import picture, pose_array, seconds
 from .sources import Sources
@@ -138,11 +138,7 @@ class Intake:
         pose = pose_array(message.pose)
         if not np.isfinite(pose).all():
             raise ObservationRefused("wrist command is not finite")
-        length = float(np.linalg.norm(pose[3:]))
-        if abs(length - 1.0) > 0.01:
-            raise ObservationRefused(f"wrist command has a quaternion of length {length:.3g}")
-        pose[3:] /= length
-        self._wrist_commands.push(stamp, pose)
+        self._wrist_commands.push(stamp, with_unit_quaternion(pose, "wrist command"))
 
     def _check_plan(self, topic: str, received: float, message: Any) -> None:
         if self._latent_id and message.latent_id != self._latent_id:

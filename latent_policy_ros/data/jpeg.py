@@ -12,6 +12,7 @@ from ..errors import ObservationRefused, available
 
 KIND, COMPRESSED_KIND = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 LITTLE_ENDIAN = b"\x00\x01\x00\x00"  # plain CDR
+IMAGES = JPEG, RAW = "jpeg", "raw"  # how a recorder takes raw images
 #: Encodings that a JPEG can hold: channels, the conversion to what OpenCV encodes, and what image_transport calls the result.
 ENCODINGS = {
     "rgb8": (3, cv2.COLOR_RGB2BGR, "rgb8; jpeg compressed bgr8"),

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.errors import ArtifactError, ConfigError, LatentPolicyError
+from latent_policy_ros.embodiments import Embodiment
+from latent_policy_ros.errors import ArtifactError, ConfigError
 from latent_policy_ros.latent.artifacts import write_atomically
 from latent_policy_ros.latent.codec import RETRAIN
 from latent_policy_ros.latent.metrics import Measures, measure, split_by_recording
@@ -97,14 +97,7 @@ def copy_space(latent: Path, target: Path) -> None:
 
 def _known(space: LatentSpace) -> dict[str, Embodiment]:
     """The embodiments that shaped the space, as far as they can still be had as they were."""
-    known = {}
-    for name in space.codecs:
-        try:
-            found = load_embodiment(name)
-            space.check(found)
-        except LatentPolicyError:
-            continue
-        known[name] = found
+    known = {name: embodiment for name, embodiment in space.find_embodiments()[0].items() if name in space.codecs}
     if not known:
         raise ArtifactError(f"latent space {space.latent_id[:12]}: none of its embodiments can be found as it was; {RETRAIN}")
     return known

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.human_hand import TIPS, HumanHand
-from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.latent import plots
 from latent_policy_ros.latent.artifacts import write_atomically
 from latent_policy_ros.latent.codec import unit
@@ -58,17 +57,11 @@ def write_report(
     """
     say = console.print if console else lambda text: None
     Path(folder).mkdir(parents=True, exist_ok=True)
-    embodiments = {}
-    for name in space.embodiments:
-        try:
-            embodiment = load_embodiment(name)
-            space.check(embodiment)
-        except LatentPolicyError as error:
-            if name not in space.added:
-                raise
-            say(f"left out: {error}")
-            continue
-        embodiments[name] = embodiment
+    embodiments, missing = space.find_embodiments()
+    for name, error in missing.items():
+        if name not in space.added:
+            raise error
+        say(f"left out: {error}")
     everyone = list(embodiments.values())
     say(f"{len(everyone)} embodiments; made-up motion")
     data = {f"Made-up motion, {FRAMES} frames, not in the training": make_pairs(everyone, SEED, FRAMES)}

@@ -15,7 +15,7 @@ import numpy as np
 
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.embodiments.mirror import mirrored
-from latent_policy_ros.errors import ArtifactError, available
+from latent_policy_ros.errors import ArtifactError, LatentPolicyError, available
 from latent_policy_ros.latent.artifacts import content_hash, load_described, save_described
 from latent_policy_ros.latent.codec import REMEDY, RETRAIN, TENSORS, Codec
 from latent_policy_ros.latent.gauge import Gauge
@@ -172,6 +172,19 @@ class LatentSpace:
                 f"latent space {self.latent_id[:12]} was trained for {embodiment.name} {codec.content_hash[:12]}, but the "
                 f"embodiment is now {now[:12]}; restore its YAML, or {RETRAIN}"
             )
+
+    def find_embodiments(self) -> tuple[dict[str, Embodiment], dict[str, LatentPolicyError]]:
+        """The embodiments that can still be had as they were, by name, and of the others what is wrong."""
+        found, missing = {}, {}
+        for name in self.embodiments:
+            try:
+                embodiment = load_embodiment(name)
+                self.check(embodiment)
+            except LatentPolicyError as error:
+                missing[name] = error
+            else:
+                found[name] = embodiment
+        return found, missing
 
     def expected_hash(self, name: str) -> str:
         """Content hash of the embodiment that goes by ``name`` here; of a hand's other side, as its file has it.

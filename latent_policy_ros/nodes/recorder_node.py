@@ -15,6 +15,7 @@ from std_srvs.srv import Trigger
 
 from latent_policy_ros.data.bag_metadata import Topic
 from latent_policy_ros.data.episode_recording import FAILURE, SUCCESS, UNKNOWN, EpisodeRecording, describe, free_bytes, unfinished
+from latent_policy_ros.data.jpeg import IMAGES, JPEG
 from latent_policy_ros.data.message_types import message_types
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.msg import EpisodeEvent
@@ -22,7 +23,7 @@ from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
 from latent_policy_ros.nodes.recorder_status import status_message
-from latent_policy_ros.nodes.recorder_topics import IMAGES, JPEG, is_encoded, recorded_topic, sources
+from latent_policy_ros.nodes.recorder_topics import is_encoded, recorded_topic, sources
 from latent_policy_ros.nodes.topic_watch import Source, TopicWatch
 
 TAKE_RATE = 50.0  # Hz, with which messages are taken from the middleware

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from latent_policy_ros.data.bag_metadata import Topic
-from latent_policy_ros.data.jpeg import COMPRESSED_KIND
+from latent_policy_ros.data.jpeg import COMPRESSED_KIND, JPEG
 from latent_policy_ros.data.jpeg import KIND as IMAGE_KIND
 from latent_policy_ros.data.recording import offered_qos
 from latent_policy_ros.nodes.topic_watch import Source
 
-IMAGES = JPEG, RAW = "jpeg", "raw"
 IMAGE_DEPTH, DEPTH = 60, 1000  # messages that may wait: 2 s of a camera, 5 s of joints at 200 Hz
 STATES = (("joint_states", "sensor_msgs/msg/JointState"), ("wrist_pose", "geometry_msgs/msg/PoseStamped"))
 _COMMAND, _EVENT = "trajectory_msgs/msg/JointTrajectory", "latent_policy_ros/msg/EpisodeEvent"

@@ -249,9 +249,10 @@ def test_a_device_that_is_stuck_is_noticed_and_a_hand_that_pauses_is_not_refused
 
 def test_a_device_that_writes_every_hand_into_one_array_is_not_stuck():
     hand, buffer = HandInput(side="right", frozen_after=1.0), np.empty_like(MOTION[0])
+    other = HandInput(side="right", frozen_after=1.0)
     for t in range(60):
         buffer[:] = MOTION[t]
-        hand.take(buffer, t / 30)
+        assert np.array_equal(hand.take(buffer, t / 30), other.take(MOTION[t], t / 30))
 
 
 def test_bad_frames_of_a_recording_are_marked_and_counted():

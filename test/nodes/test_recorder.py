@@ -29,12 +29,12 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.cli.record import recorder as recorder_of  # noqa: E402
 from latent_policy_ros.data import bag_metadata  # noqa: E402
+from latent_policy_ros.data.jpeg import IMAGES  # noqa: E402
 from latent_policy_ros.data.repair import repair_bag  # noqa: E402
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
 from latent_policy_ros.nodes import convert, qos  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
-from latent_policy_ros.nodes.recorder_topics import IMAGES  # noqa: E402
 from latent_policy_ros.policy import ActionChunk  # noqa: E402
 from latent_policy_ros.ros_env import node_environment  # noqa: E402
 
