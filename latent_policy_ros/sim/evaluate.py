@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latent_policy_ros.drivers.safety import CommandGuard
+from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ActionRefused
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy import Observation, Policy, RobotDecoder
@@ -155,7 +156,12 @@ def evaluate(
         workers: Processes, of one thread each.
         on_result: Called as results arrive (for a progress bar).
         options: For :func:`rollouts`.
+
+    Raises:
+        ConfigError: No such embodiment, or its file is wrong.
     """
+    for embodiment in embodiments:
+        load_embodiment(embodiment)  # a wrong name is told before processes start, which takes many seconds
     jobs = [(embodiment, seed) for seed in seeds for embodiment in embodiments]
     pieces = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
     results: list[Rollout] = []

@@ -1,11 +1,13 @@
 """The command line says what was wrong in one line on standard error, brackets and all, before any long work."""
 
+import pickle
 import subprocess
 import sys
 
 import pytest
 
 from latent_policy_ros.cli import common
+from latent_policy_ros.errors import ConfigError
 
 
 def run(*arguments):
@@ -28,8 +30,14 @@ def test_an_output_folder_that_is_a_file_is_said_at_once(arguments, tmp_path):
     assert (ran.returncode, ran.stderr) == (2, f"error: {tmp_path / 'file'}: File exists\n")
 
 
+def test_a_wrong_file_is_told_whole_by_worker_processes():
+    error = pickle.loads(pickle.dumps(ConfigError("hand.yaml", "joints.thumb", "missing")))
+    assert (error.file, error.path, error.message) == ("hand.yaml", "joints.thumb", "missing")
+    assert str(error) == "hand.yaml: joints.thumb: missing"
+
+
 @pytest.mark.parametrize("name", ["nosuch", "./nosuch.urdf", "nosuch.yaml"])
-def test_an_embodiment_that_is_not_there_is_named_also_by_worker_processes(name):
+def test_an_embodiment_that_is_not_there_is_named(name):
     for command in (("embodiments", "show", name), ("eval", "--episodes", "1", "--embodiment", name)):
         ran = run(*command)
         assert ran.returncode == 2 and "Traceback" not in ran.stderr
