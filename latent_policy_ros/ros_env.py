@@ -22,6 +22,8 @@ DOMAINS = range(1, 102)
 PORT_GAIN, PORT_OFFSETS = 250, (7400, 7410)
 #: Fast DDS up to 2 reads the first, from 3 on the second.
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+#: How far discovery reaches (docs.ros.org, "Improved Dynamic Discovery").
+RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 #: Set by the ROS wheels once an interpreter has its library path; inherited alone, a child's libraries are not found.
 WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 
@@ -37,10 +39,26 @@ def node_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
     env.setdefault("OMP_NUM_THREADS", "1")  # barriers between threads collapse beside other busy processes
     env.setdefault("RCUTILS_COLORIZED_OUTPUT", "0")
     _find_own_prefix(env)
-    profile = config_dir() / "fastdds.xml"
-    if profile.is_file() and not any(name in env for name in PROFILE_VARIABLES):
-        env.update(dict.fromkeys(PROFILE_VARIABLES, str(profile)))
     return env
+
+
+def choose_transport(pictures: bool, environment: Mapping[str, str]) -> dict[str, str]:
+    """What to add to the environment of a process, before its first node, so that Fast DDS carries its messages well.
+
+    Pictures go through shared memory; but who publishes through it may be kept waiting for a second by a process that is
+    killed, so nodes without pictures do not use it. What is set already stays.
+
+    Args:
+        pictures: Whether the process publishes or receives pictures.
+        environment: As ``node_environment`` completed it.
+    """
+    fastdds = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps")
+    if not fastdds or any(name in environment for name in PROFILE_VARIABLES):
+        return {}
+    name, chosen = "shared_memory" if pictures else "udp", {}
+    if environment.get(RANGE) == "LOCALHOST":  # the profile's task: rmw_fastrtps would add shared memory to every process
+        name, chosen = f"{name}_localhost", {RANGE: "SUBNET"}
+    return chosen | dict.fromkeys(PROFILE_VARIABLES, str(config_dir() / "fastdds" / f"{name}.xml"))
 
 
 def _find_own_prefix(env: dict[str, str]) -> None:
@@ -80,7 +98,7 @@ def private_domain() -> Iterator[dict[str, str]]:
                 continue
             if domain_in_use(domain):
                 continue
-            yield {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+            yield {"ROS_DOMAIN_ID": str(domain), RANGE: "LOCALHOST"}
             return
     raise LatentPolicyError(f"all {len(DOMAINS)} ROS domains are in use on this machine")
 

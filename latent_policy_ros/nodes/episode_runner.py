@@ -29,6 +29,7 @@ from trajectory_msgs.msg import JointTrajectory
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.msg import EpisodeEvent, LatentAction
 from latent_policy_ros.nodes import convert, qos
+from latent_policy_ros.nodes.joining import join
 from latent_policy_ros.nodes.summary import EpisodeResult, RobotMeasures, write_summary
 
 SETTLE = 0.5  # s: plans go stale and drivers hold, before and after a reset
@@ -223,7 +224,7 @@ class EpisodeRunner(Node):
 
 def main() -> int:
     """Run as a process: 0 if every robot did the task at least once, 3 if not, 1 if something was not up."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    join(pictures=False, signal_handler_options=SignalHandlerOptions.NO)
     runner: EpisodeRunner | None = None
 
     def stop(*_: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -22,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.convert import to_stamp
-from latent_policy_ros.ros_env import node_environment
+from latent_policy_ros.nodes.joining import join
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LOG_PERIOD = 5.0  # s between log lines of the same kind
@@ -244,13 +243,12 @@ def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> N
                 break
 
 
-def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None) -> int:
-    """Run one node as a process until SIGINT or SIGTERM; returns the exit status."""
+def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pictures: bool = False) -> int:
+    """Run one node as a process until SIGINT or SIGTERM; returns the exit status (``pictures``: see ``join``)."""
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: stopping.append(caught))
-    os.environ.update(node_environment())  # however it was started: `ros2 run`, a launch file, a shell
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    join(pictures, args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node, status = None, 0
     try:
         node = make()

@@ -195,7 +195,7 @@ class PolicyNode(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros policy_node``."""
-    return run(PolicyNode)
+    return run(PolicyNode, pictures=True)
 
 
 if __name__ == "__main__":

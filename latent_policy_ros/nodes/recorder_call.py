@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
@@ -10,7 +9,7 @@ import rclpy
 from rclpy.experimental import EventsExecutor
 from std_srvs.srv import Trigger
 
-from latent_policy_ros.ros_env import node_environment
+from latent_policy_ros.nodes.joining import join
 
 ACTIONS = ("start", "stop", "mark_success", "mark_failure", "discard")
 PATIENCE = 5.0  # s to find the recorder
@@ -42,8 +41,7 @@ def call(action: str, recorder: str) -> tuple[bool, str]:
 
 def main() -> int:
     """Exit status 0 if it was done."""
-    os.environ.update(node_environment())
-    rclpy.init()
+    join(pictures=False)
     try:
         done, text = call(sys.argv[1], *(sys.argv[2:] or ["/recorder"]))
         print(text, file=sys.stdout if done else sys.stderr)

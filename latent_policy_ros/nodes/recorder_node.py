@@ -322,7 +322,7 @@ class Recorder(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros recorder_node``."""
-    return run(Recorder)
+    return run(Recorder, pictures=True)
 
 
 if __name__ == "__main__":

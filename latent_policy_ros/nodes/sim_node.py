@@ -150,7 +150,7 @@ class Sim(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros sim_node``."""
-    return run(Sim)
+    return run(Sim, pictures=True)
 
 
 if __name__ == "__main__":

@@ -100,4 +100,3 @@ def test_when_the_supervisor_dies_its_nodes_die(tmp_path):
 def test_the_environment_is_completed_but_never_overruled():
     env = supervisor.node_environment({"OMP_NUM_THREADS": "4", "PATH": os.environ["PATH"]})
     assert env["OMP_NUM_THREADS"] == "4" and env["HOME"] and env["AMENT_PREFIX_PATH"]
-    assert Path(env["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()

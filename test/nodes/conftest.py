@@ -1,5 +1,6 @@
 """Real rclpy nodes over Fast DDS, with a small untrained policy. Every module skips without rclpy."""
 
+import os
 import time
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent.space import Codec, LatentSpace
+from latent_policy_ros.ros_env import choose_transport
 
 DIM = 8
 EMBODIMENTS = ("mimic_hand", "panda_gripper")
@@ -59,10 +61,13 @@ class Graph:
         import rclpy
         from rclpy.experimental import EventsExecutor
 
-        rclpy.init()
+        with pytest.MonkeyPatch.context() as patch:  # not for processes of their own: each chooses for itself
+            for name, value in choose_transport(True, os.environ).items():
+                patch.setenv(name, value)
+            rclpy.init()
+            self.probe = rclpy.create_node("probe")
         self.executor = EventsExecutor()
         self.nodes = []
-        self.probe = rclpy.create_node("probe")
         self.executor.add_node(self.probe)
         self._publishers = {}
 

@@ -39,6 +39,10 @@ def camera(graph):
     return lambda: publisher.publish(convert.image(time.time(), "front", picture()))
 
 
+def threads(pid):
+    return " ".join(file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/comm"))
+
+
 def test_a_policy_that_is_killed_leaves_the_robot_holding_and_comes_back(graph, fleet, tmp_path):
     states = graph.listen(JointState, "left/joint_states", qos.STATES)
     commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
@@ -47,6 +51,8 @@ def test_a_policy_that_is_killed_leaves_the_robot_holding_and_comes_back(graph, 
     with Supervisor(bringup.node_specs(fleet), log_folder=tmp_path, restart=True, say=lambda _: None) as up:
         graph.until(lambda: len(commands) > 50, 60, "commands from the policy", show)
         graph.run(0.5, show)
+        shared = [spec.full_name for spec in up.specs if "dds.shm" in threads(up.process(spec.full_name).pid)]
+        assert shared == ["/policy"]  # whom the killed process could keep waiting
         before = len(commands)
         up.process("/policy").send_signal(signal.SIGKILL)
         killed = time.time()

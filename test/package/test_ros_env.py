@@ -2,12 +2,13 @@ import os
 import socket
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from latent_policy_ros import ros_env
 from latent_policy_ros.errors import LatentPolicyError
-from latent_policy_ros.ros_env import DOMAINS, node_environment, private_domain
+from latent_policy_ros.ros_env import DOMAINS, choose_transport, node_environment, private_domain
 
 LIBRARIES = os.path.join(sys.prefix, "lib")
 
@@ -44,13 +45,31 @@ def test_the_environment_is_completed():
     env = node_environment({})
     assert Path(env["HOME"]).is_dir() and env["OMP_NUM_THREADS"] == "1"
     assert env["AMENT_PREFIX_PATH"].split(os.pathsep)[0] == sys.prefix
-    assert all(Path(env[name]).is_file() for name in ros_env.PROFILE_VARIABLES)
 
 
 def test_what_is_set_stays():
-    given = {"HOME": "/home/me", "OMP_NUM_THREADS": "4", "FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml", "OTHER": "x"}
-    env = node_environment(given)
-    assert given.items() <= env.items() and "FASTRTPS_DEFAULT_PROFILES_FILE" not in env
+    given = {"HOME": "/home/me", "OMP_NUM_THREADS": "4", "OTHER": "x"}
+    assert given.items() <= node_environment(given).items()
+
+
+@pytest.mark.parametrize("reach", ["LOCALHOST", "SUBNET", None])
+@pytest.mark.parametrize("pictures", [True, False])
+def test_only_nodes_with_pictures_use_shared_memory(pictures, reach):
+    chosen = choose_transport(pictures, {ros_env.RANGE: reach} if reach else {})
+    (file,) = {chosen[name] for name in ros_env.PROFILE_VARIABLES}
+    profile = ElementTree.parse(file)
+    name = "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}"
+    used = [element.text for element in profile.find(f".//{name}userTransports")]
+    assert used == (["shared_memory", "udp"] if pictures else ["udp"])
+    assert profile.find(f".//{name}useBuiltinTransports").text == "false"
+    addresses = [element.text for element in profile.iter(f"{name}address")]
+    here = reach == "LOCALHOST"
+    assert addresses == (["127.0.0.1"] if here else []) and (chosen.get(ros_env.RANGE) == "SUBNET") == here
+
+
+@pytest.mark.parametrize("given", [{"FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml"}, {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}])
+def test_transports_that_somebody_chose_stay(given):
+    assert choose_transport(False, given | {ros_env.RANGE: "LOCALHOST"}) == {}
 
 
 def test_no_child_believes_in_libraries_that_it_was_not_given():
