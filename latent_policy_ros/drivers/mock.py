@@ -19,7 +19,7 @@ class MockDriver:
         joint_names: The n joints.
         start: (n,) position at ``connect`` [rad or m].
         time_constant: Seconds to cover 63% of the way; 0 means at once.
-        clock: Seconds; replaced in tests.
+        clock: Seconds that pass; replaced in tests.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class MockDriver:
         joint_names: Sequence[str],
         start: np.ndarray,
         time_constant: float = 0.02,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._names = tuple(joint_names)
         self._start = checked_command(self._names, start)
         self._time_constant, self._clock = time_constant, clock
         self._connected = False
         self._position, self._velocity, self._target = self._start.copy(), np.zeros_like(self._start), self._start.copy()
-        self._stamp = clock()
+        self._time = clock()
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -42,11 +42,11 @@ class MockDriver:
 
     def connect(self) -> None:
         self._connected = True
-        self._stamp = self._clock()
+        self._time = self._clock()
 
     def read(self) -> JointReading:
         self._advance()
-        return JointReading(self._stamp, self._position.copy(), self._velocity.copy())
+        return JointReading(time.time(), self._position.copy(), self._velocity.copy())
 
     def write(self, position: np.ndarray) -> np.ndarray:
         self._advance()
@@ -60,9 +60,9 @@ class MockDriver:
         if not self._connected:
             raise HardwareError("mock driver: not connected (call connect() first)")
         now = self._clock()
-        elapsed = max(0.0, now - self._stamp)
+        elapsed = max(0.0, now - self._time)
         if elapsed == 0.0:
             return
         share = 1.0 - math.exp(-elapsed / self._time_constant) if self._time_constant > 0 else 1.0
         step = (self._target - self._position) * share
-        self._position, self._velocity, self._stamp = self._position + step, step / elapsed, now
+        self._position, self._velocity, self._time = self._position + step, step / elapsed, now

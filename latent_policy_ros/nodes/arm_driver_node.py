@@ -9,13 +9,15 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.drivers.arm import HOME, ArmKinematics
+from latent_policy_ros.drivers.arm import HOME, ArmKinematics, IkSolution
 from latent_policy_ros.drivers.base import JointReading
+from latent_policy_ros.errors import ActionRefused
 from latent_policy_ros.nodes import convert, qos
 from latent_policy_ros.nodes.joint_driver import DriverNode
 from latent_policy_ros.nodes.managed import main as run
 
 OUT_OF_REACH = 0.02  # m between the commanded wrist and the nearest that the arm can do
+FURTHEST = 2.0  # m from the base along any axis: what lies beyond is no pose that somebody missed, but a mistake
 ITERATIONS = 5  # of inverse kinematics for a command: it begins at the last solution, and the elbow goes home with the next
 
 
@@ -25,6 +27,7 @@ class ArmDriver(DriverNode):
     ``arm_command`` takes joints instead, as hands do: by name, the last point counts, without points: hold.
     """
 
+    commands = "wrist_command", "arm_command"
     channel = "arm"
 
     def __init__(self, **node_options: Any) -> None:
@@ -40,19 +43,16 @@ class ArmDriver(DriverNode):
         self._solution: np.ndarray | None = None
         self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
         self.subscribe(PoseStamped, "wrist_command", self._on_command, qos.COMMANDS)
-        self.subscribe(JointTrajectory, "arm_command", self._on_joint_command, qos.COMMANDS)
+        self.subscribe(JointTrajectory, "arm_command", self.on_trajectory, qos.COMMANDS)
 
     def measured(self, reading: JointReading) -> None:
         self._poses.publish(convert.pose_stamped(reading.stamp, self.frame, self.arm.fk(reading.position)))
-
-    def _on_joint_command(self, message: JointTrajectory) -> None:
-        self.take(convert.command_position(message, self.names), convert.to_seconds(message.header.stamp))
 
     def _on_command(self, message: PoseStamped) -> None:
         if self.reading is None:
             return
         try:
-            solution = self.arm.solve(convert.pose_array(message.pose), self._start(), ITERATIONS)
+            solution = self._solve(message)
         except Exception:
             self.guard.hold("wrist command unusable")
             raise
@@ -60,6 +60,14 @@ class ArmDriver(DriverNode):
             self.count("wrist command out of reach", f"by {1e3 * solution.position_error:.0f} mm")
         self._solution = solution.q
         self.take(solution.q, convert.to_seconds(message.header.stamp))
+
+    def _solve(self, message: PoseStamped) -> IkSolution:
+        if message.header.frame_id not in ("", self.frame):
+            raise ActionRefused(f"wrist command: frame_id: expected {self.frame}, got {message.header.frame_id}")
+        pose = convert.pose_array(message.pose)
+        if (far := np.abs(pose[:3]).max()) > FURTHEST:
+            raise ActionRefused(f"wrist command: {far:.3g} m from the arm's base, expected {FURTHEST:g} m at most")
+        return self.arm.solve(pose, self._start(), ITERATIONS)
 
     def _start(self) -> np.ndarray:
         """Where inverse kinematics begins: at the last solution, or at the measured joints after the arm was held."""

@@ -8,7 +8,7 @@ import numpy as np
 from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.errors import LatentPolicyError
-from latent_policy_ros.nodes import convert, qos
+from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.joint_driver import DriverNode
 
 
@@ -32,7 +32,5 @@ class EndEffectorDriver(DriverNode):
         return e.joint_names, e.lower, e.upper, e.max_velocity, e.rest
 
     def subscribe_commands(self) -> None:
-        self.subscribe(JointTrajectory, f"{self.kind}_command", self._on_command, qos.COMMANDS)
-
-    def _on_command(self, message: JointTrajectory) -> None:
-        self.take(convert.command_position(message, self.names), convert.to_seconds(message.header.stamp))
+        self.commands = (f"{self.kind}_command",)
+        self.subscribe(JointTrajectory, self.commands[0], self.on_trajectory, qos.COMMANDS)

@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.drivers.base import Driver, JointReading
 from latent_policy_ros.drivers.registry import DRIVERS, make_driver
 from latent_policy_ros.drivers.safety import CommandGuard, GuardedCommand
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.errors import HardwareError
+from latent_policy_ros.errors import ActionRefused, HardwareError, LatentPolicyError
 from latent_policy_ros.nodes import convert, qos
 from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.meters import Percentiles, RateMeter
 
 RECONNECT_PERIOD = 0.5  # s
 REPEAT_PERIOD = 0.1  # s: a command that does not change is sent again this often
+FROZEN = 0.3  # s: a measurement whose time does not move on for this long is of hardware that does not answer any more
 
 
 class DriverNode(ManagedNode, ABC):
@@ -28,6 +30,7 @@ class DriverNode(ManagedNode, ABC):
     Publishes ``joint_states`` (measured only). Without hardware it stays up, says so in its diagnostics and tries again.
     """
 
+    commands: tuple[str, ...] = ()
     channel = ""  # which joints of a simulator: hand or arm
 
     def __init__(self, name: str, **node_options: Any) -> None:
@@ -37,6 +40,7 @@ class DriverNode(ManagedNode, ABC):
         self.declare("socket_path", "", "Socket of the simulator, for the driver sim.")
         self.declare("rate", 100.0, "Turns of the control loop per second [Hz].", 10.0, 1000.0)
         self.declare("hold_after", 0.2, "Hold the measured pose when no command came for this long [s].", 0.02, 2.0)
+        self.declare("max_command_age", 2.0, "Refuse commands stamped further from now [s]; stamp 0: now.", 0.1, 10.0)
         self.driver: Driver | None = None
         self.guard: CommandGuard | None = None
         self.connected = False
@@ -47,12 +51,14 @@ class DriverNode(ManagedNode, ABC):
 
     @abstractmethod
     def subscribe_commands(self) -> None:
-        """Subscribe to what ends in ``take``."""
+        """Subscribe to what ends in ``take``; ``commands`` are these topics."""
 
     def measured(self, reading: JointReading) -> None:
         """Called with every reading, for what else there is to publish."""
 
     def configure(self) -> None:
+        if self.value("use_sim_time"):
+            raise LatentPolicyError("parameter use_sim_time: a driver keeps the time of its hardware; expected false, got true")
         self.embodiment = load_embodiment(self.value("embodiment"))
         self.rate = self.value("rate")
         self.names, lower, upper, max_velocity, start = self.joints()
@@ -60,6 +66,7 @@ class DriverNode(ManagedNode, ABC):
         self.driver = make_driver(self.value("driver"), self.channel, self.names, start, self.value("socket_path"))
         self.reading: JointReading | None = None
         self._command: np.ndarray | None = None
+        self._moved_on = 0.0  # when the measurement's stamp last was another one, monotonic
         self._observed = 0.0  # stamp of the observation behind the newest command
         self._sent, self._sent_time = None, 0.0
         self._retry = 0.0
@@ -74,12 +81,13 @@ class DriverNode(ManagedNode, ABC):
 
     def deactivate(self) -> None:
         """Hold where the robot is, then let go of the hardware."""
-        if self.connected:
-            try:
+        try:
+            if self.connected:
                 self.driver.write(self.driver.read().position)
-            except HardwareError as error:
-                self.count("hardware", str(error))
-        self.cleanup()
+        except (HardwareError, OSError, ValueError) as error:
+            self.count("hardware", str(error))
+        finally:
+            self.cleanup()
 
     def cleanup(self) -> None:
         if self.driver is not None:
@@ -87,9 +95,15 @@ class DriverNode(ManagedNode, ABC):
         self.connected = False
 
     def take(self, position: np.ndarray | None, observed: float) -> None:
-        """A command came; None means hold. ``observed`` is the stamp of the observation that it answers [s]."""
-        if not self.active:
+        """A command came; None means hold. ``observed`` is the stamp of the observation that it answers [s], or 0.
+
+        Raises:
+            ActionRefused: It is of another time, as those of a bag that is played.
+        """
+        if not self.active or not self.connected:
             return
+        if observed and abs(age := self.now() - observed) > (most := self.value("max_command_age")):
+            raise ActionRefused(f"the command is of another time: stamped {age:.3f} s ago, expected {most:g} s at most")
         if position is None:
             self._command = None
             self.guard.hold("told to hold")
@@ -97,19 +111,19 @@ class DriverNode(ManagedNode, ABC):
         self._command = position
         if observed != self._observed:  # the first command that answers this observation
             self._observed = observed
-            if 0.0 < (age := self.now() - observed) < 10.0:
+            if (age := self.now() - observed) > 0.0:
                 self.latency.add(age)
 
     def tick(self, now: float) -> None:
         if not self.connected and not self._connect():
             return
         try:
-            self.reading = self.driver.read()
+            self._read()
             command, self._command = self._command, None
             guarded = self.guard.filter(command, self.reading.position, time.monotonic())
             self._write(guarded.position)
-        except HardwareError as error:
-            self.connected = False
+        except (HardwareError, OSError) as error:  # the latter: of a driver that talks to a port
+            self.connected, self._command = False, None
             self.guard.reset()
             self.count("hardware", str(error))
             return
@@ -118,10 +132,31 @@ class DriverNode(ManagedNode, ABC):
         self._states.publish(convert.joint_state(self.reading.stamp, self.names, self.reading.position, self.reading.velocity))
         self.measured(self.reading)
 
+    def _read(self) -> None:
+        """Measure; what stands still in time is not followed, as nobody knows where the robot is."""
+        before, self.reading = self.reading, self.driver.read()
+        now = time.monotonic()
+        if before is None or self.reading.stamp != before.stamp:
+            self._moved_on = now
+        elif (still := now - self._moved_on) > FROZEN:
+            self._command = None
+            self.guard.hold(f"nothing new was measured for {FROZEN:g} s")
+            self.count("measurement stands still", f"for {still:.1f} s")
+
     @property
     def holding(self) -> bool:
         """Whether the measured pose is held rather than a command followed."""
         return bool(self._reason)
+
+    def on_trajectory(self, message: JointTrajectory) -> None:
+        """A command for joints by name: the last point counts; without points: hold the measured pose."""
+        try:
+            position = convert.command_position(message, self.names)
+        except LatentPolicyError:
+            if self.active:
+                self.guard.hold("command unusable")
+            raise
+        self.take(position, convert.to_seconds(message.header.stamp))
 
     def _write(self, position: np.ndarray | None) -> None:
         """Send a command, unless it is the one that was sent just now."""
@@ -146,10 +181,11 @@ class DriverNode(ManagedNode, ABC):
         self._retry = time.monotonic() + RECONNECT_PERIOD
         try:
             self.driver.connect()
-        except HardwareError as error:
+        except (HardwareError, OSError) as error:
             self.count("hardware", str(error))
             return False
-        self.connected, self._sent = True, None
+        self.connected, self._sent, self._command = True, None, None
+        self._moved_on = time.monotonic()
         self.get_logger().info(f"{self.value('driver')} driver of {len(self.names)} joints connected")
         return True
 
@@ -165,4 +201,6 @@ class DriverNode(ManagedNode, ABC):
         }
         if self._reason:
             return (OK if self._reason == "no command yet" else WARN), f"holding: {self._reason}", values
+        if crowd := [topic for topic in self.commands if self.count_publishers(topic) > 1]:
+            return WARN, f"more than one node publishes {', '.join(crowd)}", values
         return OK, "following commands", values

@@ -1,16 +1,19 @@
 """Driver nodes on mock hardware: follow, refuse, hold."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.errors import HardwareError
 
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
+from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
@@ -57,9 +60,10 @@ def test_states_come_at_their_rate(graph, states):
     assert np.all(np.diff(stamps) > 0) and abs(stamps[-1] - time.time()) < 0.2
 
 
-@pytest.mark.parametrize("bad", ["missing", "extra", "renamed", "nan", "short", "twice"])
-def test_a_malformed_command_moves_nothing(graph, states, bad):
-    node = hand(graph)
+@pytest.mark.parametrize("bad", ["missing", "extra", "renamed", "nan", "short", "twice", "yesterday", "tomorrow"])
+def test_a_bad_command_moves_nothing_and_stops_what_moves(graph, states, bad):
+    node = hand(graph, hold_after=2.0)
+    node.guard.max_velocity = 0.1 * node.guard.max_velocity  # so that it is on its way for long
     names, goal = list(HAND.joint_names), HAND.upper.copy()
     message = convert.command(time.time(), 0.02, names, goal)
     if bad == "missing":
@@ -74,9 +78,26 @@ def test_a_malformed_command_moves_nothing(graph, states, bad):
         message.points[0].positions[3] = float("nan")
     elif bad == "short":
         message.points = [JointTrajectoryPoint(positions=goal[:-1].tolist())]
-    graph.run(0.6, lambda: graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, message))
+    elif bad in ("yesterday", "tomorrow"):  # a bag that is played; a clock that is wrong
+        message.header.stamp.sec += {"yesterday": -86400, "tomorrow": 86400}[bad]
+    publish = lambda: graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, message)
+    graph.run(0.6, publish)
     np.testing.assert_allclose(states[-1][1].position, HAND.rest, atol=1e-6)
-    assert sum(node.counts.values()) >= 1
+    what = "held" if bad == "nan" else "hand_command: refused"
+    assert node.counts[what] >= 1
+    if bad in ("yesterday", "tomorrow"):
+        assert "another time" in node.details[what]
+        return  # whoever plays a bag does not stop those who command now
+    send(graph, HAND.joint_names, HAND.upper)
+    graph.run(0.3)
+    assert not node.holding
+    publish()
+    graph.until(lambda: node.holding, 2)
+    graph.run(0.2)
+    resting = np.array(states[-1][1].position)
+    graph.run(0.3)
+    np.testing.assert_allclose(states[-1][1].position, resting, atol=1e-3)
+    assert node.holding and np.abs(HAND.upper - resting).max() > 0.2
 
 
 def test_without_commands_the_measured_pose_is_held(graph, states):
@@ -98,6 +119,16 @@ def test_a_trajectory_without_points_holds_at_once(graph, states):
     resting = np.array(states[-1][1].position)
     graph.run(0.5)
     np.testing.assert_allclose(states[-1][1].position, resting, atol=0.005)
+
+
+def test_two_that_command_one_hand_are_told(graph):
+    node = hand(graph)
+    graph.run(0.3, lambda: send(graph, HAND.joint_names, HAND.rest))
+    assert node.status()[1] == "following commands"
+    graph.probe.create_publisher(JointTrajectory, "left/hand_command", qos.COMMANDS)
+    graph.run(0.3, lambda: send(graph, HAND.joint_names, HAND.rest))
+    graph.until(lambda: "more than one node publishes hand_command" in node.status()[1], 3,
+                each=lambda: send(graph, HAND.joint_names, HAND.rest))  # fmt: skip
 
 
 def test_speed_and_limits_are_kept(graph, states):
@@ -130,6 +161,107 @@ def test_missing_hardware_is_reported_and_waited_for(graph, tmp_path):
     assert text == "no hardware" and node.counts["hardware"] >= 2 and "sim_node" in node.details["hardware"]
 
 
+class Lost:
+    """Hardware whose plug was pulled."""
+
+    joint_names = HAND.joint_names
+
+    def __init__(self, error):
+        self.error = error
+
+    def connect(self):
+        raise self.error
+
+    read = connect
+
+    def write(self, position):
+        raise self.error
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("error", [HardwareError("gone"), OSError("no such port")])
+def test_a_command_that_came_while_the_hardware_was_lost_is_not_carried_out_later(graph, error):
+    node = hand(graph)
+    graph.run(0.2)
+    start, real = node.reading.position.copy(), node.driver
+    node.driver = Lost(error)
+    graph.until(lambda: not node.connected, 2)
+    send(graph, HAND.joint_names, HAND.upper)
+    graph.run(0.3)
+    assert node.status()[1] == "no hardware"
+    node.driver = real
+    graph.until(lambda: node.connected, 3)
+    graph.run(0.3)
+    np.testing.assert_allclose(node.reading.position, start, atol=1e-6)
+    graph.run(0.5, lambda: send(graph, HAND.joint_names, HAND.upper))
+    assert np.abs(node.reading.position - start).max() > 0.2  # and it follows again
+
+
+def test_a_command_of_before_is_not_carried_out_after_a_new_activation(graph):
+    node = hand(graph)
+    graph.run(0.2)
+    start = node.reading.position.copy()
+    node.take(HAND.upper.copy(), time.time())
+    node.trigger_deactivate()
+    node.trigger_activate()
+    graph.run(0.5)
+    np.testing.assert_allclose(node.reading.position, start, atol=1e-6)
+
+
+def test_hardware_whose_measurements_stand_still_is_not_driven(graph):
+    node = hand(graph)
+    graph.run(0.2)
+    stuck, written = node.driver.read(), []
+    node.driver.read = lambda: stuck
+    node.driver.write = written.append
+    graph.run(1.0, lambda: send(graph, HAND.joint_names, HAND.upper))
+    assert node.holding and "nothing new was measured" in node.status()[1] and node.counts["measurement stands still"] > 1
+    np.testing.assert_allclose(written[-1], stuck.position, atol=1e-6)
+
+
+def test_hardware_is_let_go_even_if_it_measures_nonsense(graph):
+    node = hand(graph)
+    graph.run(0.2)
+    reading = node.driver.read()
+    node.driver.read = lambda: replace(reading, position=np.full(len(HAND.joint_names), np.nan))
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert not node.connected and node.counts["hardware"] == 1
+    with pytest.raises(HardwareError, match="not connected"):
+        node.driver.write(HAND.rest)
+
+
+def test_drivers_keep_the_time_of_their_hardware(graph):
+    with pytest.raises(AssertionError, match="did not start"):
+        hand(graph, use_sim_time=True)
+
+
+@pytest.mark.parametrize("bad", ["frame", "far", "huge", "nan"])
+def test_a_bad_wrist_command_stops_the_arm(graph, bad):
+    node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", hold_after=2.0)
+    node.guard.max_velocity = 0.1 * node.guard.max_velocity
+    graph.until(lambda: node.reading is not None)
+    goal = node.arm.fk(node.reading.position) + [0.1, 0.05, -0.1, 0, 0, 0, 0]
+
+    def publish(pose, frame="panda_link0"):
+        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), frame, pose))
+
+    publish(goal)
+    graph.run(0.2)
+    assert not node.holding
+    wrong = goal.copy()
+    wrong[0] = {"frame": wrong[0], "far": 7.0, "huge": 1e200, "nan": np.nan}[bad]
+    publish(wrong, "map" if bad == "frame" else "panda_link0")
+    graph.until(lambda: node.holding, 2)
+    graph.run(0.2)
+    resting = node.reading.position.copy()
+    graph.run(0.3)
+    assert node.holding and node.counts["wrist_command: refused"] == 1
+    np.testing.assert_allclose(node.reading.position, resting, atol=1e-3)
+    assert np.abs(node.arm.fk(resting)[:3] - goal[:3]).max() > 0.02  # it was still on its way
+
+
 def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, states):
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock")
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
@@ -138,7 +270,7 @@ def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, stat
     goal = start + [0.05, 0.02, -0.04, 0, 0, 0, 0]
 
     def command():
-        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "base", goal))
+        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "panda_link0", goal))
 
     graph.run(2.0, command, period=0.02)
     np.testing.assert_allclose(convert.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
@@ -146,9 +278,3 @@ def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, stat
     graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, convert.command(time.time(), 0.0, (), None))
     graph.run(0.05)
     assert node.guard.filter(None, node.reading.position, time.monotonic()).reason == "told to hold"
-    bad = convert.pose_stamped(time.time(), "base", goal)
-    bad.pose.position.x = float("nan")
-    graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, bad)
-    graph.run(0.5)
-    np.testing.assert_allclose(convert.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=5e-3)
-    assert node.counts["wrist_command: refused"] == 1
