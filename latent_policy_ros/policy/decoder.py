@@ -68,16 +68,25 @@ class RobotDecoder:
                 noticed, and ``silence`` counts.
 
         Raises:
-            ActionRefused: Foreign latent space, wrong shape, not finite, or not newer than the plan before.
+            ActionRefused: Foreign latent space, wrong shape, not finite, not newer than the plan before, or of another
+                source than plans that are fresh.
         """
         self._check(chunk)
         last = self._buffer.newest
         if now is not None:
-            if chunk.stamp > now + chunk.dt:
+            if chunk.stamp > now + min(chunk.dt, self._buffer.max_age):
                 raise ActionRefused(
                     f"latent action {chunk.sequence}: stamp: {chunk.stamp - now:.3f} s in the future of this clock"
                 )
-            if last is not None and last.stamp > now + last.dt:
+            if last is not None and last.stamp > now + min(last.dt, self._buffer.max_age):
+                self.reset()
+                last = None
+            if last is not None and chunk.policy_id != last.policy_id:
+                if now - self._came <= self._silence:  # two that drive one robot: the mean of both is neither's wish
+                    raise ActionRefused(
+                        f"latent action {chunk.sequence}: policy_id: {chunk.policy_id[:12]!r}, but plans of "
+                        f"{last.policy_id[:12]!r} are being followed; stop one of the two"
+                    )
                 self.reset()
                 last = None
         if last is not None and chunk.stamp <= last.stamp:

@@ -72,13 +72,14 @@ class HandToRobot:
             latent: As :func:`encode_hand` makes it; one for all robots.
             stamp: When the hand was seen [s].
             valid_for: How long the plan is good for [s].
-            measured: Joints (n,) now; needed to begin.
-            wrist: Measured wrist pose (7,) now; needed to begin.
+            measured: Joints (n,) now; None: not known.
+            wrist: Measured wrist pose (7,) now; None: not known.
 
         Raises:
-            NotReady: Something is needed that was not measured.
+            NotReady: Something is not known of the robot; it is not followed any more, and begins anew when it is.
         """
-        if wrist is None and self._wrist is None:
+        if wrist is None:
+            self.release()
             raise NotReady("no wrist pose was measured")
         share = self._begin(stamp, measured)
         if self._wrist is None:
@@ -105,9 +106,10 @@ class HandToRobot:
 
     def _begin(self, stamp: float, measured: np.ndarray | None) -> float:
         """How far the robot is on its way from where it was to the person's hand, in [0, 1]."""
+        if measured is None:
+            self.release()
+            raise NotReady("no joint states were measured")
         if self._began is None or stamp < self._stamp:  # the clock may have been set back
-            if measured is None:
-                raise NotReady("no joint states were measured")
             self._began, self._start = stamp, np.array(measured)
         self._stamp = stamp
         if self.ease <= 0:

@@ -134,6 +134,22 @@ def test_clocks_that_disagree(robot):
     assert robot.command(1.0).observed == 1.0
 
 
+def test_a_plan_is_not_allowed_the_more_future_the_longer_its_steps_are(robot):
+    with pytest.raises(ActionRefused, match="100.000 s in the future"):
+        robot.accept(replace(plan(robot, stamp=105.0), dt=1e9), now=5.0)
+    robot.accept(plan(robot, stamp=5.0), now=5.0)
+    assert robot.command(5.0).observed == 5.0
+
+
+def test_two_that_drive_one_robot_are_not_averaged(robot):
+    robot.accept(plan(robot, stamp=1.0), now=1.0)
+    other = replace(plan(robot, stamp=1.1), policy_id="human_hand")
+    with pytest.raises(ActionRefused, match="policy_id: 'human_hand', but plans of 'policy'.*stop one of the two"):
+        robot.accept(other, now=1.1)
+    robot.accept(replace(other, stamp=1.4), now=1.4)  # the first fell silent
+    assert robot.command(1.4).observed == 1.4
+
+
 def test_a_decoder_for_another_version_of_the_hand_does_not_start(space):
     with pytest.raises(ArtifactError, match="the embodiment is now ffff"):
         RobotDecoder(space, SimpleNamespace(name="hand", content_hash="ff" * 32, action_names=NAMES))
