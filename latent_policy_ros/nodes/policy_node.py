@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from latent_policy_ros.data.images import compressed_to_rgb, raw_to_rgb
 from latent_policy_ros.data.ingest import Frame, ObservationBuffer, Tolerances
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.errors import LatentPolicyError, ObservationRefused
+from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes import convert, qos
@@ -99,18 +99,13 @@ class PolicyNode(ManagedNode):
     def tick(self, now: float) -> None:
         batch: list[tuple[RobotInput, list[Observation]]] = []
         for robot in self.robots.values():
-            seen = not robot.missing
-            history = robot.observations(now)
-            if history is None:
-                if robot.missing and seen:
-                    self.count(f"{robot.namespace}: left out", "; ".join(robot.missing))
-                continue
             try:
-                self.policy.check(history[-1])
-            except ObservationRefused as error:
+                history = self._history(robot, now)
+            except Exception as error:  # of one robot: the others get their plans
                 self.count(f"{robot.namespace}: refused", str(error))
                 continue
-            batch.append((robot, history))
+            if history is not None:
+                batch.append((robot, history))
         if not batch:
             return
         began = time.perf_counter()
@@ -120,6 +115,14 @@ class PolicyNode(ManagedNode):
             robot.plans.publish(convert.latent_action(chunk, robot.namespace))
             robot.answered = chunk.stamp
             robot.meter.tick(time.monotonic())
+
+    def _history(self, robot: RobotInput, now: float) -> list[Observation] | None:
+        seen, history = not robot.missing, robot.observations(now)
+        if history is None and robot.missing and seen:
+            self.count(f"{robot.namespace}: left out", "; ".join(robot.missing))
+        for observation in history or ():
+            self.policy.check(observation)
+        return history
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:

@@ -15,6 +15,9 @@ from latent_policy_ros.policy.network import Pictures, PolicyNetwork
 from latent_policy_ros.policy.scaling import POSITION, flatten
 from latent_policy_ros.policy.types import ActionChunk, Observation
 
+#: Rad or m: beyond lies no joint, no keypoint and no wrist, and what a network makes of it soon is no number any more.
+FURTHEST = 100.0
+
 
 class Policy:
     """A trained policy, ready to act.
@@ -76,7 +79,8 @@ class Policy:
         """Make sure that a plan can be made for this observation.
 
         Raises:
-            ObservationRefused: Unknown embodiment, no picture of any known camera, wrong sizes or types, or not finite.
+            ObservationRefused: Unknown embodiment, no picture of any known camera, wrong sizes or types, not finite, or
+                so far away that nobody can have measured it.
         """
         name, size = observation.embodiment, self.settings.image_size
         try:
@@ -94,8 +98,10 @@ class Policy:
                     f"{name}: images.{camera}: expected {(size, size, 3)} uint8, got {image.shape} {image.dtype}"
                 )
         for field, value, shape in (("wrist_pose", observation.wrist_pose, (7,)), ("hand", observation.hand, (d,))):
-            if np.shape(value) != shape or not np.isfinite(value).all():
-                raise ObservationRefused(f"{name}: {field}: expected {shape} finite numbers, got {value}")
+            if np.shape(value) != shape or not (np.abs(value) < FURTHEST).all():
+                raise ObservationRefused(
+                    f"{name}: {field}: expected {shape} finite numbers, none beyond {FURTHEST:g}, got {value}"
+                )
 
     def predict(self, histories: Sequence[Sequence[Observation]]) -> list[ActionChunk]:
         """A plan for each robot.

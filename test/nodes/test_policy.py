@@ -67,6 +67,29 @@ def test_both_robots_get_plans_at_10_hz(fleet, artifacts, space):
     assert text == "running" and float(values["left/rate_hz"]) > 8
 
 
+@pytest.mark.parametrize("topic, value", [("joint_states", 1e308), ("joint_states", 1e300), ("wrist_pose", 1e300)])
+def test_a_robot_that_measures_nonsense_now_and_then_is_refused_and_the_other_goes_on(fleet, topic, value):
+    right, count = fleet.right, [0]
+    publish = right.publish
+
+    def odd():
+        count[0] += 1
+        right.silent = {topic}
+        publish()
+        measured = value if count[0] // 3 % 2 else 0.02
+        if topic == "joint_states":
+            names = right.embodiment.joint_names
+            right.joints.publish(convert.joint_state(time.time(), names, np.array([measured]), np.zeros(1)))
+        else:
+            right.wrist.publish(convert.pose_stamped(time.time(), "", np.array([measured, 0, 0, 0, 0, 0, 1.0])))
+
+    right.publish = odd
+    fleet.run(0.3)
+    assert fleet.at_10_hz("left")
+    assert fleet.node.counts["right: refused"] and not fleet.node.counts["failed"]
+    assert all(np.isfinite(plan.latents).all() for plans in fleet.plans.values() for _, plan in plans)
+
+
 @pytest.mark.parametrize("silent", ["wrist", "joint_states", "wrist_pose"])
 def test_a_robot_with_a_stale_stream_is_left_out_and_named_while_the_other_goes_on(graph, fleet, silent):
     diagnostics = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
