@@ -13,6 +13,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.experimental import EventsExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
@@ -120,8 +121,16 @@ class ManagedNode(LifecycleNode):
         return created
 
     def serve(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> None:
-        """Offer a service until cleanup."""
-        service = self.create_service(kind, name, callback)
+        """Offer a service until cleanup. Where the callback raises, the answer is an empty one, and it is counted."""
+
+        def guarded(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except Exception as error:
+                self.count(f"{name}: failed", f"{type(error).__name__}: {error}")
+                return kind.Response()
+
+        service = self.create_service(kind, name, guarded)
         self._entities.append(lambda: self.destroy_service(service))
 
     def count(self, what: str, detail: str = "") -> None:
@@ -173,14 +182,22 @@ class ManagedNode(LifecycleNode):
         self._destroy()
         return result
 
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition raised: nothing of it stays, and the node may be configured again."""
+        self.active = False
+        self._destroy()
+        return TransitionCallbackReturn.SUCCESS
+
     def _stop(self) -> None:
         if self.active:
             self.active = False
             self.deactivate()
 
     def _destroy(self) -> None:
-        with contextlib.suppress(LatentPolicyError):
+        try:
             self.cleanup()
+        except Exception as error:
+            self.count("cleanup failed", f"{type(error).__name__}: {error}")
         while self._entities:
             self._entities.pop()()
 
@@ -200,7 +217,10 @@ class ManagedNode(LifecycleNode):
             self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
-        level, text, values = self.status()
+        try:
+            level, text, values = self.status()
+        except Exception as error:
+            level, text, values = ERROR, f"no status: {type(error).__name__}: {error}", {}
         fresh = [what for what, n in self.counts.items() if n > self._last_counts[what]]
         self._last_counts = self.counts.copy()
         if fresh and level == OK:
@@ -258,8 +278,8 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pi
             spin([node], executor, lambda: bool(stopping))
         else:
             status = 1
-    except LatentPolicyError as error:
-        print(error, file=sys.stderr)
+    except (LatentPolicyError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+        print(f"error: {error}", file=sys.stderr)
         status = 1
     finally:
         if node is not None:

@@ -1,0 +1,88 @@
+"""What every node promises: nothing that goes wrong inside it ends it, and it can begin anew."""
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rclpy import Parameter  # noqa: E402
+from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from latent_policy_ros.nodes import qos  # noqa: E402
+from latent_policy_ros.nodes.managed import ManagedNode, main  # noqa: E402
+
+
+class Faulty(ManagedNode):
+    """Fails wherever its parameters say so."""
+
+    def __init__(self, **options):
+        super().__init__("faulty", 50.0, **options)
+        self.declare("rate", 10.0, "Hz.", 0.5, 100.0)
+        self.faults = {"service", "status", "activate"}
+        self.got = []
+
+    def configure(self):
+        self.serve(Trigger, "~/ask", self.ask)
+        self.subscribe(JointState, "x", self.got.append, qos.STATES)
+
+    def fail(self, where):
+        if where in self.faults:
+            raise RuntimeError(f"a bug in {where}")
+
+    def activate(self):
+        self.fail("activate")
+
+    def ask(self, _, response):
+        self.fail("service")
+        response.success = True
+        return response
+
+    def status(self):
+        self.fail("status")
+        return super().status()
+
+
+@pytest.fixture
+def node(graph):
+    node = Faulty(parameter_overrides=[Parameter("autostart", value=False)])
+    graph.nodes.append(node)
+    graph.executor.add_node(node)
+    return node
+
+
+def test_a_fault_in_a_service_or_in_the_status_is_told_and_ends_nothing(graph, node):
+    node.faults.remove("activate")
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    told = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
+    client = graph.probe.create_client(Trigger, "faulty/ask")
+    graph.until(client.service_is_ready)
+    future = client.call_async(Trigger.Request())
+    graph.until(future.done)
+    assert not future.result().success and "a bug in service" in node.details["~/ask: failed"]
+    graph.until(lambda: told)
+    assert "a bug in status" in told[-1][1].status[0].message
+    node.faults.clear()
+    future = client.call_async(Trigger.Request())
+    graph.until(future.done)
+    assert future.result().success
+
+
+def test_a_node_whose_activation_failed_can_be_configured_anew_and_hears_everything_once(graph, node):
+    node.faults.discard("status")
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.ERROR and not node.active
+    node.faults.clear()
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    graph.publish(JointState, "x", qos.STATES, JointState())
+    graph.run(0.3)
+    assert len(node.got) == 1
+
+
+@pytest.mark.parametrize("value, words", [("500.0", "500"), ("20", "rate")])
+def test_a_parameter_out_of_its_range_or_of_another_type_is_told_in_one_line(capsys, value, words):
+    assert main(Faulty, ["--ros-args", "-p", f"rate:={value}"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and words in error
