@@ -139,26 +139,35 @@ class Recorder(ManagedNode):
     # --- what can be asked for
 
     def start(self, information: Mapping[str, str]) -> Path:
-        """Begin a bag; one that is open is finished first.
+        """Begin a bag, and finish one that is open: what comes while the disk is busy with that belongs to the new one.
 
         Raises:
             RecordingRefused: An expected topic is silent, or the disk is full; says which and since when.
         """
-        self.stop("next start")
         self.watch.look(recording=False)
         self.watch.take(self._on_message)
+        before, lost = self.recording, self._lost()
+        limit, quality = self.value("queue") * MEBIBYTE, self.value("jpeg_quality")
+        try:
+            self._ready()
+            self.episode = EpisodeRecording(self.folder, {**self._about, **information}, limit, quality)
+        except (RecordingRefused, OSError):
+            self.stop("next start")
+            raise
+        self.trouble, self._pending = "", None
+        self._topics.clear()
+        self.watch.restart(self._on_message)
+        self.get_logger().info(f"recording {self.episode.path}")
+        if before is not None:
+            self._finish(before, "next start", {}, lost)
+        return self.episode.path
+
+    def _ready(self) -> None:
         silent = self.watch.silent(self.value("silent_after")) if self.value("refuse_silent") else []
         if silent:
             raise RecordingRefused(f"silent: {'; '.join(silent)}")
         if self._disk_is_low():
             raise RecordingRefused(self._disk_text())
-        limit, quality = self.value("queue") * MEBIBYTE, self.value("jpeg_quality")
-        self.episode = EpisodeRecording(self.folder, {**self._about, **information}, limit, quality)
-        self.trouble, self._pending = "", None
-        self._topics.clear()
-        self.watch.restart(self._on_message)
-        self.get_logger().info(f"recording {self.episode.path}")
-        return self.episode.path
 
     def stop(self, reason: str, information: Mapping[str, str] | None = None) -> Path | None:
         """Finish the open bag, if there is one; returns its folder.
@@ -171,16 +180,23 @@ class Recorder(ManagedNode):
         if episode is None:
             return None
         self.watch.take(self._on_message)
+        self._finish(episode, reason, information or {}, self._lost())
+        return self.last
+
+    def _lost(self) -> dict[str, int]:
+        """Messages of each topic that did not arrive here."""
+        return {source.topic: source.lost for source in self.watch.sources if source.lost}
+
+    def _finish(self, episode: EpisodeRecording, reason: str, information: Mapping[str, str], lost: Mapping[str, int]) -> None:
         self.last = episode.path
         try:
-            episode.stop(reason, information or {}, {s.topic: s.lost for s in self.watch.sources if s.lost})
+            episode.stop(reason, information, lost)
         except OSError as error:
             self.trouble = f"{episode.path} could not be finished ({error}); latent-policy dataset repair makes it whole"
             self.get_logger().error(self.trouble)
         self.report()
         dropped = f", dropped {episode.queue.dropped.total()}" if episode.queue.dropped else ""
         self.get_logger().info(f"recorded {sum(episode.bag.counts().values())} messages in {self.last}{dropped} ({reason})")
-        return self.last
 
     def mark(self, outcome: str) -> str:
         """Say how the open episode, or the last one, turned out; returns that and its folder.
@@ -240,7 +256,6 @@ class Recorder(ManagedNode):
         if not self.active:
             return
         if message.event == EpisodeEvent.BEGIN:
-            self.stop("next start")
             self._begin({"task": message.task or self.value("task"), "seed": str(message.seed), "episode": str(message.episode)})
         elif message.event == EpisodeEvent.END:
             self._pending = None

@@ -22,7 +22,7 @@ from mcap.reader import make_reader  # noqa: E402
 from mcap_ros2.decoder import DecoderFactory  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from rosbags.highlevel import AnyReader  # noqa: E402
-from sensor_msgs.msg import CompressedImage  # noqa: E402
+from sensor_msgs.msg import CompressedImage, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
@@ -377,6 +377,39 @@ def test_a_recorder_that_cannot_write_its_first_file_ends(graph, tmp_path, robot
     with pytest.raises(SystemExit):
         graph.until(lambda: False, 10, "the end", robot.publish)
     assert "Not a directory" in node.trouble and node.counts == {"refused to start": 1}
+
+
+def test_what_comes_while_the_bag_before_is_finished_is_in_the_next_one(graph, tmp_path):
+    publisher, sent = graph.probe.create_publisher(JointState, "x", qos.EVENTS), [0]
+
+    def each():
+        sent[0] += 1
+        publisher.publish(JointState(name=[str(sent[0])]))
+
+    node = graph.add(Recorder, topics=["/x"], folder=str(tmp_path), min_free=0.001)
+    graph.run(1.0, each, 0.02)
+    first = node.start({"task": "a"})
+    graph.run(0.3, each, 0.02)
+    close = node.episode.queue.close
+
+    def slow(told):  # a slow disk
+        for _ in range(8):
+            each()
+            time.sleep(0.02)
+        close(told)
+
+    node.episode.queue.close = slow
+    before = sent[0]
+    second = node.start({"task": "b"})
+    graph.run(0.3, each, 0.02)
+    assert node.stop("done") == second and information(first)["stopped"] == "next start"
+
+    def numbers(bag):
+        with AnyReader([bag]) as reader:
+            return [int(reader.deserialize(data, c.msgtype).name[0]) for c, _, data in reader.messages() if c.topic == "/x"]
+
+    assert numbers(first)[-1] == before and numbers(second)[0] == before + 1
+    assert numbers(second) == list(range(before + 1, sent[0] + 1))
 
 
 def test_a_recorder_that_is_killed_loses_less_than_a_second(graph, tmp_path, robot):
