@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -35,12 +36,14 @@ class NodeSpec:
         name: Node name.
         namespace: Without slashes; empty for the root.
         parameters: With the types that the node declares.
+        patience: How long it may take to end when it is asked to [s].
     """
 
     executable: str
     name: str
     namespace: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    patience: float = 5.0
 
     @property
     def full_name(self) -> str:
@@ -105,7 +108,7 @@ def recorder_spec(
         "folder": str(bag_folder or runs_dir() / "bags"), "task": fleet.task, "fleet": fleet.text(),
         "policy": str(fleet.policy) if policy else "", "latent": str(fleet.latent) if latent else "",
         **(parameters or {}),
-    })  # fmt: skip
+    }, patience=60.0)  # fmt: skip
 
 
 def _policy_spec(fleet: Fleet) -> NodeSpec:
@@ -196,12 +199,14 @@ def launch_nodes(specs: Sequence[NodeSpec], make_node: Any, *, respawn: bool = T
         respawn: Start a node again when it ends by itself.
     """
     added = {k: v for k, v in node_environment().items() if os.environ.get(k) != v}
-    folder = default_socket_folder() / "parameters"  # files, because launch would guess the types of strings anew
+    # Files, because launch would guess the types of strings anew; a folder of these nodes alone, as they may be started again
+    # when another launch has written its own.
+    folder = default_socket_folder() / "parameters" / hashlib.sha256(repr(specs).encode()).hexdigest()[:16]
     return [
         make_node(
             package=PACKAGE, executable=spec.executable, name=spec.name, namespace=f"/{spec.namespace}",
             parameters=[str(write_parameters(spec, folder))], additional_env=added, output="screen",
-            respawn=respawn, respawn_delay=1.0,
+            respawn=respawn, respawn_delay=1.0, sigterm_timeout=str(spec.patience),
         )
         for spec in specs
     ]  # fmt: skip

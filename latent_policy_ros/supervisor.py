@@ -10,14 +10,14 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from latent_policy_ros.bringup import NodeSpec, write_parameters
 from latent_policy_ros.processes import die_with_parent
 from latent_policy_ros.ros_env import node_environment
 
 MAX_RESTART_DELAY = 10.0  # s
-STOP_STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # and how long each is waited for [s]
+GOOD_RUN = 60.0  # s: a node that ran for so long is started again as if it had never crashed
+STOP_STEPS = ((signal.SIGINT, 0.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # and how long each is waited for at least [s]
 
 
 def node_command(spec: NodeSpec, folder: Path) -> list[str]:
@@ -56,12 +56,16 @@ class Supervisor:
         self._say, self._command = say, command
         self._processes: dict[str, subprocess.Popen] = {}
         self._crashes: dict[str, int] = {}
+        self._began: dict[str, float] = {}
         self._again: dict[str, float] = {}  # when to start again
         self._folder: tempfile.TemporaryDirectory | None = None
-        self._logs: list[IO] = []
 
     def __enter__(self) -> Supervisor:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,31 +92,36 @@ class Supervisor:
                 ended[name] = process.returncode
                 del self._processes[name]
                 if self.restart:
-                    self._crashes[name] = self._crashes.get(name, 0) + 1
-                    delay = min(MAX_RESTART_DELAY, 0.5 * 2 ** (self._crashes[name] - 1))
-                    self._again[name] = time.monotonic() + delay
-                    self._say(f"{name} ended with status {process.returncode}; starting it again in {delay:g} s")
+                    self._later(name, f"ended with status {process.returncode}")
             elif process is None and time.monotonic() >= self._again.get(name, float("inf")):
                 del self._again[name]
-                self._start(spec)
+                try:
+                    self._start(spec)
+                except OSError as error:  # no memory, no disk: the other robots go on
+                    self._later(name, f"could not be started ({error})")
         return ended
 
+    def _later(self, name: str, what: str) -> None:
+        """Start a node again, the later the more often it crashed."""
+        now = time.monotonic()
+        self._crashes[name] = 1 if now - self._began[name] > GOOD_RUN else self._crashes.get(name, 0) + 1
+        delay = min(MAX_RESTART_DELAY, 0.5 * 2 ** (self._crashes[name] - 1))
+        self._again[name] = now + delay
+        self._say(f"{name} {what}; starting it again in {delay:g} s")
+
     def stop(self) -> None:
-        """Stop every node: SIGINT, then SIGTERM, then SIGKILL. May be called twice."""
-        processes = list(self._processes.values())
-        for number, patience in STOP_STEPS:
-            running = [p for p in processes if p.poll() is None]
-            for process in running:
+        """Stop every node: SIGINT, once its ``patience`` is over SIGTERM, then SIGKILL. May be called twice."""
+        began, patience = time.monotonic(), {spec.full_name: spec.patience for spec in self.specs}
+        for number, pause in STOP_STEPS:
+            running = {name: process for name, process in self._processes.items() if process.poll() is None}
+            for process in running.values():
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(number)
-            deadline = time.monotonic() + patience
-            for process in running:
+            now = time.monotonic()
+            for name, process in running.items():
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.0, deadline - time.monotonic()))
+                    process.wait(max(0.0, now + pause - time.monotonic(), began + patience[name] - time.monotonic()))
         self._processes.clear()
-        for log in self._logs:
-            log.close()
-        self._logs.clear()
         if self._folder:
             self._folder.cleanup()
             self._folder = None
@@ -137,13 +146,12 @@ class Supervisor:
 
     def _start(self, spec: NodeSpec) -> None:
         assert self._folder is not None
-        log = None
-        if self.log_folder:
-            log = (self.log_folder / f"{spec.file_name}.log").open("ab")
-            self._logs.append(log)
-        self._processes[spec.full_name] = subprocess.Popen(
-            self._command(spec, Path(self._folder.name)), env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT if log else None,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
-            preexec_fn=die_with_parent,  # so that no robot goes on without this process
-        )  # fmt: skip
+        self._began[spec.full_name] = time.monotonic()
+        with contextlib.ExitStack() as stack:  # the node has the log open; this process needs it no more
+            log = stack.enter_context((self.log_folder / f"{spec.file_name}.log").open("ab")) if self.log_folder else None
+            self._processes[spec.full_name] = subprocess.Popen(
+                self._command(spec, Path(self._folder.name)), env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT if log else None,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
+                preexec_fn=die_with_parent,  # so that no robot goes on without this process
+            )  # fmt: skip

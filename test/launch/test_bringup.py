@@ -141,6 +141,17 @@ def test_parameter_files_keep_types(tmp_path):
     assert {k: type(v) for k, v in read.items()} == {k: type(v) for k, v in parameters.items() if k != "none"}
 
 
+def test_two_launches_never_share_a_parameter_file(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(bringup, "default_socket_folder", lambda: tmp_path)
+    files = []
+    for namespace in ("left", "right"):
+        fleet = bringup.single_robot(namespace, "panda_gripper", ["front"], "mock", **folders)
+        nodes = bringup.launch_nodes(bringup.node_specs(fleet), lambda **keywords: keywords)
+        files.append(next(node["parameters"][0] for node in nodes if node["name"] == "policy"))
+    read = [yaml.safe_load(Path(file).read_text())["/**"]["ros__parameters"]["robots"] for file in files]
+    assert read == [["left"], ["right"]]  # each launch may start its nodes again
+
+
 def test_two_domains_never_share_a_socket(monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", "5")
     five = bringup.default_socket_folder()

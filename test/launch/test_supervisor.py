@@ -65,6 +65,57 @@ def test_a_crash_is_reported_and_restarted_when_asked(tmp_path):
         assert up.process("/robot/b").poll() is None
 
 
+def test_who_runs_well_for_long_is_started_again_soon_and_logs_stay_open_only_in_the_nodes(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "GOOD_RUN", 0.0)
+    files = len(os.listdir("/proc/self/fd"))
+    with make({"a": "raise SystemExit(3)"}, tmp_path, restart=True) as up:
+        for _ in range(4):  # with growing pauses this would take 7.5 s
+            wait(lambda: up.poll() == {"/robot/a": 3}, 2.0)
+        assert len(os.listdir("/proc/self/fd")) <= files + 1
+
+
+def test_a_node_that_cannot_be_started_again_does_not_stop_the_others(tmp_path, monkeypatch):
+    with make({"a": "raise SystemExit(3)", "b": WAIT}, tmp_path, restart=True) as up:
+        wait(lambda: up.poll() == {"/robot/a": 3})
+        working, tried = up._command, []
+
+        def fails(spec, folder):
+            tried.append(spec.name)
+            if len(tried) < 2:
+                raise OSError("no memory")
+            return working(spec, folder)
+
+        monkeypatch.setattr(up, "_command", fails)
+        wait(lambda: up.poll() == {"/robot/a": 3})
+        assert tried == ["a", "a"] and up.process("/robot/b").poll() is None
+
+
+def test_nodes_that_were_started_before_one_that_cannot_be_are_stopped(tmp_path):
+    def command(spec, _):
+        return [sys.executable, "-c", WAIT] if spec.name == "a" else [str(tmp_path / "no_such_program")]
+
+    up = Supervisor([NodeSpec("x", name) for name in ("a", "b")], log_folder=tmp_path, command=command)
+    processes = []
+    stop = up.stop
+    up.stop = lambda: (processes.append(up.process("/a")), stop())
+    with pytest.raises(FileNotFoundError), up:
+        pass
+    assert processes[0].returncode is not None
+
+
+def test_a_node_that_has_much_to_finish_gets_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "STOP_STEPS", ((signal.SIGINT, 0.0), (signal.SIGTERM, 0.1), (signal.SIGKILL, 2.0)))
+    slow = POLITE.replace("print('bye'", "time.sleep(1.5), print('bye'")
+    specs = [NodeSpec("x", "patient", patience=10.0), NodeSpec("x", "hasty", patience=0.2)]
+    up = Supervisor(specs, log_folder=tmp_path, command=lambda *_: [sys.executable, "-c", slow])
+    with up:
+        wait(lambda: all("up" in (tmp_path / f"{s.name}.log").read_text() for s in specs))
+        processes = [up.process(spec.full_name) for spec in specs]
+        began = time.monotonic()
+    assert processes[0].returncode == 0 and "bye" in (tmp_path / "patient.log").read_text()
+    assert time.monotonic() - began < 5.0
+
+
 def test_without_restart_a_crash_ends_the_run(tmp_path):
     up = make({"a": "raise SystemExit(3)", "b": WAIT}, tmp_path)
     assert up.run() == 1
