@@ -15,6 +15,7 @@ from rich.table import Table
 from latent_policy_ros.bringup import Fleet, load_fleet, node_specs, runner_spec
 from latent_policy_ros.data.film import film
 from latent_policy_ros.paths import runs_dir
+from latent_policy_ros.processes import die_with_parent
 from latent_policy_ros.ros_env import node_environment, private_domain
 from latent_policy_ros.supervisor import Supervisor, node_command
 
@@ -53,7 +54,7 @@ def run_demo(fleet_name: str, episodes: int, seed: int, out: Path | None, consol
 
 def _run_beside(supervisor: Supervisor, command: list[str], environment: dict[str, str], console: Console) -> int:
     """Run a command while the nodes are watched; it is stopped when one of them dies."""
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
     try:
         while process.poll() is None:
             for name, status in supervisor.poll().items():
@@ -63,7 +64,11 @@ def _run_beside(supervisor: Supervisor, command: list[str], environment: dict[st
         return process.returncode
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def show_summary(summary: dict, fleet: Fleet, out: Path, console: Console) -> None:

@@ -34,6 +34,8 @@ from latent_policy_ros.nodes.summary import EpisodeResult, RobotMeasures, write_
 
 SETTLE = 0.5  # s: plans go stale and drivers hold, before and after a reset
 TAIL = 0.7  # s that are still recorded after the last success
+BAG = 60.0  # s that the recorder may take to finish a bag
+REST = 2.0  # s for the policy to answer at the end
 STOPPED = 130  # exit status after Ctrl-C, as of a shell
 
 
@@ -75,17 +77,29 @@ class EpisodeRunner(Node):
 
         Raises:
             LatentPolicyError: Something is not up within ``start_limit``; names it.
+            KeyboardInterrupt: Stopped while somebody's answer was waited for.
         """
         self._await_all()
         results: list[EpisodeResult] = []
-        for number in range(1, self._value("episodes") + 1):
-            seed = self._value("seed") + number - 1
-            results.append(self._episode(number, seed))
-            if self._value("summary"):
-                write_summary(Path(self._value("summary")), results, self.measures, self.status)
-            if self.stopped:
-                break
+        try:
+            for number in range(1, self._value("episodes") + 1):
+                seed = self._value("seed") + number - 1
+                results.append(self._episode(number, seed))
+                if self._value("summary"):
+                    write_summary(Path(self._value("summary")), results, self.measures, self.status)
+                if self.stopped:
+                    break
+        finally:
+            self._rest()
         return results
+
+    def _rest(self) -> None:
+        """Nobody watches the robots any more: they are to stand still."""
+        self.stopped = False
+        try:
+            self._policy(Transition.TRANSITION_DEACTIVATE, REST)
+        except LatentPolicyError as error:
+            self.say(f"the policy may still be active: {error}")
 
     def _episode(self, number: int, seed: int) -> EpisodeResult:
         self._policy(Transition.TRANSITION_DEACTIVATE)
@@ -136,7 +150,9 @@ class EpisodeRunner(Node):
                 while self._states:
                     self.destroy_subscription(self._states.pop())
                 return
-            if self.stopped or time.monotonic() > deadline:
+            if self.stopped:
+                raise KeyboardInterrupt
+            if time.monotonic() > deadline:
                 waited = f"not up within {self._value('start_limit'):g} s"
                 raise LatentPolicyError(f"{waited}; missing: {', '.join(missing) or 'an active policy node'}")
             if time.monotonic() - told > 5.0:
@@ -144,12 +160,13 @@ class EpisodeRunner(Node):
                 self.say(f"waiting for {', '.join(missing) or 'the policy'}")
             self._spin(0.1)
 
-    def _policy(self, transition: int) -> None:
+    def _policy(self, transition: int, timeout: float = 10.0) -> None:
         """Activate or deactivate the policy node; nothing happens if it is so already."""
         wanted = "active" if transition == Transition.TRANSITION_ACTIVATE else "inactive"
-        if self._policy_state() == wanted:
+        if self._policy_state(timeout) == wanted:
             return
-        if not self._ask(self._change_client, ChangeState.Request(transition=Transition(id=transition))).success:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        if not self._ask(self._change_client, request, timeout).success:
             raise LatentPolicyError(f"the policy node did not become {wanted}")
 
     def _policy_state(self, timeout: float = 10.0) -> str:
@@ -168,8 +185,8 @@ class EpisodeRunner(Node):
             raise LatentPolicyError(f"{robot}: the simulator did not reset")
 
     def _await_bag(self, before: str) -> str:
-        deadline = time.monotonic() + 5.0
-        while self._last_bag() == before and time.monotonic() < deadline:
+        deadline = time.monotonic() + BAG
+        while self._last_bag() == before and time.monotonic() < deadline and not self.stopped:
             self._spin(0.1)
         return self._last_bag() if self._last_bag() != before else ""
 
@@ -180,6 +197,8 @@ class EpisodeRunner(Node):
         future = client.call_async(request)
         deadline = time.monotonic() + timeout
         while not future.done():
+            if self.stopped:
+                raise KeyboardInterrupt
             if time.monotonic() > deadline:
                 raise LatentPolicyError(f"{client.srv_name} did not answer within {timeout:g} s")
             self.executor_.spin_once(timeout_sec=0.02)
@@ -226,8 +245,10 @@ def main() -> int:
     """Run as a process: 0 if every robot did the task at least once, 3 if not, 1 if something was not up."""
     join(pictures=False, signal_handler_options=SignalHandlerOptions.NO)
     runner: EpisodeRunner | None = None
+    stopped: list[int] = []
 
-    def stop(*_: Any) -> None:
+    def stop(number: int, _: Any) -> None:
+        stopped.append(number)
         if runner is not None:
             runner.stopped = True
 
@@ -236,9 +257,11 @@ def main() -> int:
     try:
         runner = EpisodeRunner(partial(print, flush=True))
         results = runner.run()
-        if runner.stopped:
+        if stopped:
             return STOPPED
         return 0 if all(any(r.robots[robot] is not None for r in results) for robot in runner.robots) else 3
+    except KeyboardInterrupt:
+        return STOPPED
     except LatentPolicyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -72,6 +72,14 @@ def test_a_policy_that_is_killed_leaves_the_robot_holding_and_comes_back(graph, 
     assert [p.returncode for p in processes] == [0] * len(processes)  # all ended by themselves when asked to
 
 
+def test_ctrl_c_ends_a_runner_that_waits_for_its_fleet(tmp_path, graph):
+    spec = bringup.NodeSpec("episode_runner", "runner", "", {"robots": ["nobody"], "summary": str(tmp_path / "summary.json")})
+    ran = subprocess.Popen(node_command(spec, tmp_path), env=node_environment(), stdout=subprocess.PIPE, text=True)
+    assert "waiting for nobody/joint_states" in ran.stdout.readline()
+    ran.send_signal(signal.SIGINT)
+    assert ran.wait(5) == 130
+
+
 def can_draw():
     try:
         from latent_policy_ros.sim.world import World
