@@ -105,7 +105,7 @@ def from_bags(
     console.print(f"{made}, {report.kept} kept, {len(report.left_out)} left out")
     for folder in report.datasets:
         console.print(f"{folder}", highlight=False)
-    if not report.datasets:
+    if not report.written + report.kept:
         raise typer.Exit(1)
 
 

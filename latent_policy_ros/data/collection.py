@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ..errors import ArtifactError
 from ..latent.artifacts import write_atomically
-from .lerobot_layout import DEFAULTS, INFO
+from .lerobot_layout import DEFAULTS, INFO, MANIFEST
 from .lerobot_reader import LeRobotReader
 from .lerobot_writer import append, misfit, recover
-from .staging import TOLD, Identity, StagedEpisode, staged
+from .origin import Origin, is_among
+from .staging import PART, TOLD, Identity, StagedEpisode, staged
 
 STAGING, MIXTURE, REPORT, SETTINGS = ".staging", "mixture.yaml", "report.json", "conversion.json"
 BESIDE = MIXTURE, REPORT, SETTINGS  # files that our own commands write beside data sets
@@ -31,6 +33,7 @@ class Collection:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self._there: dict[str, dict[str, str]] = {}
+        self._told: dict[str, list[dict[str, Any]]] | None = None
 
     def staging(self, embodiment: str) -> Path:
         """Where finished episodes of an embodiment wait."""
@@ -70,11 +73,43 @@ class Collection:
         folder = self.staging(embodiment) / key
         return (folder / TOLD).is_file() and StagedEpisode.load(folder).about.get("fingerprint", "") == fingerprint
 
-    def commit(self, embodiment: str = "*") -> list[tuple[StagedEpisode, str]]:
-        """Append what is staged (for one embodiment, or all) to its data set; returns (episode, reason) of what does not fit."""
+    def converted(self, origin: Origin) -> bool:
+        """Whether a recording is in one of the data sets already, or staged.
+
+        Raises:
+            ArtifactError: It is in a data set, but was converted with other settings, or its bag has changed since.
+        """
+        if self._told is None:
+            self._told = self._read_told()
+        of_all = [told for those in self._told.values() for told in those if "settings" in told]
+        embodiment = origin.settings["embodiment"]
+        earlier = [told for told in self._told.get(embodiment, []) if "settings" not in told]
+        try:
+            if is_among(origin, of_all + earlier):
+                return True
+        except ArtifactError as error:
+            raise ArtifactError(f"{self.root}: {error}") from None
+        folder = self.staging(embodiment) / origin.key
+        return (folder / TOLD).is_file() and StagedEpisode.load(folder).about.get("settings") == origin.settings
+
+    def _read_told(self) -> dict[str, list[dict[str, Any]]]:
+        """What our own data sets tell about their episodes, by embodiment."""
+        for staging in (self.root / STAGING).glob("*"):
+            recover(self.root / staging.name)
+        files = [file for file in self.root.glob(f"*/{MANIFEST}") if not file.parent.parent.name.startswith(".")]
+        return {file.parent.parent.name: LeRobotReader(file.parent.parent).about for file in files}
+
+    def commit(self, embodiment: str = "*", keys: Container[str] | None = None) -> list[tuple[StagedEpisode, str]]:
+        """Append what is staged to its data set; returns (episode, reason) of what does not fit.
+
+        Args:
+            embodiment: For one of them only.
+            keys: Those episodes only; what others a run that was stopped has left stays staged.
+        """
         refused = []
         for folder in sorted((self.root / STAGING).glob(embodiment)):
-            root, episodes = self.root / folder.name, staged(folder)
+            root, episodes = self.root / folder.name, [e for e in staged(folder) if keys is None or e.key in keys]
+            done = [episode.folder for episode in episodes]
             recover(root)
             old = LeRobotReader(root) if (root / INFO).is_file() else None
             there = {told["key"] for told in old.about} if old else set()
@@ -90,7 +125,10 @@ class Collection:
                 else:
                     fitting.append(episode)
             append(root, fitting)
-            shutil.rmtree(folder, ignore_errors=True)
+            for rest in [*done, *folder.glob(f"*{PART}")]:
+                shutil.rmtree(rest, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others are still staged
+                folder.rmdir()
         with contextlib.suppress(OSError):  # others are still staged
             (self.root / STAGING).rmdir()
         return refused

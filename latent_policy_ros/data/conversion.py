@@ -19,14 +19,15 @@ from ..latent import LatentSpace
 from ..latent.artifacts import load_json, write_atomically
 from .alignment import Alignment
 from .allocation import keep_buffers
-from .bags import Bag, fingerprint, open_bag
+from .bags import Bag, open_bag
 from .collection import REPORT, SETTINGS, Collection
 from .episode_building import EpisodeBuilder
 from .faults import BagUnreadable, Fault, Faults
 from .feeding import feed
 from .mapping import UNTOLD, Mapping, RobotTopics, robots_of_bag, with_cameras
+from .origin import Origin
 from .sources import Sources, check_told, find_sources, outcome
-from .staging import EpisodeWriter, Identity, key_of
+from .staging import EpisodeWriter, Identity
 
 FULL = errno.ENOSPC, errno.EDQUOT  # of a disk: the next bag would fare no better
 SAMPLE = 50  # pictures of each camera that tell its rate
@@ -51,6 +52,11 @@ class Options:
     cameras: tuple[str, ...] = ()
     keep_failed: bool = False
     any_latent: bool = False
+
+    @property
+    def latent_id(self) -> str:
+        """Of the latent space; empty without one."""
+        return self.latent.latent_id if self.latent else ""
 
     def robots(self, bag: Bag) -> tuple[RobotTopics, ...]:
         """The robots of a bag."""
@@ -95,9 +101,10 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
     keep_buffers()
     report, collection = Report(), Collection(out)
     fps = _settled(out, options, bags)
+    keys: set[str] = set()
     for bag in bags:
         try:
-            _convert_bag(bag, collection, fps, options, report, progress)
+            _convert_bag(bag, collection, fps, options, report, keys, progress)
         except BagUnreadable as error:
             report.left_out.append((str(bag), [error.fault]))
         except (ConfigError, ArtifactError) as error:
@@ -106,7 +113,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
             if getattr(error, "errno", None) in FULL:
                 raise
             report.left_out.append((str(bag), [Fault("unusable", f"{type(error).__name__}: {error}", bag)]))
-    for episode, why in collection.commit():
+    for episode, why in collection.commit(keys=keys):
         source, robot = episode.about["source"], episode.about["robot"]
         report.written -= 1
         report.frames -= episode.length
@@ -118,8 +125,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
 
 def _settled(out: Path, options: Options, bags: Sequence[Path]) -> int:
     """Frames a second; the settings are kept with the data, and must not change."""
-    latent_id = options.latent.latent_id if options.latent else ""
-    wanted = {"fps": options.mapping.fps, "latent_id": latent_id}
+    wanted = {"fps": options.mapping.fps, "latent_id": options.latent_id}
     file = out / SETTINGS
     if file.is_file():
         known = load_json(file, ArtifactError, "choose another folder")
@@ -168,15 +174,15 @@ class _Recording:
     """One robot's episode on its way from a bag into the staging folder."""
 
     robot: RobotTopics
+    origin: Origin
     sources: Sources
     builder: EpisodeBuilder
     faults: Faults
 
 
 def _convert_bag(
-    path: Path, collection: Collection, fps: int, options: Options, report: Report, progress: Progress
+    path: Path, collection: Collection, fps: int, options: Options, report: Report, keys: set[str], progress: Progress
 ) -> None:
-    mark = fingerprint(path)
     with open_bag(path) as bag:
         robots = options.robots(bag)
         if not robots:
@@ -184,10 +190,11 @@ def _convert_bag(
         recordings: list[_Recording] = []
         with contextlib.ExitStack() as stack:
             for robot in robots:
-                key = key_of(str(path.resolve()), robot.robot)
-                if collection.has(robot.embodiment.name, key, mark):
+                origin = Origin.of(bag, robot, options.mapping, fps, options.latent_id)
+                keys.add(origin.key)
+                if collection.converted(origin):
                     report.kept += 1
-                elif recording := _begin(bag, robot, key, collection, fps, options, report):
+                elif recording := _begin(bag, robot, origin, collection, fps, options, report):
                     recordings.append(recording)
                     stack.callback(recording.builder.writer.abort)
             try:
@@ -196,11 +203,11 @@ def _convert_bag(
                 for recording in recordings:
                     recording.faults.add(error.fault)
             for recording in recordings:
-                _end(bag, recording, options, report, mark)
+                _end(bag, recording, options, report)
 
 
 def _begin(
-    bag: Bag, robot: RobotTopics, key: str, collection: Collection, fps: int, options: Options, report: Report
+    bag: Bag, robot: RobotTopics, origin: Origin, collection: Collection, fps: int, options: Options, report: Report
 ) -> _Recording | None:
     """Open everything for one robot; None, with the reasons in the report, if its episode is of no use."""
     faults, latent = Faults(), options.latent
@@ -221,26 +228,24 @@ def _begin(
         robot, sources, fps, options.mapping.limits, options.mapping.stamps == "receive", bag.start, faults.add, bag.path, latent_id
     )
     expected = round((bag.end - bag.start) * fps)
-    identity = Identity.for_embodiment(robot.embodiment, fps, latent.latent_id if latent else "")
-    writer = EpisodeWriter(collection.staging(robot.embodiment.name), key, identity, tuple(sources.cameras), expected)
-    return _Recording(robot, sources, EpisodeBuilder(robot, alignment, writer), faults)
+    identity = Identity.for_embodiment(robot.embodiment, fps, options.latent_id)
+    writer = EpisodeWriter(collection.staging(robot.embodiment.name), origin.key, identity, tuple(sources.cameras), expected)
+    return _Recording(robot, origin, sources, EpisodeBuilder(robot, alignment, writer), faults)
 
 
-def _end(bag: Bag, recording: _Recording, options: Options, report: Report, mark: str) -> None:
+def _end(bag: Bag, recording: _Recording, options: Options, report: Report) -> None:
     faults, builder, robot = recording.faults, recording.builder, recording.robot
     if not faults.fatal:
         told = outcome(bag, robot)
         if told is None:
             faults.add(Fault("outcome unknown", "taken for a success", bag.path, robot=robot.robot, fatal=False))
         about = {
-            "source": str(bag.path), "robot": robot.robot, "fingerprint": mark,
-            "seed": _seed(bag), "policy_id": bag.custom.get("policy_id", ""),
+            "source": str(bag.path), **recording.origin.plain(), "seed": _seed(bag), "policy_id": bag.custom.get("policy_id", ""),
             "tolerance": {"camera": options.mapping.limits.camera_at(builder.alignment.fps), "state": options.mapping.limits.state},
             "told": [str(fault) for fault in faults],
         }  # fmt: skip
-        task = bag.custom.get("task") or options.mapping.task
         try:
-            builder.finish(options.latent, task, told is not False, about)
+            builder.finish(options.latent, recording.origin.settings["task"], told is not False, about)
         except ObservationRefused as error:
             camera, stamp, text = builder.writer.failure or ("", bag.start, str(error))
             topic = recording.sources.cameras.get(camera, "")

@@ -1,6 +1,7 @@
 """Recordings of a made-up robot, to be spoiled in many ways and written in all forms of bags."""
 
 import dataclasses
+import itertools
 import shutil
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from latent_policy_ros.latent import LatentSpace
 T0 = 1_700_000_000.0
 STORE = message_types()
 TYPES = STORE.types
+WRITTEN = itertools.count()
 
 
 def stamp(seconds):
@@ -146,14 +148,15 @@ class Recording:
         events = sorted(self.events, key=lambda event: event.received)
         pieces = [events[k * len(events) // split : (k + 1) * len(events) // split] for k in range(split)]
         folders = [path] if split == 1 else [path.with_name(f"{path.name}_piece{k}") for k in range(split)]
+        early = next(WRITTEN)  # [ns]; no two recordings are the same to the nanosecond
         for piece, folder in zip(pieces, folders):
-            self._write_piece(piece, folder, self.custom() if custom is None else custom, storage, compression)
+            self._write_piece(piece, folder, self.custom() if custom is None else custom, storage, compression, early)
         if split > 1:
             _put_together(path, folders)
         return path
 
     @staticmethod
-    def _write_piece(events, folder, custom, storage, compression):
+    def _write_piece(events, folder, custom, storage, compression, early):
         writer = Writer(folder, version=9, storage_plugin=storage)
         if compression:
             writer.set_compression(compression, CompressionFormat.ZSTD)
@@ -165,7 +168,8 @@ class Recording:
                 kind = event.message.__msgtype__
                 if event.topic not in connections:
                     connections[event.topic] = writer.add_connection(event.topic, kind, typestore=STORE)
-                writer.write(connections[event.topic], round(event.received * 1e9), STORE.serialize_cdr(event.message, kind))
+                received = round(event.received * 1e9) - early
+                writer.write(connections[event.topic], received, STORE.serialize_cdr(event.message, kind))
 
 
 def _put_together(path, folders):

@@ -1,16 +1,21 @@
 """Bags of all forms become the same data set, with every frame, matched by time and by name."""
 
+import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
 
+from latent_policy_ros.data import conversion
+from latent_policy_ros.data.bag_metadata import update_custom
 from latent_policy_ros.data.bags import find_bags
 from latent_policy_ros.data.collection import find_datasets
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
 from latent_policy_ros.data.looking import looks
 from latent_policy_ros.data.mapping import Mapping, conventional, load_mapping
 from latent_policy_ros.data.summary import describe
+from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ArtifactError, ConfigError
 
 T0 = 1_700_000_000.0
@@ -90,8 +95,6 @@ def test_several_trajectory_points_follow_each_other_and_none_hold_what_is_measu
 
 
 def test_a_run_that_is_stopped_goes_on_and_never_looks_whole(tmp_path, recording, converted):
-    from latent_policy_ros.data import conversion
-
     bags = [recording(seconds=1 + k / 10).write(tmp_path / f"bag{k}") for k in range(3)]
     out, seen = tmp_path / "out", []
 
@@ -124,6 +127,85 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, conv
     _, out = converted(bag)
     with pytest.raises(ConfigError, match=r"latent_id: the folder was begun with ''"):
         converted(bag, out=out, latent=space)
+
+
+def mapped(made, **changes):
+    """A mapping of the made-up robot, changed."""
+    robot = conventional("left", made.embodiment, ("front", "wrist"))
+    return Mapping((dataclasses.replace(robot, **changes),), fps=10)
+
+
+def test_a_bag_that_was_converted_with_another_mapping_is_not_kept(tmp_path, recording, converted):
+    made = recording(seconds=1)
+    bag, other = made.write(tmp_path / "bag"), recording(seconds=1).write(tmp_path / "other")
+    _, out = converted(bag, mapping=mapped(made))
+    before = (out / "faive_hand/meta/latent_policy.json").read_bytes()
+    mended = mapped(made, scale=(0.5, 1.0))
+    report, _ = converted(bag, out=out, mapping=mended)
+    ((_, (fault,)),) = report.left_out
+    assert "was converted with other settings: scale was [1.0, 1.0], is [0.5, 1.0]; convert to another folder" in fault.text
+    assert (report.written, report.kept) == (0, 0) and (out / "faive_hand/meta/latent_policy.json").read_bytes() == before
+    gripper = mapped(made, embodiment=load_embodiment("panda_gripper"))  # has a data set of its own
+    report, _ = converted(bag, out=out, mapping=gripper)
+    assert "embodiment was 'faive_hand', is 'panda_gripper'" in report.left_out[0][1][0].text
+    report, _ = converted(bag, out=out, mapping=mapped(made))
+    assert (report.written, report.kept) == (0, 1)
+    report, _ = converted(other, out=out, mapping=mended)  # of another rig, say: mappings may differ from bag to bag
+    assert (report.written, report.kept) == (1, 0)
+
+
+def test_what_a_bag_says_of_its_outcome_later_is_told(tmp_path, recording, converted):
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    _, out = converted(bag)
+    update_custom(bag, {"outcome": "failure", "note": "dropped it"})
+    report, _ = converted(bag, out=out)
+    assert "success was True, is False" in report.left_out[0][1][0].text
+
+
+def test_a_bag_that_was_moved_is_the_same(tmp_path, recording, converted):
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    _, out = converted(bag)
+    moved = bag.rename(tmp_path / "archive")
+    shutil.copytree(moved, tmp_path / "copy")
+    report, _ = converted(moved, tmp_path / "copy", out=out)
+    assert (report.written, report.kept) == (0, 2)
+    report, _ = converted(recording(seconds=1).write(bag), out=out)
+    assert "changed since it was converted" in report.left_out[0][1][0].text
+
+
+def test_bags_of_a_data_set_by_an_earlier_version_are_known(tmp_path, recording, converted):
+    bags = [recording(seconds=1).write(tmp_path / name) for name in ("one", "two")]
+    _, out = converted(*bags)
+    file = out / "faive_hand/meta/latent_policy.json"
+    manifest = json.loads(file.read_text())
+    for told in manifest["episodes"]:
+        told["key"] = told.pop("place")
+        del told["settings"]
+    file.write_text(json.dumps(manifest))
+    moved = bags[0].rename(tmp_path / "moved")
+    next(bags[1].glob("*.mcap")).touch()
+    report, _ = converted(moved, bags[1], recording(seconds=1).write(tmp_path / "three"), out=out)
+    assert (report.written, report.kept) == (1, 1)
+    assert "changed since it was converted" in report.left_out[0][1][0].text
+
+
+def test_what_a_stopped_run_staged_waits_for_a_run_that_names_it(tmp_path, recording, converted):
+    bags = [recording(seconds=1 + k / 10).write(tmp_path / f"bag{k}") for k in range(3)]
+
+    def stop(bag, done, total):
+        if bag == bags[2]:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        conversion.convert(bags, out, conversion.Options(mapping=mapped(recording(seconds=1))), stop)
+    mended = mapped(recording(seconds=1), scale=(0.5, 1.0))
+    report, _ = converted(bags[0], out=out, mapping=mended)
+    assert (report.written, report.kept) == (1, 0)  # staged with another mapping: made anew
+    reader = LeRobotReader(out / "faive_hand")
+    assert [row["length"] for row in reader.episodes] == [11] and reader.columns(0)["observation.state"].max() < 0.51
+    report, _ = converted(*bags[1:], out=out, mapping=mapped(recording(seconds=1)))
+    assert (report.written, report.kept) == (1, 1) and not (out / ".staging").exists()
 
 
 def test_bags_are_found_in_folders_and_their_absence_is_named(tmp_path, recording):
