@@ -14,7 +14,7 @@ import numpy as np
 
 from .faults import Desk, Fault
 from .ingest import Frame
-from .intake import SILENT, Intake
+from .intake import Intake
 from .mapping import Limits, RobotTopics
 from .sources import Sources
 from .stream_watch import LAG
@@ -107,14 +107,14 @@ class Alignment:
         """The time until which every topic is known; None before all have begun. Names those that fell silent."""
         if not all(watch.count for watch in self._watches.values()):
             return None
-        newest = max(watch.newest for watch in self._watches.values())
+        newest, patience = max(watch.newest for watch in self._watches.values()), self._intake.patience
         ends = []
         for topic, watch in self._watches.items():
             if topic in self._intake.given:  # one that is not followed by another stays in force for a while
-                if lag and not self._intake.commands.holding and newest - watch.newest <= max(SILENT, self.limits.command):
+                if lag and not self._intake.commands.holding and newest - watch.newest <= patience:
                     ends.append(watch.newest)
-            elif lag and newest - watch.newest > SILENT:
-                self._desk.hand_in("hole", topic, watch.newest, f"no message for more than {SILENT:g} s")
+            elif lag and newest - watch.newest > patience:
+                self._desk.hand_in("hole", topic, watch.newest, f"no message for more than {patience:g} s")
                 return None
             else:
                 ends.append(watch.newest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,15 +18,15 @@ class CommandStream:
     """The commands of one robot.
 
     A command counts from its receipt, whatever its stamp: stamps of commands tell of observations, of deadlines, or of
-    nothing. The points of a trajectory follow each other by their ``time_from_start``, and a new trajectory ends an old one.
-    A trajectory without points means: hold what you measure.
+    nothing. The points of a trajectory follow each other by their ``time_from_start``, until which each is in force, and a new
+    trajectory ends an old one. A trajectory without points means: hold what you measure.
 
     Args:
         joints: The n joints, in the order of the values handed out.
         rename: {the messages' name of a joint: ours}.
         order: The messages' names of the numbers of a Float64MultiArray.
         scale: To rad or m.
-        keep: Seconds of history.
+        keep: Seconds of history before the newest receipt; what is yet to come is kept, however far ahead it lies.
     """
 
     def __init__(
@@ -34,7 +35,8 @@ class CommandStream:
         self._matcher = JointMatcher(joints, "command")
         self._rename, self._scale = rename, scale
         self._order = [rename.get(name, name) for name in order]
-        self._stream: Stream[tuple[np.ndarray, bool]] = Stream(keep)
+        self._keep = keep
+        self._stream: Stream[tuple[np.ndarray, float]] = Stream(math.inf)  # with the time [s] at which it is reached
         self.joint_order: tuple[str, ...] = ()
 
     def push(self, received: float, message: Any, measured: np.ndarray | None) -> None:
@@ -44,6 +46,7 @@ class CommandStream:
             ObservationRefused: Joints are missing or not finite, or there are other numbers than joints.
         """
         self._stream.forget_after(received)
+        self._stream.forget_before(received - self._keep)
         if hasattr(message, "points"):
             self._push_trajectory(received, message, measured)
         elif hasattr(message, "position"):
@@ -54,12 +57,12 @@ class CommandStream:
             self._put(received, self._match(self._order, message.data, renamed=True))
 
     def held(self, stamp: float, max_age: float) -> np.ndarray | None:
-        """The command (n,) in force at ``stamp``; None if there is none, or it is older than ``max_age`` [s]."""
+        """The command (n,) in force at ``stamp``; None if there is none, or its time is over for more than ``max_age`` [s]."""
         found = self._stream.held(stamp)
         if found is None:
             return None
-        at, (values, holds) = found
-        return values if holds or stamp - at <= max_age else None
+        _, (values, until) = found
+        return values if stamp - until <= max_age else None
 
     @property
     def newest(self) -> np.ndarray | None:
@@ -71,17 +74,20 @@ class CommandStream:
     def holding(self) -> bool:
         """Whether the newest command is to hold, which needs no repetition."""
         newest = self._stream.newest
-        return newest is not None and self._stream.held(newest)[1][1]
+        return newest is not None and self._stream.held(newest)[1][1] == math.inf
 
     def _push_trajectory(self, received: float, message: Any, measured: np.ndarray | None) -> None:
         if not message.points:
             if measured is not None:
-                self._stream.push(received, (measured, True))
+                self._stream.push(received, (measured, math.inf))
             return
         after = 0.0
         for point in message.points:
-            self._put(received + after, self._match(message.joint_names, point.positions))
-            after = seconds(point.time_from_start)
+            begins, after = after, seconds(point.time_from_start)
+            if after < begins:
+                raise ObservationRefused(f"command has a point at {after:g} s after one at {begins:g} s")
+            values = self._match(message.joint_names, point.positions)
+            self._stream.push(received + begins, (values, received + after))
 
     def _match(self, names: Sequence[str], positions: Sequence[float], renamed: bool = False) -> np.ndarray:
         ours = names if renamed else [self._rename.get(name, name) for name in names]
@@ -92,4 +98,4 @@ class CommandStream:
         return values * self._scale
 
     def _put(self, stamp: float, values: np.ndarray) -> None:
-        self._stream.push(stamp, (values, False))
+        self._stream.push(stamp, (values, stamp))

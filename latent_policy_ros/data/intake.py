@@ -18,8 +18,7 @@ from .sources import Sources
 from .stream_watch import LAG, StreamWatch
 from .time_sync import Stream
 
-SILENT = 1.0  # [s] after which nobody waits for a topic any more
-KEEP = SILENT + 2 * LAG
+SILENT = 1.0  # [s] after which nobody waits for a topic any more, if its limits do not make it longer
 SAME = 0.8  # share of commands that may be exactly what was measured
 
 
@@ -41,11 +40,14 @@ class Intake:
         latent_id: str,
     ) -> None:  # fmt: skip
         self.robot, self.sources, self.limits = robot, sources, limits
+        #: Time [s] after which nobody waits for a topic any more.
+        self.patience = max(SILENT, 2 * camera_limit, 2 * limits.state)
+        keep = self.patience + 2 * LAG
         self.buffer = ObservationBuffer(
-            tuple(sources.cameras), robot.joints, image_size=None, wrist=bool(sources.wrist), keep=KEEP,
+            tuple(sources.cameras), robot.joints, image_size=None, wrist=bool(sources.wrist), keep=keep,
             tolerances=Tolerances(camera_skew=camera_limit, state_skew=limits.state),
         )  # fmt: skip
-        self.commands = CommandStream(robot.joints, robot.rename, robot.order, robot.scale[1], KEEP + limits.command)
+        self.commands = CommandStream(robot.joints, robot.rename, robot.order, robot.scale[1], keep)
         #: Topics of commands, which count from their receipt.
         self.given = {sources.command, sources.wrist_command} - {""}
         self.watches: dict[str, StreamWatch] = {}
@@ -57,7 +59,7 @@ class Intake:
         self._listen(sources.wrist, self._take_wrist, 2 * limits.state)
         self._listen(sources.wrist_command, self._take_wrist_command, float("inf"))
         self._by_receipt, self._desk, self._latent_id = by_receipt, desk, latent_id
-        self._wrist_commands: Stream[np.ndarray] = Stream(KEEP + limits.command)
+        self._wrist_commands: Stream[np.ndarray] = Stream(keep + limits.command)
         self._measured: np.ndarray | None = None
         self._names: dict[str, tuple[str, ...]] = {}
         self._renamed: dict[tuple[str, ...], tuple[str, ...]] = {}  # joints of messages of the state, by their own names

@@ -26,7 +26,8 @@ class Limits:
     """How far in time things may lie apart [s]; for states as the policy node has it.
 
     Attributes:
-        camera, state: Between a frame and the picture, or the measured values, in it; a camera's 0 means 1.5 frames, at most 0.1 s.
+        camera, state: Between a frame and the picture, or the measured values, in it; a camera's 0 means 1.5 frames: one picture
+            may be lost, whatever the rate, and its neighbours need not come to the millisecond.
         command: The oldest that a command may be that is still in force.
     """
 
@@ -36,7 +37,7 @@ class Limits:
 
     def camera_at(self, fps: int) -> float:
         """The limit of cameras at so many frames a second [s]."""
-        return self.camera or min(0.1, 1.5 / fps)
+        return self.camera or 1.5 / fps
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,11 @@ class Stream(Generic[T]):
         k = bisect_right(self._stamps, stamp)
         return (self._stamps[k - 1], self._values[self._stamps[k - 1]]) if k else None
 
+    def forget_before(self, stamp: float) -> None:
+        """Drop what was no longer in force at ``stamp``."""
+        while len(self._stamps) > 1 and self._stamps[1] <= stamp:
+            del self._values[self._stamps.pop(0)]
+
     def forget_after(self, stamp: float) -> None:
         """Drop what is newer than ``stamp``: a plan that another one replaced."""
         while self._stamps and self._stamps[-1] > stamp:

@@ -14,11 +14,13 @@ from latent_policy_ros.data.collection import find_datasets
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
 from latent_policy_ros.data.looking import looks
 from latent_policy_ros.data.mapping import Mapping, conventional, load_mapping
+from latent_policy_ros.data.message_types import message_types
 from latent_policy_ros.data.summary import describe
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ArtifactError, ConfigError
 
 T0 = 1_700_000_000.0
+TYPES = message_types().types
 
 
 def expected(made, count=31, fps=10):
@@ -92,6 +94,26 @@ def test_several_trajectory_points_follow_each_other_and_none_hold_what_is_measu
     assert len(action) == 31  # a hand that holds is commanded, however long nothing is said
     np.testing.assert_allclose(action[:20], ahead[:20], atol=1e-6)
     assert (action[20:] == action[20]).all() and np.abs(action[20] - made.state(T0 + 2)).max() < 0.03
+
+
+def test_a_trajectory_may_reach_many_seconds_ahead(tmp_path, recording, converted):
+    made = recording(seconds=6)
+    made.drop("hand_command")
+    made.drop("wrist_command")
+    ahead = [made.state(T0 + k / 10) for k in range(61)]
+    made.add("hand_command", T0 - 0.001, made.trajectory(T0, made.joints, *ahead[:40]))
+    other = made.trajectory(T0, made.joints, ahead[50], ahead[60])  # replaces the rest; two far points, each with its time to reach
+    for point, sec in zip(other.points, (1, 3)):
+        point.time_from_start = TYPES["builtin_interfaces/msg/Duration"](sec=sec, nanosec=0)
+    made.add("hand_command", T0 + 2.999, other)
+    report, out = converted(made.write(tmp_path / "bag"))
+    assert (report.written, report.left_out) == (1, [])
+    action = LeRobotReader(out / "faive_hand").columns(0)["action"]
+    np.testing.assert_allclose(action, [*ahead[:30], *[ahead[50]] * 10, *[ahead[60]] * 21], atol=1e-6)
+    del other.points[0]
+    other.points += made.trajectory(T0, made.joints, ahead[0]).points
+    report, _ = converted(made.write(tmp_path / "odd"), out=tmp_path / "other")
+    assert "command has a point at 0.1 s after one at 3 s" in report.left_out[0][1][0].text
 
 
 def test_a_run_that_is_stopped_goes_on_and_never_looks_whole(tmp_path, recording, converted):

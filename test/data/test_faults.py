@@ -8,6 +8,7 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin
 
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
+from latent_policy_ros.data.mapping import Limits, Mapping, conventional
 
 T0 = 1_700_000_000.0
 START = T0 - 0.019  # of the bags: receipt of the first message
@@ -245,6 +246,47 @@ def test_one_lost_picture_is_told(recording, faults_of):
     made.drop("front/image_raw", keep=lambda event: round(event.at * 10) != 15)
     told, length, _ = faults_of(made)
     assert length == 31 and "1 of 31 frames" in told["repeated pictures"].text
+
+
+def test_one_lost_picture_of_a_camera_that_jitters_is_told(recording, faults_of):
+    made = recording()
+    made.drop("front/image_raw", keep=lambda event: round(event.at * 10) != 15)
+    for event in made.on("front/image_raw")[14:16]:  # those around it
+        event.message.header = made.joint_state(event.received - 0.01 + (0.008 if event.at > 1.5 else -0.008), [], []).header
+    told, length, _ = faults_of(made)
+    assert length == 31 and list(told) == ["repeated pictures"]
+
+
+@pytest.mark.parametrize("rate", [1, 2, 4, 5])
+def test_slow_cameras_need_no_limits(tmp_path, recording, converted, rate):
+    made, rng = recording(seconds=8), np.random.default_rng(0)
+    for camera in ("front", "wrist"):
+        made.drop(f"{camera}/image_raw")
+        for k in range(8 * rate + 1):
+            if k != 4:
+                made.add_picture(camera, T0 + (k + rng.uniform(-0.05, 0.05)) / rate)
+    report, out = converted(made.write(tmp_path / "bag"))
+    assert report.written == 1 and LeRobotReader(out / "faive_hand").fps == rate
+    assert [fault.kind for fault in report.told if fault.kind != "repeated pictures"] == []
+
+
+def test_commands_may_be_seconds_old_where_the_limit_says_so(tmp_path, recording, converted):
+    made = recording(seconds=9)
+    for name in ("hand_command", "wrist_command"):
+        made.drop(name, keep=lambda event: event.at < 0.5 or 4.0 < event.at < 4.5)
+    known = Mapping((conventional("left", made.embodiment, ("front", "wrist")),), limits=Limits(command=5.0))
+    report, out = converted(made.write(tmp_path / "bag"), mapping=known)
+    assert (report.written, report.left_out) == (1, [])
+    action = LeRobotReader(out / "faive_hand").columns(0)["action"]
+    assert len(action) == 91 and np.abs(action[30] - made.state(T0 + 0.48) - 0.01).max() < 1e-6
+
+
+def test_states_may_be_seconds_apart_where_the_limit_says_so(tmp_path, recording, converted):
+    made = recording(seconds=9)
+    made.drop("joint_states", keep=lambda event: round(event.at * 50) % 75 == 0)
+    known = Mapping((conventional("left", made.embodiment, ("front", "wrist")),), limits=Limits(state=2.0))
+    report, _ = converted(made.write(tmp_path / "bag"), mapping=known)
+    assert (report.written, report.frames, report.left_out) == (1, 91, [])
 
 
 def test_failures_and_the_recorders_own_account(recording, faults_of, tmp_path):

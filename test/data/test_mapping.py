@@ -50,7 +50,7 @@ def test_a_good_mapping(tmp_path):
     (robot,) = mapping.robots
     assert (mapping.task, mapping.fps, mapping.limits.state, mapping.limits.command) == ("stack", 30, 0.02, 0.3)
     assert robot.joints == ("panda_finger_joint1", "arm") and robot.scale == (1e-3, 1.0)
-    assert mapping.limits.camera_at(30) == pytest.approx(0.05) and mapping.limits.camera_at(5) == pytest.approx(0.1)
+    assert mapping.limits.camera_at(30) == pytest.approx(0.05) and mapping.limits.camera_at(5) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
