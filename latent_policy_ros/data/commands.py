@@ -25,15 +25,15 @@ class CommandStream:
         joints: The n joints, in the order of the values handed out.
         rename: {the messages' name of a joint: ours}.
         order: The messages' names of the numbers of a Float64MultiArray.
-        scale: To rad or m.
+        scale: {joint: factor to rad or m}; others are in these.
         keep: Seconds of history before the newest receipt; what is yet to come is kept, however far ahead it lies.
     """
 
     def __init__(
-        self, joints: Sequence[str], rename: Mapping[str, str], order: Sequence[str], scale: float, keep: float
-    ) -> None:
+        self, joints: Sequence[str], rename: Mapping[str, str], order: Sequence[str], scale: Mapping[str, float], keep: float,
+    ) -> None:  # fmt: skip
         self._matcher = JointMatcher(joints, "command")
-        self._rename, self._scale = rename, scale
+        self._rename, self._scale = rename, np.array([scale.get(name, 1.0) for name in joints])
         self._order = [rename.get(name, name) for name in order]
         self._keep = keep
         self._stream: Stream[tuple[np.ndarray, float]] = Stream(math.inf)  # with the time [s] at which it is reached

@@ -47,7 +47,7 @@ class Intake:
             tuple(sources.cameras), robot.joints, image_size=None, wrist=bool(sources.wrist), keep=keep,
             tolerances=Tolerances(camera_skew=camera_limit, state_skew=limits.state),
         )  # fmt: skip
-        self.commands = CommandStream(robot.joints, robot.rename, robot.order, robot.scale[1], keep)
+        self.commands = CommandStream(robot.joints, robot.rename, robot.order, robot.command_scale, keep)
         #: Topics of commands, which count from their receipt.
         self.given = {sources.command, sources.wrist_command} - {""}
         self.watches: dict[str, StreamWatch] = {}
@@ -115,8 +115,10 @@ class Intake:
         self.buffer.push_image(camera, stamp, partial(picture, message))
 
     def _take_joints(self, topic: str, stamp: float, message: Any) -> None:
-        names, scale = self._renamed[tuple(message.name)], self.robot.scale[0]
-        self.buffer.push_joints(stamp, names, message.position if scale == 1.0 else np.asarray(message.position) * scale)
+        names, positions, scale = self._renamed[tuple(message.name)], message.position, self.robot.state_scale
+        if scale and len(positions) == len(names):
+            positions = np.asarray(positions) * [scale.get(name, 1.0) for name in names]
+        self.buffer.push_joints(stamp, names, positions)
         self._order_of(topic, stamp, names)
         before, self._measured = self._measured, self.buffer.newest_joints
         self._moved |= before is not None and not _equal(before, self._measured)

@@ -17,6 +17,7 @@ from ..errors import ConfigError, available
 from ..paths import config_dir
 
 UNITS = {"rad": 1.0, "deg": math.pi / 180, "m": 1.0, "mm": 1e-3}
+OF_KIND = {"deg": "revolute", "mm": "prismatic"}  # joints that may be in other units than rad and m
 STAMPS = ("header", "receive")
 UNTOLD = "does not tell of its robots; name them in a mapping, or give the fleet"  # of a bag
 
@@ -55,7 +56,7 @@ class RobotTopics:
         more_joints: Joints that are kept beside the end-effector's, such as the arm's.
         rename: {the bag's name of a joint: ours}.
         order: Names (the bag's) of the numbers of a command without names.
-        scale: What the bag's numbers of state and of command are multiplied by to get rad or m.
+        state_scale, command_scale: {joint: what its numbers in the bag are multiplied by to get rad or m}; others are in these.
         optional_wrist: The wrist's topics may be missing.
     """
 
@@ -70,7 +71,8 @@ class RobotTopics:
     more_joints: tuple[str, ...] = ()
     rename: Map[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
-    scale: tuple[float, float] = (1.0, 1.0)
+    state_scale: Map[str, float] = field(default_factory=dict)
+    command_scale: Map[str, float] = field(default_factory=dict)
     optional_wrist: bool = False
 
     @property
@@ -177,15 +179,16 @@ def _robot(name: str, section: Section) -> RobotTopics:
     cameras = section.section("cameras")
     seen = {camera: (cameras.string(camera),) for camera in cameras.names()}
     state, command = section.section("state"), section.section("command")
+    more = section.strings("more_joints") if section.has("more_joints") else ()
     topics = RobotTopics(
         name, embodiment, seen, state.string("topic"), (command.string("topic"),),
         section.string("wrist") if section.has("wrist") else "",
         section.string("wrist_command") if section.has("wrist_command") else "",
         section.string("plans") if section.has("plans") else "",
-        section.strings("more_joints") if section.has("more_joints") else (),
+        more,
         _renaming(section.section("rename")) if section.has("rename") else {},
         command.strings("order") if command.has("order") else (),
-        (_scale(state), _scale(command)),
+        _scale(state, embodiment, more), _scale(command, embodiment, more),
     )  # fmt: skip
     for part in (cameras, state, command, section):
         part.finish()
@@ -202,8 +205,21 @@ def _renaming(section: Section) -> dict[str, str]:
     return renamed
 
 
-def _scale(section: Section) -> float:
-    return UNITS[section.choice("units", UNITS)] if section.has("units") else 1.0
+def _scale(section: Section, embodiment: Embodiment, more_joints: Sequence[str]) -> dict[str, float]:
+    """Degrees are of hinges and millimetres of slides; of other joints than the end-effector's nobody knows what they are."""
+    scale: dict[str, float] = {}
+    units = section.choice("units", UNITS) if section.has("units") else "rad"
+    if units in OF_KIND:
+        mine = [name for name in embodiment.joint_names if embodiment.hinge(name).kind == OF_KIND[units]]
+        if not mine:
+            raise section.error("units", f"{units} is of {OF_KIND[units]} joints, but {embodiment.name} has none")
+        scale |= dict.fromkeys(mine, UNITS[units])
+        if more_joints and not section.has("more_units"):
+            raise section.error("more_units", f"missing: are more_joints in {units} too? {available(UNITS)}")
+    if section.has("more_units"):
+        more = section.choice("more_units", UNITS)
+        scale |= dict.fromkeys(more_joints if more in OF_KIND else (), UNITS[more])
+    return scale
 
 
 def _check_names(section: Section, command: Section, topics: RobotTopics) -> None:

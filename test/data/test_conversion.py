@@ -71,6 +71,30 @@ robots:
     assert "observation.wrist" not in reader.features
 
 
+def test_units_are_of_the_joints_that_can_have_them(tmp_path, recording, converted):
+    made = recording(embodiment="panda_gripper", seconds=1)
+    (finger,) = made.joints
+    for event in made.on("joint_states"):
+        event.message.name, event.message.position = ["arm", finger, "other"], np.array([0.7, 1e3 * event.message.position[0], 9.0])
+    for event in made.on("gripper_command") + made.on("hand_command"):
+        event.message = made.joint_state(T0, [finger, "arm"], [1e3 * event.message.points[0].positions[0], np.rad2deg(0.8)])
+    file = tmp_path / "rig.yaml"
+    file.write_text("""
+robots:
+  left:
+    embodiment: panda_gripper
+    cameras: {front: /left/front/image_raw}
+    state: {topic: /left/joint_states, units: mm, more_units: rad}
+    command: {topic: /left/hand_command, units: mm, more_units: deg}
+    more_joints: [arm]
+""")
+    _, out = converted(made.write(tmp_path / "bag", custom={}), mapping=load_mapping(file))
+    columns = LeRobotReader(out / "panda_gripper").columns(0)
+    np.testing.assert_allclose(columns["observation.state"], [[made.state(T0 + k / 10)[0], 0.7] for k in range(11)], atol=1e-6)
+    np.testing.assert_allclose(columns["action"][:, 1], 0.8, atol=1e-6)
+    np.testing.assert_allclose(columns["action"][:, 0], [made.state(T0 + k / 10 - 0.02)[0] + 0.01 for k in range(11)], atol=1e-6)
+
+
 def test_latents_are_those_of_the_commands(tmp_path, recording, converted, space):
     report, out = converted(recording().write(tmp_path / "bag"), latent=space)
     reader = LeRobotReader(out / "faive_hand")
@@ -162,10 +186,12 @@ def test_a_bag_that_was_converted_with_another_mapping_is_not_kept(tmp_path, rec
     bag, other = made.write(tmp_path / "bag"), recording(seconds=1).write(tmp_path / "other")
     _, out = converted(bag, mapping=mapped(made))
     before = (out / "faive_hand/meta/latent_policy.json").read_bytes()
-    mended = mapped(made, scale=(0.5, 1.0))
+    mended = mapped(made, state_scale=dict.fromkeys(made.joints, 0.5))
     report, _ = converted(bag, out=out, mapping=mended)
     ((_, (fault,)),) = report.left_out
-    assert "was converted with other settings: scale was [1.0, 1.0], is [0.5, 1.0]; convert to another folder" in fault.text
+    first, more = made.joints[0], len(made.joints) - 3
+    assert f"was converted with other settings: state_scale.{first} was None, is 0.5; state_scale." in fault.text
+    assert f"(and {more} more); convert to another folder" in fault.text
     assert (report.written, report.kept) == (0, 0) and (out / "faive_hand/meta/latent_policy.json").read_bytes() == before
     gripper = mapped(made, embodiment=load_embodiment("panda_gripper"))  # has a data set of its own
     report, _ = converted(bag, out=out, mapping=gripper)
@@ -212,6 +238,7 @@ def test_bags_of_a_data_set_by_an_earlier_version_are_known(tmp_path, recording,
 
 
 def test_what_a_stopped_run_staged_waits_for_a_run_that_names_it(tmp_path, recording, converted):
+    made = recording(seconds=1)
     bags = [recording(seconds=1 + k / 10).write(tmp_path / f"bag{k}") for k in range(3)]
 
     def stop(bag, done, total):
@@ -220,13 +247,13 @@ def test_what_a_stopped_run_staged_waits_for_a_run_that_names_it(tmp_path, recor
 
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        conversion.convert(bags, out, conversion.Options(mapping=mapped(recording(seconds=1))), stop)
-    mended = mapped(recording(seconds=1), scale=(0.5, 1.0))
+        conversion.convert(bags, out, conversion.Options(mapping=mapped(made)), stop)
+    mended = mapped(made, state_scale=dict.fromkeys(made.joints, 0.5))
     report, _ = converted(bags[0], out=out, mapping=mended)
     assert (report.written, report.kept) == (1, 0)  # staged with another mapping: made anew
     reader = LeRobotReader(out / "faive_hand")
     assert [row["length"] for row in reader.episodes] == [11] and reader.columns(0)["observation.state"].max() < 0.51
-    report, _ = converted(*bags[1:], out=out, mapping=mapped(recording(seconds=1)))
+    report, _ = converted(*bags[1:], out=out, mapping=mapped(made))
     assert (report.written, report.kept) == (1, 1) and not (out / ".staging").exists()
 
 

@@ -1,6 +1,7 @@
 """Mapping files are checked whole when they are read; every mistake is named with its place."""
 
 
+import numpy as np
 import pytest
 import yaml
 
@@ -16,7 +17,7 @@ GOOD = {
         "rig": {
             "embodiment": "panda_gripper",
             "cameras": {"top": "/cam"},
-            "state": {"topic": "/state", "units": "mm"},
+            "state": {"topic": "/state", "units": "mm", "more_units": "deg"},
             "command": {"topic": "/command", "order": ["a", "b"]},
             "more_joints": ["arm"],
             "rename": {"a": "panda_finger_joint1", "b": "arm"},
@@ -49,7 +50,8 @@ def test_a_good_mapping(tmp_path):
     mapping = load(tmp_path, GOOD)
     (robot,) = mapping.robots
     assert (mapping.task, mapping.fps, mapping.limits.state, mapping.limits.command) == ("stack", 30, 0.02, 0.3)
-    assert robot.joints == ("panda_finger_joint1", "arm") and robot.scale == (1e-3, 1.0)
+    assert robot.joints == ("panda_finger_joint1", "arm") and robot.command_scale == {}
+    assert robot.state_scale == {"panda_finger_joint1": 1e-3, "arm": pytest.approx(np.pi / 180)}
     assert mapping.limits.camera_at(30) == pytest.approx(0.05) and mapping.limits.camera_at(5) == pytest.approx(0.3)
 
 
@@ -67,6 +69,8 @@ def test_a_good_mapping(tmp_path):
         ("robots.rig.cameras", None, "robots.rig.cameras: missing"),
         ("robots.rig.state.topic", None, "robots.rig.state.topic: missing"),
         ("robots.rig.state.units", "inch", "robots.rig.state.units: got 'inch'; available: deg, m, mm, rad"),
+        ("robots.rig.state.units", "deg", "robots.rig.state.units: deg is of revolute joints, but panda_gripper has none"),
+        ("robots.rig.state.more_units", None, "robots.rig.state.more_units: missing: are more_joints in mm too"),
         ("robots.rig.command.order", ["a"], "robots.rig.command.order: does not name arm; got a"),
         ("robots.rig.rename", {"a": "thumb"}, "robots.rig.rename: no joints thumb; available: arm, panda_finger_joint1"),
         ("robots.rig.rename", {"a": "arm", "b": "arm"}, "robots.rig.rename: two joints become arm"),
