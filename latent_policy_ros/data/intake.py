@@ -15,10 +15,11 @@ from .ingest import ObservationBuffer, Tolerances, with_unit_quaternion
 from .mapping import Limits, RobotTopics
 from .messages import picture, pose_array, seconds
 from .sources import Sources
-from .stream_watch import LAG, StreamWatch
+from .stream_watch import APART, LAG, StreamWatch
 from .time_sync import Stream
 
 SILENT = 1.0  # [s] after which nobody waits for a topic any more, if its limits do not make it longer
+AHEAD, BEHIND = 0.02, 0.3  # [s] that stamps may be later than their receipt, or earlier than those of other topics are
 SAME = 0.8  # share of commands that may be exactly what was measured
 
 
@@ -86,6 +87,7 @@ class Intake:
             watch.finish()
             if not watch.count:
                 self._never_ours(topic)
+        self._check_clocks()
         count = min(self.watches[topic].count for topic in (self.sources.state, self.sources.command))
         if self._moved and self._same > SAME * count:
             text = f"exactly what is commanded on {self.sources.command}: was one recorded as the other?"
@@ -148,6 +150,19 @@ class Intake:
         if self._latent_id and message.latent_id != self._latent_id:
             text = f"plans of latent space {message.latent_id[:12]}, converting with {self._latent_id[:12]}"
             self._desk.hand_in("foreign latent_id", topic, received, text)
+
+    def _check_clocks(self) -> None:
+        """Tell of topics whose stamps are off, by too little for each message to show it."""
+        delays = {topic: watch.delay for topic, watch in self.watches.items() if topic not in self.given and watch.count}
+        promptest = min(delays, key=lambda topic: abs(delays[topic]), default="")
+        for topic, delay in delays.items():
+            limit = self.watches[topic].longest / 2
+            if -APART <= delay < -AHEAD:
+                text = f"its stamps are {-delay:.2f} s later than the time of receipt: its clock, or the recorder's, is off"
+                self._desk.hand_in("clock", topic, None, f"{text}; `stamps: receive` ignores them", delay < -limit)
+            elif delay - delays[promptest] > BEHIND and delay <= APART:
+                text = f"received {delay:.2f} s after its stamps, {promptest} {delays[promptest]:.2f} s: is its clock behind?"
+                self._desk.hand_in("clock", topic, None, text, fatal=False)
 
     def _watched(self, topic: str, kind: str, text: str, time: float, fatal: bool) -> None:
         self._desk.hand_in(kind, topic, time, text, fatal)

@@ -30,13 +30,14 @@ class StreamWatch:
         self._offset: float | None = None
         self._waiting: list[float] = []  # stamps whose order may still change
         self._last: float | None = None  # the last whose order is settled
-        self._intervals = array("f")
+        self._intervals, self._offsets = array("f"), array("f")
 
     def take(self, stamp: float, received: float) -> bool:
         """Follow one message; whether it still finds its place."""
         self.count += 1
         offset, before, step = received - stamp, self._offset, stamp - self.newest
         self._offset = offset
+        self._offsets.append(offset)
         if before is None:
             self.first = self.newest = stamp
             if abs(offset) > APART:
@@ -69,6 +70,11 @@ class StreamWatch:
     def mean_rate(self) -> float:
         """Messages a second on average, from the first to the newest; 0 if there are fewer than two."""
         return (self.count - 1) / (self.newest - self.first) if self.newest > self.first else 0.0
+
+    @property
+    def delay(self) -> float:
+        """How long after its stamp a message is received [s], as a rule: the median; 0 without messages."""
+        return float(np.median(self._offsets)) if self._offsets else 0.0
 
     def _settle(self, until: float) -> None:
         while self._waiting and self._waiting[0] <= until:

@@ -216,6 +216,25 @@ def test_a_clock_that_is_off_from_the_beginning(recording, faults_of):
     assert length is None and "3600.0 s behind" in told["clock"].text and told["clock"].topic == "/left/wrist/image_raw"
 
 
+@pytest.mark.parametrize(
+    ("ahead", "length", "text"),
+    [
+        (0.6, None, "0.60 s later than the time of receipt"),
+        (0.05, 31, "0.05 s later than the time of receipt"),
+        (-0.6, 31, "received 0.60 s after its stamps, /left/joint_states 0.00 s"),
+        (0.015, 31, ""),
+        (-0.25, 31, ""),
+    ],
+)
+def test_a_cameras_clock_that_is_off_by_less_than_a_second(recording, faults_of, ahead, length, text):
+    made = recording()
+    for event in made.on("wrist/image_raw"):
+        event.message.header = made.joint_state(event.received + ahead, [], []).header
+    told, got, _ = faults_of(made)
+    assert got == pytest.approx(length, abs=8) if length else got is None
+    assert (text in told["clock"].text and told["clock"].topic == "/left/wrist/image_raw") if text else "clock" not in told
+
+
 def test_messages_without_stamps_go_by_their_receipt(recording, faults_of):
     made = recording()
     for event in made.on("joint_states"):
