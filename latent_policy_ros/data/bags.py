@@ -97,6 +97,7 @@ class Bag:
         topics: By name.
         custom: What the recorder told of it.
         start, end: Times of receipt of its first and last message [s].
+        unlisted: Names of files in its folder that its metadata does not name, and that are not read.
     """
 
     path: Path
@@ -105,6 +106,7 @@ class Bag:
     start: float
     end: float
     _reader: Reader = field(repr=False)
+    unlisted: tuple[str, ...] = ()
     _at: tuple[str, float] = ("", 0.0)
 
     @property
@@ -132,6 +134,8 @@ class Bag:
                 topic, time = self._at
                 at = time - self.start if topic else 0.0
                 text = f"cannot be read any further: {_text(error)}"
+                if "timestamp order" in text:  # a file without chunks
+                    text += f"; try: latent-policy dataset repair {self.path}"
                 raise BagUnreadable(Fault("damaged", text, self.path, topic, at)) from error
             yield connection.topic, received * 1e-9, message
 
@@ -177,9 +181,17 @@ def open_bag(path: Path) -> Iterator[Bag]:
         topics = {name: Topic(info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
         storage = reader.storage.metadata
         start, end = (reader.start_time * 1e-9, reader.end_time * 1e-9) if reader.message_count else (0.0, 0.0)
-        yield Bag(path, topics, _texts(storage.custom or {}), start, end, reader)
+        yield Bag(path, topics, _texts(storage.custom or {}), start, end, reader, _unlisted(path))
     finally:
         reader.close()
+
+
+def _unlisted(path: Path) -> tuple[str, ...]:
+    file = path / METADATA
+    if not file.is_file():
+        return ()
+    told = file.read_text(encoding="utf-8")
+    return tuple(sorted(other.name for other in path.iterdir() if other.suffix in FILES and other.name not in told))
 
 
 def _texts(custom: Mapping[str, Any]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = 1, 2, 3, 4, 5, 6, 7, 8
+ATTACHMENT, ATTACHMENT_INDEX = 9, 0x0A
 STATISTICS, METADATA, METADATA_INDEX, SUMMARY_OFFSET, DATA_END = 0x0B, 0x0C, 0x0D, 0x0E, 0x0F
 RECORD = struct.Struct("<BQ")  # opcode, length of what follows
 MESSAGE_HEAD = struct.Struct("<HIQQ")  # channel, sequence, log time [ns], publish time [ns]
@@ -87,6 +88,7 @@ class McapWriter:
         self._index: Index = {}
         self._chunk_indexes: list[bytes] = []
         self._metadata_indexes: list[bytes] = []
+        self._attachment_indexes: list[bytes] = []
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         self.size = 0
@@ -154,6 +156,16 @@ class McapWriter:
         self._metadata_indexes.append(struct.pack("<QQ", self.size, RECORD.size + len(body)) + text(name))
         self._write(record(METADATA, body))
 
+    def attachment(self, body: bytes) -> None:
+        """Add an attachment of another file: the body of its record. ValueError, struct.error: it is damaged."""
+        self.flush()
+        times = body[:16]  # log time and creation
+        name, at = read_text(body, 16)
+        media_type, at = read_text(body, at)
+        told = struct.pack("<QQ", self.size, RECORD.size + len(body)) + times + body[at : at + 8] + text(name) + text(media_type)
+        self._write(record(ATTACHMENT, body))
+        self._attachment_indexes.append(told)
+
     def sync(self) -> None:
         """Bring what was written to the disk; survives a power cut then."""
         os.fdatasync(self._fd)
@@ -163,14 +175,15 @@ class McapWriter:
         self.flush()
         tail = [record(DATA_END, struct.pack("<I", 0))]
         summary_start = offset = self.size + len(tail[0])
-        count = struct.pack("<QHIIII", self.counts.total(), len(self.schemas), len(self.channels), 0,
-                            len(self._metadata_indexes), len(self._chunk_indexes))  # fmt: skip
+        count = struct.pack("<QHIIII", self.counts.total(), len(self.schemas), len(self.channels),
+                            len(self._attachment_indexes), len(self._metadata_indexes), len(self._chunk_indexes))  # fmt: skip
         by_channel = b"".join(struct.pack("<HQ", *entry) for entry in sorted(self.counts.items()))
         statistics = count + struct.pack("<QQI", self.start, self.end, len(by_channel)) + by_channel
         offsets = []
         for opcode, bodies in (
             (SCHEMA, self.schemas.values()), (CHANNEL, self.channels.values()), (STATISTICS, [statistics]),
-            (CHUNK_INDEX, self._chunk_indexes), (METADATA_INDEX, self._metadata_indexes),
+            (CHUNK_INDEX, self._chunk_indexes), (ATTACHMENT_INDEX, self._attachment_indexes),
+            (METADATA_INDEX, self._metadata_indexes),
         ):  # fmt: skip
             group = b"".join(record(opcode, body) for body in bodies)
             if group:

@@ -21,11 +21,12 @@ from ..errors import ArtifactError
 from ..paths import PACKAGE
 from . import bag_metadata
 from .bag_metadata import BagFile, Topic
-from .mcap_file import CHANNEL, CHUNK, MESSAGE, MESSAGE_HEAD, METADATA, SCHEMA, McapWriter, read_mapping, read_text
+from .mcap_file import ATTACHMENT, CHANNEL, CHUNK, MESSAGE, MESSAGE_HEAD, METADATA, SCHEMA, McapWriter, read_mapping, read_text
 from .mcap_scan import ChunkContent, is_finished, read_chunk, scan
 from .recording import RECORDER
 
 SUFFIX = ".repairing"
+PACKED = ".zstd"  # of a file that is compressed as a whole
 ROSBAG2 = "rosbag2"  # name of the metadata record that rosbag2 writes
 
 
@@ -66,12 +67,34 @@ def find_mcap_bags(paths: list[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        files = [path] if path.is_file() else sorted(path.rglob("*.mcap"))
+        files = [path] if path.is_file() else [file for file in sorted(path.rglob("*.mcap")) if not _is_copy(file)]
         if not files:
             raise ArtifactError(f"{path}: no MCAP file here or below; only bags in MCAP can be repaired")
         for file in files:
-            found[file.parent if file.name.startswith(file.parent.name) else file] = None
+            found[file.parent if file in files_of_bag(file.parent) else file] = None
     return list(found)
+
+
+def files_of_bag(folder: Path) -> list[Path]:
+    """The MCAP files of the bag in a folder, in order; none if those that are there are bags of their own.
+
+    Those that ``metadata.yaml`` names, and further pieces of the same name. Without it, or where it names none of them: files
+    ``NAME_0.mcap``, ``NAME_1.mcap``, ... as recorders number them, or a file of the folder's name.
+    """
+    files = sorted((file for file in folder.glob("*.mcap") if not _is_copy(file)), key=_number)
+    names = {_name(file) for file in files}
+    named: set[str] = set()
+    with contextlib.suppress(ArtifactError, KeyError, TypeError):
+        named = {os.path.basename(file) for file in bag_metadata.read(folder)["relative_file_paths"]}
+    if there := {_name(file) for file in files if file.name in named or f"{file.name}{PACKED}" in named}:
+        wanted = there
+    elif folder.name in names:
+        wanted = {folder.name}
+    else:
+        wanted = names if len(names) == 1 and files[0].stem != _name(files[0]) else set()
+    found = [file for file in files if _name(file) in wanted]
+    begins = any(_number(file)[0] == 0 for file in [*found, *_packed(folder, found)])
+    return found if there or begins else []
 
 
 def repair_bag(bag: Path) -> Repair:
@@ -81,11 +104,15 @@ def repair_bag(bag: Path) -> Repair:
         bag: Folder of a bag, or a single MCAP file.
 
     Raises:
-        ArtifactError: It is being recorded, holds no MCAP file, or the disk has no room for a second copy of the largest one.
+        ArtifactError: It is being recorded, holds no MCAP file, or one that is compressed as a whole; or the disk has no room
+            for a second copy of the largest one.
     """
-    files = [bag] if bag.is_file() else sorted(bag.glob("*.mcap"), key=_number)
+    files = [bag] if bag.is_file() else files_of_bag(bag)
     if not files:
-        raise ArtifactError(f"{bag}: no MCAP file; only bags in MCAP can be repaired")
+        raise ArtifactError(f"{bag}: no MCAP file of a bag; only bags in MCAP can be repaired, and loose files one by one")
+    if packed := _packed(bag, files) if bag.is_dir() else []:
+        names = " ".join(f"{file}{PACKED}" for file in packed)
+        raise ArtifactError(f"{bag}: a part of it is compressed as a whole; unpack it first: zstd -d --rm {names}")
     with _locked(files):
         contents, repaired = {}, []
         for file in files:
@@ -105,6 +132,24 @@ def _number(file: Path) -> tuple[int, str]:
     """Files of a bag in order: ``name_10.mcap`` after ``name_9.mcap``."""
     digits = file.stem.rpartition("_")[2]
     return int(digits) if digits.isdigit() else 0, file.name
+
+
+def _name(file: Path) -> str:
+    """What the files of a bag have in common: ``name`` of ``name_9.mcap``."""
+    name, _, digits = file.stem.rpartition("_")
+    return name if name and digits.isdigit() else file.stem
+
+
+def _packed(folder: Path, files: list[Path]) -> list[Path]:
+    """What other files of the bag that ``files`` are of would be called, if they were not compressed as a whole."""
+    names = {_name(file) for file in files}
+    packed = [file.with_suffix("") for file in sorted(folder.glob(f"*.mcap{PACKED}"))]
+    return [file for file in packed if _name(file) in names]
+
+
+def _is_copy(file: Path) -> bool:
+    """Whether it is what players unpacked of a file that is compressed as a whole."""
+    return file.with_name(f"{file.name}{PACKED}").is_file()
 
 
 @contextlib.contextmanager
@@ -132,7 +177,7 @@ def _finished(file: Path) -> FileContent | None:
             told = {record.name: record.metadata for record in reader.iter_metadata()}
     except (McapError, struct.error, UnicodeDecodeError, ValueError, EOFError):
         return None
-    if summary is None or summary.statistics is None:
+    if summary is None or summary.statistics is None or not (summary.chunk_indexes or _in_order(file)):
         return None
     for number, channel in summary.channels.items():
         schema = summary.schemas.get(channel.schema_id)
@@ -143,6 +188,18 @@ def _finished(file: Path) -> FileContent | None:
         content.custom.update(yaml.safe_load(told.get(ROSBAG2, {}).get("serialized_metadata", "")).get("custom_data") or {})
     content.custom = {**told.get(PACKAGE, {}), **content.custom}
     return content
+
+
+def _in_order(file: Path) -> bool:
+    """Whether the messages outside of chunks, which have no index, can be read as they stand."""
+    newest = 0
+    for record in scan(file):
+        if record.opcode == MESSAGE and len(record.body) >= MESSAGE_HEAD.size:
+            _, _, log_time, _ = MESSAGE_HEAD.unpack_from(record.body)
+            if log_time < newest:
+                return False
+            newest = log_time
+    return True
 
 
 def _rewrite(file: Path) -> FileContent:
@@ -163,6 +220,8 @@ def _rewrite(file: Path) -> FileContent:
                     values = read_mapping(record.body, at)
                     writer.metadata(name, values)
                     content.custom |= values if name == PACKAGE else {}
+            elif record.opcode == ATTACHMENT:
+                _copy_attachment(writer, record.body, record.offset, content)
             else:
                 _copy(writer, record.opcode, record.body, content)
         writer.finish()
@@ -200,6 +259,13 @@ def _copy_chunk(writer: McapWriter, chunk: ChunkContent | None, offset: int, con
         return
     for opcode, body, _ in chunk.records:
         _copy(writer, opcode, body, content)
+
+
+def _copy_attachment(writer: McapWriter, body: bytes, offset: int, content: FileContent) -> None:
+    try:
+        writer.attachment(body)
+    except (struct.error, ValueError):
+        content.lost.append(f"the attachment at byte {offset} is damaged")
 
 
 def _copy(writer: McapWriter, opcode: int, body: bytes, content: FileContent) -> None:
@@ -258,7 +324,7 @@ def _write_metadata(bag: Path, contents: dict[Path, FileContent], repaired: list
             topics[topic.name] = topic, count
     custom |= before.get("custom_data") or {}
     if repaired:
-        custom |= {"repaired": "true", "repair": "; ".join((f"{', '.join(repaired)} had no ending", *lost))}
+        custom |= {"repaired": "true", "repair": "; ".join((f"{', '.join(repaired)} had no ending, or no order", *lost))}
     files = [BagFile(file.name, c.start, c.end, c.counts.total()) for file, c in contents.items()]
     stored = {key: before[key] for key in ("compression_format", "compression_mode", "ros_distro") if key in before}
     bag_metadata.write(bag, {**bag_metadata.information(topics.values(), files, custom), **stored})

@@ -83,6 +83,9 @@ def check_told(bag: Bag, robot: RobotTopics, latent_id: str, report: Report) -> 
     if latent_id and recorded and recorded != latent_id:
         text = f"recorded with latent space {recorded[:12]}, converting with {latent_id[:12]}"
         report(Fault("foreign latent_id", text, bag.path, robot=robot.robot))
+    if bag.unlisted:
+        text = f"{', '.join(bag.unlisted)}: not named in metadata.yaml, so not read (`dataset repair` takes in pieces of a bag)"
+        report(Fault("files passed over", text, bag.path, fatal=False))
     for key in ("dropped", "lost"):
         for topic, count in _told(bag, key).items():
             report(Fault(f"messages {key}", f"{count} by the recorder's own account", bag.path, topic, fatal=False))

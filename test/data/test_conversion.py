@@ -289,6 +289,13 @@ def test_loose_files_are_bags_of_their_own_but_pieces_without_metadata_are_refus
     assert report.written == 4 and "no metadata.yaml, and 2 files" in report.left_out[0][1][0].text
 
 
+def test_files_that_the_metadata_does_not_name_are_told(tmp_path, recording, converted):
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    shutil.copy(next(bag.glob("*.mcap")), bag / "bag_1.mcap")
+    report, _ = converted(bag)
+    assert report.written == 1 and "bag_1.mcap: not named in metadata.yaml" in report.told[0].text
+
+
 def test_when_no_bag_tells_the_frames_a_second_the_reason_is_told(tmp_path, recording, converted):
     file = tmp_path / "not.mcap"
     file.write_bytes(b"not a bag")

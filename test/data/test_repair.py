@@ -13,6 +13,8 @@ from rosbags.highlevel import AnyReader
 
 from latent_policy_ros.data import bag_metadata
 from latent_policy_ros.data.bag_metadata import Topic
+from latent_policy_ros.data.bags import open_bag
+from latent_policy_ros.data.faults import BagUnreadable
 from latent_policy_ros.data.mcap_file import McapWriter
 from latent_policy_ros.data.recording import EpisodeBag, offered_qos
 from latent_policy_ros.data.repair import find_mcap_bags, repair_bag
@@ -216,3 +218,87 @@ def test_the_command_repairs_what_is_below_a_folder(recorded, tmp_path):
     (tmp_path / "c").mkdir()
     with pytest.raises(ArtifactError, match="no MCAP file"):
         find_mcap_bags([tmp_path / "c"])
+
+
+def foreign(file, stamps=range(20), topic="/chatter", cut=1.0, attach=b"", chunked=True):
+    """A file by another library: one message for each of ``stamps``, in this order."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        writer = TheirWriter(stream, use_chunking=chunked, compression=CompressionType.NONE, chunk_size=200)
+        writer.start("ros2", "another")
+        if attach:
+            writer.add_attachment(T0 + 1, T0, "calibration.yaml", "text/yaml", attach)
+        channel = writer.register_channel(topic, "cdr", writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data"))
+        for k in stamps:
+            writer.add_message(channel, T0 + k, struct.pack("<BBBBIII", 0, 1, 0, 0, 8, k, 0), T0 + k)
+        writer.finish()
+    with file.open("r+b") as stream:
+        stream.truncate(int(file.stat().st_size * cut))
+    return file
+
+
+def test_loose_files_stay_bags_of_their_own_and_pieces_belong_together(tmp_path):
+    loose = [foreign(tmp_path / "bags" / name, cut=0.6) for name in ("bags_morning.mcap", "bags_noon.mcap")]
+    takes = [foreign(tmp_path / "takes" / f"takes_{k}.mcap") for k in (1, 2)]
+    pieces = [foreign(tmp_path / "split" / f"split_{k}.mcap", range(20 * k, 20 * k + 20), cut=1 - 0.4 * k) for k in (0, 1)]
+    assert find_mcap_bags([tmp_path]) == [*loose, tmp_path / "split", *takes]
+    assert find_mcap_bags([loose[0], pieces[1]]) == [loose[0], tmp_path / "split"]
+    for bag in find_mcap_bags([tmp_path]):
+        repair_bag(bag)
+    assert not (tmp_path / "bags" / "metadata.yaml").exists() and not (tmp_path / "takes" / "metadata.yaml").exists()
+    assert bag_metadata.read(tmp_path / "split")["relative_file_paths"] == ["split_0.mcap", "split_1.mcap"]
+
+
+def test_a_bag_whose_folder_was_renamed_becomes_whole(tmp_path):
+    foreign(tmp_path / "good" / "rosbag2_2026_11_24_0.mcap", cut=0.6)
+    (bag,) = find_mcap_bags([tmp_path])
+    assert repair_bag(bag).repaired == ("rosbag2_2026_11_24_0.mcap", "metadata.yaml")
+    assert bag == tmp_path / "good" and read_all(bag)
+
+
+def test_a_file_that_is_not_of_the_bag_is_left_alone_and_a_piece_is_taken_in(tmp_path):
+    bag = tmp_path / "good"
+    foreign(bag / "take_0.mcap")
+    repair_bag(bag)
+    other, piece = foreign(bag / "other.mcap", cut=0.6), foreign(bag / "take_1.mcap", range(20, 40), cut=0.9)
+    before = other.read_bytes()
+    assert repair_bag(bag).repaired == ("take_1.mcap", "metadata.yaml") and other.read_bytes() == before
+    assert bag_metadata.read(bag)["relative_file_paths"] == ["take_0.mcap", piece.name]
+    assert find_mcap_bags([tmp_path]) == [other, bag]
+
+
+def test_a_part_that_is_compressed_as_a_whole_is_not_forgotten(tmp_path):
+    bag = tmp_path / "split"
+    for k in (0, 1):
+        foreign(bag / f"split_{k}.mcap", range(20 * k, 20 * k + 20), cut=1 - 0.4 * k)
+    (bag / "split_0.mcap").rename(bag / "split_0.mcap.zstd")  # whatever is in it
+    before = {p.name: p.read_bytes() for p in bag.iterdir()}
+    (found,) = find_mcap_bags([tmp_path])
+    with pytest.raises(ArtifactError, match=r"unpack it first: zstd -d --rm .*split_0\.mcap\.zstd"):
+        repair_bag(found)
+    assert {p.name: p.read_bytes() for p in bag.iterdir()} == before
+    (bag / "split_1.mcap").rename(bag / "split_0.mcap")  # as a player unpacks it
+    with pytest.raises(ArtifactError, match="no MCAP file"):
+        find_mcap_bags([tmp_path])
+
+
+def test_attachments_are_kept(tmp_path):
+    file = foreign(tmp_path / "take.mcap", attach=b"fx: 600", cut=0.7)
+    repair_bag(file)
+    with file.open("rb") as stream:
+        reader = make_reader(stream, validate_crcs=True)
+        (attachment,) = reader.iter_attachments()
+        assert reader.get_summary().statistics.attachment_count == 1
+    assert (attachment.name, attachment.media_type, attachment.data) == ("calibration.yaml", "text/yaml", b"fx: 600")
+    assert (attachment.log_time, attachment.create_time) == (T0, T0 + 1)
+
+
+def test_messages_without_chunks_and_without_order_become_readable(tmp_path):
+    file = foreign(tmp_path / "odd_0.mcap", (0, 2, 1, 3), chunked=False)
+    with open_bag(file) as bag, pytest.raises(BagUnreadable, match="try: latent-policy dataset repair"):
+        list(bag.messages(["/chatter"]))
+    assert "odd_0.mcap" in repair_bag(tmp_path).repaired
+    assert [stamp - T0 for _, stamp, _ in read_all(tmp_path)] == [0, 1, 2, 3]
+    ordered = foreign(tmp_path / "b" / "even_0.mcap", (0, 1, 2, 3), chunked=False)
+    before = ordered.read_bytes()
+    assert repair_bag(ordered).repaired == () and ordered.read_bytes() == before
