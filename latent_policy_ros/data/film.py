@@ -10,16 +10,17 @@ import cv2
 import numpy as np
 
 from latent_policy_ros.data.bags import open_bag
-from latent_policy_ros.errors import ArtifactError, available
+from latent_policy_ros.data.messages import picture
+from latent_policy_ros.errors import ArtifactError, ObservationRefused, available
 
 Frames = dict[str, list[tuple[float, np.ndarray]]]  # topic -> (seconds since the bag's start, RGB image)
 
 
 def read_images(bag: Path, topics: Sequence[str]) -> Frames:
-    """Read the RGB images of ``topics`` from a rosbag2 folder, raw (rgb8, bgr8) or compressed.
+    """Read the RGB images of ``topics`` from a rosbag2 folder, raw or compressed.
 
     Raises:
-        ArtifactError: The bag lacks one of the topics, or an image has another encoding.
+        ArtifactError: The bag lacks one of the topics, or an image cannot be decoded.
     """
     frames: Frames = {topic: [] for topic in topics}
     with open_bag(bag) as opened:
@@ -27,18 +28,11 @@ def read_images(bag: Path, topics: Sequence[str]) -> Frames:
         if missing:
             raise ArtifactError(f"{bag}: no images on {', '.join(sorted(missing))}; {available(opened.topics)}")
         for topic, received, message in opened.messages(topics):
-            frames[topic].append((received - opened.start, _to_rgb(message, bag, topic)))
+            try:
+                frames[topic].append((received - opened.start, picture(message)))
+            except ObservationRefused as error:
+                raise ArtifactError(f"{bag}: {topic}: {error}") from error
     return frames
-
-
-def _to_rgb(message, bag: Path, topic: str) -> np.ndarray:
-    if hasattr(message, "format"):
-        return cv2.cvtColor(cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : message.width * 3]
-    image = image.reshape(message.height, message.width, 3)
-    if message.encoding not in ("rgb8", "bgr8"):
-        raise ArtifactError(f"{bag}: {topic}: encoding: got {message.encoding!r}, expected 'rgb8' or 'bgr8'")
-    return image if message.encoding == "rgb8" else image[..., ::-1]
 
 
 def side_by_side(frames: Frames, labels: Sequence[str], fps: float, size: int = 360) -> Iterator[np.ndarray]:

@@ -18,6 +18,8 @@ ENCODINGS = {
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
 }
 
+PNG = b"\x89PNG\r\n\x1a\n"
+
 #: Decodes to RGB at once; OpenCV before 4.10 has only BGR.
 _DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 
@@ -56,9 +58,11 @@ def compressed_to_rgb(data: bytes | bytearray | memoryview) -> np.ndarray:
     """The pixels (H, W, 3) uint8 RGB of a JPEG or PNG (sensor_msgs/CompressedImage).
 
     Raises:
-        ObservationRefused: It cannot be decoded.
+        ObservationRefused: It cannot be decoded, or has 16 bits a channel, as pictures of depth have.
     """
     flat = np.frombuffer(data, np.uint8)
+    if bytes(flat[: len(PNG)]) == PNG and bytes(flat[24:25]) == b"\x10":  # OpenCV would keep the upper 8 in silence
+        raise ObservationRefused("PNG of 16 bits a channel, as of depth, is not understood; expected 8")
     flags = cv2.IMREAD_COLOR if _DECODE_RGB is None else _DECODE_RGB
     pixels = cv2.imdecode(flat, flags) if flat.size else None
     if pixels is None:

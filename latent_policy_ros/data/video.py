@@ -95,14 +95,24 @@ class VideoWriter:
             self.stats.add(rgb)
             frame = _yuv(rgb)
             frame.pts, frame.time_base = self.count, Fraction(1, self.fps)
-            container.mux(stream.encode(frame))
+            try:
+                container.mux(stream.encode(frame))
+            except (av.error.ArgumentError, av.error.ExternalError) as error:
+                if self.count:
+                    raise
+                height, width = rgb.shape[:2]
+                why = f"H.264 cannot have this size ({error.strerror})"
+                self.failed = stamp, ObservationRefused(f"picture of {width}x{height}: {why}")
+                continue
             self.count += 1
-        if container is not None:
+        if container is not None and self.count:
             container.mux(stream.encode())
             container.close()
 
     def _checked(self, rgb: np.ndarray) -> np.ndarray:
         height, width = rgb.shape[0] & ~1, rgb.shape[1] & ~1  # 4:2:0 wants even sizes
+        if not height or not width:
+            raise ObservationRefused(f"picture of {rgb.shape[1]}x{rgb.shape[0]}: expected at least 2x2")
         self.size = self.size or (height, width)
         if self.size != (height, width):
             raise ObservationRefused(f"picture of {width}x{height}, those before were {self.size[1]}x{self.size[0]}")

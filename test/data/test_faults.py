@@ -260,6 +260,15 @@ def test_a_picture_of_another_size(recording, faults_of):
     assert length is None and "32x24" in told["picture"].text and told["picture"].time == pytest.approx(1.2, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("size", "text"), [((64, 1), "picture of 1x64: expected at least 2x2"), ((8, 20000), "20000x8: H.264 cannot have this size")]
+)
+def test_pictures_that_no_video_can_hold(tmp_path, recording, converted, size, text):
+    report, _ = converted(recording(seconds=0.5, size=size).write(tmp_path / "bag"))
+    ((_, (fault,)),) = report.left_out
+    assert fault.kind == "picture" and text in fault.text and fault.topic == "/left/front/image_raw"
+
+
 def test_one_lost_picture_is_told(recording, faults_of):
     made = recording()
     made.drop("front/image_raw", keep=lambda event: round(event.at * 10) != 15)

@@ -12,25 +12,30 @@ STORE = get_typestore(Stores.ROS2_JAZZY)
 Image, Header, Time = (STORE.types[n] for n in ("sensor_msgs/msg/Image", "std_msgs/msg/Header", "builtin_interfaces/msg/Time"))
 
 
+CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1, "16UC1": 2}  # bytes
+
+
 def write_bag(path, encoding="rgb8", seconds=1.0, rate=10):
     """A bag whose one camera turns from black to red."""
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connection = writer.add_connection("/left/front/image_raw", Image.__msgtype__, typestore=STORE)
         for tick in range(int(seconds * rate)):
-            picture = np.zeros((48, 64, 3), np.uint8)
-            picture[..., 0 if encoding == "rgb8" else 2] = 25 * tick
+            picture = np.zeros((48, 64, CHANNELS[encoding]), np.uint8)
+            picture[..., 2 if encoding == "bgr8" else 0] = 25 * tick
             stamp = int(tick / rate * 1e9)
             header = Header(stamp=Time(sec=0, nanosec=stamp), frame_id="front")
-            message = Image(header=header, height=48, width=64, encoding=encoding, is_bigendian=0, step=192, data=picture.ravel())
+            message = Image(
+                header=header, height=48, width=64, encoding=encoding, is_bigendian=0, step=picture[0].size, data=picture.ravel()
+            )
             writer.write(connection, stamp, STORE.serialize_cdr(message, Image.__msgtype__))
     return path
 
 
-@pytest.mark.parametrize("encoding", ["rgb8", "bgr8"])
-def test_images_are_rgb_whatever_the_encoding(tmp_path, encoding):
+@pytest.mark.parametrize(("encoding", "pixel"), [("rgb8", [225, 0, 0]), ("bgr8", [225, 0, 0]), ("mono8", [225, 225, 225])])
+def test_images_are_rgb_whatever_the_encoding(tmp_path, encoding, pixel):
     frames = read_images(write_bag(tmp_path / "bag", encoding), ["/left/front/image_raw"])["/left/front/image_raw"]
     assert [round(t, 3) for t, _ in frames] == [round(0.1 * i, 3) for i in range(10)]
-    assert (frames[-1][1] == [225, 0, 0]).all()
+    assert (frames[-1][1] == pixel).all()
 
 
 def test_film_writes_a_video_and_a_sheet(tmp_path):
@@ -49,5 +54,5 @@ def test_a_missing_camera_is_named_with_the_alternatives(tmp_path):
 
 
 def test_an_unknown_encoding_is_named(tmp_path):
-    with pytest.raises(ArtifactError, match="'mono8'.*expected 'rgb8' or 'bgr8'"):
-        read_images(write_bag(tmp_path / "bag", "mono8"), ["/left/front/image_raw"])
+    with pytest.raises(ArtifactError, match="/left/front/image_raw: image encoding '16UC1'.*available: .*mono8"):
+        read_images(write_bag(tmp_path / "bag", "16UC1"), ["/left/front/image_raw"])

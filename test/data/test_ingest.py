@@ -224,6 +224,13 @@ def test_compressed_images():
             compressed_to_rgb(bad)
 
 
+def test_pictures_of_16_bits_do_not_lose_8_in_silence():
+    for shape in ((32, 32), (32, 32, 3)):
+        _, data = cv2.imencode(".png", np.full(shape, 5000, np.uint16))
+        with pytest.raises(ObservationRefused, match="16 bits a channel.*expected 8"):
+            compressed_to_rgb(data.tobytes())
+
+
 def test_a_stream_finds_the_nearest():
     stream = Stream(1.0)
     for stamp in (1.0, 1.2, 1.1):
