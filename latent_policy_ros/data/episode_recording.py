@@ -40,8 +40,11 @@ def describe(
         if len(embodiments) != len(robots):
             raise LatentPolicyError(f"embodiments: expected one for each of {', '.join(robots)}; got {', '.join(embodiments)}")
         loaded = {robot: load_embodiment(name) for robot, name in zip(robots, embodiments)}
-        hashes = {robot: {"name": e.name, "content_hash": e.content_hash} for robot, e in loaded.items()}
-        found["embodiments"] = json.dumps(hashes)
+        told = {robot: {"name": e.name, "content_hash": e.content_hash} for robot, e in loaded.items()}
+        for robot, e in loaded.items():
+            if e.reference != e.name:  # a file of the user's
+                told[robot]["reference"] = e.reference
+        found["embodiments"] = json.dumps(told)
     for key, kind, folder in (("policy", "policies", policy), ("latent", "latents", latent)):
         if folder:
             with contextlib.suppress(OSError, ValueError, KeyError):

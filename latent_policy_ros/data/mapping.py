@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from ..paths import config_dir
 UNITS = {"rad": 1.0, "deg": math.pi / 180, "m": 1.0, "mm": 1e-3}
 OF_KIND = {"deg": "revolute", "mm": "prismatic"}  # joints that may be in other units than rad and m
 STAMPS = ("header", "receive")
+CAMERA = re.compile(r"[A-Za-z][\w-]*")  # its name becomes that of a feature and of a file
 UNTOLD = "does not tell of its robots; name them in a mapping, or give the fleet"  # of a bag
 
 
@@ -129,10 +131,22 @@ def robots_of_bag(custom: Map[str, str]) -> tuple[RobotTopics, ...]:
         for robot, content in (fleet.get("robots") or {}).items():
             embodiments.setdefault(robot, {"name": content["embodiment"]})
             cameras[robot] = content["cameras"]  # the robot's own, without those that only watch
-        named = {robot: (content["name"], cameras[robot]) for robot, content in embodiments.items()}
+            embodiments[robot].setdefault("reference", content["embodiment"])
+        named = {robot: ((c.get("reference", ""), c["name"]), cameras[robot]) for robot, c in embodiments.items()}
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError("metadata of the bag", "embodiments", f"cannot be understood: {error!r}") from error
-    return tuple(conventional(robot, load_embodiment(name), seen) for robot, (name, seen) in named.items())
+    return tuple(conventional(robot, _first_known(names), seen) for robot, (names, seen) in named.items())
+
+
+def _first_known(names: Sequence[str]) -> Embodiment:
+    """The embodiment of the first of its names and files that is known here; whether it is still the same is checked later."""
+    failed: list[ConfigError] = []
+    for name in filter(None, names):
+        try:
+            return load_embodiment(name)
+        except ConfigError as error:
+            failed.append(error)
+    raise failed[0]
 
 
 def load_mapping(name_or_path: str | Path) -> Mapping:
@@ -178,6 +192,9 @@ def _robot(name: str, section: Section) -> RobotTopics:
         raise section.error("embodiment", f"{embodiment.name} is no robot's")
     cameras = section.section("cameras")
     seen = {camera: (cameras.string(camera),) for camera in cameras.names()}
+    for camera in seen:
+        if not CAMERA.fullmatch(camera):
+            raise cameras.error(camera, f"got the name {camera!r}; expected letters, digits, _ and -, first a letter")
     state, command = section.section("state"), section.section("command")
     more = section.strings("more_joints") if section.has("more_joints") else ()
     topics = RobotTopics(
@@ -193,6 +210,7 @@ def _robot(name: str, section: Section) -> RobotTopics:
     for part in (cameras, state, command, section):
         part.finish()
     _check_names(section, command, topics)
+    _check_topics(section, topics)
     return topics
 
 
@@ -220,6 +238,16 @@ def _scale(section: Section, embodiment: Embodiment, more_joints: Sequence[str])
         more = section.choice("more_units", UNITS)
         scale |= dict.fromkeys(more_joints if more in OF_KIND else (), UNITS[more])
     return scale
+
+
+def _check_topics(section: Section, topics: RobotTopics) -> None:
+    named = {f"cameras.{camera}": names[0] for camera, names in topics.cameras.items()}
+    named |= {"state.topic": topics.state, "command.topic": topics.command[0]}
+    named |= {name: getattr(topics, name) for name in ("wrist", "wrist_command", "plans") if getattr(topics, name)}
+    for name, topic in named.items():
+        first = next(other for other, same in named.items() if same == topic)
+        if first != name:
+            raise section.error(name, f"{topic} is {first} already; each topic is one thing")
 
 
 def _check_names(section: Section, command: Section, topics: RobotTopics) -> None:

@@ -1,11 +1,15 @@
 """Mapping files are checked whole when they are read; every mistake is named with its place."""
 
 
+import json
+
 import numpy as np
 import pytest
 import yaml
 
+from latent_policy_ros.data.episode_recording import describe
 from latent_policy_ros.data.mapping import load_mapping, robots_of_bag, with_cameras
+from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ConfigError
 from latent_policy_ros.paths import config_dir
 
@@ -75,6 +79,9 @@ def test_a_good_mapping(tmp_path):
         ("robots.rig.rename", {"a": "thumb"}, "robots.rig.rename: no joints thumb; available: arm, panda_finger_joint1"),
         ("robots.rig.rename", {"a": "arm", "b": "arm"}, "robots.rig.rename: two joints become arm"),
         ("robots.rig.more_joints", ["panda_finger_joint1"], "robots.rig.more_joints: panda_finger_joint1 are the end-effector's"),
+        ("robots.rig.cameras", {"top": "/cam", "front": "/cam"}, "robots.rig.cameras.top: /cam is cameras.front already"),
+        ("robots.rig.command.topic", "/state", "robots.rig.command.topic: /state is state.topic already"),
+        ("robots.rig.cameras", {"arm/top": "/cam"}, "robots.rig.cameras.arm/top: got the name 'arm/top'; expected letters"),
         ("robots.rig.wrist_topic", "/pose", "robots.rig.wrist_topic: unknown field"),
     ],
 )
@@ -90,6 +97,26 @@ def test_the_example_is_right_and_names_what_is_there():
         load_mapping("nothing")
     for file in (config_dir() / "mappings").glob("*.yaml"):
         load_mapping(file)
+
+
+def test_bags_of_robots_of_ones_own_tell_where_they_are_described(tmp_path):
+    shipped = load_embodiment("panda_gripper")
+    file = tmp_path / "my_gripper.yaml"
+    file.write_text(shipped.file.read_text().replace("name: panda_gripper", "name: my_gripper"))
+    mine = load_embodiment(file)
+    told = describe(["rig"], {"rig": ["top"]}, [str(file)], "", "", "")
+    (robot,) = robots_of_bag(told)
+    assert robot.embodiment == mine and mine.name == "my_gripper"
+    earlier = {"rig": {"name": mine.name, "content_hash": mine.content_hash}}  # bags by earlier versions: only the fleet has it
+    fleet = yaml.safe_dump({"robots": {"rig": {"embodiment": str(file), "cameras": ["top"], "driver": "sim"}}})
+    (robot,) = robots_of_bag({"embodiments": json.dumps(earlier), "fleet": fleet})
+    assert robot.embodiment == mine
+    file.unlink()
+    with pytest.raises(ConfigError, match="no embodiment '.*my_gripper.yaml'"):
+        robots_of_bag(told)
+    moved = {"rig": {"name": "panda_gripper", "content_hash": "", "reference": str(file)}}
+    (robot,) = robots_of_bag({"embodiments": json.dumps(moved), "cameras": '{"rig": []}'})
+    assert robot.embodiment.name == "panda_gripper"
 
 
 def test_bags_of_the_demo_tell_of_their_robots():
