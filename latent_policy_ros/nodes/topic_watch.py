@@ -15,7 +15,7 @@ from rclpy.subscription import Subscription
 
 from latent_policy_ros.nodes import qos
 
-LATCHED = 100  # messages of a transient local topic that are kept
+LATCHED = 100  # messages of a transient local topic that are kept at most
 Candidate = tuple[str, str]  # topic, message type; an empty type: whatever it is published as
 
 
@@ -94,14 +94,17 @@ class Source:
             self.heard = time.monotonic()
             self._follow(info)
             if self.transient_local:
-                self.latched.append((data, info))
+                self._keep(data, info)
             handle(self, data, info)
 
     def restart(self, handle: Callable[[Source, bytes, dict[str, int]], None]) -> None:
-        """Count losses from now on, and hand over what was published before and still counts, as received now."""
+        """Count losses from now on, and hand over what was published before and still counts, as received now.
+
+        That is the newest message of each publisher.
+        """
         self.lost = 0
         now = time.time_ns()
-        for data, info in self.latched:
+        for data, info in list(self.latched)[-1:] if self.publishers == 1 else self.latched:
             handle(self, data, {**info, "received_timestamp": now})
 
     def measure(self, now: float) -> None:
@@ -149,6 +152,18 @@ class Source:
         self.topic, self.kind, self.profile, self.fault = topic, kind, wanted, ""
         self._sequence, self._fresh = None, True
         self.latched.clear()
+
+    def _keep(self, data: bytes, info: dict[str, int]) -> None:
+        """Keep a message in place of the one before it by the same publisher.
+
+        Nobody tells whose it is, but each numbers its own. Where two came as far as that, both are kept: better one message that
+        counts no longer than one too few.
+        """
+        number = info.get("publication_sequence_number")
+        numbers = [of.get("publication_sequence_number") for _, of in self.latched]
+        if number is not None and numbers.count(number - 1) == 1:
+            del self.latched[numbers.index(number - 1)]
+        self.latched.append((data, info))
 
     def _follow(self, info: dict[str, int]) -> None:
         """Count what is missing in the publisher's own numbering."""

@@ -291,6 +291,32 @@ def test_it_adapts_to_publishers_and_keeps_what_was_published_before(graph, tmp_
         assert offered["/description"].durability.name == "TRANSIENT_LOCAL" and offered["/mixed"].reliability.name == "BEST_EFFORT"
 
 
+def test_of_what_was_published_before_only_the_newest_of_each_publisher_is_in_every_bag(graph, tmp_path, call):
+    make = graph.probe.create_publisher
+    alone, often, once = (make(String, topic, LATCHED) for topic in ("/alone", "/shared", "/shared"))
+    recorder = graph.add(Recorder, topics=["/alone", "/shared"], folder=str(tmp_path), min_free=0.001)
+    graph.run(1.0)
+    for k in range(20):
+        alone.publish(String(data=f"alone {k}"))
+        often.publish(String(data=f"often {k}"))
+        graph.run(0.05)
+        if k == 9:
+            once.publish(String(data="once"))
+    publishers = {source.topic: source.publishers for source in recorder.watch.sources}
+    assert (publishers["/alone"], publishers["/shared"]) == (1, 2)
+    for _ in range(2):
+        assert call("start").success
+        graph.run(0.2)
+        alone.publish(String(data="now"))
+        graph.run(0.2)
+        bag = tmp_path / call("stop").message
+        with AnyReader([bag]) as reader:
+            found = [(c.topic, reader.deserialize(d, c.msgtype).data) for c, _, d in reader.messages()]
+        before = "alone 19" if ("/alone", "alone 19") in found else "now"
+        assert [text for topic, text in found if topic == "/alone"] == [before, "now"]
+        assert sorted(text for topic, text in found if topic == "/shared") == ["often 19", "once"]
+
+
 def test_losses_in_transport_are_counted(graph, tmp_path, call):
     """More messages at once than wait in the middleware: the oldest are gone, and the bag says how many."""
     publisher = graph.probe.create_publisher(String, "/fast", qos.STATES)
