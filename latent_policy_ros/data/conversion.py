@@ -101,7 +101,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
     keep_buffers()
     report, collection = Report(), Collection(out)
     fps = _settled(out, options, bags)
-    keys: set[str] = set()
+    keys: set[str] = set()  # of the episodes that are this call's
     for bag in bags:
         try:
             _convert_bag(bag, collection, fps, options, report, keys, progress)
@@ -191,9 +191,9 @@ def _convert_bag(
         with contextlib.ExitStack() as stack:
             for robot in robots:
                 origin = Origin.of(bag, robot, options.mapping, fps, options.latent_id)
-                keys.add(origin.key)
                 if collection.converted(origin):
                     report.kept += 1
+                    keys.add(origin.key)
                 elif recording := _begin(bag, robot, origin, collection, fps, options, report):
                     recordings.append(recording)
                     stack.callback(recording.builder.writer.abort)
@@ -203,7 +203,8 @@ def _convert_bag(
                 for recording in recordings:
                     recording.faults.add(error.fault)
             for recording in recordings:
-                _end(bag, recording, options, report)
+                if _end(bag, recording, options, report):
+                    keys.add(recording.origin.key)
 
 
 def _begin(
@@ -233,7 +234,8 @@ def _begin(
     return _Recording(robot, origin, sources, EpisodeBuilder(robot, alignment, writer), faults)
 
 
-def _end(bag: Bag, recording: _Recording, options: Options, report: Report) -> None:
+def _end(bag: Bag, recording: _Recording, options: Options, report: Report) -> bool:
+    """Whether there is an episode."""
     faults, builder, robot = recording.faults, recording.builder, recording.robot
     if not faults.fatal:
         told = outcome(bag, robot)
@@ -252,10 +254,11 @@ def _end(bag: Bag, recording: _Recording, options: Options, report: Report) -> N
             faults.add(Fault("picture", text, bag.path, topic, stamp - bag.start, robot.robot))
     if faults.fatal:
         report.left_out.append((_source(bag, robot), list(faults)))
-        return
+        return False
     report.written += 1
     report.frames += builder.alignment.count
     report.told += list(faults)
+    return True
 
 
 def _seed(bag: Bag) -> int:

@@ -42,7 +42,7 @@ class Origin:
         settings = {
             **vars(robot), "embodiment": e.name, "embodiment_hash": e.content_hash, "fps": fps, "latent_id": latent_id,
             "limits": vars(mapping.limits), "stamps": mapping.stamps,
-            "task": bag.custom.get("task") or mapping.task, "success": outcome(bag, robot),
+            "task": bag.custom.get("task") or mapping.task, "success": outcome(bag, robot) is not False,
         }  # fmt: skip
         return cls(
             robot.robot, key_of(content_mark(bag.path), robot.robot), key_of(str(bag.path.resolve()), robot.robot),

@@ -248,6 +248,8 @@ def test_what_a_stopped_run_staged_waits_for_a_run_that_names_it(tmp_path, recor
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         conversion.convert(bags, out, conversion.Options(mapping=mapped(made)), stop)
+    report, _ = converted(bags[0], out=out, mapping=mapped(made, more_joints=("none",)))
+    assert (report.written, report.kept) == (0, 0) and not (out / "faive_hand").exists()
     mended = mapped(made, state_scale=dict.fromkeys(made.joints, 0.5))
     report, _ = converted(bags[0], out=out, mapping=mended)
     assert (report.written, report.kept) == (1, 0)  # staged with another mapping: made anew
