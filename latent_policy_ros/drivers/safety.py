@@ -44,6 +44,8 @@ class CommandGuard:
         relatch: (n,) or scalar; while holding, a measured pose further than this from the held one is held instead
             (someone moved the robot: do not snap back). Default: 0.2, or a quarter of a joint's range if that is less.
             Between two ticks such a move is one that no motor makes, and breaks off the motion in the same way.
+        max_lead: How far the command may run ahead of the measured pose [rad or m]: a joint that is blocked, or whose motor was
+            cut off, does not catch up with a jump. Default: any distance, as a hand must press to hold what it has.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class CommandGuard:
         max_velocity: np.ndarray,
         hold_after: float = 0.25,
         relatch: np.ndarray | float | None = None,
+        max_lead: float = np.inf,
     ) -> None:
         self.names = tuple(names)
         self.lower, self.upper, self.max_velocity = (
@@ -66,7 +69,9 @@ class CommandGuard:
                 raise ValueError(f"{name}: max_velocity must be positive, got {speed}")
         if not hold_after > 0:
             raise ValueError(f"hold_after must be positive, got {hold_after}")
-        self.hold_after = hold_after
+        if not max_lead > 0:
+            raise ValueError(f"max_lead must be positive, got {max_lead}")
+        self.hold_after, self.max_lead = hold_after, max_lead
         self.relatch = (
             np.minimum(0.2, 0.25 * (self.upper - self.lower))
             if relatch is None
@@ -142,7 +147,7 @@ class CommandGuard:
         step = self._target - start
         largest = self.max_velocity * elapsed
         fast = np.abs(step) > largest + 1e-12
-        self._sent = start + np.clip(step, -largest, largest)
+        self._sent = np.clip(start + np.clip(step, -largest, largest), measured - self.max_lead, measured + self.max_lead)
         self._hold = None
         limited = tuple(name for name, late in zip(self.names, fast) if late) if fast.any() else ()
         return GuardedCommand(self._sent.copy(), False, self._clamped, limited)

@@ -29,6 +29,7 @@ class ArmDriver(DriverNode):
 
     commands = "wrist_command", "arm_command"
     channel = "arm"
+    max_lead = 0.3  # rad; in the demo, at full speed on a busy machine, 0.2 was the most
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("arm_driver", **node_options)

@@ -31,6 +31,7 @@ class DriverNode(ManagedNode, ABC):
     """
 
     commands: tuple[str, ...] = ()
+    max_lead = np.inf  # see CommandGuard
     channel = ""  # which joints of a simulator: hand or arm
 
     def __init__(self, name: str, **node_options: Any) -> None:
@@ -62,7 +63,7 @@ class DriverNode(ManagedNode, ABC):
         self.embodiment = load_embodiment(self.value("embodiment"))
         self.rate = self.value("rate")
         self.names, lower, upper, max_velocity, start = self.joints()
-        self.guard = CommandGuard(self.names, lower, upper, max_velocity, self.value("hold_after"))
+        self.guard = CommandGuard(self.names, lower, upper, max_velocity, self.value("hold_after"), max_lead=self.max_lead)
         self.driver = make_driver(self.value("driver"), self.channel, self.names, start, self.value("socket_path"))
         self.reading: JointReading | None = None
         self._command: np.ndarray | None = None

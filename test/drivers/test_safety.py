@@ -74,6 +74,20 @@ def test_a_robot_moved_by_hand_is_not_pulled_back():
     assert out.position[0] > 0.3
 
 
+def test_a_blocked_joint_is_led_by_so_much_only_and_goes_on_at_its_speed():
+    guard = make(max_lead=0.1)
+    blocked = run(guard, [0.8, 0.1], [0.0, 0.0], 1.0)[-1]
+    np.testing.assert_allclose(blocked.position, [0.1, 0.1])
+    assert not blocked.holding
+    measured, sent = np.zeros(2), []
+    for k in range(100):  # free again, it is where it was told to be at once
+        sent.append(guard.filter([0.8, 0.1], measured, 1.0 + k * DT).position)
+        measured = sent[-1]
+    assert np.abs(np.diff(sent, axis=0)).max() <= 0.02 + 1e-12 and np.allclose(sent[-1], [0.8, 0.1])
+    pressing = run(make(), [0.8, 0.1], [0.0, 0.0], 1.0)[-1]  # as hands do
+    np.testing.assert_allclose(pressing.position, [0.8, 0.1])
+
+
 def test_a_pose_that_jumps_breaks_off_the_motion():
     """A simulator was reset, or an encoder skipped: the old command no longer means anything."""
     guard = make()
