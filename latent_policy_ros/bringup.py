@@ -13,7 +13,7 @@ from typing import Any, Union
 import yaml
 
 from latent_policy_ros.errors import ConfigError
-from latent_policy_ros.fleet import Fleet, Robot, Teleoperation, load_fleet, single_robot
+from latent_policy_ros.fleet import NONE, Fleet, Robot, Teleoperation, load_fleet, single_robot
 from latent_policy_ros.paths import PACKAGE, runs_dir
 from latent_policy_ros.policy.teleoperation import LATENT
 from latent_policy_ros.ros_env import node_environment
@@ -135,17 +135,18 @@ def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, deco
     socket = str(sockets / f"{robot.namespace}.sock")
     if len(socket.encode()) > SOCKET_PATH_LIMIT:
         raise ConfigError(fleet.file, f"robots.{robot.namespace}", f"socket path too long for the system: {socket}")
-    driver: dict[str, Parameter] = {"embodiment": embodiment, "driver": robot.driver}
+    shared: dict[str, Parameter] = {"embodiment": embodiment}
     specs = []
     if robot.driver == "sim":
-        driver["socket_path"] = socket
+        shared["socket_path"] = socket
         specs.append(NodeSpec("sim_node", "sim", robot.namespace, {
             "embodiment": embodiment, "cameras": list(robot.cameras), "socket_path": socket, "seed": robot.seed,
             "overview": overview,
         }))  # fmt: skip
     kind = robot.embodiment.command
-    specs.append(NodeSpec("arm_driver_node", "arm_driver", robot.namespace, driver))
-    specs.append(NodeSpec(f"{kind}_driver_node", f"{kind}_driver", robot.namespace, driver))
+    for part, driver in (("arm", robot.arm_driver), (kind, robot.driver)):
+        if driver != NONE:
+            specs.append(NodeSpec(f"{part}_driver_node", f"{part}_driver", robot.namespace, {**shared, "driver": driver}))
     if decoded:
         decoder = {"embodiment": embodiment, "latent": str(fleet.latent)}
         specs.append(NodeSpec("decoder_node", "decoder", robot.namespace, decoder))

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import yaml
 
-from latent_policy_ros.drivers.registry import DRIVERS
+from latent_policy_ros.drivers.registry import DRIVERS, driver_class
 from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.reader import Section
-from latent_policy_ros.errors import ArtifactError, ConfigError, available
+from latent_policy_ros.errors import ArtifactError, ConfigError, HardwareError, available
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.paths import artifact, config_dir
 from latent_policy_ros.policy.teleoperation import MODES
 
 IMAGES = ("raw", "compressed")
+NONE = "none"  # no driver node: a node of one's own does its work
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a token of a ROS name
 
 
@@ -29,7 +30,8 @@ class Robot:
         namespace: Its name in the graph.
         embodiment: Its end-effector.
         cameras: Its cameras; ``<namespace>/<camera>/image_raw`` are their topics.
-        driver: Driver of end-effector and arm, one of ``DRIVERS``.
+        driver: What moves the end-effector: one of ``DRIVERS``, ``package.module:Class@address``, or ``none``.
+        arm_driver: What moves the arm, likewise.
         images: Which image topics the policy reads, ``raw`` or ``compressed``.
         seed: Where its simulated scene begins.
     """
@@ -38,6 +40,7 @@ class Robot:
     embodiment: Embodiment
     cameras: tuple[str, ...]
     driver: str = "sim"
+    arm_driver: str = "sim"
     images: str = "raw"
     seed: int = 0
 
@@ -66,9 +69,10 @@ class Fleet:
         if self.file.is_file():
             return self.file.read_text(encoding="utf-8")
         robots = {
-            name: {"embodiment": robot.embodiment.reference, "cameras": list(robot.cameras), "driver": robot.driver}
+            name: {"embodiment": robot.embodiment.reference, "cameras": list(robot.cameras), "driver": robot.driver,
+                   "arm_driver": robot.arm_driver}
             for name, robot in self.robots.items()
-        }
+        }  # fmt: skip
         content = {"policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots}
         return yaml.safe_dump(content, sort_keys=False)
 
@@ -142,17 +146,17 @@ def single_robot(
     driver: str = "sim",
     policy: str = "default",
     latent: str = "default",
+    arm_driver: str = "",
 ) -> Fleet:
-    """A fleet of one robot, from launch arguments.
+    """A fleet of one robot, from launch arguments; an empty ``arm_driver``: as ``driver``.
 
     Raises:
         ConfigError: An argument is wrong; names it.
     """
-    content = {
-        "policy": policy,
-        "latent": latent,
-        "robots": {namespace: {"embodiment": embodiment, "cameras": list(cameras), "driver": driver}},
-    }
+    robot = {"embodiment": embodiment, "cameras": list(cameras), "driver": driver}
+    if arm_driver:
+        robot["arm_driver"] = arm_driver
+    content = {"policy": policy, "latent": latent, "robots": {namespace: robot}}
     top = Section("launch arguments", "", content)
     robots = {name: _robot(name, section) for name, section in top.section("robots").sections()}
     policy_dir, latent_dir = _artifact(top, "policy", "policies"), _artifact(top, "latent", "latents")
@@ -179,11 +183,32 @@ def _robot(namespace: str, section: Section) -> Robot:
     for camera in cameras:
         if not NAMESPACE.fullmatch(camera):
             raise section.error("cameras", f"got {camera!r}; expected a ROS name: letters, digits and _, first a letter")
-    driver = section.choice("driver", DRIVERS)
+    driver, arm_driver = _drivers(section)
     images = section.choice("images", IMAGES) if section.has("images") else "raw"
     seed = int(section.number("seed", above=-1)) if section.has("seed") else 0
     section.finish()
-    return Robot(namespace, embodiment, cameras, driver, images, seed)
+    return Robot(namespace, embodiment, cameras, driver, arm_driver, images, seed)
+
+
+def _drivers(section: Section) -> tuple[str, str]:
+    """What moves end-effector and arm."""
+    driver = _driver(section, "driver")
+    if not section.has("arm_driver") and driver not in DRIVERS:  # a hand's class moves no arm
+        raise section.error("arm_driver", f"missing: {driver} moves the end-effector; expected mock, none, or a class of yours")
+    arm = _driver(section, "arm_driver") if section.has("arm_driver") else driver
+    if driver != arm and "sim" in (driver, arm):
+        raise section.error("arm_driver", f"sim moves both or none: expected driver and arm_driver sim; got {driver} and {arm}")
+    return driver, arm
+
+
+def _driver(section: Section, field: str) -> str:
+    name = section.string(field)
+    if name not in (*DRIVERS, NONE):
+        try:
+            driver_class(name)
+        except HardwareError as error:
+            raise section.error(field, str(error)) from error
+    return name
 
 
 def _artifact(top: Section, key: str, kind: str) -> Path:

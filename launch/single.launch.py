@@ -11,7 +11,8 @@ ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="robot", description="The robot's name in the graph."),
     DeclareLaunchArgument("embodiment", description="Its end-effector: a name in config/embodiments, or a YAML file."),
     DeclareLaunchArgument("cameras", default_value="front", description="Its cameras, separated by commas."),
-    DeclareLaunchArgument("driver", default_value="sim", description="Driver of end-effector and arm: sim or mock."),
+    DeclareLaunchArgument("driver", default_value="sim", description="sim, mock, none, or package.module:Class@address."),
+    DeclareLaunchArgument("arm_driver", default_value="", description="Driver of the arm, likewise; empty: the same."),
     DeclareLaunchArgument("policy", default_value="default", description="A folder, or a name in config/policies."),
     DeclareLaunchArgument("latent", default_value="default", description="A folder, or a name in config/latents."),
     DeclareLaunchArgument("record", default_value="false", choices=["true", "false"], description="Also record bags."),
@@ -21,8 +22,9 @@ ARGUMENTS = [
 def _nodes(context):
     value = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
     fleet = bringup.single_robot(
-        value["namespace"], value["embodiment"], value["cameras"].split(","), value["driver"], value["policy"], value["latent"]
-    )
+        value["namespace"], value["embodiment"], value["cameras"].split(","), value["driver"], value["policy"],
+        value["latent"], value["arm_driver"],
+    )  # fmt: skip
     return bringup.launch_nodes(bringup.node_specs(fleet, record=value["record"] == "true"), Node)
 
 

@@ -37,7 +37,7 @@ class DriverNode(ManagedNode, ABC):
     def __init__(self, name: str, **node_options: Any) -> None:
         super().__init__(name, rate=100.0, **node_options)
         self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
-        self.declare("driver", "mock", f"What moves the joints: one of {', '.join(DRIVERS)}.")
+        self.declare("driver", "mock", f"What moves the joints: {', '.join(DRIVERS)}, or package.module:Class@address.")
         self.declare("socket_path", "", "Socket of the simulator, for the driver sim.")
         self.declare("rate", 100.0, "Turns of the control loop per second [Hz].", 10.0, 1000.0)
         self.declare("hold_after", 0.2, "Hold the measured pose when no command came for this long [s].", 0.02, 2.0)

@@ -1,13 +1,18 @@
-"""One contract for every driver: the mock, and the client of a simulator's bus."""
+"""One contract for every driver: the mock, the client of a simulator's bus, and the one of docs/HARDWARE.md."""
 
+import os
+import re
+import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latent_policy_ros.drivers.base import Driver, JointReading
 from latent_policy_ros.drivers.mock import MockDriver
-from latent_policy_ros.drivers.registry import DRIVERS, make_driver
+from latent_policy_ros.drivers.registry import DRIVERS, driver_class, make_driver
 from latent_policy_ros.drivers.sim import SimDriver
 from latent_policy_ros.errors import HardwareError
 
@@ -36,9 +41,48 @@ def joints(tmp_path):
     joints.bus.close()
 
 
-@pytest.fixture(params=DRIVERS)
+class SerialLine:
+    """The other end of a serial line: a hand of three motors, in another order, that are at once where they are sent."""
+
+    def __init__(self):
+        self.end, self._line = os.openpty()  # the line stays open here, whatever the driver does
+        self.path, self.degrees, self.silent = os.ttyname(self._line), ["0.0"] * 3, False
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self):
+        with os.fdopen(self.end, "rb", buffering=0, closefd=False) as lines:
+            for line in iter(lines.readline, b"bye\n"):
+                what, *degrees = line.decode().split()
+                self.degrees = degrees if what == "!" else self.degrees
+                if not self.silent:
+                    os.write(self.end, (" ".join(self.degrees) + "\n").encode())
+
+    def close(self):
+        os.write(self._line, b"bye\n")
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch):
+    """A serial line, and the driver of the documentation where it can be imported."""
+    text = (Path(__file__).parents[2] / "docs" / "HARDWARE.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "serial_hand.py").write_text(snippet)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "serial_hand", raising=False)
+    import serial_hand
+
+    monkeypatch.setattr(serial_hand, "MOTORS", ("three", "one", "two"))
+    line = SerialLine()
+    yield line
+    line.close()
+
+
+@pytest.fixture(params=[*DRIVERS, "serial"])
 def setting(request, tmp_path):
     """(driver, what makes its hardware move)"""
+    if request.param == "serial":
+        line = request.getfixturevalue("line")
+        return make_driver(f"serial_hand:SerialHand@{line.path}", "hand", NAMES, np.zeros(3)), lambda: None
     if request.param == "mock":
         return MockDriver(NAMES, np.zeros(3), time_constant=0.001), lambda: time.sleep(0.05)
     joints = request.getfixturevalue("joints")
@@ -134,3 +178,55 @@ def test_unknown_drivers_are_refused_by_name():
         make_driver("reel", "hand", NAMES, np.zeros(3))
     with pytest.raises(HardwareError, match="socket_path"):
         make_driver("sim", "hand", NAMES, np.zeros(3))
+
+
+def test_the_driver_of_the_documentation_notices_lost_hardware(line):
+    driver = make_driver(f"serial_hand:SerialHand@{line.path}", "hand", NAMES, np.zeros(3))
+    driver.connect()
+    line.silent = True
+    with pytest.raises(HardwareError, match=f"{line.path}: no answer"):
+        driver.read()
+    line.silent, line.degrees = False, ["1.0", "2.0"]
+    driver.connect()
+    with pytest.raises(HardwareError, match="expected 3 numbers, got '1.0 2.0"):
+        driver.read()
+    for wrong, words in (("/dev/no_such_line", "no hand at /dev/no_such_line"), (os.devnull, "no hand at /dev/null")):
+        with pytest.raises(HardwareError, match=words):
+            make_driver(f"serial_hand:SerialHand@{wrong}", "hand", NAMES, np.zeros(3)).connect()
+    with pytest.raises(HardwareError, match="no motor, or no joint: four, three"):
+        make_driver("serial_hand:SerialHand@x", "hand", ("one", "two", "four"), np.zeros(3)).connect()
+
+
+OWN = """
+class Half:
+    def connect(self): ...
+    def read(self): ...
+
+class Shuffled(Half):
+    def __init__(self, joint_names, address): self.joint_names = joint_names[::-1]
+    def write(self, position): ...
+    def close(self): ...
+
+MyHand = 3
+"""
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        (":MyHand", "unknown driver ':MyHand'; available: mock, sim, or a class of yours: package.module:Class"),
+        ("no_such_module:MyHand", "no_such_module cannot be imported.*PYTHONPATH"),
+        ("broken_hand:MyHand", "broken_hand cannot be imported.*division by zero"),
+        ("own_hand:MyHand@/dev/x", "own_hand has no class 'MyHand'; available: Half, Shuffled"),
+        ("own_hand:Half", "own_hand:Half: lacks write, close"),
+    ],
+)
+def test_a_class_that_is_no_driver_is_refused_before_it_is_made(tmp_path, monkeypatch, name, words):
+    (tmp_path / "own_hand.py").write_text(OWN)
+    (tmp_path / "broken_hand.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_hand", raising=False)
+    with pytest.raises(HardwareError, match=words):
+        driver_class(name)
+    with pytest.raises(HardwareError, match="expected the joints one, two, three in this order; got three, two, one"):
+        make_driver("own_hand:Shuffled", "hand", NAMES, np.zeros(3))

@@ -95,6 +95,9 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
         (("robots", "left", "cameras"), ["front", "front"], ["robots.left.cameras", "duplicate"]),
         (("robots", "left", "cameras"), ["my cam"], ["robots.left.cameras", "my cam"]),
         (("robots", "left", "driver"), "real", ["robots.left.driver", "real", "mock", "sim"]),
+        (("robots", "left", "driver"), "none", ["robots.left.arm_driver", "missing", "mock, none"]),
+        (("robots", "left", "arm_driver"), "mock", ["robots.left.arm_driver", "sim moves both or none", "sim and mock"]),
+        (("robots", "right", "arm_driver"), "no_such:Arm", ["robots.right.arm_driver", "no_such cannot be imported"]),
         (("robots", "left", "images"), "png", ["robots.left.images", "compressed"]),
         (("robots", "left", "colour"), "red", ["robots.left.colour", "unknown", "cameras"]),
         (("robots", "2left"), {}, ["robots.2left", "ROS name"]),
@@ -131,6 +134,22 @@ def test_one_robot_from_launch_arguments(folders):
         "/arm1/arm_driver", "/arm1/gripper_driver", "/arm1/decoder", "/policy"]  # fmt: skip
     with pytest.raises(ConfigError, match="robots.arm1.driver"):
         bringup.single_robot("arm1", "panda_gripper", ["front"], "nope", **folders)
+
+
+OWN = "class Hand:\n    def connect(self): ...\n    read = write = close = connect\n"
+
+
+def test_a_driver_of_ones_own_moves_the_hand_and_another_the_arm(tmp_path, monkeypatch, content, folders):
+    (tmp_path / "own_driver.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    content["robots"]["left"] |= {"driver": "own_driver:Hand@/dev/x", "arm_driver": "mock"}
+    content["robots"]["right"] |= {"driver": "own_driver:Hand@/dev/y", "arm_driver": "none"}
+    specs = bringup.node_specs(load(tmp_path, content))
+    drivers = {s.full_name: s.parameters["driver"] for s in specs if s.executable.endswith("_driver_node")}
+    assert drivers == {"/left/arm_driver": "mock", "/left/hand_driver": "own_driver:Hand@/dev/x",
+                       "/right/gripper_driver": "own_driver:Hand@/dev/y"}  # fmt: skip
+    alone = bringup.single_robot("a", "mimic_hand", ["front"], "none", **folders, arm_driver="own_driver:Hand")
+    assert [s.full_name for s in bringup.node_specs(alone)] == ["/a/arm_driver", "/a/decoder", "/policy"]
 
 
 def test_parameter_files_keep_types(tmp_path):
