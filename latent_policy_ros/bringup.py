@@ -12,9 +12,10 @@ from typing import Any, Union
 
 import yaml
 
-from latent_policy_ros.errors import ConfigError
-from latent_policy_ros.fleet import NONE, Fleet, Robot, Teleoperation, load_fleet, single_robot
+from latent_policy_ros.errors import ArtifactError, ConfigError
+from latent_policy_ros.fleet import NONE, Fleet, Robot, Teleoperation, known_cameras, load_fleet, single_robot
 from latent_policy_ros.paths import PACKAGE, runs_dir
+from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.teleoperation import LATENT
 from latent_policy_ros.ros_env import node_environment
 
@@ -74,6 +75,10 @@ def node_specs(
         socket_folder: Where simulators listen; default a folder of this user and ROS domain.
         overview: Simulators also publish a large picture for people.
         teleoperation: A person drives the robots, instead of the policy; without a latent space they need no decoders.
+
+    Raises:
+        ConfigError: The policy is damaged, or has not these cameras; there is no such robot to teleoperate; a socket's path
+            is too long.
     """
     sockets, decoded = socket_folder or default_socket_folder(), teleoperation is None or teleoperation.mode == LATENT
     specs = [spec for robot in fleet.robots.values() for spec in _robot_specs(fleet, robot, sockets, overview, decoded)]
@@ -112,6 +117,12 @@ def recorder_spec(
 
 
 def _policy_spec(fleet: Fleet) -> NodeSpec:
+    try:
+        known = Checkpoint.load(fleet.policy).settings.cameras
+    except ArtifactError as error:
+        raise ConfigError(fleet.file, "policy", str(error)) from error
+    for name, robot in fleet.robots.items():
+        known_cameras(fleet.file, f"robots.{name}", robot.cameras, known, "the policy")
     return NodeSpec("policy_node", "policy", "", {
         "policy": str(fleet.policy), "latent": str(fleet.latent), "rate": fleet.rate,
         "robots": list(fleet.robots),
@@ -146,7 +157,8 @@ def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, deco
     kind = robot.embodiment.command
     for part, driver in (("arm", robot.arm_driver), (kind, robot.driver)):
         if driver != NONE:
-            specs.append(NodeSpec(f"{part}_driver_node", f"{part}_driver", robot.namespace, {**shared, "driver": driver}))
+            parameters = {**shared, "driver": driver}
+            specs.append(NodeSpec(f"{part}_driver_node", f"{part}_driver", robot.namespace, parameters))
     if decoded:
         decoder = {"embodiment": embodiment, "latent": str(fleet.latent)}
         specs.append(NodeSpec("decoder_node", "decoder", robot.namespace, decoder))

@@ -184,20 +184,44 @@ def _robot(namespace: str, section: Section) -> Robot:
         if not NAMESPACE.fullmatch(camera):
             raise section.error("cameras", f"got {camera!r}; expected a ROS name: letters, digits and _, first a letter")
     driver, arm_driver = _drivers(section)
+    if driver == "sim":
+        from latent_policy_ros.sim.scene import scene_cameras  # it takes time, which real robots need not wait for
+
+        whose = f"a simulated {embodiment.name}"
+        known_cameras(section.file, section.path, cameras, scene_cameras(embodiment), whose)
     images = section.choice("images", IMAGES) if section.has("images") else "raw"
     seed = int(section.number("seed", above=-1)) if section.has("seed") else 0
     section.finish()
     return Robot(namespace, embodiment, cameras, driver, arm_driver, images, seed)
 
 
+def known_cameras(file: str | Path, robot: str, cameras: Sequence[str], known: Sequence[str], whose: str) -> None:
+    """Refuse cameras that are not among those that there are.
+
+    Args:
+        file, robot: Where they stand; ``robot`` is the dotted path.
+        cameras: Their names.
+        known, whose: Those that there are, and who has them.
+
+    Raises:
+        ConfigError: One is not among them; names it.
+    """
+    unknown = [camera for camera in cameras if camera not in known]
+    if unknown:
+        message = f"got {unknown[0]!r}: {whose} has no camera of that name; {available(known)}"
+        raise ConfigError(file, f"{robot}.cameras", message)
+
+
 def _drivers(section: Section) -> tuple[str, str]:
     """What moves end-effector and arm."""
     driver = _driver(section, "driver")
     if not section.has("arm_driver") and driver not in DRIVERS:  # a hand's class moves no arm
-        raise section.error("arm_driver", f"missing: {driver} moves the end-effector; expected mock, none, or a class of yours")
+        message = f"missing: {driver} moves the end-effector; expected mock, none, or a class of yours"
+        raise section.error("arm_driver", message)
     arm = _driver(section, "arm_driver") if section.has("arm_driver") else driver
     if driver != arm and "sim" in (driver, arm):
-        raise section.error("arm_driver", f"sim moves both or none: expected driver and arm_driver sim; got {driver} and {arm}")
+        message = f"sim moves both or none: expected driver and arm_driver sim; got {driver} and {arm}"
+        raise section.error("arm_driver", message)
     return driver, arm
 
 

@@ -17,7 +17,9 @@ DRIVERS = ("mock", "sim")
 METHODS = ("connect", "read", "write", "close")
 
 
-def make_driver(kind: str, channel: str, joint_names: Sequence[str], start: np.ndarray, socket_path: str | Path = "") -> Driver:
+def make_driver(
+    kind: str, channel: str, joint_names: Sequence[str], start: np.ndarray, socket_path: str | Path = ""
+) -> Driver:
     """A driver, not yet connected.
 
     Args:
@@ -56,12 +58,15 @@ def driver_class(kind: str) -> type:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever its first lines raise
-        raise HardwareError(f"driver {kind}: {module_name} cannot be imported ({error}); is it in PYTHONPATH?") from error
+        message = f"{module_name} cannot be imported ({error}); is it in PYTHONPATH?"
+        raise HardwareError(f"driver {kind}: {message}") from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
-        classes = [name for name, value in vars(module).items() if isinstance(value, type) and value.__module__ == module_name]
-        raise HardwareError(f"driver {kind}: {module_name} has no class {class_name!r}; {available(classes)}")
+        classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
+        own = [name for name, value in classes.items() if value.__module__ == module_name]
+        raise HardwareError(f"driver {kind}: {module_name} has no class {class_name!r}; {available(own)}")
     lacking = [name for name in METHODS if not callable(getattr(found, name, None))]
     if lacking:
-        raise HardwareError(f"driver {kind}: lacks {', '.join(lacking)}; expected what latent_policy_ros.drivers.base.Driver has")
+        expected = "expected what latent_policy_ros.drivers.base.Driver has"
+        raise HardwareError(f"driver {kind}: lacks {', '.join(lacking)}; {expected}")
     return found

@@ -5,6 +5,9 @@ import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent.space import Codec, LatentSpace
+from latent_policy_ros.policy.checkpoint import Checkpoint
+from latent_policy_ros.policy.scaling import Scaling
+from latent_policy_ros.policy.settings import PolicySettings
 
 
 def codec(name, h=2, dim=4):
@@ -21,7 +24,8 @@ def folders(tmp_path_factory):
     """{policy, latent}: folders that a fleet can name."""
     folder = tmp_path_factory.mktemp("artifacts")
     LatentSpace({name: codec(name) for name in ("mimic_hand", "panda_gripper")}).save(folder / "latent")
-    (folder / "policy").mkdir()
+    scaling = Scaling(*[np.ones(2, np.float32)] * 4)
+    Checkpoint(PolicySettings(), "latent", {}, scaling, {"w": np.ones(2, np.float32)}).save(folder / "policy")
     return {"policy": str(folder / "policy"), "latent": str(folder / "latent")}
 
 

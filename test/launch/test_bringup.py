@@ -79,7 +79,7 @@ def test_every_executable_is_a_node_of_this_package(tmp_path, content):
 
 
 def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
-    content["robots"]["left"]["embodiment"] = "panda_gripper"
+    content["robots"]["left"] |= {"embodiment": "panda_gripper", "cameras": ["front"]}
     names = [s.full_name for s in bringup.node_specs(load(tmp_path, content))]
     assert "/left/gripper_driver" in names and "/left/hand_driver" not in names
 
@@ -94,6 +94,7 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
         (("robots", "left", "cameras"), "front", ["robots.left.cameras", "list"]),
         (("robots", "left", "cameras"), ["front", "front"], ["robots.left.cameras", "duplicate"]),
         (("robots", "left", "cameras"), ["my cam"], ["robots.left.cameras", "my cam"]),
+        (("robots", "left", "cameras"), ["front", "wrst"], ["robots.left.cameras", "'wrst'", "simulated", "front, wrist"]),
         (("robots", "left", "driver"), "real", ["robots.left.driver", "real", "mock", "sim"]),
         (("robots", "left", "driver"), "none", ["robots.left.arm_driver", "missing", "mock, none"]),
         (("robots", "left", "arm_driver"), "mock", ["robots.left.arm_driver", "sim moves both or none", "sim and mock"]),
@@ -121,6 +122,18 @@ def test_every_mistake_is_named(tmp_path, content, where, value, words):
         load(tmp_path, changed)
     for word in ["fleet.yaml", *words]:
         assert word in str(error.value)
+
+
+def test_a_camera_that_the_policy_does_not_know_is_refused_before_a_node_starts(tmp_path, content, folders):
+    content["robots"]["right"]["cameras"] = ["front", "top"]
+    fleet = load(tmp_path, content)
+    words = "robots.right.cameras: got 'top': the policy has no camera of that name; available: front, wrist"
+    with pytest.raises(ConfigError, match=words):
+        bringup.node_specs(fleet)
+    assert bringup.node_specs(fleet, teleoperation=bringup.Teleoperation())  # a person needs none
+    (tmp_path / "policy").mkdir()
+    with pytest.raises(ConfigError, match="fleet.yaml: policy: .*policy.json"):
+        bringup.node_specs(load(tmp_path, content | {"policy": str(tmp_path / "policy")}))
 
 
 def test_an_unknown_fleet_names_the_known_ones():

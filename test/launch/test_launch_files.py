@@ -98,8 +98,8 @@ def test_bringup_renders_teleoperation(fake_launch, tmp_path, content, mode):
 
 def test_single_renders_one_robot_and_one_argument_swaps_its_embodiment(fake_launch, folders):
     for embodiment, driver in (("mimic_hand", "hand_driver_node"), ("panda_gripper", "gripper_driver_node")):
-        nodes = render("single.launch.py", namespace="a", embodiment=embodiment, cameras="front,wrist", **folders)
-        fleet = bringup.single_robot("a", embodiment, ["front", "wrist"], **folders)
+        nodes = render("single.launch.py", namespace="a", embodiment=embodiment, cameras="front", **folders)
+        fleet = bringup.single_robot("a", embodiment, ["front"], **folders)
         compare(nodes, bringup.node_specs(fleet))
         assert driver in [n.executable for n in nodes]
 
