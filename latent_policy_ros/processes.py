@@ -1,16 +1,19 @@
-"""Processes that end with the one that started them."""
+"""Processes that end with the one that started them, and tell it when they are ready."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal a process gets when its parent dies
+READY = "LATENT_POLICY_READY"  # environment variable: the file that a process makes when it is ready
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -18,6 +21,15 @@ def die_with_parent() -> None:
     """In a child: get SIGTERM when the parent dies, however it does. On Linux; elsewhere it does nothing."""
     if _LIBC:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def tell_ready() -> bool:
+    """In a child: tell the parent that the work goes on now; False if it does not want to know."""
+    file = os.environ.get(READY)
+    if file:
+        with suppress(OSError):  # it is gone, and will stop this process
+            Path(file).touch()
+    return bool(file)
 
 
 @contextmanager

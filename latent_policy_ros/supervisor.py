@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from latent_policy_ros.bringup import NodeSpec, write_parameters
-from latent_policy_ros.processes import die_with_parent
+from latent_policy_ros.processes import READY, die_with_parent
 from latent_policy_ros.ros_env import node_environment
 
 MAX_RESTART_DELAY = 10.0  # s
@@ -36,6 +36,7 @@ class Supervisor:
         log_folder: Where each node's output goes, one file a node; default: this process's output.
         restart: Start a node again when it ends by itself.
         say: Where a line for people goes.
+        ready: What is said once every node is ready, and again when one that ended is so; empty: nothing.
         command: Makes the command line of a node; replaced in tests.
     """
 
@@ -47,13 +48,15 @@ class Supervisor:
         restart: bool = False,
         say: Callable[[str], None] = print,
         command: Callable[[NodeSpec, Path], list[str]] = node_command,
+        ready: str = "",
     ) -> None:
         doubles = sorted({s.full_name for s in specs if [t.full_name for t in specs].count(s.full_name) > 1})
         if doubles:
             raise ValueError(f"node names must differ, got twice: {', '.join(doubles)}")
         self.specs = tuple(specs)
         self.environment, self.log_folder, self.restart = node_environment(environment), log_folder, restart
-        self._say, self._command = say, command
+        self._say, self._command, self._ready = say, command, ready
+        self._told = not ready
         self._processes: dict[str, subprocess.Popen] = {}
         self._crashes: dict[str, int] = {}
         self._began: dict[str, float] = {}
@@ -99,6 +102,9 @@ class Supervisor:
                     self._start(spec)
                 except OSError as error:  # no memory, no disk: the other robots go on
                     self._later(name, f"could not be started ({error})")
+        if not self._told and self._folder and all(self._ready_file(spec).exists() for spec in self.specs):
+            self._told = True
+            self._say(self._ready)
         return ended
 
     def _later(self, name: str, what: str) -> None:
@@ -146,12 +152,19 @@ class Supervisor:
 
     def _start(self, spec: NodeSpec) -> None:
         assert self._folder is not None
-        self._began[spec.full_name] = time.monotonic()
+        name, file = spec.full_name, self._ready_file(spec)
+        file.unlink(missing_ok=True)  # of the process before
+        self._told, self._began[name] = not self._ready, time.monotonic()
         with contextlib.ExitStack() as stack:  # the node has the log open; this process needs it no more
             log = stack.enter_context((self.log_folder / f"{spec.file_name}.log").open("ab")) if self.log_folder else None
-            self._processes[spec.full_name] = subprocess.Popen(
-                self._command(spec, Path(self._folder.name)), env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT if log else None,
+            self._processes[name] = subprocess.Popen(
+                self._command(spec, Path(self._folder.name)), env={**self.environment, READY: str(file)},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
                 preexec_fn=die_with_parent,  # so that no robot goes on without this process
             )  # fmt: skip
+
+    def _ready_file(self, spec: NodeSpec) -> Path:
+        """Made by the node when it is ready."""
+        assert self._folder is not None
+        return Path(self._folder.name) / f"{spec.file_name}.ready"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.table import Table
@@ -23,6 +23,9 @@ from latent_policy_ros.cli.common import (
 from latent_policy_ros.cli.record import Action
 from latent_policy_ros.cli.retarget import retarget
 from latent_policy_ros.errors import LatentPolicyError
+
+if TYPE_CHECKING:
+    from latent_policy_ros.bringup import Fleet, NodeSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(train.app, name="train")
@@ -57,7 +60,8 @@ def up(
     """Start every node of a fleet as a process of its own (what `ros2 launch` does, without it)."""
     from latent_policy_ros import bringup
 
-    _run(bringup.node_specs(bringup.load_fleet(fleet), record=record), dry_run)
+    loaded = bringup.load_fleet(fleet)
+    _run(bringup.node_specs(loaded, record=record), loaded, dry_run)
 
 
 @app.command()
@@ -113,8 +117,8 @@ def teleop(
         console.print(f"{file.name}: {hands.good.sum()} of {len(hands.good)} frames show a {hands.side} hand in layout "
                       f"{hands.layout}; {hands.size.text()}", highlight=False)  # fmt: skip
     teleoperation = bringup.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
-    specs = bringup.node_specs(bringup.load_fleet(fleet, decoded=mode != "direct"), record=record, teleoperation=teleoperation)
-    _run(specs, dry_run)
+    loaded = bringup.load_fleet(fleet, decoded=mode != "direct")
+    _run(bringup.node_specs(loaded, record=record, teleoperation=teleoperation), loaded, dry_run)
 
 
 @app.command("eval")
@@ -167,15 +171,17 @@ def doctor() -> None:
     raise typer.Exit(int(failed))
 
 
-def _run(specs: list, dry_run: bool) -> None:
-    """Run nodes until Ctrl-C, or only print them."""
+def _run(specs: list[NodeSpec], fleet: Fleet, dry_run: bool) -> None:
+    """Run nodes of a fleet until Ctrl-C, or only print them."""
     from latent_policy_ros.supervisor import Supervisor
 
     if dry_run:
         for spec in specs:
-            console.print(f"{spec.executable:22s} {spec.namespace}/{spec.name}  {spec.parameters}", highlight=False)
+            tell(f"{spec.executable:22s} {spec.namespace}/{spec.name}  {spec.parameters}")
         return
-    raise typer.Exit(Supervisor(specs, restart=True).run())
+    robots = ", ".join(f"{name} ({robot.embodiment.name})" for name, robot in fleet.robots.items())
+    ready = f"up: {robots}; all {len(specs)} nodes are ready"
+    raise typer.Exit(Supervisor(specs, restart=True, say=tell, ready=ready).run())
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.convert import to_stamp
 from latent_policy_ros.nodes.joining import join
+from latent_policy_ros.processes import tell_ready
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LOG_PERIOD = 5.0  # s between log lines of the same kind
@@ -48,6 +49,7 @@ class ManagedNode(LifecycleNode):
         self._logged: dict[str, float] = {}
         self._last_counts: Counter[str] = Counter()
         self._entities: list[Callable[[], Any]] = []
+        self._ready = False
         self._diagnostics_due = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
         self.declare("autostart", True, "Configure and activate without being told to.", read_only=True)
@@ -234,6 +236,10 @@ class ManagedNode(LifecycleNode):
         message = DiagnosticArray(status=[status])
         message.header.stamp = to_stamp(self.now())
         self._diagnostics.publish(message)
+        if self.active and level != ERROR and not self._ready:  # a driver without hardware is not
+            self._ready = True
+            if not tell_ready():
+                self.get_logger().info("ready")
 
 
 def start(node: ManagedNode) -> bool:

@@ -21,11 +21,14 @@ POLITE = (
 )
 
 
+READY = "import time; from latent_policy_ros.processes import tell_ready; assert tell_ready(); time.sleep(60)"
+
+
 def make(scripts, tmp_path, **options):
     """A supervisor of Python one-liners in place of nodes."""
     specs = [NodeSpec("x", name, "robot") for name in scripts]
     command = lambda spec, _: [sys.executable, "-c", scripts[spec.name]]
-    return Supervisor(specs, log_folder=tmp_path, command=command, say=lambda _: None, **options)
+    return Supervisor(specs, log_folder=tmp_path, command=command, **{"say": lambda _: None, **options})
 
 
 def wait(condition, timeout=10.0):
@@ -119,6 +122,22 @@ def test_a_node_that_has_much_to_finish_gets_its_time(tmp_path, monkeypatch):
 def test_without_restart_a_crash_ends_the_run(tmp_path):
     up = make({"a": "raise SystemExit(3)", "b": WAIT}, tmp_path)
     assert up.run() == 1
+
+
+def test_it_says_once_that_all_are_ready_and_again_after_one_was_restarted(tmp_path):
+    told, scripts = [], {"a": READY, "b": WAIT}
+    with make(scripts, tmp_path, restart=True, ready="up", say=told.append) as up:
+        wait(lambda: "up" in log(tmp_path, "b"))
+        for _ in range(10):
+            up.poll()
+            time.sleep(0.05)
+        assert not told  # b is not ready
+        scripts["b"] = READY
+        for times in (1, 2):
+            up.process("/robot/b").kill()
+            wait(lambda times=times: (up.poll(), told.count("up"))[1] == times, 20)
+            up.poll()
+            assert told.count("up") == times
 
 
 def test_two_nodes_of_one_name_are_refused():

@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E
 from latent_policy_ros.nodes import convert, qos  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
 from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.processes import READY  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")
 
@@ -153,12 +154,25 @@ def test_the_wrong_kind_of_end_effector_does_not_start(graph):
         hand(graph, "gripper", "mimic_hand")
 
 
-def test_missing_hardware_is_reported_and_waited_for(graph, tmp_path):
+@pytest.fixture
+def ready(tmp_path, monkeypatch):
+    """The file that says that a node is ready."""
+    monkeypatch.setenv(READY, str(tmp_path / "ready"))
+    return tmp_path / "ready"
+
+
+def test_missing_hardware_is_reported_and_waited_for(graph, tmp_path, ready):
     node = graph.add(lambda **o: EndEffectorDriver("hand", **o), "left", embodiment="mimic_hand", driver="sim",
                      socket_path=str(tmp_path / "none.sock"))  # fmt: skip
     graph.run(1.2)
     level, text, _ = node.status()
     assert text == "no hardware" and node.counts["hardware"] >= 2 and "sim_node" in node.details["hardware"]
+    assert not ready.exists()
+
+
+def test_a_driver_with_hardware_tells_that_it_is_ready(graph, ready):
+    hand(graph)
+    graph.until(ready.exists, what="word of it")
 
 
 class Lost:
