@@ -23,7 +23,7 @@ from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
 from latent_policy_ros.nodes.recorder_status import status_message
-from latent_policy_ros.nodes.recorder_topics import is_encoded, recorded_topic, sources
+from latent_policy_ros.nodes.recorder_topics import COMMANDS, command_topics, is_encoded, is_motion, recorded_topic, sources
 from latent_policy_ros.nodes.topic_watch import Source, TopicWatch
 
 TAKE_RATE = 50.0  # Hz, with which messages are taken from the middleware
@@ -97,6 +97,7 @@ class Recorder(ManagedNode):
         self._pending: tuple[dict[str, str], float] | None = None
         self._look_due = self._status_due = self._retry_due = 0.0
         self._topics: dict[Source, Topic] = {}
+        self._commands, self._commanded = command_topics(self.resolve_topic_name, robots), False
         self.watch = TopicWatch(self, sources(self.resolve_topic_name, cameras, extra, self._images))
         self._status = self.publisher(DiagnosticArray, "~/status", qos.EVENTS)
         self.subscribe(EpisodeEvent, "episode_event", self._on_event, qos.EVENTS)
@@ -154,7 +155,7 @@ class Recorder(ManagedNode):
         except (RecordingRefused, OSError):
             self.stop("next start")
             raise
-        self.trouble, self._pending = "", None
+        self.trouble, self._pending, self._commanded = "", None, False
         self._topics.clear()
         self.watch.restart(self._on_message)
         self.get_logger().info(f"recording {self.episode.path}")
@@ -202,11 +203,15 @@ class Recorder(ManagedNode):
         """Say how the open episode, or the last one, turned out; returns that and its folder.
 
         Raises:
-            RecordingRefused: There is none.
+            RecordingRefused: There is none; or it is to be a success, and no robot was commanded in it.
             ArtifactError: Its bag is gone.
         """
         if self.episode is None:
             raise RecordingRefused(f"no episode to be marked as {outcome}")
+        if outcome == SUCCESS and self._commands and not self._commanded:
+            robots = ", ".join(sorted({topic.rsplit("/", 1)[0] for topic in self._commands}))
+            missing = f"no command of {robots} ({', '.join(COMMANDS)}) was recorded; does a policy or a person drive?"
+            raise RecordingRefused(f"{self.episode.path} is no success: {missing}")
         self.episode.mark(outcome)
         return f"{outcome}: {self.episode.path}"
 
@@ -251,6 +256,8 @@ class Recorder(ManagedNode):
         times = info.get("received_timestamp") or time.time_ns(), info.get("source_timestamp") or 0
         sequence = info.get("publication_sequence_number") or 0
         episode.put(topic, (*times, sequence), data, is_encoded(source, self._images))
+        if not self._commanded and source.topic in self._commands:
+            self._commanded = is_motion(source, data)
 
     def _on_event(self, message: EpisodeEvent) -> None:
         if not self.active:
@@ -260,7 +267,10 @@ class Recorder(ManagedNode):
         elif message.event == EpisodeEvent.END:
             self._pending = None
             if self.recording and self.recording.outcome == UNKNOWN:
-                self.recording.mark(SUCCESS if message.success else FAILURE)
+                try:
+                    self.mark(SUCCESS if message.success else FAILURE)
+                except RecordingRefused as error:  # the bag says: unknown
+                    self.count("no success", str(error))
             self.stop("end of the episode", {"detail": message.detail})
         elif message.event == EpisodeEvent.DISCARD:
             with contextlib.suppress(RecordingRefused):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from rclpy.serialization import deserialize_message
+from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.data.bag_metadata import Topic
 from latent_policy_ros.data.jpeg import COMPRESSED_KIND, JPEG
@@ -18,6 +21,7 @@ PLANS = (
     ("latent_action", "latent_policy_ros/msg/LatentAction"), ("hand_command", _COMMAND), ("gripper_command", _COMMAND),
     ("arm_command", _COMMAND), ("wrist_command", "geometry_msgs/msg/PoseStamped"), ("episode_event", _EVENT),
 )  # fmt: skip
+COMMANDS = ("hand_command", "gripper_command", "arm_command", "wrist_command")
 COMMON = (("episode_event", _EVENT), ("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"))
 Resolve = Callable[[str], str]  # relative name -> fully qualified, remapped
 
@@ -55,6 +59,16 @@ def sources(resolve: Resolve, cameras: Mapping[str, Sequence[str]], extra: Seque
     known = {topic for source in found for topic, _ in source.candidates}
     named = dict.fromkeys(resolve(name) for name in extra)
     return [*found, *(Source([(name, "")], True, DEPTH) for name in named if name not in known)]
+
+
+def command_topics(resolve: Resolve, robots: Iterable[str]) -> frozenset[str]:
+    """The topics on which robots are told where to go."""
+    return frozenset(resolve(f"{robot}/{name}") for robot in robots for name in COMMANDS)
+
+
+def is_motion(source: Source, data: bytes) -> bool:
+    """Whether a command tells where to go: a trajectory without points tells to hold."""
+    return source.kind != _COMMAND or bool(deserialize_message(data, JointTrajectory).points)
 
 
 def is_encoded(source: Source, images: str) -> bool:

@@ -170,6 +170,7 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
     started = call("start", robot.publish)
     assert started.success, started.message
     assert str(recorder.recording.path) == started.message
+    record(graph, robot, 0.3)
     stopped = call("stop", robot.publish)
     assert stopped.success and stopped.message == started.message
     bag = recorder.last
@@ -178,13 +179,37 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
     assert call("mark_failure").success and information(bag)["outcome"] == "failure" and information(bag)["success"] == "false"
     assert counts(bag)["/left/joint_states"] > 0
 
+    graph.run(0.2, robot.publish)
     assert call("start", robot.publish).success
+    record(graph, robot, 0.3)
     assert call("mark_success").success  # before the stop; and the first bag is as it was
     assert call("stop").success
     assert information(recorder.last)["outcome"] == "success" and information(bag)["outcome"] == "failure"
     second = recorder.last
     assert call("discard").success and not second.exists() and bag.exists()
     assert not call("discard").success and bag.exists()
+
+
+def test_an_episode_without_a_command_is_no_success(graph, recorder, robot, call):
+    hold = lambda: convert.command(time.time(), 0.0, ["a"], None)
+
+    def each():
+        robot.publish()
+        graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, hold())
+
+    graph.run(0.7, each)  # the recorder finds the topic
+    assert call("start", each).success
+    graph.run(0.3, each)
+    for step in ("while it is recorded", "after it"):
+        answer = call("mark_success")
+        assert not answer.success and "no command of /left (hand_command, " in answer.message, step
+        assert recorder.recording is None or call("stop").success
+    assert counts(recorder.last)["/left/hand_command"] > 0 and information(recorder.last)["outcome"] == "unknown"
+    assert call("mark_failure").success
+    graph.run(0.3, robot.publish)
+    begin(graph, recorder, robot)
+    end(graph, recorder, success=True)
+    assert information(recorder.last)["outcome"] == "unknown" and recorder.counts["no success"] == 1
 
 
 def test_it_refuses_to_start_and_names_what_is_silent(graph, recorder, robot, call):
