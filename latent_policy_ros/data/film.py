@@ -55,7 +55,7 @@ def _scale(image: np.ndarray, rows: int) -> np.ndarray:
 
 def _label(image: np.ndarray, text: str) -> np.ndarray:
     image = image.copy()
-    image[:32] //= 4
+    image[:32] = 30  # nothing of the picture behind the words
     return cv2.putText(image, text, (10, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
 
 

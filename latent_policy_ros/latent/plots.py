@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,7 +14,14 @@ from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.latent.skeleton import finger_lines
 
 COLOURS = {"thumb": "#c8a02c", "index": "#b23a48", "middle": "#4c6fa5", "ring": "#3d8b6e", "pinky": "#7d5ba6"}
+AT_RANDOM = "joints at random"
+PALETTE = colormaps["tab20"].colors
 VIEW = {"elev": 15, "azim": -40}
+
+
+def palette(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:
+    """A colour for each embodiment, the same in every picture of the same embodiments."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(sorted(names))}
 
 
 def matrix(values: np.ndarray, names: Sequence[str], title: str, digits: int = 1) -> bytes:
@@ -38,14 +45,14 @@ def space_map(latents: Mapping[str, np.ndarray], aperture: np.ndarray) -> bytes:
     """Latents {name: (N, L)} in their two widest directions, coloured by embodiment, and by the person's aperture (N,) [m]."""
     figure = Figure(figsize=(14, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.set_prop_cycle(color=colormaps["tab20"].colors)
+    colours = palette(latents)
     everything = np.concatenate(list(latents.values()))
     mean = everything.mean(axis=0)
     _, spread, axes = np.linalg.svd(everything - mean, full_matrices=False)
     share = np.square(spread[:2]).sum() / np.square(spread).sum()
     flat = {name: (z - mean) @ axes[:2].T for name, z in latents.items()}
     for name, points in flat.items():
-        left.scatter(*points.T, s=3, alpha=0.4, label=name)
+        left.scatter(*points.T, s=3, alpha=0.4, label=name, color=colours[name])
     left.legend(fontsize=8, markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5))
     left.set_title(f"by embodiment (the two directions hold {share:.0%} of the variance)")
     points = np.concatenate(list(flat.values()))
@@ -70,15 +77,27 @@ def hands(rows: Sequence[tuple[str, Sequence[tuple[Embodiment, np.ndarray]]]], c
     return _png(figure)
 
 
-def distances(held_out: Mapping[str, np.ndarray], foreign: Mapping[str, np.ndarray]) -> bytes:
-    """Distances of latents from those of the training: of held-out poses, and of what is none."""
+def distances(
+    held_out: Mapping[str, np.ndarray], at_random: Mapping[str, np.ndarray], foreign: Mapping[str, np.ndarray]
+) -> bytes:
+    """Distances of latents from those of the training, coloured by embodiment.
+
+    Args:
+        held_out: By embodiment, of poses (N,).
+        at_random: By embodiment, of random joints.
+        foreign: By name, of what is nobody's; in black and grey.
+    """
     figure = Figure(figsize=(8, 3.6))
+    colours, nobody = palette(held_out), dict(zip(foreign, ("black", "#888888", "#bbbbbb")))
+    drawn = [(name, distance, "stepfilled", colours[name]) for name, distance in held_out.items()]
+    drawn += [(f"{name}, {AT_RANDOM}", distance, "step", colours[name]) for name, distance in at_random.items()]
+    drawn += [(name, distance, "step", nobody[name]) for name, distance in foreign.items()]
     axes = figure.subplots()
     bins = np.geomspace(0.05, 30, 80)
-    for values, style in ((held_out, "stepfilled"), (foreign, "step")):
-        for name, distance in values.items():
-            axes.hist(np.clip(distance, 0.05, 30), bins, density=False, weights=np.full(len(distance), 1 / len(distance)),
-                      histtype=style, alpha=0.35 if style == "stepfilled" else 1.0, label=name, linewidth=1.5)  # fmt: skip
+    for name, distance, style, colour in drawn:
+        axes.hist(np.clip(distance, 0.05, 30), bins, density=False, weights=np.full(len(distance), 1 / len(distance)),
+                  histtype=style, alpha=0.35 if style == "stepfilled" else 1.0, label=name, linewidth=1.5,
+                  color=colour)  # fmt: skip
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set(xlabel="distance (1: a thousandth of held-out latents lie beyond)", ylabel="share")

@@ -183,17 +183,17 @@ def _distances(space: LatentSpace, pairs: PairedActions, embodiments: Mapping[st
     anywhere *= length.mean() / np.linalg.norm(anywhere, axis=1, keepdims=True)
     noisy = everything + 0.5 * length * rng.normal(size=everything.shape) / space.dim**0.5
     foreign = {"any direction": space.distance(anywhere), "held-out, half as much noise": space.distance(noisy)}
-    for name, e in embodiments.items():
-        if e.kind == "hand":
-            foreign[f"{name}, joints at random"] = space.distance(
-                space.encode(name, rng.uniform(e.action_lower, e.action_upper, (1000, e.action_dim)))
-            )
+    at_random = {
+        name: space.distance(space.encode(name, rng.uniform(e.action_lower, e.action_upper, (1000, e.action_dim))))
+        for name, e in embodiments.items() if e.kind == "hand"
+    }  # fmt: skip
+    told = known | foreign | {f"{name}, {plots.AT_RANDOM}": distance for name, distance in at_random.items()}
     rows = [
         [name, f"{np.median(d):.2f}", f"{np.quantile(d, 0.99):.2f}", f"{(d > 1).mean():.1%}"]
-        for name, d in (known | foreign).items()
+        for name, d in told.items()
     ]
     header = ["latents", "median", "99% below", "beyond 1"]
-    return f"<h2>Distance from what was seen</h2>{_image(plots.distances(known, foreign))}{_table(header, rows)}"
+    return f"<h2>Distance from what was seen</h2>{_image(plots.distances(known, at_random, foreign))}{_table(header, rows)}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

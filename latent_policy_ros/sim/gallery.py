@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ GAP = 14  # pixels around every portrait
 DPI = 100
 SMALLEST_SCALE, LARGEST_SCALE = 150.0, 1400.0  # pixels a metre
 INK, FAINT = "#2b2f36", (222, 226, 232)
+HEAD_LETTER, HEAD_LINE = 8.6, 15  # pixels of a letter and a line of a heading
+MIRROR = np.array([1.0, -1.0, 1.0])  # a right hand's frame -> a left one's
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,10 @@ class Sitter:
     left_hand: bool = False
 
 
-def human_sitter(poses: Sequence[ReferencePose]) -> Sitter:
-    """The person that everyone else imitates."""
-    return Sitter(HUMAN, tuple(human_solids(pose.keypoints) for pose in poses))
+def human_sitter(poses: Sequence[ReferencePose], left_hand: bool = False) -> Sitter:
+    """The person that everyone else imitates, with the right or the left hand."""
+    mirror = MIRROR if left_hand else 1.0
+    return Sitter(HUMAN, tuple(human_solids(pose.keypoints * mirror) for pose in poses), left_hand)
 
 
 def sitter(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> Sitter:
@@ -50,13 +54,16 @@ def gallery(embodiments: Sequence[Embodiment], width: int = 1600) -> np.ndarray:
     """A column for the person and each embodiment, a row for each of :data:`POSES`: see :func:`sheet`."""
     by_name = {pose.name: pose for pose in reference_poses()}
     poses = [by_name[name] for name in POSES]
-    return sheet([human_sitter(poses), *(sitter(embodiment, poses) for embodiment in embodiments)], POSES, width)
+    left_hand = all(embodiment.side == "left" for embodiment in embodiments)
+    person = human_sitter(poses, left_hand)
+    return sheet([person, *(sitter(embodiment, poses) for embodiment in embodiments)], POSES, width)
 
 
 def check_sheet(embodiment: Embodiment, width: int = 2000) -> np.ndarray:
     """All reference poses: the person above, the embodiment below. See :func:`sheet`."""
     poses = reference_poses()
-    return sheet([human_sitter(poses), sitter(embodiment, poses)], [pose.name for pose in poses], width, poses_across=True)
+    sitters = [human_sitter(poses, embodiment.side == "left"), sitter(embodiment, poses)]
+    return sheet(sitters, [pose.name for pose in poses], width, poses_across=True)
 
 
 def sheet(sitters: Sequence[Sitter], pose_names: Sequence[str], width: int, poses_across: bool = False) -> np.ndarray:
@@ -75,12 +82,14 @@ def sheet(sitters: Sequence[Sitter], pose_names: Sequence[str], width: int, pose
     box = np.array([[bounds(sitter.poses[pose], sitter.left_hand) for sitter, pose in row] for row in cells])
     u = np.stack((box[:, :, 0, 0].min(axis=0), box[:, :, 1, 0].max(axis=0)))  # (2, columns) [m]
     v = np.stack((box[:, :, 0, 1].min(axis=1), box[:, :, 1, 1].max(axis=1)))  # (2, rows) [m]
-    left, top = 16 + 7 * max(map(len, row_names)), 44
+    left = 16 + 7 * max(map(len, row_names))
     scale = min(LARGEST_SCALE, (width - left - GAP * (u.shape[1] + 1)) / float(np.ptp(u, axis=0).sum()))
     if scale < SMALLEST_SCALE:
         least = int(left + GAP * (u.shape[1] + 1) + SMALLEST_SCALE * float(np.ptp(u, axis=0).sum())) + 1
         raise ConfigError("--width", "", f"{width} pixels are too few for {len(column_names)} columns; expected {least} or more")
-    columns, rows = (np.round(np.ptp(side, axis=0) * scale).astype(int) for side in (u, v))
+    columns, rows = (np.floor(np.ptp(side, axis=0) * scale).astype(int) for side in (u, v))
+    heads = [heading(name, int(column) + GAP) for name, column in zip(column_names, columns)]
+    top = 16 + HEAD_LINE * max(2, *(len(head.splitlines()) for head in heads))
     x = left + GAP + np.concatenate(([0], np.cumsum(columns + GAP)))
     y = top + GAP + np.concatenate(([0], np.cumsum(rows + GAP)))
     image = np.empty((y[-1], x[-1], 3), dtype=np.uint8)
@@ -92,8 +101,18 @@ def sheet(sitters: Sequence[Sitter], pose_names: Sequence[str], width: int, pose
             view = View(centre, int(columns[c]), int(rows[r]), scale, sitter.left_hand)
             image[y[r] : y[r] + rows[r], x[c] : x[c] + columns[c]] = portrait(sitter.poses[pose], view)
     middle_x, middle_y = x[:-1] + columns / 2, y[:-1] + rows / 2
-    return _written(image, [(name, at, top / 2 + GAP / 2) for name, at in zip(column_names, middle_x)],
+    return _written(image, [(head, at, top / 2 + GAP / 2) for head, at in zip(heads, middle_x)],
                     [(name, left / 2 + 4, at) for name, at in zip(row_names, middle_y)])  # fmt: skip
+
+
+def heading(name: str, width: int) -> str:
+    """A name in as many lines as its column of ``width`` pixels asks for, parted behind ``_`` and spaces."""
+    lines = [""]
+    for word in re.findall(r"[^_ ]+[_ ]?|[_ ]", name):
+        if lines[-1] and len((lines[-1] + word).rstrip()) * HEAD_LETTER > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.strip() for line in lines)
 
 
 def _written(image: np.ndarray, heads: list[tuple], sides: list[tuple]) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
-from latent_policy_ros.latent import report
+from latent_policy_ros.latent import plots, report
 from latent_policy_ros.latent.skeleton import finger_lines
 from latent_policy_ros.retargeting import generate_motion
 
@@ -49,3 +49,18 @@ def test_an_added_embodiment_whose_file_is_elsewhere_is_left_out_with_a_word(tra
     page = report.write_report(replace(trained, added={"my_hand": stranger}), tmp_path, console=console).read_text()
     assert "left out: " in console.file.getvalue() and "no embodiment 'my_hand'" in console.file.getvalue()
     assert "faive_hand" in page and "my_hand" not in page
+
+
+def test_an_embodiment_has_one_colour_in_every_picture(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_png", drawn.append)
+    rng, names = np.random.default_rng(0), [f"hand_{i}" for i in range(12)]
+    plots.space_map({name: rng.normal(size=(5, 4)) for name in names}, np.zeros(5))
+    spread = {name: rng.uniform(0.1, 1, 9) for name in names[::-1]}
+    plots.distances(spread, {names[3]: np.ones(9)}, {"any direction": np.full(9, 3.0)})
+    scattered = {dots.get_label(): tuple(dots.get_facecolor()[0][:3]) for dots in drawn[0].axes[0].collections}
+    handles, labels = drawn[1].axes[0].get_legend_handles_labels()
+    filled = {label: bar.get_facecolor()[:3] for bar, label in zip(handles, labels)}
+    assert len(set(scattered.values())) == len(names) and {name: filled[name] for name in names} == scattered
+    edge = {label: bar.get_edgecolor()[:3] for bar, label in zip(handles, labels)}
+    assert edge["hand_3, joints at random"] == scattered["hand_3"] and edge["any direction"] not in scattered.values()

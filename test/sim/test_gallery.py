@@ -7,7 +7,18 @@ import pytest
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
 from latent_policy_ros.errors import ConfigError
 from latent_policy_ros.retargeting.reference import reference_poses
-from latent_policy_ros.sim.gallery import POSES, Sitter, check_sheet, gallery, human_sitter, save, sheet, sitter
+from latent_policy_ros.sim.gallery import (
+    GAP,
+    POSES,
+    Sitter,
+    check_sheet,
+    gallery,
+    heading,
+    human_sitter,
+    save,
+    sheet,
+    sitter,
+)
 from latent_policy_ros.sim.portrait import BACKGROUND, COLOURS, View, bounds, portrait
 from latent_policy_ros.sim.solids import Solid, hand_solids, human_solids
 
@@ -91,6 +102,31 @@ def test_the_gallery_has_everyone_in_every_pose():
     poses = reference_poses()
     people = human_sitter(poses)
     assert len(people.poses) == len(poses) and len(sitter(load_embodiment("panda_gripper"), poses).poses) == len(poses)
+
+
+def test_a_left_hand_is_drawn_beside_a_persons_left_hand(monkeypatch):
+    poses = reference_poses()
+    right, left = human_sitter(poses), human_sitter(poses, left_hand=True)
+    assert left.left_hand and not right.left_hand
+    for one, other in zip(right.poses, left.poses):
+        (low, high), image = bounds(one), bounds(other, True)
+        np.testing.assert_allclose(image, [[-high[0], low[1]], [-low[0], high[1]]], atol=1e-9)
+    drawn = []
+    monkeypatch.setattr("latent_policy_ros.sim.gallery.sheet", lambda sitters, *_, **__: drawn.append(sitters[0].left_hand))
+    for name in ("orca_hand", "orca_hand_left"):
+        check_sheet(load_embodiment(name))
+        gallery([load_embodiment(name)])
+    assert drawn == [False, False, True, True]
+
+
+def test_headings_stay_in_their_columns():
+    assert heading("panda_gripper", 60) == "panda_\ngripper" and heading("panda_gripper", 200) == "panda_gripper"
+    assert heading("pinch middle", 60) == "pinch\nmiddle" and heading("gripper", 10) == "gripper"
+    names = ("orca_hand", "panda_gripper", "robotiq_2f85", "xarm_gripper", "so101_gripper")
+    image = gallery([load_embodiment(name) for name in names], width=600)
+    ink = drawn(image)[: 44 + GAP // 2 - 1, 90:].any(axis=0)
+    gaps = np.diff(np.flatnonzero(np.diff(np.concatenate(([0], ink.astype(int), [0])))))[1::2]
+    assert (gaps >= 6).sum() >= len(names)  # between the person's and each other's heading
 
 
 def test_a_sheet_that_is_too_narrow_says_how_wide_it_must_be():
