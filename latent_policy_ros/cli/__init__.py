@@ -18,6 +18,7 @@ from latent_policy_ros.cli.common import (
     console,
     errors,
     progress_bar,
+    show,
     tell,
 )
 from latent_policy_ros.cli.record import Action
@@ -154,7 +155,7 @@ def evaluate_command(
         times = sorted(r.seconds for r in wins)
         median = f"{times[len(times) // 2]:.1f}" if times else "-"
         table.add_row(name, f"{len(wins)}/{len(mine)} = {len(wins) / len(mine):.0%}", f"{low:.0%} .. {high:.0%}", median)
-    console.print(table)
+    show(table)
     if json_out:
         json_out.write_text(json.dumps([asdict(r) for r in results], indent=1))
 

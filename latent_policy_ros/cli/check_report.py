@@ -8,23 +8,24 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from latent_policy_ros.cli.common import tell
+from latent_policy_ros.cli.common import SIMPLE, show, tell
 from latent_policy_ros.retargeting.check import CheckReport
 from latent_policy_ros.retargeting.reference import FINGERS
 
 MOST_CONTACTS = 6
-SIMPLE = {"box": None, "pad_edge": False}
 
 
 def print_report(report: CheckReport, console: Console) -> None:
-    """Tables of the figures, then what is wrong."""
+    """Tables of the figures, what was taken of the file, then what is wrong."""
     tell(f"{report.side} {report.kind}, {len(report.joints)} joints, {report.hinges} hinges", f"{report.name}:", "bold", console)
     if report.fingers:
         for title, table in _tables(report):
             console.print()
             tell("", title, "bold", console)
-            console.print(table)
+            show(table, console)
         _facts(report, console)
+    for note in report.notes:
+        tell(note, "note:", "cyan", console)
     for finding in report.findings:
         colour = "red" if finding.level == "failure" else "yellow"
         tell(f"{finding.field}: {finding.message}", f"{finding.level}:", colour, console)

@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 console = Console(markup=False)  # brackets are units, and what people are to type
 errors = Console(markup=False, stderr=True)
+
+WIDEST = 10_000  # columns; wider than any table
+SIMPLE = {"box": None, "pad_edge": False, "collapse_padding": True}  # of tables that hardly fit into 80 columns
 
 DEMO_EMBODIMENTS = ("mimic_hand", "panda_gripper")
 
@@ -22,6 +26,17 @@ PolicyOption = Annotated[str, typer.Option("--policy", help="A policy: its folde
 def tell(text: str, word: str = "", style: str = "", to: Console | None = None) -> None:
     """Print a line as it is, however long; ``word`` before it in a style of its own."""
     (to or console).print(Text.assemble((word, style), " " if word else "", text), highlight=False, soft_wrap=True)
+
+
+def show(table: Table, to: Console | None = None) -> None:
+    """Print a table whole: a terminal's width folds long cells, and in a file or pipe it is as wide as it must be."""
+    to = to or console
+    for column in table.columns:
+        column.overflow = "fold"
+    if not to.is_terminal:
+        width = table.__rich_measure__(to, to.options.update(max_width=WIDEST)).maximum
+        to = Console(markup=False, file=to.file, width=width)
+    to.print(table)
 
 
 def artifact_folder(kind: str, name: str) -> Path:

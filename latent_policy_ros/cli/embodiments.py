@@ -11,7 +11,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from latent_policy_ros.cli.common import console, tell
+from latent_policy_ros.cli.common import SIMPLE, console, show, tell
 from latent_policy_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def embodiments_list() -> None:
     from latent_policy_ros.embodiments import load_embodiment
     from latent_policy_ros.embodiments.catalogue import embodiment_files, shipped_folder
 
-    table = Table(Column("name", no_wrap=True), "kind", "sides", "fingers", "actuated", "hinges", "action", "from")
+    numbers = [Column(name, no_wrap=True) for name in ("fingers", "actuated", "hinges", "action")]
+    table = Table("name", "kind", "sides", *numbers, "from", **SIMPLE)
     wrong = []
     for name, file in sorted(embodiment_files().items()):
         origin = "shipped" if file.parent == shipped_folder() else str(file.parent)
@@ -52,9 +53,9 @@ def embodiments_list() -> None:
             table.add_row(name, Text("wrong", "red"), *[""] * 5, origin)
             continue
         sides = e.side if e.kind == "gripper" else "left right"
-        numbers = len(e.fingertips) or 5, len(e.joint_names), len(e.hinges), e.action_dim
-        table.add_row(name, e.kind, sides, *map(str, numbers), origin)
-    console.print(table)
+        counts = len(e.fingertips) or 5, len(e.joint_names), len(e.hinges), e.action_dim
+        table.add_row(name, e.kind, sides, *map(str, counts), origin)
+    show(table)
     for error in wrong:
         tell(str(error), "error:", "red")
     raise typer.Exit(2 if wrong else 0)
@@ -69,7 +70,7 @@ def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list
     table = Table("joint", "lower", "upper", "max velocity", "rest", title=f"{e.name} ({e.side} {e.kind})  {e.content_hash[:12]}")
     for row in zip(e.joint_names, e.lower, e.upper, e.max_velocity, e.rest):
         table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
-    console.print(table)
+    show(table)
     for hinge, row in zip(e.hinges, e.coupling):
         if hinge.name not in e.joint_names and row.any():
             joint = abs(row).argmax()

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import artifact_folder, console
+from latent_policy_ros.cli.common import artifact_folder, console, show
 
 app = typer.Typer(no_args_is_help=True, help="Look at a latent space, and add an embodiment to it.")
 
@@ -49,5 +49,5 @@ def add_command(
 
     folder, new = artifact_folder("latents", to), load_embodiment(embodiment)
     _, measures = add_to_folder(new, folder, out, console)
-    console.print(report_table(measures, new.name))
+    show(report_table(measures, new.name))
     console.print(f"added to {out or folder}", highlight=False)

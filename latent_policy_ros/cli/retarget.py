@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from latent_policy_ros.cli.common import console
+from latent_policy_ros.cli.common import SIMPLE, console, show
 
+if TYPE_CHECKING:
+    from latent_policy_ros.retargeting.quality import Quality
+
+HEAD = ("embodiment", "frames", "error [mm]", "touches", "closed", "gap [mm]", "cannot touch", "step", "jerk", "limits")
+PARTED = ("cannot touch", "step")  # columns with cells of several words, which may stand below each other
 NOTE = """\
 `error`: mean distance of the fingertips from where the keyvectors ask for them (the person's fingers, scaled to the robot's).
 `closed`: of all frames and fingers where the person's tip is within 10 mm of the thumb's, those with the robot's tips within
@@ -39,7 +44,7 @@ def retarget(
 
     robots = [load_embodiment(name) for name in embodiment or list_embodiments()]
     robots = [robot for robot in robots if robot.kind != "human"]
-    rows = []
+    held, cells = True, []
     for file in recordings:
         recording = read_hand_recording(file)
         hands = canonical_hands(recording.points, layout, units, side)
@@ -47,29 +52,30 @@ def retarget(
         console.print(f"{file.name}: {len(keypoints)} of {len(hands.good)} frames, {hands.side} hand, {hands.layout}")
         for reason, count in hands.refused.items():
             console.print(f"  left out {count} frames: {reason}")
+        table = Table(*(Column(name.replace(" ", "\n"), no_wrap=name not in PARTED) for name in HEAD), **SIMPLE)
         for robot in robots:
             q = Retargeter(robot).retarget_sequence(keypoints[None])[0]
-            rows.append((file.name, measure(robot, keypoints, q, unreachable_fingers(robot))))
+            measured = measure(robot, keypoints, q, unreachable_fingers(robot))
+            held &= measured.within_limits
+            table.add_row(*_row(measured))
+            cells.append((file.name, *_row(measured)))
             if out:
                 target = out / f"{file.stem}_{robot.name}.npz"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 np.savez(target, q=q, joint_names=np.array(robot.joint_names), timestamps=recording.timestamps[hands.good])
-    head = ["recording", "embodiment", "frames", "error [mm]", "touches", "closed", "gap [mm]"]
-    head += ["cannot touch", "step", "jerk", "limits"]
-    cells = [
-        (
-            name, r.embodiment, str(r.frames), f"{1e3 * r.keyvector_error:.1f}", str(r.touches), f"{r.closed:.1%}",
-            f"{1e3 * r.gap:.2f}", ", ".join(r.unreachable) or "-", f"{r.largest_step:.2f} ({r.implied:.2f})", f"{r.jerk:.2f}",
-            "hold" if r.within_limits else "BROKEN",
-        )
-        for name, r in rows
-    ]  # fmt: skip
-    cells = [tuple("-" if "nan" in cell else cell for cell in row) for row in cells]
-    table = Table(*head)
-    for row in cells:
-        table.add_row(*row)
-    console.print(table)
+        show(table)
     if markdown:
+        head = ("recording", *HEAD)
         lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *cells)]
         markdown.write_text("\n".join(lines) + "\n\n" + NOTE)
-    raise typer.Exit(int(not all(r.within_limits for _, r in rows)))
+    raise typer.Exit(int(not held))
+
+
+def _row(r: Quality) -> tuple[str, ...]:
+    """The figures of one embodiment, as in ``HEAD``."""
+    row = (
+        r.embodiment, str(r.frames), f"{1e3 * r.keyvector_error:.1f}", str(r.touches), f"{r.closed:.1%}", f"{1e3 * r.gap:.2f}",
+        ", ".join(r.unreachable) or "-", f"{r.largest_step:.2f} ({r.implied:.2f})", f"{r.jerk:.2f}",
+        "hold" if r.within_limits else "BROKEN",
+    )  # fmt: skip
+    return tuple("-" if "nan" in cell else cell for cell in row)

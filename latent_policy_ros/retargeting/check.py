@@ -44,6 +44,7 @@ class CheckReport:
 
     Attributes:
         name, kind, side, file: Of the embodiment.
+        notes: What was taken, or left out, in reading its files.
         hinges: How many, coupled ones included.
         joints, fingers: One for each.
         pinches: By embodiment (this one first) and finger: distance of its tip from the thumb's where a person's touch.
@@ -60,6 +61,7 @@ class CheckReport:
     kind: str
     side: str
     file: str
+    notes: tuple[str, ...] = ()
     hinges: int = 0
     joints: tuple[JointUse, ...] = ()
     fingers: tuple[FingerReach, ...] = ()
@@ -88,7 +90,8 @@ def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -
     Raises:
         LatentPolicyError: Retargeting refuses the reference poses.
     """
-    known = {"name": embodiment.name, "kind": embodiment.kind, "side": embodiment.side, "file": str(embodiment.file)}
+    known = {"name": embodiment.name, "kind": embodiment.kind, "side": embodiment.side, "file": str(embodiment.file),
+             "notes": tuple(embodiment.notes)}  # fmt: skip
     if embodiment.kind == "human":
         return CheckReport(**known)
     findings = list(lengths(embodiment))

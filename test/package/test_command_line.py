@@ -1,10 +1,17 @@
 """The command line says what was wrong in one line on standard error, brackets and all, before any long work."""
 
+import importlib
+import io
 import pickle
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import typer
+from rich.console import Console
+from rich.table import Table
 
 from latent_policy_ros.cli import common
 from latent_policy_ros.errors import ConfigError
@@ -19,6 +26,33 @@ def test_brackets_are_printed_as_they_are(capsys):
     common.tell("write hand_frame: {origin: [x, y, z]}", "error:", "bold red")
     common.console.print("median time [s]")
     assert capsys.readouterr().out == "error: write hand_frame: {origin: [x, y, z]}\nmedian time [s]\n"
+
+
+def test_no_table_loses_a_word():
+    cells = [f"{'abcdefgh' * n}{n}" for n in range(1, 8)]
+    for terminal in (True, False):
+        table, file = Table(*cells), io.StringIO()
+        table.add_row(*cells[::-1])
+        common.show(table, Console(file=file, width=80, force_terminal=terminal))
+        lines, letters = file.getvalue().splitlines(), sum(len(cell) for cell in 2 * cells)
+        assert sum(c.isalnum() for c in re.sub(r"\x1b\[\d+m", "", file.getvalue())) == letters and "…" not in file.getvalue()
+        assert (len(lines) == 5) != terminal
+
+
+def test_the_table_of_retargeting_shows_every_figure_in_80_columns(tmp_path, monkeypatch):
+    from latent_policy_ros.retargeting import generate_motion
+
+    retarget = importlib.import_module("latent_policy_ros.cli.retarget")  # the package has a function of that name
+    file, screen = tmp_path / "a_recording_of_a_person.npz", io.StringIO()
+    np.savez(file, keypoints=generate_motion(3, 2.0).keypoints)
+    monkeypatch.setattr(common, "console", Console(file=screen, width=80, force_terminal=True, markup=False))
+    markdown = tmp_path / "table.md"
+    with pytest.raises(typer.Exit):
+        retarget.retarget([file], ["inspire_hand"], None, "auto", "auto", "m", markdown)
+    shown, row = screen.getvalue(), markdown.read_text().splitlines()[2].strip("| ").split(" | ")
+    assert len(row) == 11 and "…" not in shown
+    for figure in [*row[1:7], *row[7].replace(",", "").split(), *row[8].split(), *row[9:]]:
+        assert figure in shown, f"{figure}:\n{shown}"
 
 
 @pytest.mark.parametrize(

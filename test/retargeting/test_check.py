@@ -3,14 +3,17 @@
 # ruff: noqa: E501 - the table of mistakes has one line for each
 
 import dataclasses
+import io
 import json
 import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from latent_policy_ros.cli import app
+from latent_policy_ros.cli.check_report import print_report
 from latent_policy_ros.embodiments import list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.catalogue import shipped_folder
 from latent_policy_ros.embodiments.parts import parts
@@ -150,6 +153,14 @@ def test_what_a_person_means_to_touch_is_no_collision():
 
 def run(*arguments):
     return CliRunner().invoke(app, ["embodiments", *map(str, arguments)], env={"COLUMNS": "160", "MUJOCO_GL": "disable"})
+
+
+def test_what_was_taken_of_a_file_is_told():
+    hand = dataclasses.replace(load_embodiment("dex3_hand"), notes=("left out: [the lid]", "tip of the thumb: better give its point"))
+    report, screen = check_embodiment(hand), io.StringIO()
+    print_report(report, Console(file=screen, width=80, markup=False))
+    assert "\nnote: left out: [the lid]\nnote: tip of the thumb: better give its point\n" in screen.getvalue()
+    assert report.to_json()["notes"] == hand.notes
 
 
 def test_the_command_tells_and_its_exit_code_says_whether_the_file_is_right(tmp_path, monkeypatch):
