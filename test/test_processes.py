@@ -50,3 +50,28 @@ def test_an_error_drops_what_has_not_begun():
         futures = [pool.submit(time.sleep, 0.2) for _ in range(50)]
         raise KeyError("stop")
     assert sum(f.cancelled() for f in futures) > 40
+
+
+CTRL_C = """
+import time
+from latent_policy_ros.processes import worker_pool
+try:
+    with worker_pool(2) as pool:
+        futures = [pool.submit(time.sleep, 60) for _ in range(2)]
+        print("started", flush=True)
+        futures[0].result()
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 3.0])
+def test_ctrl_c_is_for_the_parent_alone(after):
+    """As in a terminal: to all processes of a group at once, while workers start as well as later."""
+    command = [sys.executable, "-c", CTRL_C]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert parent.stdout.readline() == "started\n"
+    time.sleep(after)
+    os.killpg(parent.pid, signal.SIGINT)
+    out, errors = parent.communicate(timeout=20)
+    assert (out, errors, parent.returncode) == ("stopped\n", "", 0)

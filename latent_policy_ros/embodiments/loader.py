@@ -55,6 +55,9 @@ def _load(path: Path, _modified: int, _described: tuple) -> Embodiment:
     top = Section.load(path)
     name, kind = top.string("name") if top.has("name") else path.stem, top.choice("kind", ("hand", "gripper", "human"))
     side = top.choice("side", SIDES)
+    for called in (name, path.stem):  # both are asked for by name, and shall be what they are called
+        if other := next((s for s in SIDES if s != side and called.endswith(f"_{s}")), ""):
+            raise top.error("side", f"got {side!r}, but {called} is called a {other} one; expected {other!r}, or another name")
     parts = _human(top) if kind == "human" else _robot(top, kind, side)
     top.finish()
     embodiment = Embodiment(name=name, kind=kind, side=side, file=path, reference=reference(path, name), content_hash="", **parts)

@@ -311,6 +311,16 @@ def test_left_and_right_by_name(own):
     assert (human.side, human.action_dim) == ("left", 189)
 
 
+def test_a_hand_is_what_it_is_called(own):
+    words = "side: got 'right', but {} is called a left one; expected 'left', or another name"
+    own("claw_left")
+    for asked in ("claw_left", "claw_right"):
+        with pytest.raises(ConfigError, match=words.format("claw_left")):
+            load_embodiment(asked)
+    with pytest.raises(ConfigError, match=words.format("paw_left")):
+        load_embodiment(own("hook", content_name="paw_left"))
+
+
 def test_the_mirror_image_of_the_mirror_image_is_the_hand(own):
     own("paw_left", side="left")
     own("claw")
