@@ -6,6 +6,10 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 
+from latent_policy_ros.errors import LatentPolicyError
+
+MUCH = 1.0  # GB
+
 
 def _ros() -> str:
     return f"rclpy from {importlib.import_module('rclpy').__file__}"
@@ -14,6 +18,17 @@ def _ros() -> str:
 def _messages() -> str:
     module = importlib.import_module("latent_policy_ros.msg")
     return ", ".join(name for name in dir(module) if name[0].isupper())
+
+
+def _shared_memory() -> str:
+    from latent_policy_ros.ros_env import orphaned_segments
+
+    orphans = orphaned_segments()
+    size = sum(segment.stat().st_size for segment in orphans) / 1e9
+    if size > MUCH:
+        command = "fastdds shm clean, or, while no ROS node runs: rm /dev/shm/*fastrtps_*"
+        raise LatentPolicyError(f"{len(orphans)} ROS processes that were killed hold {size:.1f} GB of memory; type: {command}")
+    return f"{size:.1f} GB are held by killed ROS processes"
 
 
 def _rendering() -> str:
@@ -44,6 +59,7 @@ def _artefacts() -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "ROS 2": _ros,
     "messages": _messages,
+    "shared memory": _shared_memory,
     "rendering": _rendering,
     "torch": _torch,
     "latent space and policy": _artefacts,

@@ -18,6 +18,8 @@ from latent_policy_ros.paths import artifact, config_dir
 from latent_policy_ros.policy.teleoperation import MODES
 
 IMAGES = ("raw", "compressed")
+RATES = 0.5, 100.0  # Hz, of the policy node
+MAX_SEED = 2**31 - 1  # of the simulator node
 NONE = "none"  # no driver node: a node of one's own does its work
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a token of a ROS name
 
@@ -132,7 +134,7 @@ def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:
         raise top.error("robots", "expected at least one robot, got none")
     policy = _artifact(top, "policy", "policies")
     latent = _artifact(top, "latent", "latents")
-    rate = top.number("rate", above=0.0) if top.has("rate") else 10.0
+    rate = top.number_in("rate", *RATES) if top.has("rate") else 10.0
     task = top.string("task") if top.has("task") else ""
     top.finish()
     fleet = Fleet(path, robots, policy, latent, rate, task)
@@ -190,7 +192,7 @@ def _robot(namespace: str, section: Section) -> Robot:
         whose = f"a simulated {embodiment.name}"
         known_cameras(section.file, section.path, cameras, scene_cameras(embodiment), whose)
     images = section.choice("images", IMAGES) if section.has("images") else "raw"
-    seed = int(section.number("seed", above=-1)) if section.has("seed") else 0
+    seed = int(section.number_in("seed", 0, MAX_SEED, whole=True)) if section.has("seed") else 0
     section.finish()
     return Robot(namespace, embodiment, cameras, driver, arm_driver, images, seed)
 

@@ -79,6 +79,21 @@ def _prepend(env: dict[str, str], name: str, folder: str) -> None:
         env[name] = os.pathsep.join([folder, *folders])
 
 
+def orphaned_segments(folder: Path = Path("/dev/shm")) -> list[Path]:
+    """Shared memory that Fast DDS processes left behind when they were killed: nobody holds its lock any more."""
+    orphans = []
+    for lock in sorted(folder.glob("fastrtps_*_el")):
+        try:
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # of a process that lives, or of another user
+            continue
+        segment = lock.with_name(lock.name.removesuffix("_el"))
+        if segment.is_file():
+            orphans.append(segment)
+    return orphans
+
+
 @contextmanager
 def private_domain() -> Iterator[dict[str, str]]:
     """Hold a ROS domain that no other run of this package holds and that nothing on this machine uses.

@@ -132,6 +132,14 @@ class Section:
             raise self.error(field, f"expected a number greater than {above:g}, got {value:g}")
         return value
 
+    def number_in(self, field: str, lower: float, upper: float, whole: bool = False) -> float:
+        """A number from ``lower`` to ``upper``; a whole one if that is wanted."""
+        value = self._number(field, self._get(field, "a number"))
+        if not lower <= value <= upper or (whole and value % 1):
+            kind = "a whole number" if whole else "a number"
+            raise self.error(field, f"expected {kind} from {lower:.12g} to {upper:.12g}, got {value:.12g}")
+        return value
+
     def vector(self, field: str, size: int) -> np.ndarray:
         """``size`` finite numbers, as a read-only array."""
         value = self._get(field, f"{size} numbers")

@@ -150,7 +150,7 @@ class Recorder(ManagedNode):
         before, lost = self.recording, self._lost()
         limit, quality = self.value("queue") * MEBIBYTE, self.value("jpeg_quality")
         try:
-            self._ready()
+            self._check_startable()
             self.episode = EpisodeRecording(self.folder, {**self._about, **information}, limit, quality)
         except (RecordingRefused, OSError):
             self.stop("next start")
@@ -163,7 +163,7 @@ class Recorder(ManagedNode):
             self._finish(before, "next start", {}, lost)
         return self.episode.path
 
-    def _ready(self) -> None:
+    def _check_startable(self) -> None:
         silent = self.watch.silent(self.value("silent_after")) if self.value("refuse_silent") else []
         if silent:
             raise RecordingRefused(f"silent: {'; '.join(silent)}")

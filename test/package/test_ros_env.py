@@ -1,3 +1,4 @@
+import fcntl
 import os
 import socket
 import sys
@@ -6,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from latent_policy_ros import ros_env
+from latent_policy_ros import doctor, ros_env
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.ros_env import DOMAINS, choose_transport, node_environment, private_domain
 
@@ -65,6 +66,22 @@ def test_only_nodes_with_pictures_use_shared_memory(pictures, reach):
     addresses = [element.text for element in profile.iter(f"{name}address")]
     here = reach == "LOCALHOST"
     assert addresses == (["127.0.0.1"] if here else []) and (chosen.get(ros_env.RANGE) == "SUBNET") == here
+
+
+def test_shared_memory_of_killed_processes_is_found_and_that_of_others_is_not(tmp_path, monkeypatch):
+    for name in ("fastrtps_dead", "fastrtps_alive", "fastrtps_port7400", "other"):
+        (tmp_path / name).write_bytes(bytes(1000))
+    for name in ("dead", "alive"):
+        (tmp_path / f"fastrtps_{name}_el").touch()
+    with (tmp_path / "fastrtps_alive_el").open() as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        assert ros_env.orphaned_segments(tmp_path) == [tmp_path / "fastrtps_dead"]
+    monkeypatch.setattr(ros_env, "orphaned_segments", lambda: [tmp_path / "fastrtps_dead"])
+    monkeypatch.setattr(doctor, "CHECKS", {"shared memory": doctor.CHECKS["shared memory"]})
+    assert list(doctor.checks())[1:] == [("shared memory", True, "0.0 GB are held by killed ROS processes")]
+    monkeypatch.setattr(doctor, "MUCH", 0.0)
+    _, well, text = list(doctor.checks())[1]
+    assert not well and "1 ROS processes that were killed" in text and "fastdds shm clean" in text
 
 
 @pytest.mark.parametrize("given", [{"FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml"}, {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}])
