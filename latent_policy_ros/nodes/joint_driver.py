@@ -85,8 +85,8 @@ class DriverNode(ManagedNode, ABC):
         try:
             if self.connected:
                 self.driver.write(self.driver.read().position)
-        except (HardwareError, OSError, ValueError) as error:
-            self.count("hardware", str(error))
+        except Exception as error:
+            self._lose(error)
         finally:
             self.cleanup()
 
@@ -123,10 +123,8 @@ class DriverNode(ManagedNode, ABC):
             command, self._command = self._command, None
             guarded = self.guard.filter(command, self.reading.position, time.monotonic())
             self._write(guarded.position)
-        except (HardwareError, OSError) as error:  # the latter: of a driver that talks to a port
-            self.connected, self._command = False, None
-            self.guard.reset()
-            self.count("hardware", str(error))
+        except Exception as error:
+            self._lose(error)
             return
         self._note(guarded, command is not None)
         self.meter.tick(time.monotonic())
@@ -182,13 +180,19 @@ class DriverNode(ManagedNode, ABC):
         self._retry = time.monotonic() + RECONNECT_PERIOD
         try:
             self.driver.connect()
-        except (HardwareError, OSError) as error:
-            self.count("hardware", str(error))
+        except Exception as error:
+            self._lose(error)
             return False
         self.connected, self._sent, self._command = True, None, None
         self._moved_on = time.monotonic()
         self.get_logger().info(f"{self.value('driver')} driver of {len(self.names)} joints connected")
         return True
+
+    def _lose(self, error: Exception) -> None:
+        """Whatever a driver raises, its hardware is not to be relied on: it is connected anew, and begins where it is then."""
+        self.connected, self._command = False, None
+        self.guard.reset()
+        self.count("hardware", str(error) if isinstance(error, HardwareError) else f"{type(error).__name__}: {error}")
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:

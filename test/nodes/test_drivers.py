@@ -195,7 +195,7 @@ class Lost:
         pass
 
 
-@pytest.mark.parametrize("error", [HardwareError("gone"), OSError("no such port")])
+@pytest.mark.parametrize("error", [HardwareError("gone"), OSError("no such port"), RuntimeError("of its SDK")])
 def test_a_command_that_came_while_the_hardware_was_lost_is_not_carried_out_later(graph, error):
     node = hand(graph)
     graph.run(0.2)
