@@ -46,7 +46,8 @@ class MockDriver:
 
     def read(self) -> JointReading:
         self._advance()
-        return JointReading(time.time(), self._position.copy(), self._velocity.copy())
+        stamp = time.time() - (self._clock() - self._time)  # of the position, however long ago that was
+        return JointReading(stamp, self._position.copy(), self._velocity.copy())
 
     def write(self, position: np.ndarray) -> np.ndarray:
         self._advance()
