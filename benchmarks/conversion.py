@@ -1,9 +1,11 @@
 """Frames a second from a bag to a LeRobotDataset v3.0: this package beside its peers, in one run.
 
-Bags: 60 s, 2 cameras 640x480 at 30 Hz, JointState at 200 Hz (make_bag.py); their topics go through config/mappings/example.yaml.
-Peers live in environments of their own; one that is not given is skipped.
+Bags: 60 s, 2 cameras 640x480 at 30 Hz, JointState at 200 Hz; their topics go through config/mappings/example.yaml. Peers live in
+environments of their own, which their scripts say how to make; one that is not given is skipped.
 
-    python benchmarks/conversion.py --raw BAG --jpeg BAG [--forge PYTHON SCRIPT] [--lerobot PYTHON SCRIPT] [--repeat 3]
+    P=.venv/bin/python; $P benchmarks/make_bag.py raw_bag; $P benchmarks/make_bag.py jpeg_bag --jpeg
+    $P benchmarks/conversion.py --raw raw_bag --jpeg jpeg_bag [--forge forge/bin/python benchmarks/peers/forge_robotics.py]
+        [--lerobot lerobot/bin/python benchmarks/peers/rosbags_lerobot.py] [--repeat 3]
 """
 
 from __future__ import annotations
