@@ -155,7 +155,7 @@ def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, deco
             "overview": overview,
         }))  # fmt: skip
     kind = robot.embodiment.command
-    for part, driver in (("arm", robot.arm_driver), (kind, robot.driver)):
+    for part, driver in (("arm", robot.arm_driver or robot.driver), (kind, robot.driver)):
         if driver != NONE:
             parameters = {**shared, "driver": driver}
             specs.append(NodeSpec(f"{part}_driver_node", f"{part}_driver", robot.namespace, parameters))

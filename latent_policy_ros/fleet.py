@@ -33,7 +33,7 @@ class Robot:
         embodiment: Its end-effector.
         cameras: Its cameras; ``<namespace>/<camera>/image_raw`` are their topics.
         driver: What moves the end-effector: one of ``DRIVERS``, ``package.module:Class@address``, or ``none``.
-        arm_driver: What moves the arm, likewise.
+        arm_driver: What moves the arm, likewise; empty: the same.
         images: Which image topics the policy reads, ``raw`` or ``compressed``.
         seed: Where its simulated scene begins.
     """
@@ -42,7 +42,7 @@ class Robot:
     embodiment: Embodiment
     cameras: tuple[str, ...]
     driver: str = "sim"
-    arm_driver: str = "sim"
+    arm_driver: str = ""
     images: str = "raw"
     seed: int = 0
 
@@ -72,7 +72,7 @@ class Fleet:
             return self.file.read_text(encoding="utf-8")
         robots = {
             name: {"embodiment": robot.embodiment.reference, "cameras": list(robot.cameras), "driver": robot.driver,
-                   "arm_driver": robot.arm_driver}
+                   **({"arm_driver": robot.arm_driver} if robot.arm_driver else {})}
             for name, robot in self.robots.items()
         }  # fmt: skip
         content = {"policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots}
@@ -215,13 +215,13 @@ def known_cameras(file: str | Path, robot: str, cameras: Sequence[str], known: S
 
 
 def _drivers(section: Section) -> tuple[str, str]:
-    """What moves end-effector and arm."""
+    """What moves end-effector and arm; the latter is empty where one thing moves both."""
     driver = _driver(section, "driver")
     if not section.has("arm_driver") and driver not in DRIVERS:  # a hand's class moves no arm
         message = f"missing: {driver} moves the end-effector; expected mock, none, or a class of yours"
         raise section.error("arm_driver", message)
-    arm = _driver(section, "arm_driver") if section.has("arm_driver") else driver
-    if driver != arm and "sim" in (driver, arm):
+    arm = _driver(section, "arm_driver") if section.has("arm_driver") else ""
+    if arm and driver != arm and "sim" in (driver, arm):
         message = f"sim moves both or none: expected driver and arm_driver sim; got {driver} and {arm}"
         raise section.error("arm_driver", message)
     return driver, arm
