@@ -43,6 +43,11 @@ class HardwareError(LatentPolicyError):
     """A driver could not talk to its hardware (or to the simulator)."""
 
 
+def in_words(error: Exception) -> str:
+    """What an error says; of one that this package does not raise, also its type."""
+    return str(error) if isinstance(error, LatentPolicyError) else f"{type(error).__name__}: {error}"
+
+
 def available(names: Iterable[str]) -> str:
     """A readable list of the alternatives, for the end of an error message."""
     names = sorted(names)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArtifactError, ConfigError, LatentPolicyError, ObservationRefused, available
+from ..errors import ArtifactError, ConfigError, LatentPolicyError, ObservationRefused, available, in_words
 from ..latent import LatentSpace
 from ..latent.artifacts import load_json, write_atomically
 from .alignment import Alignment
@@ -112,7 +112,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
         except Exception as error:  # one odd bag must not keep the others
             if getattr(error, "errno", None) in FULL:
                 raise
-            report.left_out.append((str(bag), [Fault("unusable", f"{type(error).__name__}: {error}", bag)]))
+            report.left_out.append((str(bag), [Fault("unusable", in_words(error), bag)]))
     for episode, why in collection.commit(keys=keys):
         source, robot = episode.about["source"], episode.about["robot"]
         report.written -= 1

@@ -77,7 +77,7 @@ class EpisodeRunner(Node):
 
         Raises:
             LatentPolicyError: Something is not up within ``start_limit``; names it.
-            KeyboardInterrupt: Stopped while somebody's answer was waited for.
+            KeyboardInterrupt: Stopped.
         """
         self._await_all()
         results: list[EpisodeResult] = []
@@ -88,7 +88,7 @@ class EpisodeRunner(Node):
                 if self._value("summary"):
                     write_summary(Path(self._value("summary")), results, self.measures, self.status)
                 if self.stopped:
-                    break
+                    raise KeyboardInterrupt
         finally:
             self._rest()
         return results
@@ -245,10 +245,8 @@ def main() -> int:
     """Run as a process: 0 if every robot did the task at least once, 3 if not, 1 if something was not up."""
     join(pictures=False, signal_handler_options=SignalHandlerOptions.NO)
     runner: EpisodeRunner | None = None
-    stopped: list[int] = []
 
-    def stop(number: int, _: Any) -> None:
-        stopped.append(number)
+    def stop(*_: Any) -> None:
         if runner is not None:
             runner.stopped = True
 
@@ -257,8 +255,6 @@ def main() -> int:
     try:
         runner = EpisodeRunner(partial(print, flush=True))
         results = runner.run()
-        if stopped:
-            return STOPPED
         return 0 if all(any(r.robots[robot] is not None for r in results) for robot in runner.robots) else 3
     except KeyboardInterrupt:
         return STOPPED

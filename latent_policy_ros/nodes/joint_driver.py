@@ -14,7 +14,7 @@ from latent_policy_ros.drivers.base import Driver, JointReading
 from latent_policy_ros.drivers.registry import DRIVERS, make_driver
 from latent_policy_ros.drivers.safety import CommandGuard, GuardedCommand
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.errors import ActionRefused, HardwareError, LatentPolicyError
+from latent_policy_ros.errors import ActionRefused, LatentPolicyError, in_words
 from latent_policy_ros.nodes import convert, qos
 from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.meters import Percentiles, RateMeter
@@ -192,7 +192,7 @@ class DriverNode(ManagedNode, ABC):
         """Whatever a driver raises, its hardware is not to be relied on: it is connected anew, and begins where it is then."""
         self.connected, self._command = False, None
         self.guard.reset()
-        self.count("hardware", str(error) if isinstance(error, HardwareError) else f"{type(error).__name__}: {error}")
+        self.count("hardware", in_words(error))
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:

@@ -19,7 +19,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
-from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.errors import LatentPolicyError, in_words
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.convert import to_stamp
 from latent_policy_ros.nodes.joining import join
@@ -111,7 +111,7 @@ class ManagedNode(LifecycleNode):
             except LatentPolicyError as error:
                 self.count(f"{topic}: refused", str(error))
             except Exception as error:  # a bug must not stop a robot's safety either
-                self.count(f"{topic}: failed", f"{type(error).__name__}: {error}")
+                self.count(f"{topic}: failed", in_words(error))
 
         subscription = self.create_subscription(kind, topic, guarded, profile, raw=raw)
         self._entities.append(lambda: self.destroy_subscription(subscription))
@@ -129,7 +129,7 @@ class ManagedNode(LifecycleNode):
             try:
                 return callback(request, response)
             except Exception as error:
-                self.count(f"{name}: failed", f"{type(error).__name__}: {error}")
+                self.count(f"{name}: failed", in_words(error))
                 return kind.Response()
 
         service = self.create_service(kind, name, guarded)
@@ -158,7 +158,7 @@ class ManagedNode(LifecycleNode):
             self._destroy()
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
-            self.get_logger().error(f"cannot be configured: {type(error).__name__}: {error}")
+            self.get_logger().error(f"cannot be configured: {in_words(error)}")
             self._destroy()
             raise
         return super().on_configure(state)
@@ -199,7 +199,7 @@ class ManagedNode(LifecycleNode):
         try:
             self.cleanup()
         except Exception as error:
-            self.count("cleanup failed", f"{type(error).__name__}: {error}")
+            self.count("cleanup failed", in_words(error))
         while self._entities:
             self._entities.pop()()
 
@@ -210,10 +210,8 @@ class ManagedNode(LifecycleNode):
         if self.active:
             try:
                 self.tick(self.now())
-            except LatentPolicyError as error:
-                self.count("failed", str(error))
             except Exception as error:
-                self.count("failed", f"{type(error).__name__}: {error}")
+                self.count("failed", in_words(error))
         if time.monotonic() >= self._diagnostics_due:
             self._diagnostics_due = time.monotonic() + DIAGNOSTICS_PERIOD
             self._publish_diagnostics()
@@ -222,7 +220,7 @@ class ManagedNode(LifecycleNode):
         try:
             level, text, values = self.status()
         except Exception as error:
-            level, text, values = ERROR, f"no status: {type(error).__name__}: {error}", {}
+            level, text, values = ERROR, f"no status: {in_words(error)}", {}
         fresh = [what for what, n in self.counts.items() if n > self._last_counts[what]]
         self._last_counts = self.counts.copy()
         if fresh and level == OK:

@@ -15,6 +15,7 @@ from latent_policy_ros.data.images import compressed_to_rgb, raw_to_rgb
 from latent_policy_ros.data.ingest import Frame, ObservationBuffer, Tolerances
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.fleet import RATES
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes import convert, qos
@@ -63,7 +64,7 @@ class PolicyNode(ManagedNode):
         self.declare("embodiments", [""], "End-effector of each robot: a name under config/embodiments, or a YAML file.")
         self.declare("cameras", [""], "Cameras of each robot, separated by commas.")
         self.declare("images", [""], "For each robot, which image topics to read: raw or compressed; empty: all raw.")
-        self.declare("rate", 10.0, "Observations answered per second [Hz].", 0.5, 100.0)
+        self.declare("rate", 10.0, "Observations answered per second [Hz].", *RATES)
         self.declare("max_age", 0.3, "A camera or state older than this [s] is stale.", 0.05, 5.0)
         self.declare("camera_skew", 0.1, "Cameras of one observation may lie this far apart [s].", 0.001, 1.0)
         self.declare("state_skew", 0.1, "Joints and wrist pose may lie this far from an observation [s].", 0.001, 1.0)

@@ -21,7 +21,7 @@ PLANS = (
     ("latent_action", "latent_policy_ros/msg/LatentAction"), ("hand_command", _COMMAND), ("gripper_command", _COMMAND),
     ("arm_command", _COMMAND), ("wrist_command", "geometry_msgs/msg/PoseStamped"), ("episode_event", _EVENT),
 )  # fmt: skip
-COMMANDS = ("hand_command", "gripper_command", "arm_command", "wrist_command")
+COMMANDS = tuple(name for name, _ in PLANS if name.endswith("_command"))
 COMMON = (("episode_event", _EVENT), ("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"))
 Resolve = Callable[[str], str]  # relative name -> fully qualified, remapped
 

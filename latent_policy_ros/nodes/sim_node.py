@@ -14,6 +14,7 @@ from std_srvs.srv import Trigger
 
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.fleet import MAX_SEED
 from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes import convert, qos
 from latent_policy_ros.nodes.managed import OK, ManagedNode
@@ -46,7 +47,7 @@ class Sim(ManagedNode):
         self.declare("overview", False, "Also publish a large picture for people, <namespace>/overview/image_raw.")
         self.declare("overview_size", 320, "Width and height of that [pixels].", 16, LARGEST_PICTURE)
         self.declare("socket_path", "", "Where drivers connect.")
-        self.declare("seed", 0, "Of the next episode: cube, box and start pose.", 0, 2**31 - 1, read_only=False)
+        self.declare("seed", 0, "Of the next episode: cube, box and start pose.", 0, MAX_SEED, read_only=False)
         self.robot: SimulatedRobot | None = None
 
     def configure(self) -> None:
@@ -127,7 +128,7 @@ class Sim(ManagedNode):
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         seed = self._reset()
-        self.set_parameters([Parameter("seed", value=(seed + 1) % 2**31)])
+        self.set_parameters([Parameter("seed", value=(seed + 1) % (MAX_SEED + 1))])
         self._event(EpisodeEvent.BEGIN, "reset")
         response.success, response.message = True, f"seed {seed}"
         return response

@@ -1,6 +1,10 @@
 """What every node promises: nothing that goes wrong inside it ends it, and it can begin anew."""
 
+import os
+
 import pytest
+
+from latent_policy_ros.ros_env import choose_transport
 
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
@@ -82,7 +86,9 @@ def test_a_node_whose_activation_failed_can_be_configured_anew_and_hears_everyth
 
 
 @pytest.mark.parametrize("value, words", [("500.0", "500"), ("20", "rate")])
-def test_a_parameter_out_of_its_range_or_of_another_type_is_told_in_one_line(capsys, value, words):
+def test_a_parameter_out_of_its_range_or_of_another_type_is_told_in_one_line(capsys, monkeypatch, value, words):
+    for name, chosen in choose_transport(False, os.environ).items():
+        monkeypatch.setenv(name, chosen)  # what `main` would set stays otherwise, and goes on to processes of later tests
     assert main(Faulty, ["--ros-args", "-p", f"rate:={value}"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and words in error
