@@ -1,5 +1,6 @@
 """Real rclpy nodes over Fast DDS, with a small untrained policy. Every module skips without rclpy."""
 
+import gc
 import os
 import time
 from types import SimpleNamespace
@@ -68,6 +69,8 @@ class Graph:
             self.probe = rclpy.create_node("probe")
         self.executor = EventsExecutor()
         self.nodes = []
+        gc.collect()  # what tests before have left would keep loops of 100 Hz waiting for 30 ms
+        gc.freeze()
         self.executor.add_node(self.probe)
         self._publishers = {}
 
@@ -131,6 +134,7 @@ class Graph:
     def close(self):
         import rclpy
 
+        gc.unfreeze()
         for node in list(self.nodes):
             self.remove(node)
         self.probe.destroy_node()

@@ -137,11 +137,9 @@ def test_speed_and_limits_are_kept(graph, states):
     graph.run(1.5, lambda: send(graph, HAND.joint_names, HAND.upper + 1.0), period=0.02)
     positions = np.array([m.position for _, m in states])
     stamps = np.array([convert.to_seconds(m.header.stamp) for _, m in states])
+    speed = (positions[5:] - positions[:-5]) / (stamps[5:] - stamps[:-5])[:, None]  # over 50 ms: loops are not exact
     assert np.all(positions <= HAND.upper + 1e-6)
-    way = HAND.upper - HAND.rest
-    for j in np.flatnonzero(way > 0.5):  # all the way: from one turn of a late loop to the next it may look faster
-        moving = (positions[:, j] > HAND.rest[j] + 0.02 * way[j]) & (positions[:, j] < HAND.upper[j] - 0.02 * way[j])
-        assert np.ptp(stamps[moving]) > 0.7 * way[j] / HAND.max_velocity[j], HAND.joint_names[j]
+    assert np.all(speed <= HAND.max_velocity * 1.3 + 0.05)
 
 
 def test_the_gripper_driver_takes_gripper_commands(graph, states):
