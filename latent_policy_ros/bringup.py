@@ -13,10 +13,9 @@ from typing import Any, Union
 import yaml
 
 from latent_policy_ros.errors import ArtifactError, ConfigError
-from latent_policy_ros.fleet import NONE, Fleet, Robot, Teleoperation, known_cameras, load_fleet, single_robot
+from latent_policy_ros.fleet import LATENT, NONE, Fleet, Robot, Teleoperation, known_cameras, load_fleet, single_robot
 from latent_policy_ros.paths import PACKAGE, runs_dir
 from latent_policy_ros.policy.checkpoint import Checkpoint
-from latent_policy_ros.policy.teleoperation import LATENT
 from latent_policy_ros.ros_env import node_environment
 
 __all__ = [
@@ -79,6 +78,7 @@ def node_specs(
     Raises:
         ConfigError: The policy is damaged, or has not these cameras; there is no such robot to teleoperate; a socket's path
             is too long.
+        LatentPolicyError, FileNotFoundError: See ``Teleoperation.hands``.
     """
     sockets, decoded = socket_folder or default_socket_folder(), teleoperation is None or teleoperation.mode == LATENT
     specs = [spec for robot in fleet.robots.values() for spec in _robot_specs(fleet, robot, sockets, overview, decoded)]
@@ -134,6 +134,7 @@ def _policy_spec(fleet: Fleet) -> NodeSpec:
 
 def _human_hand_spec(fleet: Fleet, teleoperation: Teleoperation) -> NodeSpec:
     driven = teleoperation.driven(fleet)
+    teleoperation.hands()  # what is wrong with it is better said here than by a node
     return NodeSpec("human_hand_node", "human_hand", "", {
         "robots": [robot.namespace for robot in driven], "embodiments": [robot.embodiment.reference for robot in driven],
         "mode": teleoperation.mode, "latent": str(fleet.latent), "file": teleoperation.file, "loop": teleoperation.loop,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -15,11 +16,14 @@ from latent_policy_ros.embodiments.reader import Section
 from latent_policy_ros.errors import ArtifactError, ConfigError, HardwareError, available
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.paths import artifact, config_dir
-from latent_policy_ros.policy.teleoperation import MODES
+
+if TYPE_CHECKING:
+    from latent_policy_ros.embodiments.hand_input import CanonicalHands
 
 IMAGES = ("raw", "compressed")
 RATES = 0.5, 100.0  # Hz, of the policy node
 MAX_SEED = 2**31 - 1  # of the simulator node
+LATENT, DIRECT = MODES = "latent", "direct"  # of teleoperation
 NONE = "none"  # no driver node: a node of one's own does its work
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a token of a ROS name
 
@@ -91,7 +95,7 @@ class Teleoperation:
         side, layout, units: Of the keypoints; see ``embodiments/hand_input.py``.
     """
 
-    mode: str = "latent"
+    mode: str = LATENT
     robots: tuple[str, ...] = ()
     file: str = ""
     loop: bool = False
@@ -111,6 +115,21 @@ class Teleoperation:
         if unknown:
             raise ConfigError(fleet.file, "robots", f"no robot {unknown[0]!r} to teleoperate; {available(fleet.robots)}")
         return [robot for name, robot in fleet.robots.items() if not self.robots or name in self.robots]
+
+    def hands(self) -> CanonicalHands | None:
+        """The hand that its file shows; None without a file.
+
+        Raises:
+            KeypointsRefused: No such side, layout or units, or the keypoints of the file are not of that kind.
+            ArtifactError, FileNotFoundError: The file cannot be read.
+        """
+        from latent_policy_ros.data.hand_recordings import read_hand_recording  # slow to import, and seldom needed
+        from latent_policy_ros.embodiments.hand_input import HandInput, canonical_hands
+
+        HandInput(self.layout, self.units, self.side)
+        if not self.file:
+            return None
+        return canonical_hands(read_hand_recording(self.file).points, self.layout, self.units, self.side)
 
 
 def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:

@@ -108,16 +108,12 @@ def teleop(
 ) -> None:
     """Drive the robots of a fleet with your hand: keypoints on the topic `keypoints`, or a recorded file."""
     from latent_policy_ros import bringup
-    from latent_policy_ros.data.hand_recordings import read_hand_recording
-    from latent_policy_ros.embodiments.hand_input import canonical_hands
 
-    path = ""
-    if file:  # what is wrong with it is better said here than by a node
-        path = str(file.expanduser().resolve())
-        hands = canonical_hands(read_hand_recording(path).points, layout, units, side)
+    path = str(file.expanduser().resolve()) if file else ""
+    teleoperation = bringup.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
+    if hands := teleoperation.hands():
         console.print(f"{file.name}: {hands.good.sum()} of {len(hands.good)} frames show a {hands.side} hand in layout "
                       f"{hands.layout}; {hands.size.text()}", highlight=False)  # fmt: skip
-    teleoperation = bringup.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
     loaded = bringup.load_fleet(fleet, decoded=mode != "direct")
     _run(bringup.node_specs(loaded, record=record, teleoperation=teleoperation), loaded, dry_run)
 

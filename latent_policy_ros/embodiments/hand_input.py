@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from latent_policy_ros.embodiments.catalogue import SIDES
 from latent_policy_ros.embodiments.hand_size import HandMeasure, HandSize
-from latent_policy_ros.embodiments.handedness import SIDES, Handedness, evidence, mirrored
+from latent_policy_ros.embodiments.handedness import Handedness, evidence, mirrored
 from latent_policy_ros.embodiments.human_hand import KEYPOINTS
 from latent_policy_ros.embodiments.keypoint_layouts import AUTO, layout_name, metres, to_21
 from latent_policy_ros.embodiments.keypoints import KeypointsRefused, to_hand_frame

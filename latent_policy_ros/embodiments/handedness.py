@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import numpy as np
 
-SIDES = ("left", "right")
 _BACKWARDS = 1.2  # eight joints of four straight fingers bend back by this sum of sines, in some people and some devices
 _THUMB = 0.03  # m that the thumb's tip stands before the palm, to weigh as much as a joint bent at a right angle
 _STRONGEST = 3.0  # the most that one frame may say, either way

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import pinocchio
 
 from latent_policy_ros.embodiments.hinge_tree import HingeTree
 from latent_policy_ros.embodiments.schema import FINGERS, Hinge
@@ -84,7 +84,7 @@ class HumanHand:
             raise ValueError(f"expected a positive scale and (5, 3) positive bone scales, got {scale} and {bone_scale}")
         shifts = np.zeros((5, 3)) if shifts is None else np.asarray(shifts, dtype=np.float64)
         turn = np.zeros(3) if thumb_turn is None else np.asarray(thumb_turn, dtype=np.float64)
-        model = _build(float(scale), factors, shifts, Rotation.from_rotvec(turn).as_matrix(), float(knuckles))
+        model = _build(float(scale), factors, shifts, pinocchio.exp3(turn), float(knuckles))
         self.scale, self._model = float(scale), model
         self.tree = model.tree
         self.angle_names = tuple(hinge.name for hinge in model.hinges)

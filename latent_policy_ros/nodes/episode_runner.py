@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
@@ -29,7 +28,7 @@ from trajectory_msgs.msg import JointTrajectory
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.msg import EpisodeEvent, LatentAction
 from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.joining import join
+from latent_policy_ros.nodes.joining import join, leave
 from latent_policy_ros.nodes.summary import EpisodeResult, RobotMeasures, write_summary
 
 SETTLE = 0.5  # s: plans go stale and drivers hold, before and after a reset
@@ -264,7 +263,7 @@ def main() -> int:
     finally:
         if runner is not None:
             runner.destroy_node()
-        rclpy.try_shutdown()
+        leave()
 
 
 if __name__ == "__main__":

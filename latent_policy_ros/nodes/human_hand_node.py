@@ -18,6 +18,7 @@ from latent_policy_ros.embodiments.hand_input import HandInput, canonical_hands
 from latent_policy_ros.embodiments.human_hand import HumanHand
 from latent_policy_ros.embodiments.keypoints import to_hand_frame
 from latent_policy_ros.errors import LatentPolicyError, available
+from latent_policy_ros.fleet import LATENT, MODES
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes import convert, qos
@@ -25,7 +26,7 @@ from latent_policy_ros.nodes.managed import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
 from latent_policy_ros.nodes.meters import Percentiles, RateMeter
 from latent_policy_ros.paths import artifact
-from latent_policy_ros.policy.teleoperation import LATENT, MODES, HandToRobot, NotReady, encode_hand
+from latent_policy_ros.policy.teleoperation import HandToRobot, NotReady, encode_hand
 
 RATE = 100.0  # turns per second [Hz]: for staleness, and for recordings
 PATIENCE = 20.0  # s that a recording waits for its robots

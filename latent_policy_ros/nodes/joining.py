@@ -1,8 +1,9 @@
-"""How a process joins the graph, however it was started: by ``ros2 run``, a launch file, a shell."""
+"""How a process joins the graph and leaves it, however it was started: by ``ros2 run``, a launch file, a shell."""
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import rclpy
@@ -20,3 +21,11 @@ def join(pictures: bool, **options: Any) -> None:
     os.environ.update(node_environment())
     os.environ.update(choose_transport(pictures, os.environ))
     rclpy.init(**options)
+
+
+def leave() -> None:
+    """``rclpy.shutdown``, and no more signals: Ctrl-C in a launch comes twice, from the terminal and from launch, and the
+    second one would kill an interpreter that is on its way out."""
+    rclpy.try_shutdown()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

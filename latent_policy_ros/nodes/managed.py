@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -22,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from latent_policy_ros.errors import LatentPolicyError, in_words
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.convert import to_stamp
-from latent_policy_ros.nodes.joining import join
+from latent_policy_ros.nodes.joining import join, leave
 from latent_policy_ros.processes import tell_ready
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -157,8 +156,9 @@ class ManagedNode(LifecycleNode):
             self.get_logger().error(f"cannot be configured: {error}")
             self._destroy()
             return TransitionCallbackReturn.FAILURE
-        except Exception as error:
-            self.get_logger().error(f"cannot be configured: {in_words(error)}")
+        except BaseException as error:  # also a signal's
+            if isinstance(error, Exception):
+                self.get_logger().error(f"cannot be configured: {in_words(error)}")
             self._destroy()
             raise
         return super().on_configure(state)
@@ -269,26 +269,37 @@ def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> N
 
 def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pictures: bool = False) -> int:
     """Run one node as a process until SIGINT or SIGTERM; returns the exit status (``pictures``: see ``join``)."""
-    stopping: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda caught, _: stopping.append(caught))
-    join(pictures, args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    stopping, starting = False, True
+
+    def stop(*_: Any) -> None:
+        nonlocal stopping, starting
+        stopping, interrupt, starting = True, starting, False
+        if interrupt:  # to load things takes seconds, and nobody waits for them any more
+            raise KeyboardInterrupt
+
     node, status = None, 0
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        join(pictures, args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
         executor = EventsExecutor()
         executor.add_node(node)
-        if start(node):
-            spin([node], executor, lambda: bool(stopping))
+        started, starting = start(node), False
+        if started:
+            spin([node], executor, lambda: stopping)
         else:
             status = 1
+    except KeyboardInterrupt:
+        pass
     except (LatentPolicyError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 1
     finally:
+        starting = False
         if node is not None:
             with contextlib.suppress(Exception):  # it may not be in a state to be shut down from
                 node.trigger_shutdown()
             node.destroy_node()
-        rclpy.try_shutdown()
+        leave()
     return status

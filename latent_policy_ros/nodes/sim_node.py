@@ -60,12 +60,12 @@ class Sim(ManagedNode):
         if not self.value("socket_path"):
             raise LatentPolicyError("parameter socket_path: expected a path where drivers connect, got none")
         sys.setswitchinterval(SWITCH_INTERVAL)
+        for name in names:
+            self._picture(name)  # the first one is slow; drivers that connect shall not find the world standing still
         self.robot = SimulatedRobot(self.world, self.value("socket_path"))
         self.meters = {name: RateMeter() for name in names}
         self._episode = 0
         self._reset()
-        for name in names:
-            self._picture(name)  # the first picture is slow
 
     def activate(self) -> None:
         self._due = dict.fromkeys(("cameras", OVERVIEW), time.monotonic())

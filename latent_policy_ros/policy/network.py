@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 from latent_policy_ros.policy.denoiser import Denoiser
 from latent_policy_ros.policy.scaling import LATENT, POSITION, ROTATION, WRIST
+from latent_policy_ros.policy.schedulers import DDIMScheduler, DDPMScheduler
 from latent_policy_ros.policy.settings import PolicySettings
 from latent_policy_ros.policy.vision import KeypointNet
 

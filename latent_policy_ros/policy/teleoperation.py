@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
     from latent_policy_ros.latent.space import LatentSpace
 
-LATENT, DIRECT = MODES = ("latent", "direct")
 HUMAN = "human_hand"
 SOURCE = "human_hand"  # instead of a policy's id
 LONG_AGO = 0.2  # s: after such a gap the pose before says nothing of speed

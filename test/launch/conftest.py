@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.embodiments.human_hand import HumanHand
 from latent_policy_ros.latent.space import Codec, LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.scaling import Scaling
@@ -27,6 +28,15 @@ def folders(tmp_path_factory):
     scaling = Scaling(*[np.ones(2, np.float32)] * 4)
     Checkpoint(PolicySettings(), "latent", {}, scaling, {"w": np.ones(2, np.float32)}).save(folder / "policy")
     return {"policy": str(folder / "policy"), "latent": str(folder / "latent")}
+
+
+@pytest.fixture(scope="session")
+def recorded_hand(tmp_path_factory):
+    """A file that shows a left hand closing, in mm."""
+    file = tmp_path_factory.mktemp("recordings") / "hand.npz"
+    keypoints = HumanHand().keypoints(np.linspace(0.0, 0.8, 30)[:, None] * np.ones(21))
+    np.savez(file, keypoints=keypoints * [1000.0, -1000.0, 1000.0])
+    return str(file)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from latent_policy_ros import bringup
-from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.errors import ConfigError, LatentPolicyError
 
 
 def load(tmp_path, content):
@@ -37,15 +37,15 @@ def test_every_robot_gets_its_nodes_and_all_share_one_policy(tmp_path, content):
     assert isinstance(by_name["/policy"]["rate"], float)  # ROS parameters are not converted
 
 
-def test_a_person_takes_the_place_of_the_policy(tmp_path, content):
+def test_a_person_takes_the_place_of_the_policy(tmp_path, content, recorded_hand):
     fleet = load(tmp_path, content)
     plain = bringup.node_specs(fleet, record=True)
-    by_hand = bringup.node_specs(fleet, record=True, teleoperation=bringup.Teleoperation(file="a.npz"))
+    by_hand = bringup.node_specs(fleet, record=True, teleoperation=bringup.Teleoperation(file=recorded_hand, units="mm"))
     names = [s.full_name for s in by_hand]
     assert names == [s.full_name.replace("/policy", "/human_hand") for s in plain]
     human = next(s for s in by_hand if s.executable == "human_hand_node").parameters
     assert human["robots"] == ["left", "right"] and human["embodiments"] == ["mimic_hand", "panda_gripper"]
-    assert human["latent"] == str(fleet.latent) and human["file"] == "a.npz" and human["mode"] == "latent"
+    assert human["latent"] == str(fleet.latent) and human["file"] == recorded_hand and human["mode"] == "latent"
     assert next(s for s in by_hand if s.executable == "recorder_node").parameters["policy"] == ""  # no policy did it
 
 
@@ -65,11 +65,22 @@ def test_by_retargeting_any_embodiment_is_driven_and_no_decoder_is_needed(tmp_pa
     [
         (bringup.Teleoperation(robots=("middle",)), "no robot 'middle'.*available: left, right"),
         (bringup.Teleoperation("telepathy"), "mode: got 'telepathy'; available: direct, latent"),
+        (bringup.Teleoperation(side="both"), "no side 'both'; available: auto, left, right"),
+        (bringup.Teleoperation(layout="manos"), "no layout 'manos'; available: .*mediapipe"),
+        (bringup.Teleoperation(units="inch"), "no units 'inch'; available: cm, m, mm"),
+        (bringup.Teleoperation(file="/nowhere/hand.npz"), "/nowhere/hand.npz"),
+        (bringup.Teleoperation(file=__file__), "expected .*npz.*, got .py"),
     ],
 )
 def test_wrong_teleoperation_is_named(tmp_path, content, teleoperation, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises((LatentPolicyError, FileNotFoundError), match=words):
         bringup.node_specs(load(tmp_path, content), teleoperation=teleoperation)
+
+
+def test_a_recording_is_looked_at_before_nodes_start(tmp_path, content, recorded_hand):
+    assert bringup.Teleoperation(file=recorded_hand, units="mm").hands().side == "left"
+    with pytest.raises(LatentPolicyError, match="units: mm"):
+        bringup.node_specs(load(tmp_path, content), teleoperation=bringup.Teleoperation(file=recorded_hand, units="m"))
 
 
 def test_every_executable_is_a_node_of_this_package(tmp_path, content):

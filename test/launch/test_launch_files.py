@@ -84,14 +84,14 @@ def test_bringup_renders_the_fleet(fake_launch, tmp_path, content, record):
 
 
 @pytest.mark.parametrize("mode", ["latent", "direct"])
-def test_bringup_renders_teleoperation(fake_launch, tmp_path, content, mode):
+def test_bringup_renders_teleoperation(fake_launch, tmp_path, content, recorded_hand, mode):
     if mode == "direct":
         content["robots"]["left"]["embodiment"] = "faive_hand"  # which the latent space does not know: no matter
     file = tmp_path / "fleet.yaml"
     file.write_text(yaml.safe_dump(content))
-    given = {"teleop": "true", "mode": mode, "drive": "left", "file": "/data/hand.npz", "loop": "true", "side": "left",
+    given = {"teleop": "true", "mode": mode, "drive": "left", "file": recorded_hand, "loop": "true", "side": "left",
              "units": "mm"}  # fmt: skip
-    teleoperation = bringup.Teleoperation(mode, ("left",), "/data/hand.npz", True, "left", "auto", "mm")
+    teleoperation = bringup.Teleoperation(mode, ("left",), recorded_hand, True, "left", "auto", "mm")
     fleet = bringup.load_fleet(file, decoded=mode == "latent")
     compare(render("bringup.launch.py", robots=str(file), **given), bringup.node_specs(fleet, teleoperation=teleoperation))
 

@@ -1,6 +1,8 @@
 """What every node promises: nothing that goes wrong inside it ends it, and it can begin anew."""
 
 import os
+import signal
+import time
 
 import pytest
 
@@ -85,10 +87,41 @@ def test_a_node_whose_activation_failed_can_be_configured_anew_and_hears_everyth
     assert len(node.got) == 1
 
 
-@pytest.mark.parametrize("value, words", [("500.0", "500"), ("20", "rate")])
-def test_a_parameter_out_of_its_range_or_of_another_type_is_told_in_one_line(capsys, monkeypatch, value, words):
+@pytest.fixture
+def alone(monkeypatch):
+    """`main` changes the environment and the handlers of signals of its process, and this one goes on."""
     for name, chosen in choose_transport(False, os.environ).items():
-        monkeypatch.setenv(name, chosen)  # what `main` would set stays otherwise, and goes on to processes of later tests
+        monkeypatch.setenv(name, chosen)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Slow(ManagedNode):
+    """Takes long to be configured."""
+
+    cleaned = 0
+
+    def __init__(self, **options):
+        super().__init__("slow", 50.0, **options)
+
+    def configure(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30.0)
+
+    def cleanup(self):
+        Slow.cleaned += 1
+
+
+def test_a_node_that_is_told_to_end_while_it_starts_ends_at_once(alone):
+    began = time.monotonic()
+    assert main(Slow, []) == 0
+    assert time.monotonic() - began < 10.0 and Slow.cleaned
+
+
+@pytest.mark.parametrize("value, words", [("500.0", "500"), ("20", "rate")])
+def test_a_parameter_out_of_its_range_or_of_another_type_is_told_in_one_line(capsys, alone, value, words):
     assert main(Faulty, ["--ros-args", "-p", f"rate:={value}"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and words in error

@@ -43,3 +43,24 @@ def test_everything_but_the_nodes_imports_without_rclpy():
     code = "import sys, importlib\nsys.modules['rclpy'] = None\nfor m in sys.argv[1:]: importlib.import_module(m)"
     done = subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "module, needs",
+    [
+        ("nodes.decoder_node", ()),
+        ("nodes.hand_driver_node", ()),
+        ("nodes.recorder_node", ("cv2",)),
+        ("nodes.sim_node", ("mujoco", "pinocchio")),
+        ("policy.runtime", ("torch", "diffusers")),
+    ],
+)
+def test_what_starts_beside_a_robot_imports_no_more_than_it_needs(module, needs):
+    """Seconds, for which a robot waits when the process is started again."""
+    if module.startswith("nodes."):
+        pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+    heavy = ("torch", "torch._dynamo", "diffusers", "mujoco", "numba", "pinocchio", "cv2", "matplotlib", "scipy")
+    code = f"import sys, latent_policy_ros.{module}; print(*(m for m in {heavy} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= set(needs)
