@@ -158,10 +158,10 @@ def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, deco
     kind = robot.embodiment.command
     for part, driver in (("arm", robot.arm_driver or robot.driver), (kind, robot.driver)):
         if driver != NONE:
-            parameters = {**shared, "driver": driver}
+            parameters = {**shared, "driver": driver, **({"arm": robot.arm.reference} if part == "arm" else {})}
             specs.append(NodeSpec(f"{part}_driver_node", f"{part}_driver", robot.namespace, parameters))
     if decoded:
-        decoder = {"embodiment": embodiment, "latent": str(fleet.latent)}
+        decoder = {"embodiment": embodiment, "latent": str(fleet.latent), "base_frame": robot.arm.base}
         specs.append(NodeSpec("decoder_node", "decoder", robot.namespace, decoder))
     return specs
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from latent_policy_ros.drivers.arm_description import PANDA, Arm, list_arms, load_arm
 from latent_policy_ros.drivers.registry import DRIVERS, driver_class
 from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.reader import Section
@@ -35,6 +36,7 @@ class Robot:
     Attributes:
         namespace: Its name in the graph.
         embodiment: Its end-effector.
+        arm: What carries it.
         cameras: Its cameras; ``<namespace>/<camera>/image_raw`` are their topics.
         driver: What moves the end-effector: one of ``DRIVERS``, ``package.module:Class@address``, or ``none``.
         arm_driver: What moves the arm, likewise; empty: the same.
@@ -44,6 +46,7 @@ class Robot:
 
     namespace: str
     embodiment: Embodiment
+    arm: Arm
     cameras: tuple[str, ...]
     driver: str = "sim"
     arm_driver: str = ""
@@ -76,7 +79,7 @@ class Fleet:
             return self.file.read_text(encoding="utf-8")
         robots = {
             name: {"embodiment": robot.embodiment.reference, "cameras": list(robot.cameras), "driver": robot.driver,
-                   **({"arm_driver": robot.arm_driver} if robot.arm_driver else {})}
+                   **({"arm_driver": robot.arm_driver} if robot.arm_driver else {}), "arm": robot.arm.reference}
             for name, robot in self.robots.items()
         }  # fmt: skip
         content = {"policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots}
@@ -168,13 +171,14 @@ def single_robot(
     policy: str = "default",
     latent: str = "default",
     arm_driver: str = "",
+    arm: str = PANDA,
 ) -> Fleet:
     """A fleet of one robot, from launch arguments; an empty ``arm_driver``: as ``driver``.
 
     Raises:
         ConfigError: An argument is wrong; names it.
     """
-    robot = {"embodiment": embodiment, "cameras": list(cameras), "driver": driver}
+    robot = {"embodiment": embodiment, "cameras": list(cameras), "driver": driver, "arm": arm}
     if arm_driver:
         robot["arm_driver"] = arm_driver
     content = {"policy": policy, "latent": latent, "robots": {namespace: robot}}
@@ -205,6 +209,7 @@ def _robot(namespace: str, section: Section) -> Robot:
         if not NAMESPACE.fullmatch(camera):
             raise section.error("cameras", f"got {camera!r}; expected a ROS name: letters, digits and _, first a letter")
     driver, arm_driver = _drivers(section)
+    arm = _arm(section, embodiment, driver)
     if driver == "sim":
         from latent_policy_ros.sim.scene import scene_cameras  # it takes time, which real robots need not wait for
 
@@ -213,7 +218,7 @@ def _robot(namespace: str, section: Section) -> Robot:
     images = section.choice("images", IMAGES) if section.has("images") else "raw"
     seed = int(section.number_in("seed", 0, MAX_SEED, whole=True)) if section.has("seed") else 0
     section.finish()
-    return Robot(namespace, embodiment, cameras, driver, arm_driver, images, seed)
+    return Robot(namespace, embodiment, arm, cameras, driver, arm_driver, images, seed)
 
 
 def known_cameras(file: str | Path, robot: str, cameras: Sequence[str], known: Sequence[str], whose: str) -> None:
@@ -244,6 +249,18 @@ def _drivers(section: Section) -> tuple[str, str]:
         message = f"sim moves both or none: expected driver and arm_driver sim; got {driver} and {arm}"
         raise section.error("arm_driver", message)
     return driver, arm
+
+
+def _arm(section: Section, embodiment: Embodiment, driver: str) -> Arm:
+    """Its arm, if there is one of that name that carries the end-effector."""
+    name = section.string("arm") if section.has("arm") else PANDA
+    if not name.endswith((".yaml", ".yml")) and name not in list_arms():
+        raise section.error("arm", f"got {name!r}; {available(list_arms())}, or a YAML file")
+    arm = load_arm(name)
+    arm.mount(embodiment)
+    if driver == "sim" and arm.reference != PANDA:
+        raise section.error("arm", f"got {name!r}; a simulated robot has a {PANDA}")
+    return arm
 
 
 def _driver(section: Section, field: str) -> str:

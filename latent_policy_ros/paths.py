@@ -24,6 +24,20 @@ def config_dir() -> Path:
     raise FileNotFoundError("no config folder of latent_policy_ros; tried " + ", ".join(map(str, candidates)))
 
 
+def package_folder(name: str) -> Path:
+    """Where the files of a package lie that ``package://name/`` stands for: of a ROS workspace that is sourced, or of pip.
+
+    Raises:
+        FileNotFoundError: It is not installed.
+    """
+    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    prefixes += [Path(p) / "cmeel.prefix" for p in sys.path] + [Path(sys.prefix)]  # cmeel: how pinocchio's packages come by pip
+    for prefix in prefixes:
+        if (prefix / "share" / name).is_dir():
+            return prefix / "share" / name
+    raise FileNotFoundError(f"no package {name!r}; source the workspace that has it, or type: pip install {name}")
+
+
 def runs_dir() -> Path:
     """Folder for what runs produce (bags, datasets, checkpoints): ``$LATENT_POLICY_HOME``, or ``./runs``."""
     return Path(os.environ.get("LATENT_POLICY_HOME", "runs")).expanduser()

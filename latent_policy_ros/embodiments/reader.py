@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from latent_policy_ros.errors import ConfigError, available
+from latent_policy_ros.paths import package_folder
 
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, ten times as fast
 
@@ -102,12 +103,19 @@ class Section:
         return value
 
     def file_path(self, field: str) -> Path:
-        """A path as the field gives it: relative to this file, with ``~`` and ``$VARIABLES`` filled in."""
+        """A path as the field gives it: relative to this file, with ``~`` and ``$VARIABLES`` filled in; or ``package://NAME/PATH``."""
         text = os.path.expandvars(self.string(field))
         if "$" in text:
             raise self.error(field, f"{text}: this variable is not set")
-        if "://" in text:
-            raise self.error(field, f"expected a path, got {text!r}")
+        scheme, there, place = text.partition("://")
+        if scheme == "package":
+            package, _, path = place.partition("/")
+            try:
+                return package_folder(package) / path
+            except FileNotFoundError as error:
+                raise self.error(field, str(error)) from error
+        if there:
+            raise self.error(field, f"expected a path or package://NAME/PATH, got {text!r}")
         return Path(self.file).parent / Path(text).expanduser()
 
     def strings(self, field: str) -> tuple[str, ...]:

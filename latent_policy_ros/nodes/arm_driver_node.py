@@ -9,7 +9,8 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.drivers.arm import HOME, ArmKinematics, IkSolution
+from latent_policy_ros.drivers.arm import ArmKinematics, IkSolution
+from latent_policy_ros.drivers.arm_description import PANDA, load_arm
 from latent_policy_ros.drivers.base import JointReading
 from latent_policy_ros.errors import ActionRefused
 from latent_policy_ros.nodes import convert, qos
@@ -33,14 +34,15 @@ class ArmDriver(DriverNode):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("arm_driver", **node_options)
-        self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
+        self.declare("arm", PANDA, "The arm: a name under config/arms, or a YAML file.")
+        self.declare("base_frame", "", "Frame of wrist poses; empty: the arm's base, by its name in the URDF.")
 
     def joints(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        arm = self.arm = ArmKinematics(self.embodiment)
-        return arm.joint_names, arm.lower, arm.upper, arm.max_velocity, HOME
+        arm = self.arm = ArmKinematics(self.embodiment, load_arm(self.value("arm")))
+        return arm.joint_names, arm.lower, arm.upper, arm.max_velocity, arm.home
 
     def subscribe_commands(self) -> None:
-        self.frame = self.value("base_frame")
+        self.frame = self.value("base_frame") or self.arm.base
         self._solution: np.ndarray | None = None
         self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
         self.subscribe(PoseStamped, "wrist_command", self._on_command, qos.COMMANDS)

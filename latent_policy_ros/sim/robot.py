@@ -13,9 +13,10 @@ import re
 import mujoco
 import numpy as np
 
-from latent_policy_ros.drivers.arm import JOINT_NAMES, robots_folder
+from latent_policy_ros.drivers.arm_description import PANDA, load_arm
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.shapes import Capsule, capsules
+from latent_policy_ros.paths import package_folder
 
 FRICTION = (1.2, 0.02, 0.002)  # sliding, torsional [m], rolling [m]
 CONDIM = 4  # contacts with torsional friction: a pinched cube does not spin
@@ -50,7 +51,7 @@ def robot_spec(embodiment: Embodiment, T_flange_hand: np.ndarray) -> mujoco.MjSp
 
 
 def _arm(keep_gripper: bool) -> mujoco.MjSpec:
-    folder = robots_folder()
+    folder = package_folder("example-robot-data") / "robots"
     urdf = (folder / "panda_description" / "urdf" / "panda.urdf").read_text()
     urdf = urdf.replace("package://example-robot-data/robots/", f"{folder}/")
     urdf = re.sub(r"<visual>.*?</visual>", "", urdf, flags=re.DOTALL)  # COLLADA, which MuJoCo does not read
@@ -63,7 +64,7 @@ def _arm(keep_gripper: bool) -> mujoco.MjSpec:
         geom.contype, geom.conaffinity = (FINGER_BIT, WORLD_BIT) if touches else (0, 0)
         geom.rgba = DARK if "finger" in geom.parent.name else WHITE
         geom.friction, geom.condim, geom.group = FRICTION, CONDIM, 0
-    for i, name in enumerate(JOINT_NAMES):
+    for i, name in enumerate(load_arm(PANDA).joint_names):
         joint = spec.joint(name)
         joint.armature = 0.1
         _damp(joint, 1.0)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latent_policy_ros.drivers.arm import HOME, PINCH_POINT, ArmKinematics, pose_to_se3
+from latent_policy_ros.drivers.arm import ArmKinematics, pose_to_se3
+from latent_policy_ros.drivers.arm_description import PINCH_POINT
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.errors import LatentPolicyError, available
 from latent_policy_ros.sim import scene
@@ -87,9 +88,9 @@ class World:
         return self.layout
 
     def _start(self, offset: np.ndarray) -> np.ndarray:
-        pose = self.arm.fk(HOME)
+        pose = self.arm.fk(self.arm.home)
         pose[:3] = HOME_PINCH + offset - pose_to_se3(pose).rotation @ PINCH_POINT
-        return self.arm.ik(pose, HOME)
+        return self.arm.ik(pose, self.arm.home)
 
     def set_arm_target(self, q: np.ndarray) -> np.ndarray:
         """Send the arm's joints to ``q`` (7,) [rad]; returns what was set after limits. The servos go there at no more

@@ -10,12 +10,14 @@ import numpy as np
 import pinocchio
 import pytest
 
-from latent_policy_ros.drivers.arm import robots_folder
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
 from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.paths import package_folder
 
 # An arm with a two-fingered hand: fixed joints, no inertia, meshes that do not exist, a mimic with an offset, a slide, a
 # joint without an end, a joint that moves no fingertip.
+ROBOTS = package_folder("example-robot-data") / "robots"
+
 URDF = """<?xml version="1.0"?>
 <robot name="tiny" xmlns:xacro="http://www.ros.org/wiki/xacro">
   <link name="ground"/>
@@ -307,7 +309,8 @@ def test_a_change_of_the_description_is_seen(hand):
 
 MISTAKES = {
     "no such file": (SHORT, "tiny.urdf\n", "teeny.urdf\n", "description", "no such file"),
-    "a web address": (SHORT, "description: tiny.urdf", "description: package://x/tiny.urdf", "description", "expected a path, got 'package://x/tiny.urdf'"),
+    "a web address": (SHORT, "description: tiny.urdf", "description: http://x/tiny.urdf", "description", "expected a path or package://NAME/PATH, got 'http://x/tiny.urdf'"),
+    "no package": (SHORT, "description: tiny.urdf", "description: package://nobodys/tiny.urdf", "description", "no package 'nobodys'"),
     "an unset variable": (SHORT, "description: tiny.urdf", "description: $NOWHERE_AT_ALL/tiny.urdf", "description", "this variable is not set"),
     "not XML": (SHORT, "</robot>", "</robt>", "", "is not valid XML"),
     "another language": (SHORT, 'robot name="tiny" xmlns', 'sdf name="tiny" xmlns', "", "is not valid XML"),
@@ -361,7 +364,7 @@ fingertips: {{thumb: link_15.0_tip, index: link_{index}.0_tip, middle: link_7.0_
 @pytest.fixture(params=["right", "left"])
 def allegro(request, tmp_path):
     """(side, embodiment, text of the URDF) of a published Allegro hand by four lines of YAML."""
-    folder, side = robots_folder() / "allegro_hand_description" / "urdf", request.param
+    folder, side = ROBOTS / "allegro_hand_description" / "urdf", request.param
     path = tmp_path / f"published_{side}.yaml"
     path.write_text(ALLEGRO.format(side=side, folder=folder, index=3, ring=11))
     return side, load_embodiment(path), (folder / f"allegro_{side}_hand.urdf").read_text()
@@ -392,7 +395,7 @@ def test_the_shipped_allegro_hand_and_its_mirror_image_are_the_published_ones(al
 
 def test_the_published_so101_arm_gives_its_gripper(tmp_path):
     path = tmp_path / "so101.yaml"
-    urdf = robots_folder() / "so_arm_description" / "urdf" / "so101.urdf"
+    urdf = ROBOTS / "so_arm_description" / "urdf" / "so101.urdf"
     tips = "{thumb: gripper_frame_link, index: {link: moving_jaw_so101_v1_link, point: [-0.0123, -0.0747, 0.0188]}}"
     path.write_text(f"kind: gripper\nside: right\ndescription: {urdf}\nfingertips: {tips}\n")
     published, shipped = load_embodiment(path), load_embodiment("so101_gripper")
@@ -402,10 +405,9 @@ def test_the_published_so101_arm_gives_its_gripper(tmp_path):
     np.testing.assert_allclose(published.T_base_hand, shipped.T_base_hand, atol=1e-4)
 
 
-def test_the_example_of_the_documentation_works_as_it_stands(tmp_path, monkeypatch):
+def test_the_example_of_the_documentation_works_as_it_stands(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "HANDS.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    monkeypatch.setenv("ROBOTS", str(robots_folder()))
     path = tmp_path / "g1_hand.yaml"
     path.write_text(example)
     e, shipped = load_embodiment(path), load_embodiment("dex3_hand_left")

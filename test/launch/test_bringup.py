@@ -110,6 +110,8 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
         (("robots", "left", "driver"), "none", ["robots.left.arm_driver", "missing", "mock, none"]),
         (("robots", "left", "arm_driver"), "mock", ["robots.left.arm_driver", "sim moves both or none", "sim and mock"]),
         (("robots", "right", "arm_driver"), "no_such:Arm", ["robots.right.arm_driver", "no_such cannot be imported"]),
+        (("robots", "right", "arm"), "ur6", ["robots.right.arm", "got 'ur6'", "panda, ur5, xarm7, or a YAML file"]),
+        (("robots", "left", "arm"), "ur5", ["robots.left.arm", "got 'ur5'", "a simulated robot has a panda"]),
         (("robots", "left", "images"), "png", ["robots.left.images", "compressed"]),
         (("robots", "left", "colour"), "red", ["robots.left.colour", "unknown", "cameras"]),
         (("robots", "2left"), {}, ["robots.2left", "ROS name"]),
@@ -177,6 +179,16 @@ def test_a_driver_of_ones_own_moves_the_hand_and_another_the_arm(tmp_path, monke
                        "/right/gripper_driver": "own_driver:Hand@/dev/y"}  # fmt: skip
     alone = bringup.single_robot("a", "mimic_hand", ["front"], "none", **folders, arm_driver="own_driver:Hand")
     assert [s.full_name for s in bringup.node_specs(alone)] == ["/a/arm_driver", "/a/decoder", "/policy"]
+
+
+def test_another_arm_reaches_its_driver_and_the_frame_of_its_commands(tmp_path, content, folders):
+    content["robots"]["right"]["arm"] = "ur5"
+    by_name = {spec.full_name: spec.parameters for spec in bringup.node_specs(load(tmp_path, content))}
+    assert [by_name[f"/{robot}/arm_driver"]["arm"] for robot in ("left", "right")] == ["panda", "ur5"]
+    assert [by_name[f"/{robot}/decoder"]["base_frame"] for robot in ("left", "right")] == ["panda_link0", "base_link"]
+    assert "arm" not in by_name["/right/gripper_driver"]
+    fleet = bringup.single_robot("a", "mimic_hand", ["front"], "mock", **folders, arm="xarm7")
+    assert yaml.safe_load(fleet.text())["robots"]["a"]["arm"] == "xarm7"
 
 
 def test_parameter_files_keep_types(tmp_path):

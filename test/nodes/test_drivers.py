@@ -276,19 +276,20 @@ def test_a_bad_wrist_command_stops_the_arm(graph, bad):
     assert np.abs(node.arm.fk(resting)[:3] - goal[:3]).max() > 0.02  # it was still on its way
 
 
-def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, states):
-    node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock")
+@pytest.mark.parametrize("arm, base", [("panda", "panda_link0"), ("ur5", "base_link")])
+def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, states, arm, base):
+    node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", arm=arm)
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
     graph.until(lambda: len(poses) > 10)
     start = convert.pose_array(poses[-1][1].pose)
     goal = start + [0.05, 0.02, -0.04, 0, 0, 0, 0]
 
     def command():
-        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "panda_link0", goal))
+        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), base, goal))
 
     graph.run(2.0, command, period=0.02)
     np.testing.assert_allclose(convert.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
-    assert tuple(states[-1][1].name) == node.arm.joint_names
+    assert tuple(states[-1][1].name) == node.arm.joint_names and poses[-1][1].header.frame_id == base
     graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, convert.command(time.time(), 0.0, (), None))
     graph.run(0.05)
     assert node.guard.filter(None, node.reading.position, time.monotonic()).reason == "told to hold"
