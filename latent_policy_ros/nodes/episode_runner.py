@@ -17,7 +17,6 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
@@ -28,7 +27,7 @@ from trajectory_msgs.msg import JointTrajectory
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.msg import EpisodeEvent, LatentAction
 from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.joining import join, leave
+from latent_policy_ros.nodes.joining import Executor, join, leave
 from latent_policy_ros.nodes.summary import EpisodeResult, RobotMeasures, write_summary
 
 SETTLE = 0.5  # s: plans go stale and drivers hold, before and after a reset
@@ -50,7 +49,7 @@ class EpisodeRunner(Node):
         if not self.robots:
             raise LatentPolicyError("parameter robots: expected at least one namespace, got none")
         self.say, self.stopped = say, False
-        self.executor_ = EventsExecutor()
+        self.executor_ = Executor()
         self.executor_.add_node(self)
         self.measures = {robot: RobotMeasures() for robot in self.robots}
         self.status: dict[str, dict[str, Any]] = {}  # newest diagnostics of each node

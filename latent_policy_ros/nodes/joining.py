@@ -10,6 +10,13 @@ import rclpy
 
 from latent_policy_ros.ros_env import choose_transport, node_environment
 
+try:  # much less work for each message
+    from rclpy.experimental import EventsExecutor as Executor
+except ImportError:  # ROS 2 before Jazzy
+    from rclpy.executors import SingleThreadedExecutor as Executor
+
+__all__ = ["Executor", "join", "leave"]
+
 
 def join(pictures: bool, **options: Any) -> None:
     """``rclpy.init`` in an environment that is complete.

@@ -14,7 +14,6 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.experimental import EventsExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -22,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from latent_policy_ros.errors import LatentPolicyError, in_words
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.convert import to_stamp
-from latent_policy_ros.nodes.joining import join, leave
+from latent_policy_ros.nodes.joining import Executor, join, leave
 from latent_policy_ros.processes import tell_ready
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -284,7 +283,7 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pi
             signal.signal(number, stop)
         join(pictures, args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
-        executor = EventsExecutor()
+        executor = Executor()
         executor.add_node(node)
         started, starting = start(node), False
         if started:

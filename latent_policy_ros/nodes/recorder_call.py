@@ -6,10 +6,9 @@ import sys
 import time
 
 import rclpy
-from rclpy.experimental import EventsExecutor
 from std_srvs.srv import Trigger
 
-from latent_policy_ros.nodes.joining import join
+from latent_policy_ros.nodes.joining import Executor, join
 
 ACTIONS = ("start", "stop", "mark_success", "mark_failure", "discard")
 PATIENCE = 5.0  # s to find the recorder
@@ -23,7 +22,7 @@ def call(action: str, recorder: str) -> tuple[bool, str]:
         action: One of ``ACTIONS``.
         recorder: Name of the recorder's node.
     """
-    node, executor = rclpy.create_node("recorder_call"), EventsExecutor()
+    node, executor = rclpy.create_node("recorder_call"), Executor()
     executor.add_node(node)
     client = node.create_client(Trigger, f"{recorder}/{action}")
     deadline = time.monotonic() + PATIENCE

@@ -60,14 +60,15 @@ class Graph:
 
     def __init__(self):
         import rclpy
-        from rclpy.experimental import EventsExecutor
+
+        from latent_policy_ros.nodes.joining import Executor
 
         with pytest.MonkeyPatch.context() as patch:  # not for processes of their own: each chooses for itself
             for name, value in choose_transport(True, os.environ).items():
                 patch.setenv(name, value)
             rclpy.init()
             self.probe = rclpy.create_node("probe")
-        self.executor = EventsExecutor()
+        self.executor = Executor()
         self.nodes = []
         gc.collect()  # what tests before have left would keep loops of 100 Hz waiting for 30 ms
         gc.freeze()
