@@ -23,7 +23,7 @@ __all__ = [
     "single_robot", "write_parameters",
 ]  # fmt: skip
 
-Parameter = Union[bool, int, float, str, list[str]]
+Parameter = Union[bool, int, float, str, list[str], list[float]]
 SOCKET_PATH_LIMIT = 107  # bytes of an AF_UNIX path
 
 
@@ -158,7 +158,9 @@ def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, deco
     kind = robot.embodiment.command
     for part, driver in (("arm", robot.arm_driver or robot.driver), (kind, robot.driver)):
         if driver != NONE:
-            parameters = {**shared, "driver": driver, **({"arm": robot.arm.reference} if part == "arm" else {})}
+            parameters = {**shared, "driver": driver}
+            if part == "arm":
+                parameters |= {"arm": robot.arm.reference, "workspace": list(robot.workspace)}
             specs.append(NodeSpec(f"{part}_driver_node", f"{part}_driver", robot.namespace, parameters))
     if decoded:
         decoder = {"embodiment": embodiment, "latent": str(fleet.latent), "base_frame": robot.arm.base}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IMAGES = ("raw", "compressed")
 RATES = 0.5, 100.0  # Hz, of the policy node
+ANYWHERE = (-2.0, 2.0) * 3  # m; what lies further from the base is no wrist
 MAX_SEED = 2**31 - 1  # of the simulator node
 LATENT, DIRECT = MODES = "latent", "direct"  # of teleoperation
 NONE = "none"  # no driver node: a node of one's own does its work
@@ -42,6 +43,7 @@ class Robot:
         arm_driver: What moves the arm, likewise; empty: the same.
         images: Which image topics the policy reads, ``raw`` or ``compressed``.
         seed: Where its simulated scene begins.
+        workspace: Lowest and highest x, y, z of its wrist in the arm's base [m].
     """
 
     namespace: str
@@ -52,6 +54,7 @@ class Robot:
     arm_driver: str = ""
     images: str = "raw"
     seed: int = 0
+    workspace: tuple[float, ...] = ANYWHERE
 
 
 @dataclass(frozen=True)
@@ -217,8 +220,9 @@ def _robot(namespace: str, section: Section) -> Robot:
         known_cameras(section.file, section.path, cameras, scene_cameras(embodiment), whose)
     images = section.choice("images", IMAGES) if section.has("images") else "raw"
     seed = int(section.number_in("seed", 0, MAX_SEED, whole=True)) if section.has("seed") else 0
+    workspace = _workspace(section.optional("workspace"))
     section.finish()
-    return Robot(namespace, embodiment, arm, cameras, driver, arm_driver, images, seed)
+    return Robot(namespace, embodiment, arm, cameras, driver, arm_driver, images, seed, workspace)
 
 
 def known_cameras(file: str | Path, robot: str, cameras: Sequence[str], known: Sequence[str], whose: str) -> None:
@@ -261,6 +265,12 @@ def _arm(section: Section, embodiment: Embodiment, driver: str) -> Arm:
     if driver == "sim" and arm.reference != PANDA:
         raise section.error("arm", f"got {name!r}; a simulated robot has a {PANDA}")
     return arm
+
+
+def _workspace(section: Section) -> tuple[float, ...]:
+    bounds = [section.interval(axis) if section.has(axis) else ANYWHERE[:2] for axis in "xyz"]
+    section.finish()
+    return tuple(bound for pair in bounds for bound in pair)
 
 
 def _driver(section: Section, field: str) -> str:

@@ -12,13 +12,14 @@ from trajectory_msgs.msg import JointTrajectory
 from latent_policy_ros.drivers.arm import ArmKinematics, IkSolution
 from latent_policy_ros.drivers.arm_description import PANDA, load_arm
 from latent_policy_ros.drivers.base import JointReading
-from latent_policy_ros.errors import ActionRefused
+from latent_policy_ros.errors import ActionRefused, LatentPolicyError
+from latent_policy_ros.fleet import ANYWHERE
 from latent_policy_ros.nodes import convert, qos
 from latent_policy_ros.nodes.joint_driver import DriverNode
 from latent_policy_ros.nodes.managed import main as run
 
-OUT_OF_REACH = 0.02  # m between the commanded wrist and the nearest that the arm can do
-FURTHEST = 2.0  # m from the base along any axis: what lies beyond is no pose that somebody missed, but a mistake
+OUT_OF_REACH = 0.02, 0.1  # m, rad between the commanded wrist and the nearest that the arm can do
+ROUNDING = 1e-4  # m: a command that leaves the workspace by less does not count
 ITERATIONS = 5  # of inverse kinematics for a command: it begins at the last solution, and the elbow goes home with the next
 
 
@@ -36,6 +37,7 @@ class ArmDriver(DriverNode):
         super().__init__("arm_driver", **node_options)
         self.declare("arm", PANDA, "The arm: a name under config/arms, or a YAML file.")
         self.declare("base_frame", "", "Frame of wrist poses; empty: the arm's base, by its name in the URDF.")
+        self.declare("workspace", list(ANYWHERE), "Wrists are kept in it: lowest and highest x, y, z [m], base frame.")
 
     def joints(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         arm = self.arm = ArmKinematics(self.embodiment, load_arm(self.value("arm")))
@@ -43,6 +45,10 @@ class ArmDriver(DriverNode):
 
     def subscribe_commands(self) -> None:
         self.frame = self.value("base_frame") or self.arm.base
+        workspace = np.array(self.value("workspace"))
+        if workspace.shape != (6,) or not (workspace[::2] < workspace[1::2]).all():
+            raise LatentPolicyError(f"parameter workspace: expected lowest and highest x, y, z, got {workspace.tolist()}")
+        self._lowest, self._highest = workspace[::2], workspace[1::2]
         self._solution: np.ndarray | None = None
         self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
         self.subscribe(PoseStamped, "wrist_command", self._on_command, qos.COMMANDS)
@@ -59,8 +65,9 @@ class ArmDriver(DriverNode):
         except Exception:
             self.guard.hold("wrist command unusable")
             raise
-        if solution.position_error > OUT_OF_REACH:
-            self.count("wrist command out of reach", f"by {1e3 * solution.position_error:.0f} mm")
+        if solution.position_error > OUT_OF_REACH[0] or solution.rotation_error > OUT_OF_REACH[1]:
+            away = f"by {1e3 * solution.position_error:.0f} mm, {np.degrees(solution.rotation_error):.0f} degrees"
+            self.count("wrist command out of reach", away)
         self._solution = solution.q
         self.take(solution.q, convert.to_seconds(message.header.stamp))
 
@@ -68,9 +75,12 @@ class ArmDriver(DriverNode):
         if message.header.frame_id not in ("", self.frame):
             raise ActionRefused(f"wrist command: frame_id: expected {self.frame}, got {message.header.frame_id}")
         pose = convert.pose_array(message.pose)
-        if (far := np.abs(pose[:3]).max()) > FURTHEST:
-            raise ActionRefused(f"wrist command: {far:.3g} m from the arm's base, expected {FURTHEST:g} m at most")
-        return self.arm.solve(pose, self._start(), ITERATIONS)
+        if (far := np.abs(pose[:3]).max()) > (most := ANYWHERE[1]):  # no pose that somebody missed, but a mistake
+            raise ActionRefused(f"wrist command: {far:.3g} m from the arm's base, expected {most:g} m at most")
+        inside = np.clip(pose[:3], self._lowest, self._highest)
+        if (out := np.abs(inside - pose[:3]).max()) > ROUNDING:
+            self.count("wrist command outside the workspace", f"by {1e3 * out:.0f} mm")
+        return self.arm.solve(np.concatenate([inside, pose[3:]]), self._start(), ITERATIONS)
 
     def _start(self) -> np.ndarray:
         """Where inverse kinematics begins: at the last solution, or at the measured joints after the arm was held."""

@@ -112,6 +112,8 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
         (("robots", "right", "arm_driver"), "no_such:Arm", ["robots.right.arm_driver", "no_such cannot be imported"]),
         (("robots", "right", "arm"), "ur6", ["robots.right.arm", "got 'ur6'", "panda, ur5, xarm7, or a YAML file"]),
         (("robots", "left", "arm"), "ur5", ["robots.left.arm", "got 'ur5'", "a simulated robot has a panda"]),
+        (("robots", "left", "workspace"), {"z": [0.5, 0.1]}, ["robots.left.workspace.z", "lower < upper"]),
+        (("robots", "left", "workspace"), {"height": [0, 1]}, ["robots.left.workspace.height", "unknown", "x, y, z"]),
         (("robots", "left", "images"), "png", ["robots.left.images", "compressed"]),
         (("robots", "left", "colour"), "red", ["robots.left.colour", "unknown", "cameras"]),
         (("robots", "2left"), {}, ["robots.2left", "ROS name"]),
@@ -182,10 +184,11 @@ def test_a_driver_of_ones_own_moves_the_hand_and_another_the_arm(tmp_path, monke
 
 
 def test_another_arm_reaches_its_driver_and_the_frame_of_its_commands(tmp_path, content, folders):
-    content["robots"]["right"]["arm"] = "ur5"
+    content["robots"]["right"] |= {"arm": "ur5", "workspace": {"z": [0.1, 1]}}
     by_name = {spec.full_name: spec.parameters for spec in bringup.node_specs(load(tmp_path, content))}
     assert [by_name[f"/{robot}/arm_driver"]["arm"] for robot in ("left", "right")] == ["panda", "ur5"]
     assert [by_name[f"/{robot}/decoder"]["base_frame"] for robot in ("left", "right")] == ["panda_link0", "base_link"]
+    assert by_name["/right/arm_driver"]["workspace"] == [-2.0, 2.0, -2.0, 2.0, 0.1, 1.0]
     assert "arm" not in by_name["/right/gripper_driver"]
     fleet = bringup.single_robot("a", "mimic_hand", ["front"], "mock", **folders, arm="xarm7")
     assert yaml.safe_load(fleet.text())["robots"]["a"]["arm"] == "xarm7"

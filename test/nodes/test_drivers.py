@@ -17,6 +17,7 @@ from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
+from latent_policy_ros.drivers.arm import ArmKinematics  # noqa: E402
 from latent_policy_ros.nodes import convert, qos  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
 from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
@@ -274,6 +275,34 @@ def test_a_bad_wrist_command_stops_the_arm(graph, bad):
     assert node.holding and node.counts["wrist_command: refused"] == 1
     np.testing.assert_allclose(node.reading.position, resting, atol=1e-3)
     assert np.abs(node.arm.fk(resting)[:3] - goal[:3]).max() > 0.02  # it was still on its way
+
+
+def test_the_wrist_stays_in_its_workspace(graph):
+    arm = ArmKinematics(HAND)
+    wrist = arm.fk(arm.home)
+    floor = float(wrist[2]) - 0.03
+    node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", workspace=[-2.0, 2.0, -2.0, 2.0, floor, 2.0])
+    poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
+    goal = wrist - [0.0, 0.0, 0.1, 0, 0, 0, 0]
+
+    def command():
+        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "", goal))
+
+    graph.run(1.5, command, period=0.02)
+    heights = np.array([pose.pose.position.z for _, pose in poses])
+    assert heights.min() > floor - 2e-3 and heights[-1] < floor + 2e-3
+    assert node.counts["wrist command outside the workspace"] > 10
+    assert node.details["wrist command outside the workspace"] == "by 70 mm"
+
+
+def test_a_wrist_turned_as_the_arm_cannot_is_told(graph):
+    node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock")
+    graph.until(lambda: node.reading is not None)
+    wrist = node.arm.fk(node.reading.position)
+    turned = np.concatenate([wrist[:3], wrist[[6, 5, 4, 3]] * [1, 1, -1, -1]])  # by half a turn about x
+    graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "", turned))
+    graph.until(lambda: node.counts["wrist command out of reach"], 2)
+    assert "degrees" in node.details["wrist command out of reach"]
 
 
 @pytest.mark.parametrize("arm, base", [("panda", "panda_link0"), ("ur5", "base_link")])
