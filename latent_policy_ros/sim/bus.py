@@ -45,6 +45,7 @@ class Bus:
         self._lock = threading.Lock()
         self._measured: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
         self._written: dict[str, np.ndarray] = {}
+        self._writers: dict[str, socket.socket] = {}  # of each channel, its one driver
         self._listener = _listen(self.path)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -91,26 +92,27 @@ class Bus:
         try:
             data = client.recv(wire.MAX_MESSAGE)
             if data:
-                client.send(wire.pack(self._answer(data)))
+                client.send(wire.pack(self._answer(client, data)))
                 return
         except BlockingIOError:
             return  # the client does not read its answers: this one is lost
         except OSError:
             pass
         self._selector.unregister(client)
+        self._writers = {channel: writer for channel, writer in self._writers.items() if writer is not client}
         client.close()
 
-    def _answer(self, data: bytes) -> wire.Message:
+    def _answer(self, client: socket.socket, data: bytes) -> wire.Message:
         try:
             request = wire.unpack(data)
         except HardwareError as error:
             return wire.error_reply("", str(error))
         try:
-            return self._reply(request)
+            return self._reply(client, request)
         except HardwareError as error:
             return wire.error_reply(request.channel, str(error))
 
-    def _reply(self, request: wire.Message) -> wire.Message:
+    def _reply(self, client: socket.socket, request: wire.Message) -> wire.Message:
         name, channel = request.channel, self.channels.get(request.channel)
         if channel is None:
             raise HardwareError(f"no channel {name!r}; {available(self.channels)}")
@@ -126,6 +128,8 @@ class Bus:
             position = request.array()
             if position.shape != channel.lower.shape or not np.isfinite(position).all():
                 raise HardwareError(f"channel {name!r}: expected {channel.lower.size} finite positions, got {position}")
+            if self._writers.setdefault(name, client) is not client:
+                raise HardwareError(f"channel {name!r}: another driver moves it; stop one of the two")
             position = np.clip(position, channel.lower, channel.upper)
             with self._lock:
                 self._written[name] = position

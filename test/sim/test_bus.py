@@ -76,6 +76,20 @@ def test_the_reply_to_a_write_says_what_was_really_set(robot):
     np.testing.assert_allclose(_driver(robot, "hand").write(np.array([0.3])), [0.04])
 
 
+def test_one_driver_moves_a_channel_until_it_is_gone(robot):
+    first, second, arm = _driver(robot, "hand"), _driver(robot, "hand"), _driver(robot, "arm")
+    here = first.read().position
+    first.write(here)
+    arm.write(arm.read().position)
+    with pytest.raises(HardwareError, match="'hand': another driver moves it"):
+        second.write(here)
+    np.testing.assert_array_equal(second.read().position, here)  # to look is no harm
+    first.connect()  # anew, as after an error
+    first.write(here)
+    first.close()
+    second.write(here)
+
+
 def test_an_unwritten_robot_stands_still(robot, clock):
     before = robot.world.arm_q
     _run(robot, clock, 1.0)
