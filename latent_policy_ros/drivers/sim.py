@@ -77,7 +77,9 @@ class SimDriver:
             data = self._socket.recv(wire.MAX_MESSAGE)
         except OSError as error:
             self.close()  # a late reply would be taken for the answer to the next request
-            raise HardwareError(f"simulator at {self._path} did not answer within {self._timeout:g} s: {error}") from error
+            late = isinstance(error, TimeoutError)
+            what = f"did not answer within {self._timeout:g} s" if late else f"is gone: {error.strerror or error}"
+            raise HardwareError(f"simulator at {self._path} {what}") from error
         if not data:
             self.close()
             raise HardwareError(f"simulator at {self._path} closed the connection")
