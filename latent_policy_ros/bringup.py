@@ -125,7 +125,7 @@ def _policy_spec(fleet: Fleet) -> NodeSpec:
         known_cameras(fleet.file, f"robots.{name}", robot.cameras, known, "the policy")
     return NodeSpec("policy_node", "policy", "", {
         "policy": str(fleet.policy), "latent": str(fleet.latent), "rate": fleet.rate,
-        "robots": list(fleet.robots),
+        "device": fleet.device, "robots": list(fleet.robots),
         "embodiments": [robot.embodiment.reference for robot in fleet.robots.values()],
         "cameras": [",".join(robot.cameras) for robot in fleet.robots.values()],
         "images": [robot.images for robot in fleet.robots.values()],

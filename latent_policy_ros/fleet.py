@@ -27,6 +27,7 @@ ANYWHERE = (-2.0, 2.0) * 3  # m; what lies further from the base is no wrist
 MAX_SEED = 2**31 - 1  # of the simulator node
 LATENT, DIRECT = MODES = "latent", "direct"  # of teleoperation
 NONE = "none"  # no driver node: a node of one's own does its work
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a token of a ROS name
 
 
@@ -67,6 +68,7 @@ class Fleet:
         policy, latent: Folders of policy and latent space.
         rate: Observations answered per second [Hz].
         task: The task in words.
+        device: Where the policy's network runs.
     """
 
     file: Path
@@ -75,6 +77,7 @@ class Fleet:
     latent: Path
     rate: float
     task: str
+    device: str = "auto"
 
     def text(self) -> str:
         """Its file; where it came from launch arguments, the file that says the same."""
@@ -161,8 +164,11 @@ def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:
     latent = _artifact(top, "latent", "latents")
     rate = top.number_in("rate", *RATES) if top.has("rate") else 10.0
     task = top.string("task") if top.has("task") else ""
+    device = top.string("device") if top.has("device") else "auto"
+    if not DEVICE.fullmatch(device):
+        raise top.error("device", f"got {device!r}; expected auto, cpu, cuda or cuda:N")
     top.finish()
-    fleet = Fleet(path, robots, policy, latent, rate, task)
+    fleet = Fleet(path, robots, policy, latent, rate, task, device)
     return _checked(fleet) if decoded else fleet
 
 

@@ -68,6 +68,7 @@ class PolicyNode(ManagedNode):
         self.declare("max_age", 0.3, "A camera or state older than this [s] is stale.", 0.05, 5.0)
         self.declare("camera_skew", 0.1, "Cameras of one observation may lie this far apart [s].", 0.001, 1.0)
         self.declare("state_skew", 0.1, "Joints and wrist pose may lie this far from an observation [s].", 0.001, 1.0)
+        self.declare("device", "auto", "Where the network runs: cpu, cuda, cuda:1, ...; auto: on a GPU if there is one.")
         self.declare("threads", 1, "Threads of torch; more than 1 slows down beside busy processes.", 1, 64)
         self.robots: dict[str, RobotInput] = {}
 
@@ -78,7 +79,7 @@ class PolicyNode(ManagedNode):
 
         torch.set_num_threads(self.value("threads"))
         space = LatentSpace.load(artifact("latents", self.value("latent")))
-        self.policy = Policy.load(artifact("policies", self.value("policy")), space)
+        self.policy = Policy.load(artifact("policies", self.value("policy")), space, device=self.value("device"))
         self.rate = self.value("rate")
         self.inference = Percentiles()
         names = [name for name in self.value("robots") if name]
@@ -128,8 +129,8 @@ class PolicyNode(ManagedNode):
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:
             return OK, "inactive", {}
-        values = {"inference": self.inference.text_ms(), "policy_id": self.policy.policy_id,
-                  "latent_id": self.policy.latent_space.latent_id}  # fmt: skip
+        values = {"inference": self.inference.text_ms(), "device": str(self.policy.device),
+                  "policy_id": self.policy.policy_id, "latent_id": self.policy.latent_space.latent_id}  # fmt: skip
         out = []
         for name, robot in self.robots.items():
             values[f"{name}/rate_hz"] = f"{robot.meter.rate(time.monotonic()):.1f}"

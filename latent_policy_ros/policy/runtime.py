@@ -11,6 +11,7 @@ import torch
 from latent_policy_ros.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.checkpoint import RETRAIN, Checkpoint
+from latent_policy_ros.policy.device import choose_device
 from latent_policy_ros.policy.network import Pictures, PolicyNetwork
 from latent_policy_ros.policy.scaling import POSITION, flatten
 from latent_policy_ros.policy.types import ActionChunk, Observation
@@ -26,12 +27,14 @@ class Policy:
         checkpoint: Settings, weights and scaling.
         latent_space: The one it was made for.
         seed: Of the noise that plans are made from.
+        device: Where the network runs, see :func:`~latent_policy_ros.policy.device.choose_device`.
 
     Raises:
         ArtifactError: The policy was made for another latent space, or its weights do not fit its settings.
+        LatentPolicyError: There is no such device.
     """
 
-    def __init__(self, checkpoint: Checkpoint, latent_space: LatentSpace, seed: int = 0) -> None:
+    def __init__(self, checkpoint: Checkpoint, latent_space: LatentSpace, seed: int = 0, device: str = "cpu") -> None:
         if checkpoint.latent_id != latent_space.latent_id:
             raise ArtifactError(
                 f"policy {checkpoint.policy_id[:12]} was made for latent space {checkpoint.latent_id!r}, got "
@@ -46,14 +49,15 @@ class Policy:
             raise ArtifactError(
                 f"policy {checkpoint.policy_id[:12]}: weights do not fit: {cause}; {RETRAIN}"
             ) from cause
-        self._network.to(memory_format=torch.channels_last)
+        self.device = choose_device(device)
+        self._network.to(self.device, memory_format=torch.channels_last)
         self._generator = torch.Generator().manual_seed(seed)
         self._sequence = 0
 
     @classmethod
-    def load(cls, folder: Path | str, latent_space: LatentSpace, seed: int = 0) -> Policy:
+    def load(cls, folder: Path | str, latent_space: LatentSpace, seed: int = 0, device: str = "cpu") -> Policy:
         """Read a policy from its folder; errors as of ``Checkpoint.load`` and of the class."""
-        return cls(Checkpoint.load(folder), latent_space, seed)
+        return cls(Checkpoint.load(folder), latent_space, seed, device)
 
     @property
     def policy_id(self) -> str:
@@ -122,8 +126,8 @@ class Policy:
         states = np.stack([self._states(history) for history in histories])
         newest = [history[-1] for history in histories]
         plans = self._network.sample(
-            torch.from_numpy(scaling.scale_states(states)), self._pictures(newest), self._generator
-        )
+            torch.from_numpy(scaling.scale_states(states)).to(self.device), self._pictures(newest), self._generator
+        ).cpu()
         position = np.stack([observation.wrist_pose[POSITION] for observation in newest])
         wrist, latents = scaling.unscale_plans(plans.numpy(), position)
         return [self._chunk(*parts) for parts in zip(newest, latents, wrist, strict=True)]
@@ -147,5 +151,5 @@ class Policy:
             rows = [row for row, observation in enumerate(observations) if camera in observation.images]
             if rows:
                 images = np.stack([observations[row].images[camera] for row in rows])
-                pictures[camera] = (torch.tensor(rows), torch.from_numpy(images), None)
+                pictures[camera] = (torch.tensor(rows).to(self.device), torch.from_numpy(images).to(self.device), None)
         return pictures

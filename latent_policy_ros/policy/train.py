@@ -23,6 +23,7 @@ from latent_policy_ros.latent.settings import as_plain, read_settings
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.dataset import Batch, Demonstrations
+from latent_policy_ros.policy.device import choose_device
 from latent_policy_ros.policy.network import Pictures, PolicyNetwork
 from latent_policy_ros.policy.settings import PolicySettings
 from latent_policy_ros.policy.training_state import load_state, save_state
@@ -61,7 +62,7 @@ def train_policy(
     if console:
         counts = ", ".join(f"{count} of {name}" for name, count in sorted(data.episodes.items()))
         console.print(f"{len(data)} frames in episodes: {counts}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     torch.manual_seed(settings.seed)
     network = PolicyNetwork(settings, latent_space.dim).to(device, memory_format=torch.channels_last)
     if start is not None:

@@ -124,6 +124,7 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
         (("robots", "left", "seed"), 2**31, ["robots.left.seed", "got 2147483648"]),
         (("policy",), "no_such_policy", ["policy", "no_such_policy"]),
         (("latent",), "no_such_space", ["latent", "no_such_space"]),
+        (("device",), "gpu", ["device", "'gpu'", "auto, cpu, cuda or cuda:N"]),
         (("speed",), 3, ["speed", "unknown"]),
     ],
 )

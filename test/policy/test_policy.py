@@ -1,5 +1,7 @@
 """A policy learns to go where a red square is; its files are loaded whole or refused; training resumes exactly."""
 
+import contextlib
+import copy
 import json
 import threading
 from dataclasses import replace
@@ -10,12 +12,14 @@ import torch
 from reaching import picture, reach, save
 
 from latent_policy_ros.data.lerobot_reader import LeRobotReader
-from latent_policy_ros.errors import ArtifactError, ObservationRefused
+from latent_policy_ros.errors import ArtifactError, LatentPolicyError, ObservationRefused
 from latent_policy_ros.latent.artifacts import load_tensors
 from latent_policy_ros.policy import Observation, Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.dataset import Demonstrations
-from latent_policy_ros.policy.train import train_policy
+from latent_policy_ros.policy.device import choose_device
+from latent_policy_ros.policy.network import PolicyNetwork
+from latent_policy_ros.policy.train import train_policy, train_step
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,6 +87,36 @@ def test_robots_in_one_batch_do_not_disturb_each_other(trained):
     first, other = [observation()], [observation("gripper", hand=np.ones(1))]
     different = [observation("gripper", wrist_pose=np.array([0.1, 0, 0.2, 0, 0, 0, 1.0]))]
     assert np.allclose(plans([first, other]), plans([first, different]), atol=1e-5)
+
+
+@pytest.fixture
+def other_device(monkeypatch):
+    """torch's device without memory: it refuses what lies elsewhere as a GPU does, but numbers cannot come back from it."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which does not know it
+    return "meta"
+
+
+def test_all_that_a_plan_needs_goes_to_the_device_of_the_network(trained, other_device):
+    assert trained.device.type == "cpu"
+    policy = Policy(trained.checkpoint, trained.latent_space, device=other_device)
+    with pytest.raises(NotImplementedError, match="copy out of meta"):
+        policy.predict([[observation()], [observation("gripper")]])
+
+
+def test_a_step_of_training_runs_where_the_network_is(demonstrations, quick, space, other_device):
+    device = torch.device(other_device)
+    network = PolicyNetwork(quick, space.dim).to(device)
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.parameters(), foreach=False)
+    data = Demonstrations([demonstrations], quick, space)
+    loss = train_step(network, average, optimizer, data, quick, 0, device)
+    assert loss.device == device and all(p.grad.device == device for p in network.parameters() if p.grad is not None)
+
+
+def test_a_device_that_there_is_not():
+    assert choose_device() == torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(LatentPolicyError, match=r"device: got 'cuda:77'; expected auto, cpu or cuda:N"):
+        choose_device("cuda:77")
 
 
 def test_a_left_hand_is_planned_for_as_its_right_one(trained):
