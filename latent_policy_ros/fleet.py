@@ -274,7 +274,11 @@ def _arm(section: Section, embodiment: Embodiment, driver: str) -> Arm:
 
 
 def _workspace(section: Section) -> tuple[float, ...]:
-    bounds = [section.interval(axis) if section.has(axis) else ANYWHERE[:2] for axis in "xyz"]
+    low, high = ANYWHERE[:2]
+    bounds = [section.interval(axis) if section.has(axis) else (low, high) for axis in "xyz"]
+    for axis, bound in zip("xyz", bounds):
+        if bound[0] >= high or bound[1] <= low:
+            raise section.error(axis, f"expected a part of {low:g} to {high:g} m, got {list(bound)}")
     section.finish()
     return tuple(bound for pair in bounds for bound in pair)
 

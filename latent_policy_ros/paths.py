@@ -33,9 +33,9 @@ def package_folder(name: str) -> Path:
     prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
     prefixes += [Path(p) / "cmeel.prefix" for p in sys.path] + [Path(sys.prefix)]  # cmeel: how pinocchio's packages come by pip
     for prefix in prefixes:
-        if (prefix / "share" / name).is_dir():
+        if name and (prefix / "share" / name).is_dir():
             return prefix / "share" / name
-    raise FileNotFoundError(f"no package {name!r}; source the workspace that has it, or type: pip install {name}")
+    raise FileNotFoundError(f"no package {name!r}; source the workspace that has it, or install it")
 
 
 def runs_dir() -> Path:

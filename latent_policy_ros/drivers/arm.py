@@ -69,8 +69,8 @@ class ArmKinematics:
         self.lower, self.upper, self.max_velocity = arm.lower, arm.upper, arm.max_velocity
         self.T_flange_hand = arm.mount(embodiment)
         self._model, self._data = arm.model, arm.model.createData()
-        self._flange = self._model.getFrameId(arm.flange)
-        self._T_base_world = self._model.frames[self._model.getFrameId(arm.base)].placement.inverse()
+        self._flange, base = (self._model.getFrameId(link, pin.FrameType.BODY) for link in (arm.flange, arm.base))
+        self._T_base_world = self._model.frames[base].placement.inverse()
 
     def fk(self, q: np.ndarray) -> np.ndarray:
         """Joints (n,) [rad or m] -> wrist pose (7,)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,12 @@ import pinocchio as pin
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.reader import Section, frozen
+from latent_policy_ros.embodiments.xml_file import parse_xml
 from latent_policy_ros.errors import ConfigError, available
 from latent_policy_ros.paths import config_dir
 
 PANDA = "panda"  # the arm where no other is named
-PINCH_POINT = np.array([0.075, 0.008, 0.125])  # where a person's thumb meets the fingers, in the hand frame [m]
+PINCH_POINT = np.array([0.075, 0.008, 0.125])  # where a person's right thumb meets the fingers, in the hand frame [m]
 PINCH_AXIS = np.array([-0.371, 0.0, 0.928])  # and the direction from thumb to fingers
 BRACKET_DEPTH = 0.167  # m along the tool's axis to that point, for a hand: leaves room for a bracket behind the palm
 
@@ -30,6 +30,7 @@ class Arm:
         model: Of its joints alone.
         base, flange: Links: the frame of wrist poses, and what carries the end-effector.
         joint_names: The n joints between them, in the order of every q.
+        slides: (n,) whether a joint slides.
         lower, upper: Limits (n,) [rad or m].
         max_velocity: (n,) [rad/s or m/s].
         home: (n,) where it begins without hardware, and where its null space is drawn to.
@@ -42,6 +43,7 @@ class Arm:
     base: str
     flange: str
     joint_names: tuple[str, ...]
+    slides: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
     max_velocity: np.ndarray
@@ -73,7 +75,12 @@ class Arm:
             return self.tool * base_hand
         x, y = np.array([0.0, 1.0, 0.0]), PINCH_AXIS / np.linalg.norm(PINCH_AXIS)
         rotation = np.array([x, y, np.cross(x, y)])
-        return self.tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ PINCH_POINT)
+        return self.tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ pinch_point(embodiment))
+
+
+def pinch_point(embodiment: Embodiment) -> np.ndarray:
+    """Where a person's thumb meets the fingers, in the hand frame of an end-effector of this side (3,) [m]."""
+    return PINCH_POINT * ([1.0, -1.0, 1.0] if embodiment.side == "left" else 1.0)
 
 
 def list_arms() -> tuple[str, ...]:
@@ -91,78 +98,87 @@ def load_arm(name_or_path: str) -> Arm:
     file = Path(name_or_path).expanduser() if own else _shipped() / f"{name_or_path}.yaml"
     if not file.is_file():
         raise ConfigError(file, "", f"no arm {name_or_path!r}; {available(list_arms())}, or a YAML file")
-    return _load(file.resolve(), file.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _load(file: Path, _modified: int) -> Arm:
-    top = Section.load(file)
-    full = _read_urdf(top)
+    top = Section.load(file.resolve())
+    full, followers = _read_urdf(top)
+    base, flange = (_link(top, field, full) for field in ("base", "flange"))
     home = top.section("home")
-    model, names = _reduced(full, home)
-    base, flange = (_link(top, field, model) for field in ("base", "flange"))
-    _check_chain(top, model, base, flange)
-    lower, upper, velocity = model.lowerPositionLimit, model.upperPositionLimit, model.velocityLimit
-    at_home = [_within(home, name, low, high) for name, low, high in zip(names, lower, upper)]
+    _check_chain(home, full, base, flange, followers)
+    model = _reduced(full, home)
+    names = tuple(model.names)[1:]
+    lower, upper = model.lowerPositionLimit, model.upperPositionLimit
+    at_home = [home.number_in(name, float(low), float(high)) for name, low, high in zip(names, lower, upper)]
     slow = top.number("max_velocity", above=0.0) if top.has("max_velocity") else np.inf
-    if still := [name for name, speed in zip(names, velocity) if not 0.0 < min(speed, slow) < np.inf]:
+    velocity = np.minimum(np.where(model.velocityLimit > 0.0, model.velocityLimit, np.inf), slow)
+    if still := [name for name, speed in zip(names, velocity) if not np.isfinite(speed)]:
         raise top.error("max_velocity", f"missing: the URDF has none for {', '.join(still)}; expected rad/s, for all joints")
     tool = _pose(top.section("tool")) if top.has("tool") else pin.SE3.Identity()
     mounts = {name: _pose(section) for name, section in top.optional("mounts").sections()}
     top.finish()
+    slides = np.array([joint.shortname().startswith("JointModelP") for joint in model.joints[1:]])
     return Arm(
-        file, model, base, flange, names, frozen(lower), frozen(upper), frozen(np.minimum(velocity, slow)), frozen(at_home),
-        tool, mounts,
-    )  # fmt: skip
+        top.file, model, base, flange, names, slides, frozen(lower), frozen(upper), frozen(velocity), frozen(at_home), tool, mounts
+    )
 
 
 def _shipped() -> Path:
     return (config_dir() / "arms").resolve()
 
 
-def _read_urdf(top: Section) -> pin.Model:
+def _read_urdf(top: Section) -> tuple[pin.Model, set[str]]:
+    """The model of all joints that move, and those of them that follow another one (which it does not know)."""
     file = top.file_path("description")
     if not file.is_file():
         raise top.error("description", f"no file {file}")
+    joints = parse_xml(file).iter("joint")
+    followers = {joint.get("name", "") for joint in joints if joint.find("mimic") is not None}
     try:
-        return pin.buildModelFromUrdf(str(file))
+        return pin.buildModelFromUrdf(str(file)), followers
     except (ValueError, RuntimeError) as error:
         raise top.error("description", f"{file} cannot be read: {error}") from error
 
 
-def _reduced(full: pin.Model, home: Section) -> tuple[pin.Model, tuple[str, ...]]:
-    """The model with the joints of ``home`` alone, and these in its order; all others stay where they are at zero."""
-    known = list(full.names)[1:]
-    if not home.names():
-        raise home.error("", f"expected the joints that move, got none; {available(known)}")
-    for name in home.names():
+def _link(top: Section, field: str, model: pin.Model) -> str:
+    return top.choice(field, [frame.name for frame in model.frames if frame.type == pin.FrameType.BODY])
+
+
+def _check_chain(home: Section, model: pin.Model, base: str, flange: str, followers: set[str]) -> None:
+    """All that moves the flange against the base is named, nothing else is, and each can be commanded."""
+    known, named = list(model.names)[1:], home.names()
+    before, after = (_movers(model, link) for link in (base, flange))
+    chain = [name for name in after if name not in before]
+    if not named:
+        raise home.error("", f"expected the joints that move, got none; those between {base} and {flange}: {', '.join(chain)}")
+    for name in named:
         if name not in known:
             raise home.error(name, f"the URDF has no such joint that moves; {available(known)}")
-        joint = full.joints[full.getJointId(name)]
-        limits = full.lowerPositionLimit[joint.idx_q], full.upperPositionLimit[joint.idx_q]
+        if name in before:
+            raise home.error(name, f"moves the base, {base}; expected joints between base and flange: {', '.join(chain)}")
+        if name not in chain:
+            raise home.error(name, f"does not move {flange}; expected joints between base and flange: {', '.join(chain)}")
+    for name in chain:
+        joint = model.joints[model.getJointId(name)]
+        limits = model.lowerPositionLimit[joint.idx_q], model.upperPositionLimit[joint.idx_q]
+        if name not in named:
+            raise home.error(name, f"missing: it moves {flange} too; name it, or make it fixed in the URDF")
+        if name in followers:
+            raise home.error(name, "follows another joint (mimic), which no arm here does; make it fixed in the URDF")
         if joint.nq != 1 or not np.isfinite(limits).all() or not limits[0] < limits[1]:
             raise home.error(name, "a joint without limits; expected a revolute or prismatic one that has some in the URDF")
-    others = [full.getJointId(name) for name in known if name not in home.names()]
-    model = pin.buildReducedModel(full, others, pin.neutral(full))
-    return model, tuple(model.names)[1:]
 
 
-def _link(top: Section, field: str, model: pin.Model) -> str:
-    links = [frame.name for frame in model.frames if frame.type == pin.FrameType.BODY]
-    return top.choice(field, links)
+def _movers(model: pin.Model, link: str) -> list[str]:
+    """Names of the joints that move a link, from the root on."""
+    parent = model.frames[model.getFrameId(link, pin.FrameType.BODY)].parentJoint
+    return [model.names[i] for i in model.supports[parent] if i]
 
 
-def _check_chain(top: Section, model: pin.Model, base: str, flange: str) -> None:
-    """The base stands still, and all joints move the flange."""
-    if parent := model.frames[model.getFrameId(base)].parentJoint:
-        raise top.error("base", f"{base} is moved by {model.names[parent]}; expected a link that stands still")
-    moving = set(model.supports[model.frames[model.getFrameId(flange)].parentJoint])
-    if idle := [name for i, name in enumerate(model.names) if i not in moving]:
-        raise top.error("home", f"{', '.join(idle)} does not move {flange}; expected the joints between base and flange")
-
-
-def _within(home: Section, name: str, lower: float, upper: float) -> float:
-    return home.number_in(name, float(lower), float(upper))
+def _reduced(full: pin.Model, home: Section) -> pin.Model:
+    """The model with the joints of ``home`` alone; all others, before the base or beside the arm, stay at zero."""
+    others = [full.getJointId(name) for name in list(full.names)[1:] if name not in home.names()]
+    try:
+        return pin.buildReducedModel(full, others, pin.neutral(full))
+    except ValueError as error:  # e.g. a joint that has the name of a link
+        raise home.error("", f"pinocchio cannot hold the other joints of the URDF where they are: {error}") from error
 
 
 def _pose(section: Section) -> pin.SE3:

@@ -44,8 +44,8 @@ class CommandGuard:
         relatch: (n,) or scalar; while holding, a measured pose further than this from the held one is held instead
             (someone moved the robot: do not snap back). Default: 0.2, or a quarter of a joint's range if that is less.
             Between two ticks such a move is one that no motor makes, and breaks off the motion in the same way.
-        max_lead: How far the command may run ahead of the measured pose [rad or m]: a joint that is blocked, or whose motor was
-            cut off, does not catch up with a jump. Default: any distance, as a hand must press to hold what it has.
+        max_lead: (n,) or scalar; how far the command may run ahead of the measured pose [rad or m]: a joint that is blocked,
+            or whose motor was cut off, does not catch up with a jump. Default: any distance, as a hand must press to hold.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CommandGuard:
         max_velocity: np.ndarray,
         hold_after: float = 0.25,
         relatch: np.ndarray | float | None = None,
-        max_lead: float = np.inf,
+        max_lead: np.ndarray | float = np.inf,
     ) -> None:
         self.names = tuple(names)
         self.lower, self.upper, self.max_velocity = (
@@ -69,7 +69,7 @@ class CommandGuard:
                 raise ValueError(f"{name}: max_velocity must be positive, got {speed}")
         if not hold_after > 0:
             raise ValueError(f"hold_after must be positive, got {hold_after}")
-        if not max_lead > 0:
+        if not np.all(np.asarray(max_lead) > 0):
             raise ValueError(f"max_lead must be positive, got {max_lead}")
         self.hold_after, self.max_lead = hold_after, max_lead
         self.relatch = (

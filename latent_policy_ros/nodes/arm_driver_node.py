@@ -20,6 +20,8 @@ from latent_policy_ros.nodes.managed import main as run
 
 OUT_OF_REACH = 0.02, 0.1  # m, rad between the commanded wrist and the nearest that the arm can do
 ROUNDING = 1e-4  # m: a command that leaves the workspace by less does not count
+OVERSHOOT = 0.01  # m: the wrist may leave it by so much on its way between two commands inside
+LEADS = 0.3, 0.05  # rad, m; in the demo, at full speed on a busy machine, 0.2 rad was the most
 ITERATIONS = 5  # of inverse kinematics for a command: it begins at the last solution, and the elbow goes home with the next
 
 
@@ -31,7 +33,6 @@ class ArmDriver(DriverNode):
 
     commands = "wrist_command", "arm_command"
     channel = "arm"
-    max_lead = 0.3  # rad; in the demo, at full speed on a busy machine, 0.2 was the most
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("arm_driver", **node_options)
@@ -40,8 +41,24 @@ class ArmDriver(DriverNode):
         self.declare("workspace", list(ANYWHERE), "Wrists are kept in it: lowest and highest x, y, z [m], base frame.")
 
     def joints(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        arm = self.arm = ArmKinematics(self.embodiment, load_arm(self.value("arm")))
+        arm = load_arm(self.value("arm"))
+        self.arm, self._slides = ArmKinematics(self.embodiment, arm), arm.slides
         return arm.joint_names, arm.lower, arm.upper, arm.max_velocity, arm.home
+
+    def max_lead(self) -> np.ndarray:
+        turning, sliding = LEADS
+        return np.where(self._slides, sliding, turning)
+
+    def objection(self, position: np.ndarray) -> str:
+        """Whatever was commanded, also as joints, and however the arm gets there: the wrist stays in the workspace, or nears it."""
+        out = self._outside(position)
+        if out <= OVERSHOOT or out <= self._outside(self.reading.position):
+            return ""
+        return f"the wrist would leave the workspace by {1e3 * out:.0f} mm"
+
+    def _outside(self, q: np.ndarray) -> float:
+        wrist = self.arm.fk(q)[:3]
+        return float(np.linalg.norm(wrist - np.clip(wrist, self._lowest, self._highest)))
 
     def subscribe_commands(self) -> None:
         self.frame = self.value("base_frame") or self.arm.base

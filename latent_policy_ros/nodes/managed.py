@@ -240,12 +240,12 @@ class ManagedNode(LifecycleNode):
                 self.get_logger().info("ready")
 
 
-def start(node: ManagedNode) -> bool:
-    """Configure and activate if ``autostart`` says so; False if that failed."""
+def start(node: ManagedNode, stopped: Callable[[], bool] = lambda: False) -> bool:
+    """Configure and, unless it was ``stopped`` meanwhile, activate, if ``autostart`` says so; False if that failed."""
     if not node.value("autostart"):
         return True
     success = TransitionCallbackReturn.SUCCESS
-    return node.trigger_configure() == success and node.trigger_activate() == success
+    return node.trigger_configure() == success and (stopped() or node.trigger_activate() == success)
 
 
 def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> None:
@@ -269,13 +269,18 @@ def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> N
 
 def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pictures: bool = False) -> int:
     """Run one node as a process until SIGINT or SIGTERM; returns the exit status (``pictures``: see ``join``)."""
-    stopping, starting = False, True
+    stopping, loading = False, True
 
     def stop(*_: Any) -> None:
-        nonlocal stopping, starting
-        stopping, interrupt, starting = True, starting, False
-        if interrupt:  # to load things takes seconds, and nobody waits for them any more
+        nonlocal stopping, loading
+        stopping, interrupt, loading = True, loading, False
+        if interrupt:  # it takes seconds, and nobody waits for it any more
             raise KeyboardInterrupt
+
+    def loaded() -> bool:
+        nonlocal loading
+        loading = False  # what is activated is hardware, and is left as one should
+        return stopping
 
     node, status = None, 0
     try:
@@ -285,8 +290,7 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pi
         node = make()
         executor = Executor()
         executor.add_node(node)
-        started, starting = start(node), False
-        if started:
+        if start(node, loaded):
             gc.freeze()  # what was loaded stays: to look through it again would stop a driver for 9 ms, a policy for 130
             spin([node], executor, lambda: stopping)
         else:
@@ -297,7 +301,7 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pi
         print(f"error: {error}", file=sys.stderr)
         status = 1
     finally:
-        starting = False
+        loading = False
         if node is not None:
             with contextlib.suppress(Exception):  # it may not be in a state to be shut down from
                 node.trigger_shutdown()

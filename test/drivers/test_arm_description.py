@@ -9,17 +9,19 @@ import pytest
 import yaml
 
 from latent_policy_ros.drivers.arm import ArmKinematics
-from latent_policy_ros.drivers.arm_description import PINCH_POINT, list_arms, load_arm
+from latent_policy_ros.drivers.arm_description import PINCH_POINT, list_arms, load_arm, pinch_point
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ConfigError
 
 URDF = """<robot name="tiny">
   <link name="floor"/><link name="base"/><link name="upper"/><link name="lower"/><link name="flange"/><link name="flag"/>
+  <link name="same"/><joint name="same" type="revolute"><parent link="base"/><child link="same"/><axis xyz="1 0 0"/>
+    <limit lower="-1" upper="1" velocity="1" effort="1"/></joint>
   <joint name="stand" type="fixed"><parent link="floor"/><child link="base"/><origin xyz="0 0 1"/></joint>
   <joint name="turn" type="revolute"><parent link="base"/><child link="upper"/><axis xyz="0 0 1"/>
     <limit lower="-2" upper="2" velocity="3" effort="1"/></joint>
   <joint name="lift" type="prismatic"><parent link="upper"/><child link="lower"/><axis xyz="0 0 1"/>
-    <limit lower="0" upper="0.5" velocity="{speed}" effort="1"/></joint>
+    <limit lower="0" upper="0.5" velocity="{speed}" effort="1"/>{more}</joint>
   <joint name="tip" type="fixed"><parent link="lower"/><child link="flange"/><origin xyz="0.3 0 0"/></joint>
   <joint name="wave" type="continuous"><parent link="base"/><child link="flag"/><axis xyz="1 0 0"/></joint>
 </robot>"""
@@ -29,8 +31,9 @@ URDF = """<robot name="tiny">
 def described(tmp_path):
     """Writes an arm of two joints, with changes to its YAML, and loads it."""
 
-    def load(speed="0.2", **changes):
-        (tmp_path / "tiny.urdf").write_text(URDF.format(speed=speed))
+    def load(speed="0.2", more="", kind="revolute", **changes):
+        urdf = URDF.format(speed=speed, more=more).replace('"turn" type="revolute"', f'"turn" type="{kind}"')
+        (tmp_path / "tiny.urdf").write_text(urdf)
         content = {"description": "tiny.urdf", "base": "base", "flange": "flange", "home": {"turn": 0.5, "lift": 0.1}} | changes
         file = tmp_path / "tiny.yaml"
         file.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}))
@@ -41,7 +44,8 @@ def described(tmp_path):
 
 def test_an_arm_of_ones_own(described, tmp_path):
     arm = described(tool={"xyz": [0, 0, 0.1], "rpy": [0, 0, 0]}, max_velocity=1.0)
-    assert arm.joint_names == ("turn", "lift") and arm.reference == str(tmp_path / "tiny.yaml")
+    assert arm.joint_names == ("turn", "lift") and arm.slides.tolist() == [False, True]
+    assert arm.reference == str(tmp_path / "tiny.yaml")
     np.testing.assert_array_equal([arm.lower, arm.upper, arm.max_velocity, arm.home], [[-2, 0], [2, 0.5], [1.0, 0.2], [0.5, 0.1]])
     gripper = load_embodiment("panda_gripper")
     flange = pin.SE3(ArmKinematics(gripper, arm).T_flange_hand).inverse()
@@ -53,6 +57,8 @@ def test_an_arm_of_ones_own(described, tmp_path):
 def test_what_changed_in_the_file_is_read_anew(described):
     assert described().home[0] == 0.5
     assert described(home={"turn": -0.5, "lift": 0.1}).home[0] == -0.5
+    assert described(speed="0.1").max_velocity[1] == 0.1
+    assert described(speed="0", max_velocity=0.3).max_velocity.tolist() == [0.3, 0.3]
 
 
 @pytest.mark.parametrize(
@@ -60,15 +66,17 @@ def test_what_changed_in_the_file_is_read_anew(described):
     [
         ({"description": None}, "description", "missing"),
         ({"description": "nowhere.urdf"}, "description", "no file"),
-        ({"description": "tiny.yaml"}, "description", "cannot be read"),
         ({"base": "ground"}, "base", "available: .*floor"),
-        ({"base": "upper"}, "base", "moved by turn"),
+        ({"base": "upper"}, "home.turn", "moves the base, upper; expected joints between base and flange: lift"),
         ({"flange": "turn"}, "flange", "available: .*flange"),
-        ({"flange": "upper"}, "home", "lift does not move upper"),
-        ({"home": {}}, "home", "got none; available: lift, turn, wave"),
-        ({"home": {"turm": 0.0}}, "home.turm", "no such joint.*available: lift, turn, wave"),
+        ({"flange": "upper"}, "home.lift", "does not move upper"),
+        ({"home": {}}, "home", "got none; those between base and flange: turn, lift"),
+        ({"home": {"turm": 0.0}}, "home.turm", "no such joint.*available: lift, same, turn, wave"),
+        ({"home": {"turn": 0.0}}, "home.lift", "missing: it moves flange too"),
+        ({"more": '<mimic joint="turn"/>'}, "home.lift", "follows another joint"),
+        ({"kind": "continuous"}, "home.turn", "without limits"),
         ({"home": {"turn": 3.0, "lift": 0.1}}, "home.turn", "from -2 to 2, got 3"),
-        ({"home": {"turn": 0.0, "lift": 0.1, "wave": 0.0}}, "home.wave", "without limits"),
+        ({"home": {"turn": 0.0, "lift": 0.1, "wave": 0.0}}, "home.wave", "does not move flange"),
         ({"speed": "0"}, "max_velocity", "none for lift"),
         ({"max_velocity": 0}, "max_velocity", "greater than 0"),
         ({"tool": {"xyz": [0, 0, 0]}}, "tool.rpy", "missing"),
@@ -80,6 +88,20 @@ def test_every_mistake_is_named_with_its_place(described, changes, where, words)
     with pytest.raises(ConfigError, match=words) as refused:
         described(**changes)
     assert f"tiny.yaml: {where}:" in str(refused.value)
+
+
+def test_what_is_no_urdf_is_named(tmp_path):
+    (tmp_path / "arm.urdf.xacro").write_text('<robot name="x" xmlns:xacro="x"><xacro:include filename="y"/></robot>')
+    (tmp_path / "arm.yaml").write_text("description: arm.urdf.xacro")
+    with pytest.raises(ConfigError, match=r"arm.urdf.xacro: has <xacro:include>: run xacro first"):
+        load_arm(str(tmp_path / "arm.yaml"))
+
+
+def test_links_may_have_the_names_of_joints(described):
+    """As in the Z1 of Unitree; pinocchio wants to be told which of the two is meant."""
+    arm = described(flange="same", home={"same": 0.0})
+    wrist = ArmKinematics(load_embodiment("panda_gripper"), arm)
+    assert np.abs(wrist.fk(np.array([0.5])) - wrist.fk(np.zeros(1))).max() > 0.1
 
 
 def test_the_example_of_the_documentation_works_as_it_stands(tmp_path):
@@ -114,6 +136,13 @@ def test_hands_and_gripper_pinch_on_the_tools_axis_in_the_same_orientation(name)
     for T in mounts.values():
         np.testing.assert_allclose((T * PINCH_POINT)[:2], 0.0, atol=1e-3)
         np.testing.assert_allclose(T.rotation, mounts["panda_gripper"].rotation, atol=2e-3)
+
+
+def test_a_left_hand_pinches_on_the_tools_axis_too():
+    hand = load_embodiment("mimic_hand_left")
+    T = load_arm("xarm7").mount(hand)
+    np.testing.assert_allclose((T * pinch_point(hand))[:2], 0.0, atol=1e-3)
+    assert pinch_point(hand)[1] == -PINCH_POINT[1]
 
 
 def test_gripper_is_mounted_as_in_the_pandas_urdf():

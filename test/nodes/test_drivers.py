@@ -18,6 +18,7 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
 from latent_policy_ros.drivers.arm import ArmKinematics  # noqa: E402
+from latent_policy_ros.drivers.arm_description import load_arm  # noqa: E402
 from latent_policy_ros.nodes import convert, qos  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
 from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
@@ -293,6 +294,33 @@ def test_the_wrist_stays_in_its_workspace(graph):
     assert heights.min() > floor - 2e-3 and heights[-1] < floor + 2e-3
     assert node.counts["wrist command outside the workspace"] > 10
     assert node.details["wrist command outside the workspace"] == "by 70 mm"
+
+
+@pytest.mark.parametrize("how", ["turned", "joints"])
+def test_the_wrist_stays_in_its_workspace_also_where_its_command_is_inside(graph, how):
+    """A turn that the arm cannot make draws the wrist down; joints are commanded without a wrist."""
+    arm = ArmKinematics(HAND, load_arm("ur5"))
+    wrist = arm.fk(arm.home)
+    floor = float(wrist[2]) - 0.05
+    box = [-2.0, 2.0, -2.0, 2.0, floor, 2.0]
+    node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", arm="ur5", workspace=box)
+    poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
+    lower = arm.home + [0.0, 0.6, 0.0, -0.6, 0.0, 0.0]
+    turned = np.array([*wrist[:2], floor + 0.01, -0.85, -0.08, -0.45, -0.27])
+    assert arm.fk(lower)[2] < floor - 0.1 and arm.fk(arm.ik(turned, arm.home))[2] < floor - 0.05
+
+    def command():
+        now = time.time()
+        if how == "joints":
+            message = convert.command(now, 0.02, arm.joint_names, lower)
+            graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, message)
+        else:
+            graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(now, "", turned))
+
+    graph.run(2.5, command, period=0.02)
+    heights = np.array([pose.pose.position.z for _, pose in poses])
+    assert floor - 0.015 < heights.min() < floor + 0.03
+    assert "leave the workspace" in node.details["held"]
 
 
 def test_a_wrist_turned_as_the_arm_cannot_is_told(graph):

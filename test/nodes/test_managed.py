@@ -114,10 +114,33 @@ class Slow(ManagedNode):
         Slow.cleaned += 1
 
 
-def test_a_node_that_is_told_to_end_while_it_starts_ends_at_once(alone):
+class SlowHardware(ManagedNode):
+    """Switches motors on for a while when it is activated."""
+
+    did = []
+
+    def __init__(self, **options):
+        super().__init__("slow", 50.0, **options)
+
+    def activate(self):
+        self.did.append("on")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        self.did.append("connected")
+
+    def deactivate(self):
+        self.did.append("off")
+
+
+def test_a_node_that_is_told_to_end_while_it_loads_ends_at_once(alone):
     began = time.monotonic()
     assert main(Slow, []) == 0
     assert time.monotonic() - began < 10.0 and Slow.cleaned
+
+
+def test_hardware_that_is_being_connected_is_left_as_it_should(alone):
+    assert main(SlowHardware, []) == 0
+    assert SlowHardware.did == ["on", "connected", "off"]
 
 
 @pytest.mark.parametrize("value, words", [("500.0", "500"), ("20", "rate")])

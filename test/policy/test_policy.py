@@ -113,6 +113,12 @@ def test_a_step_of_training_runs_where_the_network_is(demonstrations, quick, spa
     assert loss.device == device and all(p.grad.device == device for p in network.parameters() if p.grad is not None)
 
 
+def test_a_gpu_that_torch_sees_but_cannot_use_is_left_alone(monkeypatch):
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert choose_device() == torch.device("cpu")
+
+
 def test_a_device_that_there_is_not():
     assert choose_device() == torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(LatentPolicyError, match=r"device: got 'cuda:77'; expected auto, cpu or cuda:N"):
