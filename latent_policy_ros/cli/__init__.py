@@ -178,6 +178,8 @@ def _run(specs: list[NodeSpec], fleet: Fleet, dry_run: bool) -> None:
         return
     robots = ", ".join(f"{name} ({robot.embodiment.name})" for name, robot in fleet.robots.items())
     ready = f"up: {robots}; all {len(specs)} nodes are ready"
+    if any(spec.executable == "recorder_node" for spec in specs):
+        ready += "; a bag begins with: latent-policy episode start"
     raise typer.Exit(Supervisor(specs, restart=True, say=tell, ready=ready).run())
 
 

@@ -75,6 +75,9 @@ def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list
         if hinge.name not in e.joint_names and row.any():
             joint = abs(row).argmax()
             tell(f"coupled: {hinge.name} = {row[joint]:g} * {e.joint_names[joint]}")
+    origin, (palm, _, fingers) = e.T_base_hand[:3, 3], e.T_base_hand[:3, :3].T
+    axes = f"palm faces {palm.round(3).tolist()}, fingers along {fingers.round(3).tolist()}"
+    tell(f"hand frame: at {(1e3 * origin).round(1).tolist()} mm of the palm frame, which is the base link; {axes}")
     for finger, tip in e.fingertips.items():
         point = ", ".join(f"{value * 1e3:.1f}" for value in tip.point)
         tell(f"fingertip {finger}: on {tip.hinge}, at [{point}] mm of the palm frame at zero")

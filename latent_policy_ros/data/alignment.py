@@ -136,7 +136,8 @@ class Alignment:
         """The row of that time; None, with a fault, if there is none, or without one if the commands have ended."""
         for name, limit in self.buffer.lacking(stamp):
             topics = {**self.sources.cameras, "joint_states": self.sources.state, "wrist_pose": self.sources.wrist}
-            self._desk.hand_in("hole", topics[name], stamp, f"nothing within {limit * 1e3:.0f} ms")
+            way_out = " (fewer frames a second allow more: --fps)" if name in self.sources.cameras else ""
+            self._desk.hand_in("hole", topics[name], stamp, f"nothing within {limit * 1e3:.0f} ms{way_out}")
         command, wrist = self._intake.commands.held(stamp, self.limits.command), self._intake.wrist_command(stamp)
         for topic, held in ((self.sources.command, command), (self.sources.wrist_command, wrist)):
             if topic and held is None and self._watches[topic].newest > stamp:

@@ -39,6 +39,20 @@ def se3_to_pose(T: pin.SE3) -> np.ndarray:
     return np.concatenate([T.translation, quaternion(T.rotation)])
 
 
+def towards(start: np.ndarray, goal: np.ndarray, distance: float, angle: float) -> np.ndarray:
+    """The pose (7,) on the straight way from one to another that is at most so far [m] and turned so much [rad].
+
+    Raises:
+        ActionRefused: One of them is not finite, or has no orientation.
+    """
+    here, there = pose_to_se3(start), pose_to_se3(goal)
+    way, turn = there.translation - here.translation, pin.log3(here.rotation.T @ there.rotation)
+    share = max(np.linalg.norm(way) / distance, np.linalg.norm(turn) / angle)
+    if share <= 1.0:
+        return goal
+    return se3_to_pose(pin.SE3(here.rotation @ pin.exp3(turn / share), here.translation + way / share))
+
+
 @dataclass(frozen=True)
 class IkSolution:
     """The joints (n,) nearest to a wrist pose, and what is left of the error [m], [rad]."""

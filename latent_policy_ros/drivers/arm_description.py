@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,12 +130,29 @@ def _read_urdf(top: Section) -> tuple[pin.Model, set[str]]:
     file = top.file_path("description")
     if not file.is_file():
         raise top.error("description", f"no file {file}")
-    joints = parse_xml(file).iter("joint")
-    followers = {joint.get("name", "") for joint in joints if joint.find("mimic") is not None}
+    robot = parse_xml(file)
+    joints = {j.get("name", ""): j for j in robot.findall("joint") if j.get("type") in ("revolute", "continuous", "prismatic")}
+    followers = {name for name, joint in joints.items() if joint.find("mimic") is not None}
+    _narrow(top.optional("ranges"), joints)
     try:
-        return pin.buildModelFromUrdf(str(file)), followers
+        return pin.buildModelFromXML(ET.tostring(robot, encoding="unicode")), followers
     except (ValueError, RuntimeError) as error:
         raise top.error("description", f"{file} cannot be read: {error}") from error
+
+
+def _narrow(ranges: Section, joints: Mapping[str, ET.Element]) -> None:
+    """Give joints the ranges of the arm's file, also those that the URDF lets turn without end."""
+    for name in ranges.names():
+        if name not in joints:
+            raise ranges.error(name, f"the URDF has no such joint that moves; {available(joints)}")
+        joint, (lower, upper) = joints[name], ranges.interval(name)
+        limit = joint.find("limit")
+        if limit is None:
+            limit = ET.SubElement(joint, "limit", effort="0", velocity="0")
+        limit.set("lower", str(lower))
+        limit.set("upper", str(upper))
+        if joint.get("type") == "continuous":
+            joint.set("type", "revolute")
 
 
 def _link(top: Section, field: str, model: pin.Model) -> str:
@@ -163,7 +181,7 @@ def _check_chain(home: Section, model: pin.Model, base: str, flange: str, follow
         if name in followers:
             raise home.error(name, "follows another joint (mimic), which no arm here does; make it fixed in the URDF")
         if joint.nq != 1 or not np.isfinite(limits).all() or not limits[0] < limits[1]:
-            raise home.error(name, "a joint without limits; expected a revolute or prismatic one that has some in the URDF")
+            raise home.error(name, "has no limits in the URDF; expected some in `ranges`, e.g. [-3.14, 3.14]")
 
 
 def _movers(model: pin.Model, link: str) -> list[str]:
@@ -184,6 +202,10 @@ def _reduced(full: pin.Model, home: Section) -> pin.Model:
 def _pose(section: Section) -> pin.SE3:
     """``xyz`` [m] and ``rpy`` [rad], as a URDF's origin."""
     xyz, (roll, pitch, yaw) = section.vector("xyz", 3), section.vector("rpy", 3)
+    if np.abs(xyz).max() > 1.0:
+        raise section.error("xyz", f"expected metres, none more than 1; got {xyz.tolist()}: millimetres?")
+    if np.abs([roll, pitch, yaw]).max() > 2 * np.pi:
+        raise section.error("rpy", f"expected radians, no more than a whole turn; got {[roll, pitch, yaw]}: degrees?")
     section.finish()
     rotate = pin.utils.rotate
     return pin.SE3(rotate("z", yaw) @ rotate("y", pitch) @ rotate("x", roll), xyz)

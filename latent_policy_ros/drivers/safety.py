@@ -110,6 +110,12 @@ class CommandGuard:
         measured = np.asarray(measured, dtype=np.float64)
         if measured.shape != self.lower.shape or not np.all(np.isfinite(measured)):
             return GuardedCommand(None if self._sent is None else self._sent.copy(), True, reason="measured pose unusable")
+        if (far := np.maximum(self.lower - measured, measured - self.upper) > 0.5 * (self.upper - self.lower)).any():
+            self.reset()
+            i = int(far.argmax())
+            place = f"{self.names[i]} {measured[i]:.4g}, limits {self.lower[i]:.4g} to {self.upper[i]:.4g}"
+            self._reason = f"measured far beyond its limits: {place}; are these the units, and is this the joint?"
+            return GuardedCommand(None, True, reason=self._reason)
         previous, self._measured = self._measured, measured.copy()
         if previous is not None and np.any(np.abs(measured - previous) > self.relatch + self.max_velocity * elapsed):
             self.hold("measured pose jumped")

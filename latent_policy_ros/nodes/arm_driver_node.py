@@ -9,7 +9,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.drivers.arm import ArmKinematics, IkSolution
+from latent_policy_ros.drivers.arm import ArmKinematics, IkSolution, towards
 from latent_policy_ros.drivers.arm_description import PANDA, load_arm
 from latent_policy_ros.drivers.base import JointReading
 from latent_policy_ros.errors import ActionRefused, LatentPolicyError
@@ -21,6 +21,7 @@ from latent_policy_ros.nodes.managed import main as run
 OUT_OF_REACH = 0.02, 0.1  # m, rad between the commanded wrist and the nearest that the arm can do
 ROUNDING = 1e-4  # m: a command that leaves the workspace by less does not count
 OVERSHOOT = 0.01  # m: the wrist may leave it by so much on its way between two commands inside
+AHEAD = 0.15, 0.5  # m, rad: a wrist that is commanded further away is approached straight, not as its joints happen to turn
 LEADS = 0.3, 0.05  # rad, m; in the demo, at full speed on a busy machine, 0.2 rad was the most
 ITERATIONS = 5  # of inverse kinematics for a command: it begins at the last solution, and the elbow goes home with the next
 
@@ -97,7 +98,8 @@ class ArmDriver(DriverNode):
         inside = np.clip(pose[:3], self._lowest, self._highest)
         if (out := np.abs(inside - pose[:3]).max()) > ROUNDING:
             self.count("wrist command outside the workspace", f"by {1e3 * out:.0f} mm")
-        return self.arm.solve(np.concatenate([inside, pose[3:]]), self._start(), ITERATIONS)
+        goal = towards(self.arm.fk(self.reading.position), np.concatenate([inside, pose[3:]]), *AHEAD)
+        return self.arm.solve(goal, self._start(), ITERATIONS)
 
     def _start(self) -> np.ndarray:
         """Where inverse kinematics begins: at the last solution, or at the measured joints after the arm was held."""

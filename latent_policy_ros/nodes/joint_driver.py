@@ -21,6 +21,7 @@ from latent_policy_ros.nodes.meters import Percentiles, RateMeter
 
 RECONNECT_PERIOD = 0.5  # s
 REPEAT_PERIOD = 0.1  # s: a command that does not change is sent again this often
+SLOW = 0.5  # of its rate: less turns than that are told
 FROZEN = 0.3  # s: a measurement whose time does not move on for this long is of hardware that does not answer any more
 
 
@@ -146,6 +147,8 @@ class DriverNode(ManagedNode, ABC):
         """Measure; what stands still in time is not followed, as nobody knows where the robot is."""
         before, self.reading = self.reading, self.driver.read()
         now = time.monotonic()
+        if abs(age := self.now() - self.reading.stamp) > (most := self.value("max_command_age")):
+            self.count("measured at another time", f"stamped {age:.3f} s ago, expected {most:g} s at most, by this machine's clock")
         if before is None or self.reading.stamp != before.stamp:
             self._moved_on = now
         elif (still := now - self._moved_on) > FROZEN:
@@ -182,7 +185,7 @@ class DriverNode(ManagedNode, ABC):
             self.count("clamped to limits", ", ".join(guarded.clamped))
         if guarded.reason != self._reason:
             self._reason = guarded.reason
-            if "not finite" in guarded.reason or "jumped" in guarded.reason or "unusable" in guarded.reason:
+            if any(word in guarded.reason for word in ("not finite", "jumped", "unusable", "far beyond")):
                 self.count("held", guarded.reason)
 
     def _connect(self) -> bool:
@@ -217,6 +220,8 @@ class DriverNode(ManagedNode, ABC):
         }
         if self._reason:
             return (OK if self._reason == "no command yet" else WARN), f"holding: {self._reason}", values
+        if 0.0 < (rate := self.meter.rate(time.monotonic())) < SLOW * self.rate:
+            return WARN, f"{rate:.0f} turns a second, expected {self.rate:g}: reading or writing takes too long", values
         if crowd := [topic for topic in self.commands if self.count_publishers(topic) > 1]:
             return WARN, f"more than one node publishes {', '.join(crowd)}", values
         return OK, "following commands", values

@@ -1,9 +1,10 @@
 """Kinematics of arms: agree with the URDF, invert, stay within limits, refuse what is not a pose."""
 
 import numpy as np
+import pinocchio as pin
 import pytest
 
-from latent_policy_ros.drivers.arm import ArmKinematics, pose_to_se3
+from latent_policy_ros.drivers.arm import ArmKinematics, pose_to_se3, towards
 from latent_policy_ros.drivers.arm_description import list_arms, load_arm
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ActionRefused
@@ -70,3 +71,15 @@ def test_refuses_what_is_not_finite(arm, spoil):
 def test_refuses_a_pose_without_orientation(arm):
     with pytest.raises(ActionRefused, match="quaternion"):
         arm.ik(np.r_[0.4, 0.0, 0.3, np.zeros(4)], arm.home)
+
+
+def test_a_pose_on_the_way_is_straight_ahead(arm):
+    rng = np.random.default_rng(1)
+    start, goal = (arm.fk(arm.home + rng.uniform(-0.5, 0.5, len(arm.home))) for _ in range(2))
+    way = pose_to_se3(towards(start, goal, 0.05, 10.0))
+    step, whole = way.translation - start[:3], goal[:3] - start[:3]
+    np.testing.assert_allclose(np.linalg.norm(step), 0.05)
+    np.testing.assert_allclose(step / 0.05, whole / np.linalg.norm(whole))
+    turns = [pin.log3(pose_to_se3(start).rotation.T @ to.rotation) for to in (way, pose_to_se3(goal))]
+    np.testing.assert_allclose(turns[0], 0.05 / np.linalg.norm(whole) * turns[1], atol=1e-9)
+    np.testing.assert_array_equal(towards(start, goal, 10.0, 10.0), goal)

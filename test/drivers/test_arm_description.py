@@ -54,6 +54,11 @@ def test_an_arm_of_ones_own(described, tmp_path):
     np.testing.assert_allclose(place, [0.0, 0.3, 0.2], atol=1e-12)
 
 
+def test_a_joint_that_turns_without_end_is_given_a_range(described):
+    arm = described(kind="continuous", ranges={"turn": [-3.0, 3.0]})
+    assert (arm.lower[0], arm.upper[0], arm.max_velocity[0]) == (-3.0, 3.0, 3.0)
+
+
 def test_what_changed_in_the_file_is_read_anew(described):
     assert described().home[0] == 0.5
     assert described(home={"turn": -0.5, "lift": 0.1}).home[0] == -0.5
@@ -74,7 +79,12 @@ def test_what_changed_in_the_file_is_read_anew(described):
         ({"home": {"turm": 0.0}}, "home.turm", "no such joint.*available: lift, same, turn, wave"),
         ({"home": {"turn": 0.0}}, "home.lift", "missing: it moves flange too"),
         ({"more": '<mimic joint="turn"/>'}, "home.lift", "follows another joint"),
-        ({"kind": "continuous"}, "home.turn", "without limits"),
+        ({"kind": "continuous"}, "home.turn", "has no limits in the URDF; expected some in `ranges`"),
+        ({"ranges": {"turm": [-1, 1]}}, "ranges.turm", "no such joint.*turn"),
+        ({"ranges": {"turn": [1, -1]}}, "ranges.turn", "lower < upper"),
+        ({"ranges": {"turn": [0.6, 1]}}, "home.turn", "from 0.6 to 1, got 0.5"),
+        ({"tool": {"xyz": [0, 0, 95], "rpy": [0, 0, 0]}}, "tool.xyz", "millimetres?"),
+        ({"tool": {"xyz": [0, 0, 0], "rpy": [0, -90, 0]}}, "tool.rpy", "degrees?"),
         ({"home": {"turn": 3.0, "lift": 0.1}}, "home.turn", "from -2 to 2, got 3"),
         ({"home": {"turn": 0.0, "lift": 0.1, "wave": 0.0}}, "home.wave", "does not move flange"),
         ({"speed": "0"}, "max_velocity", "none for lift"),

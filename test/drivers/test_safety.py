@@ -107,6 +107,16 @@ def test_an_unusable_measurement_sends_nothing_new():
     np.testing.assert_array_equal(out.position, sent)
 
 
+def test_a_pose_that_no_such_joint_can_have_is_neither_followed_nor_held():
+    """Degrees for radians: whatever is sent would be as wrong."""
+    guard = make()
+    run(guard, [0.1, 0.1], [0.0, 0.0], 0.2)
+    out = run(guard, [0.1, 0.1], [0.0, 25.0], 0.2, start=0.2)
+    assert all(o.position is None and o.holding for o in out)
+    assert "far beyond its limits: b 25, limits 0 to 2" in out[-1].reason
+    assert guard.filter(None, [0.0, 2.3], 1.0).position is not None  # a little beyond is where it may be found
+
+
 def test_a_late_loop_does_not_jump():
     guard = make(hold_after=5.0)
     guard.filter([0.9, 0.0], [0.0, 0.0], 0.0)
