@@ -155,6 +155,8 @@ def _robot_specs(fleet: Fleet, robot: Robot, sockets: Path, overview: bool, deco
             "embodiment": embodiment, "cameras": list(robot.cameras), "socket_path": socket, "seed": robot.seed,
             "overview": overview,
         }))  # fmt: skip
+    for camera, source in robot.sources.items():
+        specs.append(NodeSpec("camera_node", f"{camera}_camera", robot.namespace, {"camera": camera, "source": source}))
     kind = robot.embodiment.command
     for part, driver in (("arm", robot.arm_driver or robot.driver), (kind, robot.driver)):
         if driver != NONE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class Robot:
         embodiment: Its end-effector.
         arm: What carries it.
         cameras: Its cameras; ``<namespace>/<camera>/image_raw`` are their topics.
+        sources: Of cameras that this package is to open, what OpenCV opens; see ``drivers/camera.py``.
         driver: What moves the end-effector: one of ``DRIVERS``, ``package.module:Class@address``, or ``none``.
         arm_driver: What moves the arm, likewise; empty: the same.
         images: Which image topics the policy reads, ``raw`` or ``compressed``.
@@ -56,6 +57,7 @@ class Robot:
     images: str = "raw"
     seed: int = 0
     workspace: tuple[float, ...] = ANYWHERE
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -213,13 +215,15 @@ def _robot(namespace: str, section: Section) -> Robot:
         raise section.error("embodiment", f"got {name!r}; {available(_robots())}, each hand also with _left") from error
     if not embodiment.command:
         raise section.error("embodiment", f"{name} is no robot's; {available(_robots())}")
-    cameras = section.strings("cameras")
+    cameras, sources = _cameras(section)
     for camera in cameras:
         if not NAMESPACE.fullmatch(camera):
             raise section.error("cameras", f"got {camera!r}; expected a ROS name: letters, digits and _, first a letter")
     driver, arm_driver = _drivers(section)
     arm = _arm(section, embodiment, driver)
     if driver == "sim":
+        if sources:
+            raise section.error("cameras", "a simulated robot publishes its own; expected a list of names, got sources")
         from latent_policy_ros.sim.scene import scene_cameras  # it takes time, which real robots need not wait for
 
         whose = f"a simulated {embodiment.name}"
@@ -228,7 +232,16 @@ def _robot(namespace: str, section: Section) -> Robot:
     seed = int(section.number_in("seed", 0, MAX_SEED, whole=True)) if section.has("seed") else 0
     workspace = _workspace(section.optional("workspace"))
     section.finish()
-    return Robot(namespace, embodiment, arm, cameras, driver, arm_driver, images, seed, workspace)
+    return Robot(namespace, embodiment, arm, cameras, driver, arm_driver, images, seed, workspace, sources)
+
+
+def _cameras(section: Section) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Names, and the sources of those that have one."""
+    if not section.has("cameras") or section.is_list("cameras") or section.is_text("cameras"):
+        return section.strings("cameras"), {}
+    given = section.section("cameras")
+    named = {camera: given.string(camera) for camera in given.names()}
+    return tuple(named), {camera: source for camera, source in named.items() if source != NONE}
 
 
 def known_cameras(file: str | Path, robot: str, cameras: Sequence[str], known: Sequence[str], whose: str) -> None:

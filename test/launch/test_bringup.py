@@ -106,6 +106,8 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
         (("robots", "left", "cameras"), ["front", "front"], ["robots.left.cameras", "duplicate"]),
         (("robots", "left", "cameras"), ["my cam"], ["robots.left.cameras", "my cam"]),
         (("robots", "left", "cameras"), ["front", "wrst"], ["robots.left.cameras", "'wrst'", "simulated", "front, wrist"]),
+        (("robots", "left", "cameras"), {"front": "/dev/video0"}, ["robots.left.cameras", "a simulated robot publishes"]),
+        (("robots", "right", "cameras"), {"front": 0}, ["robots.right.cameras.front", "expected a string, got 0"]),
         (("robots", "left", "driver"), "real", ["robots.left.driver", "real", "mock", "sim"]),
         (("robots", "left", "driver"), "none", ["robots.left.arm_driver", "missing", "mock, none"]),
         (("robots", "left", "arm_driver"), "mock", ["robots.left.arm_driver", "sim moves both or none", "sim and mock"]),
@@ -193,6 +195,14 @@ def test_another_arm_reaches_its_driver_and_the_frame_of_its_commands(tmp_path, 
     assert "arm" not in by_name["/right/gripper_driver"]
     fleet = bringup.single_robot("a", "mimic_hand", ["front"], "mock", **folders, arm="xarm7")
     assert yaml.safe_load(fleet.text())["robots"]["a"]["arm"] == "xarm7"
+
+
+def test_cameras_with_sources_are_opened_by_nodes_of_their_own(tmp_path, content):
+    content["robots"]["right"]["cameras"] = {"front": "/dev/video0", "wrist": "none"}
+    specs = {spec.full_name: spec for spec in bringup.node_specs(load(tmp_path, content))}
+    assert specs["/right/front_camera"].executable == "camera_node" and "/right/wrist_camera" not in specs
+    assert specs["/right/front_camera"].parameters == {"camera": "front", "source": "/dev/video0"}
+    assert specs["/policy"].parameters["cameras"] == ["front,wrist", "front,wrist"]
 
 
 def test_parameter_files_keep_types(tmp_path):

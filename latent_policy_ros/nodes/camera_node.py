@@ -1,0 +1,81 @@
+"""Node: a camera of a robot, where no driver of its maker publishes it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from sensor_msgs.msg import Image
+
+from latent_policy_ros.drivers.camera import Camera
+from latent_policy_ros.errors import HardwareError, LatentPolicyError
+from latent_policy_ros.nodes import convert, qos
+from latent_policy_ros.nodes.managed import ERROR, OK, ManagedNode
+from latent_policy_ros.nodes.managed import main as run
+from latent_policy_ros.nodes.meters import RateMeter
+
+RECONNECT_PERIOD = 1.0  # s
+LOOK, WAIT = 1000.0, 10.0  # Hz: each turn waits for the next picture; turns without a camera
+
+
+class CameraNode(ManagedNode):
+    """Publishes ``<camera>/image_raw`` (rgb8). Without its camera it stays up, says so, and tries again."""
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("camera", rate=WAIT, **node_options)
+        self.declare("camera", "front", "Its name: it publishes <camera>/image_raw.")
+        self.declare("source", "", "A device (/dev/video0 or 0), a URL (rtsp://...), or a film.")
+        self.declare("width", 0, "Asked of the device [pixels]; 0: as it is set.", 0, 10_000)
+        self.declare("height", 0, "Likewise.", 0, 10_000)
+        self.declare("frame_rate", 30.0, "Likewise [Hz].", 0.0, 1000.0)
+        self.camera: Camera | None = None
+
+    def configure(self) -> None:
+        if not self.value("source"):
+            raise LatentPolicyError("parameter source: expected a device, a URL or a film, got none")
+        self.camera = Camera(self.value("source"), self.value("width"), self.value("height"), self.value("frame_rate"))
+        self.pictures = self.publisher(Image, f"{self.value('camera')}/image_raw", qos.IMAGES)
+        self.meter, self.size = RateMeter(), ""
+        self._connected, self._retry = False, 0.0
+
+    def deactivate(self) -> None:
+        self.cleanup()
+
+    def cleanup(self) -> None:
+        if self.camera is not None:
+            self.camera.close()
+        self._connected, self.rate = False, WAIT
+
+    def tick(self, now: float) -> None:
+        if not self._connected and time.monotonic() < self._retry:
+            return
+        try:
+            if not self._connected:
+                self._retry = time.monotonic() + RECONNECT_PERIOD
+                self.camera.connect()
+                self._connected, self.rate = True, LOOK
+            stamp, pixels = self.camera.read()
+        except HardwareError as error:
+            self._connected, self.rate = False, WAIT
+            self.count("hardware", str(error))
+            return
+        self.pictures.publish(convert.image(stamp, self.value("camera"), pixels))
+        self.meter.tick(time.monotonic())
+        self.size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+
+    def status(self) -> tuple[bytes, str, dict[str, str]]:
+        if not self.active:
+            return OK, "inactive", {}
+        if not self._connected:
+            return ERROR, "no camera", {}
+        return OK, "running", {"rate_hz": f"{self.meter.rate(time.monotonic()):.1f}", "size": self.size}
+
+
+def main() -> int:
+    """Entry point of ``ros2 run latent_policy_ros camera_node``."""
+    return run(CameraNode, pictures=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
