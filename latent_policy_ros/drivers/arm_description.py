@@ -141,7 +141,7 @@ def _read_urdf(top: Section) -> tuple[pin.Model, set[str]]:
 
 
 def _narrow(ranges: Section, joints: Mapping[str, ET.Element]) -> None:
-    """Give joints the ranges of the arm's file, also those that the URDF lets turn without end."""
+    """Give joints the ranges of the arm's file: less than the URDF's, or any where that lets them turn without end."""
     for name in ranges.names():
         if name not in joints:
             raise ranges.error(name, f"the URDF has no such joint that moves; {available(joints)}")
@@ -149,10 +149,13 @@ def _narrow(ranges: Section, joints: Mapping[str, ET.Element]) -> None:
         limit = joint.find("limit")
         if limit is None:
             limit = ET.SubElement(joint, "limit", effort="0", velocity="0")
-        limit.set("lower", str(lower))
-        limit.set("upper", str(upper))
+        least, most = (float(limit.get(end, 0)) for end in ("lower", "upper"))
         if joint.get("type") == "continuous":
             joint.set("type", "revolute")
+        elif lower < least or upper > most:
+            raise ranges.error(name, f"expected a part of the URDF's [{least:g}, {most:g}], got [{lower:g}, {upper:g}]")
+        limit.set("lower", str(lower))
+        limit.set("upper", str(upper))
 
 
 def _link(top: Section, field: str, model: pin.Model) -> str:

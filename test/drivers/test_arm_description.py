@@ -81,6 +81,7 @@ def test_what_changed_in_the_file_is_read_anew(described):
         ({"more": '<mimic joint="turn"/>'}, "home.lift", "follows another joint"),
         ({"kind": "continuous"}, "home.turn", "has no limits in the URDF; expected some in `ranges`"),
         ({"ranges": {"turm": [-1, 1]}}, "ranges.turm", "no such joint.*turn"),
+        ({"ranges": {"turn": [-3, 1]}}, "ranges.turn", r"a part of the URDF's \[-2, 2\]"),
         ({"ranges": {"turn": [1, -1]}}, "ranges.turn", "lower < upper"),
         ({"ranges": {"turn": [0.6, 1]}}, "home.turn", "from 0.6 to 1, got 0.5"),
         ({"tool": {"xyz": [0, 0, 95], "rpy": [0, 0, 0]}}, "tool.xyz", "millimetres?"),
