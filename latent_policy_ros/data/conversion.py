@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..errors import ArtifactError, ConfigError, LatentPolicyError, ObservationRefused, available, in_words
 from ..latent import LatentSpace
@@ -26,11 +23,10 @@ from .faults import BagUnreadable, Fault, Faults
 from .feeding import feed
 from .mapping import UNTOLD, Mapping, RobotTopics, robots_of_bag, with_cameras
 from .origin import Origin
-from .sources import Sources, check_told, find_sources, outcome
+from .sources import Sources, camera_rate, check_told, find_sources, outcome
 from .staging import EpisodeWriter, Identity
 
 FULL = errno.ENOSPC, errno.EDQUOT  # of a disk: the next bag would fare no better
-SAMPLE = 50  # pictures of each camera that tell its rate
 
 Progress = Callable[[Path, int, int], None]  # bag, messages done, of all
 
@@ -150,13 +146,8 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
                 robots = options.robots(bag)
                 names = {name for robot in robots for those in robot.cameras.values() for name in those}
                 topics = {name for name in names if name in bag.topics}
-                times: dict[str, list[float]] = {topic: [] for topic in topics}
-                for topic, received, _ in itertools.islice(bag.messages(topics), SAMPLE * len(topics)):
-                    times[topic].append(received)
-                periods = [float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
-                rates = [1 / period for period in periods if period > 0]
-                if rates and round(max(rates)) > 0:
-                    return round(max(rates))
+                if rate := camera_rate(bag, topics):
+                    return rate
                 if not robots:
                     wanted = UNTOLD
                 elif names and not topics:

@@ -19,9 +19,9 @@ from .feeding import feed
 from .lerobot_layout import ACTION, INFO, STATE, WRIST
 from .lerobot_reader import LeRobotReader
 from .mapping import UNTOLD, Mapping, robots_of_bag
-from .sources import check_told, find_sources
+from .sources import camera_rate, check_told, find_sources
 
-BAG_RATE = 10  # frames a second at which bags are looked at
+BAG_RATE = 10  # frames a second at which bags are looked at whose cameras tell none
 
 
 @dataclass
@@ -133,7 +133,8 @@ def _of_bag(path: Path, mapping: Mapping, latent_id: str, rows: int, moments: in
             robots = mapping.robots or robots_of_bag(bag.custom)
             if not robots:
                 raise ConfigError(path, "", UNTOLD)
-            fps, seen = mapping.fps or BAG_RATE, []
+            cameras = {name for robot in robots for names in robot.cameras.values() for name in names}
+            fps, seen = mapping.fps or camera_rate(bag, cameras & set(bag.topics)) or BAG_RATE, []
             every = max(1, round((bag.end - bag.start) * fps / moments)) if moments else 1
             for robot in robots:
                 mine = Faults()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
 
 from .bags import Bag
 from .faults import Fault
@@ -15,6 +18,8 @@ STATE, POSE = ("sensor_msgs/msg/JointState",), ("geometry_msgs/msg/PoseStamped",
 ARRAY = "std_msgs/msg/Float64MultiArray"
 COMMAND = ("trajectory_msgs/msg/JointTrajectory", "sensor_msgs/msg/JointState", ARRAY)
 PLAN = ("latent_policy_ros/msg/LatentAction",)
+
+SAMPLE = 50  # pictures of each camera that tell its rate
 
 Report = Callable[[Fault], None]
 
@@ -34,6 +39,15 @@ class Sources:
     def topics(self) -> set[str]:
         """All of them."""
         return {t for t in (*self.cameras.values(), self.state, self.command, self.wrist, self.wrist_command, self.plans) if t}
+
+
+def camera_rate(bag: Bag, topics: Iterable[str]) -> int:
+    """Pictures a second of the fastest of these cameras (one that fell asleep must not set it); 0 if they do not tell."""
+    times: dict[str, list[float]] = {topic: [] for topic in topics}
+    for topic, received, _ in islice(bag.messages(times), SAMPLE * len(times)):
+        times[topic].append(received)
+    periods = [float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
+    return round(max((1 / period for period in periods if period > 0), default=0.0))
 
 
 def find_sources(bag: Bag, robot: RobotTopics, report: Report) -> Sources | None:

@@ -14,7 +14,7 @@ from latent_policy_ros.drivers.base import Driver, JointReading
 from latent_policy_ros.drivers.registry import DRIVERS, make_driver
 from latent_policy_ros.drivers.safety import CommandGuard, GuardedCommand
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.errors import ActionRefused, LatentPolicyError, in_words
+from latent_policy_ros.errors import ActionRefused, HardwareError, LatentPolicyError, in_words
 from latent_policy_ros.nodes import convert, qos
 from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.meters import Percentiles, RateMeter
@@ -145,8 +145,10 @@ class DriverNode(ManagedNode, ABC):
 
     def _read(self) -> None:
         """Measure; what stands still in time is not followed, as nobody knows where the robot is."""
-        before, self.reading = self.reading, self.driver.read()
-        now = time.monotonic()
+        before, reading = self.reading, self.driver.read()
+        if not isinstance(reading, JointReading):
+            raise HardwareError(f"the driver's read returned {type(reading).__name__}, expected JointReading (drivers/base.py)")
+        self.reading, now = reading, time.monotonic()
         if abs(age := self.now() - self.reading.stamp) > (most := self.value("max_command_age")):
             self.count("measured at another time", f"stamped {age:.3f} s ago, expected {most:g} s at most, by this machine's clock")
         if before is None or self.reading.stamp != before.stamp:

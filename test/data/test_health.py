@@ -147,6 +147,22 @@ def test_gaps_and_clocks_of_bags_and_unreadable_bags_are_told(recording, tmp_pat
     assert {"hole", "truncated"} <= told
 
 
+def test_a_look_at_a_bag_sees_the_hole_that_conversion_refuses(recording, converted, tmp_path):
+    """Three pictures of a camera of 20 Hz are no hole at 10 frames a second."""
+    made = recording()
+    for camera in ("front", "wrist"):
+        made.drop(f"{camera}/image_raw")
+        for k in range(61):
+            if camera == "wrist" or k not in (30, 31, 32):
+                made.add_picture(camera, T0 + k * 0.05)
+    bag = made.write(tmp_path / "bag")
+    told = {fault.kind: fault.text for look in looks(bag) for fault in examine(look)}
+    report, _ = converted(bag)
+    ((_, refused),) = report.left_out
+    assert told["hole"] == next(fault.text for fault in refused if fault.kind == "hole")
+    assert "fewer frames a second allow more: --fps" in told["hole"]
+
+
 def test_a_sheet_shows_every_camera_and_joint(recording, converted, tmp_path):
     made = recording()
     _, out = converted(made.write(tmp_path / "bag"))

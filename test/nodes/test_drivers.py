@@ -197,6 +197,21 @@ class Lost:
         pass
 
 
+def test_a_driver_that_reads_something_else_is_told_what_is_expected(graph):
+    node = hand(graph)
+    node.driver.read = lambda: np.zeros(16)
+    graph.until(lambda: node.counts["hardware"], 2)
+    assert node.details["hardware"].startswith("the driver's read returned ndarray, expected JointReading")
+
+
+def test_a_driver_of_another_clock_is_told(graph):
+    node = hand(graph)
+    read = node.driver.read
+    node.driver.read = lambda: replace(read(), stamp=time.monotonic())
+    graph.until(lambda: node.counts["measured at another time"], 2)
+    assert "by this machine's clock" in node.details["measured at another time"]
+
+
 @pytest.mark.parametrize("error", [HardwareError("gone"), OSError("no such port"), RuntimeError("of its SDK")])
 def test_a_command_that_came_while_the_hardware_was_lost_is_not_carried_out_later(graph, error):
     node = hand(graph)
