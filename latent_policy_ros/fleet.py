@@ -13,6 +13,7 @@ import yaml
 from latent_policy_ros.drivers.arm_description import PANDA, Arm, list_arms, load_arm
 from latent_policy_ros.drivers.registry import DRIVERS, driver_class
 from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
+from latent_policy_ros.embodiments.catalogue import SUFFIXES
 from latent_policy_ros.embodiments.reader import Section
 from latent_policy_ros.errors import ArtifactError, ConfigError, HardwareError, available
 from latent_policy_ros.latent import LatentSpace
@@ -25,7 +26,8 @@ IMAGES = ("raw", "compressed")
 RATES = 0.5, 100.0  # Hz, of the policy node
 ANYWHERE = (-2.0, 2.0) * 3  # m; what lies further from the base is no wrist
 MAX_SEED = 2**31 - 1  # of the simulator node
-LATENT, DIRECT = MODES = "latent", "direct"  # of teleoperation
+LATENT = "latent"
+MODES = LATENT, "direct"  # of teleoperation
 NONE = "none"  # no driver node: a node of one's own does its work
 DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a token of a ROS name
@@ -155,7 +157,7 @@ def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:
     """
     text = str(name_or_path)
     folder = config_dir() / "robots"
-    path = Path(text).expanduser() if text.endswith((".yaml", ".yml")) else folder / f"{text}.yaml"
+    path = Path(text).expanduser() if text.endswith(SUFFIXES) else folder / f"{text}.yaml"
     if not path.is_file():
         raise ConfigError(path, "", f"no fleet {text!r}; {available(p.stem for p in folder.glob('*.yaml'))}")
     top = Section.load(path)
@@ -210,7 +212,7 @@ def _robot(namespace: str, section: Section) -> Robot:
     try:
         embodiment = load_embodiment(name)
     except ConfigError as error:
-        if name.endswith((".yaml", ".yml")):
+        if name.endswith(SUFFIXES):
             raise
         raise section.error("embodiment", f"got {name!r}; {available(_robots())}, each hand also with _left") from error
     if not embodiment.command:
@@ -277,7 +279,7 @@ def _drivers(section: Section) -> tuple[str, str]:
 def _arm(section: Section, embodiment: Embodiment, driver: str) -> Arm:
     """Its arm, if there is one of that name that carries the end-effector."""
     name = section.string("arm") if section.has("arm") else PANDA
-    if not name.endswith((".yaml", ".yml")) and name not in list_arms():
+    if not name.endswith(SUFFIXES) and name not in list_arms():
         raise section.error("arm", f"got {name!r}; {available(list_arms())}, or a YAML file")
     arm = load_arm(name)
     arm.mount(embodiment)

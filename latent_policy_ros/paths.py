@@ -16,7 +16,7 @@ def config_dir() -> Path:
         FileNotFoundError: Neither exists; the message lists every place that was tried.
     """
     here = Path(__file__).resolve()
-    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [Path(sys.prefix)]
+    prefixes = [*_sourced(), Path(sys.prefix)]
     candidates = [here.parent.parent / "config", *(prefix / "share" / PACKAGE / "config" for prefix in prefixes)]
     for candidate in candidates:
         if (candidate / "embodiments").is_dir():
@@ -30,12 +30,16 @@ def package_folder(name: str) -> Path:
     Raises:
         FileNotFoundError: It is not installed.
     """
-    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    prefixes += [Path(p) / "cmeel.prefix" for p in sys.path] + [Path(sys.prefix)]  # cmeel: how pinocchio's packages come by pip
-    for prefix in prefixes:
+    by_pip = [Path(p) / "cmeel.prefix" for p in sys.path]  # cmeel: how pinocchio's packages come
+    for prefix in (*_sourced(), *by_pip, Path(sys.prefix)):
         if name and (prefix / "share" / name).is_dir():
             return prefix / "share" / name
     raise FileNotFoundError(f"no package {name!r}; source the workspace that has it, or install it")
+
+
+def _sourced() -> list[Path]:
+    """Prefixes of the ROS workspaces that are sourced."""
+    return [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
 
 
 def runs_dir() -> Path:

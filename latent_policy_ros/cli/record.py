@@ -36,11 +36,12 @@ def recorder(
     """
     from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
     from latent_policy_ros.data.jpeg import IMAGES
+    from latent_policy_ros.embodiments.catalogue import SUFFIXES
 
     if images not in IMAGES:
         raise ConfigError("command line", "--images", f"expected one of {', '.join(IMAGES)}; got {images!r}")
     more = {"images": images, "start_wait": wait, "start_now": not services, "topics": topics}
-    if not what[0].startswith("/") or what[0].endswith((".yaml", ".yml")):
+    if not what[0].startswith("/") or what[0].endswith(SUFFIXES):
         if len(what) > 1:
             raise ConfigError("command line", "", f"expected one fleet, or topics that begin with /, got {' '.join(what)}")
         spec = recorder_spec(load_fleet(what[0], decoded=False), out, parameters=more)

@@ -23,7 +23,7 @@ from .faults import BagUnreadable, Fault, Faults
 from .feeding import feed
 from .mapping import UNTOLD, Mapping, RobotTopics, robots_of_bag, with_cameras
 from .origin import Origin
-from .sources import Sources, camera_rate, check_told, find_sources, outcome
+from .sources import Sources, camera_rate, camera_topics, check_told, find_sources, outcome
 from .staging import EpisodeWriter, Identity
 
 FULL = errno.ENOSPC, errno.EDQUOT  # of a disk: the next bag would fare no better
@@ -144,13 +144,12 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
         try:
             with open_bag(path) as bag:
                 robots = options.robots(bag)
-                names = {name for robot in robots for those in robot.cameras.values() for name in those}
-                topics = {name for name in names if name in bag.topics}
-                if rate := camera_rate(bag, topics):
+                if rate := camera_rate(bag, robots):
                     return rate
+                names = camera_topics(robots)
                 if not robots:
                     wanted = UNTOLD
-                elif names and not topics:
+                elif names and names.isdisjoint(bag.topics):
                     wanted = f"none of {', '.join(sorted(names))}; {available(bag.topics)}"
                 else:
                     wanted = f"{'too few pictures' if names else 'no camera'} to tell the frames a second (give --fps)"

@@ -133,8 +133,7 @@ def _of_bag(path: Path, mapping: Mapping, latent_id: str, rows: int, moments: in
             robots = mapping.robots or robots_of_bag(bag.custom)
             if not robots:
                 raise ConfigError(path, "", UNTOLD)
-            cameras = {name for robot in robots for names in robot.cameras.values() for name in names}
-            fps, seen = mapping.fps or camera_rate(bag, cameras & set(bag.topics)) or BAG_RATE, []
+            fps, seen = mapping.fps or camera_rate(bag, robots) or BAG_RATE, []
             every = max(1, round((bag.end - bag.start) * fps / moments)) if moments else 1
             for robot in robots:
                 mine = Faults()

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from ..embodiments import Embodiment, load_embodiment
+from ..embodiments.catalogue import SUFFIXES
 from ..embodiments.reader import Section
 from ..errors import ConfigError, available
 from ..paths import config_dir
@@ -156,7 +157,7 @@ def load_mapping(name_or_path: str | Path) -> Mapping:
         ConfigError: No such name or file, or the file is wrong; says where, what was got and what was expected.
     """
     text, folder = str(name_or_path), config_dir() / "mappings"
-    path = Path(text).expanduser() if text.endswith((".yaml", ".yml")) else folder / f"{text}.yaml"
+    path = Path(text).expanduser() if text.endswith(SUFFIXES) else folder / f"{text}.yaml"
     if not path.is_file():
         raise ConfigError(path, "", f"no mapping {text!r}; {available(p.stem for p in folder.glob('*.yaml'))}")
     top = Section.load(path)

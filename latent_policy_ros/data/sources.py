@@ -41,9 +41,14 @@ class Sources:
         return {t for t in (*self.cameras.values(), self.state, self.command, self.wrist, self.wrist_command, self.plans) if t}
 
 
-def camera_rate(bag: Bag, topics: Iterable[str]) -> int:
-    """Pictures a second of the fastest of these cameras (one that fell asleep must not set it); 0 if they do not tell."""
-    times: dict[str, list[float]] = {topic: [] for topic in topics}
+def camera_topics(robots: Iterable[RobotTopics]) -> set[str]:
+    """All topics on which cameras of these robots may be."""
+    return {topic for robot in robots for topics in robot.cameras.values() for topic in topics}
+
+
+def camera_rate(bag: Bag, robots: Iterable[RobotTopics]) -> int:
+    """Pictures a second of the robots' fastest camera (one that fell asleep must not set it); 0 if they do not tell."""
+    times: dict[str, list[float]] = {topic: [] for topic in camera_topics(robots) if topic in bag.topics}
     for topic, received, _ in islice(bag.messages(times), SAMPLE * len(times)):
         times[topic].append(received)
     periods = [float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]

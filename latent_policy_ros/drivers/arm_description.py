@@ -11,6 +11,7 @@ import numpy as np
 import pinocchio as pin
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
+from latent_policy_ros.embodiments.catalogue import SUFFIXES
 from latent_policy_ros.embodiments.reader import Section, frozen
 from latent_policy_ros.embodiments.xml_file import parse_xml
 from latent_policy_ros.errors import ConfigError, available
@@ -95,7 +96,7 @@ def load_arm(name_or_path: str) -> Arm:
     Raises:
         ConfigError: There is none, or its file or URDF is wrong; says where, what was got and what was expected.
     """
-    own = name_or_path.endswith((".yaml", ".yml"))
+    own = name_or_path.endswith(SUFFIXES)
     file = Path(name_or_path).expanduser() if own else _shipped() / f"{name_or_path}.yaml"
     if not file.is_file():
         raise ConfigError(file, "", f"no arm {name_or_path!r}; {available(list_arms())}, or a YAML file")

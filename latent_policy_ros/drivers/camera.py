@@ -27,6 +27,11 @@ class Camera:
         self._capture: cv2.VideoCapture | None = None
         self._due = 0.0
 
+    @property
+    def connected(self) -> bool:
+        """Whether it is open, and gave a picture when it was asked last."""
+        return self._capture is not None
+
     def connect(self) -> None:
         """Open it.
 

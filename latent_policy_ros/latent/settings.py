@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from latent_policy_ros.embodiments.catalogue import SUFFIXES
 from latent_policy_ros.embodiments.reader import read_yaml
 from latent_policy_ros.errors import ConfigError, available
 from latent_policy_ros.paths import config_dir
@@ -22,7 +23,7 @@ def read_settings(kind: type[T], source: str | Path) -> T:
         ConfigError: No such file, not a mapping, an unknown field or a wrong value; with what is available.
     """
     file = Path(source)
-    if file.suffix not in (".yaml", ".yml"):
+    if file.suffix not in SUFFIXES:
         file = config_dir() / "training" / f"{source}.yaml"
     if not file.is_file():
         shipped = (path.stem for path in (config_dir() / "training").glob("*.yaml"))

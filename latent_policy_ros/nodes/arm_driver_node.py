@@ -22,7 +22,7 @@ OUT_OF_REACH = 0.02, 0.1  # m, rad between the commanded wrist and the nearest t
 ROUNDING = 1e-4  # m: a command that leaves the workspace by less does not count
 OVERSHOOT = 0.01  # m: the wrist may leave it by so much on its way between two commands inside
 AHEAD = 0.15, 0.5  # m, rad: a wrist that is commanded further away is approached straight, not as its joints happen to turn
-LEADS = 0.3, 0.05  # rad, m; in the demo, at full speed on a busy machine, 0.2 rad was the most
+LEADS = 0.05, 0.3  # m, rad; in the demo, at full speed on a busy machine, 0.2 rad was the most
 ITERATIONS = 5  # of inverse kinematics for a command: it begins at the last solution, and the elbow goes home with the next
 
 
@@ -43,12 +43,8 @@ class ArmDriver(DriverNode):
 
     def joints(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         arm = load_arm(self.value("arm"))
-        self.arm, self._slides = ArmKinematics(self.embodiment, arm), arm.slides
+        self.arm, self.max_lead = ArmKinematics(self.embodiment, arm), np.where(arm.slides, *LEADS)
         return arm.joint_names, arm.lower, arm.upper, arm.max_velocity, arm.home
-
-    def max_lead(self) -> np.ndarray:
-        turning, sliding = LEADS
-        return np.where(self._slides, sliding, turning)
 
     def objection(self, position: np.ndarray) -> str:
         """Whatever was commanded, also as joints, and however the arm gets there: the wrist stays in the workspace, or nears it."""

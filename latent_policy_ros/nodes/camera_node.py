@@ -15,15 +15,15 @@ from latent_policy_ros.nodes.managed import ERROR, OK, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
 from latent_policy_ros.nodes.meters import RateMeter
 
-RECONNECT_PERIOD = 1.0  # s
-LOOK, WAIT = 1000.0, 10.0  # Hz: each turn waits for the next picture; turns without a camera
+LOOK = 1000.0  # Hz: each turn waits for the next picture
+RETRY = 1.0  # Hz, of turns without a camera
 
 
 class CameraNode(ManagedNode):
     """Publishes ``<camera>/image_raw`` (rgb8). Without its camera it stays up, says so, and tries again."""
 
     def __init__(self, **node_options: Any) -> None:
-        super().__init__("camera", rate=WAIT, **node_options)
+        super().__init__("camera", rate=RETRY, **node_options)
         self.declare("camera", "front", "Its name: it publishes <camera>/image_raw.")
         self.declare("source", "", "A device (/dev/video0 or 0), a URL (rtsp://...), or a film.")
         self.declare("width", 0, "Asked of the device [pixels]; 0: as it is set.", 0, 10_000)
@@ -37,7 +37,6 @@ class CameraNode(ManagedNode):
         self.camera = Camera(self.value("source"), self.value("width"), self.value("height"), self.value("frame_rate"))
         self.pictures = self.publisher(Image, f"{self.value('camera')}/image_raw", qos.IMAGES)
         self.meter, self.size = RateMeter(), ""
-        self._connected, self._retry = False, 0.0
 
     def deactivate(self) -> None:
         self.cleanup()
@@ -45,21 +44,18 @@ class CameraNode(ManagedNode):
     def cleanup(self) -> None:
         if self.camera is not None:
             self.camera.close()
-        self._connected, self.rate = False, WAIT
+        self.rate = RETRY
 
     def tick(self, now: float) -> None:
-        if not self._connected and time.monotonic() < self._retry:
-            return
         try:
-            if not self._connected:
-                self._retry = time.monotonic() + RECONNECT_PERIOD
+            if not self.camera.connected:
                 self.camera.connect()
-                self._connected, self.rate = True, LOOK
             stamp, pixels = self.camera.read()
         except HardwareError as error:
-            self._connected, self.rate = False, WAIT
+            self.rate = RETRY
             self.count("hardware", str(error))
             return
+        self.rate = LOOK
         self.pictures.publish(convert.image(stamp, self.value("camera"), pixels))
         self.meter.tick(time.monotonic())
         self.size = f"{pixels.shape[1]} x {pixels.shape[0]}"
@@ -67,7 +63,7 @@ class CameraNode(ManagedNode):
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:
             return OK, "inactive", {}
-        if not self._connected:
+        if not self.camera.connected:
             return ERROR, "no camera", {}
         return OK, "running", {"rate_hz": f"{self.meter.rate(time.monotonic()):.1f}", "size": self.size}
 

@@ -32,6 +32,7 @@ class DriverNode(ManagedNode, ABC):
     """
 
     commands: tuple[str, ...] = ()
+    max_lead: np.ndarray | float = np.inf  # see CommandGuard
     channel = ""  # which joints of a simulator: hand or arm
 
     def __init__(self, name: str, **node_options: Any) -> None:
@@ -54,10 +55,6 @@ class DriverNode(ManagedNode, ABC):
     def subscribe_commands(self) -> None:
         """Subscribe to what ends in ``take``; ``commands`` are these topics."""
 
-    def max_lead(self) -> np.ndarray | float:
-        """See CommandGuard."""
-        return np.inf
-
     def objection(self, position: np.ndarray) -> str:
         """Why these joints may not be sent although each of them may; empty: they may."""
         return ""
@@ -71,7 +68,7 @@ class DriverNode(ManagedNode, ABC):
         self.embodiment = load_embodiment(self.value("embodiment"))
         self.rate = self.value("rate")
         self.names, lower, upper, max_velocity, start = self.joints()
-        self.guard = CommandGuard(self.names, lower, upper, max_velocity, self.value("hold_after"), max_lead=self.max_lead())
+        self.guard = CommandGuard(self.names, lower, upper, max_velocity, self.value("hold_after"), max_lead=self.max_lead)
         self.driver = make_driver(self.value("driver"), self.channel, self.names, start, self.value("socket_path"))
         self.reading: JointReading | None = None
         self._command: np.ndarray | None = None

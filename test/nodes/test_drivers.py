@@ -42,6 +42,11 @@ def send(graph, names, positions, stamp=None):
     graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, message)
 
 
+def send_wrist(graph, pose, frame=""):
+    message = convert.pose_stamped(time.time(), frame, pose)
+    graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, message)
+
+
 def test_a_hand_follows_its_commands_by_name(graph, states):
     hand(graph)
     goal = HAND.rest + 0.1 * (HAND.upper - HAND.rest)
@@ -275,15 +280,12 @@ def test_a_bad_wrist_command_stops_the_arm(graph, bad):
     graph.until(lambda: node.reading is not None)
     goal = node.arm.fk(node.reading.position) + [0.1, 0.05, -0.1, 0, 0, 0, 0]
 
-    def publish(pose, frame="panda_link0"):
-        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), frame, pose))
-
-    publish(goal)
+    send_wrist(graph, goal, "panda_link0")
     graph.run(0.2)
     assert not node.holding
     wrong = goal.copy()
     wrong[0] = {"frame": wrong[0], "far": 7.0, "huge": 1e200, "nan": np.nan}[bad]
-    publish(wrong, "map" if bad == "frame" else "panda_link0")
+    send_wrist(graph, wrong, "map" if bad == "frame" else "panda_link0")
     graph.until(lambda: node.holding, 2)
     graph.run(0.2)
     resting = node.reading.position.copy()
@@ -301,10 +303,7 @@ def test_the_wrist_stays_in_its_workspace(graph):
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
     goal = wrist - [0.0, 0.0, 0.1, 0, 0, 0, 0]
 
-    def command():
-        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "", goal))
-
-    graph.run(1.5, command, period=0.02)
+    graph.run(1.5, lambda: send_wrist(graph, goal), period=0.02)
     heights = np.array([pose.pose.position.z for _, pose in poses])
     assert heights.min() > floor - 2e-3 and heights[-1] < floor + 2e-3
     assert node.counts["wrist command outside the workspace"] > 10
@@ -319,10 +318,7 @@ def test_a_jump_to_a_place_inside_does_not_stick_at_the_border(graph):
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", arm="xarm7", workspace=box)
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
 
-    def command():
-        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "", goal))
-
-    graph.run(2.5, command, period=0.02)
+    graph.run(2.5, lambda: send_wrist(graph, goal), period=0.02)
     np.testing.assert_allclose(convert.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
     assert min(pose.pose.position.z for _, pose in poses) > box[4] - 0.012
     assert node.counts["held"] == 0
@@ -342,12 +338,11 @@ def test_the_wrist_stays_in_its_workspace_also_where_its_command_is_inside(graph
     assert arm.fk(lower)[2] < floor - 0.1 and arm.fk(arm.ik(turned, arm.home))[2] < floor - 0.05
 
     def command():
-        now = time.time()
         if how == "joints":
-            message = convert.command(now, 0.02, arm.joint_names, lower)
+            message = convert.command(time.time(), 0.02, arm.joint_names, lower)
             graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, message)
         else:
-            graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(now, "", turned))
+            send_wrist(graph, turned)
 
     graph.run(2.5, command, period=0.02)
     heights = np.array([pose.pose.position.z for _, pose in poses])
@@ -360,10 +355,7 @@ def test_a_wrist_turned_as_the_arm_cannot_is_told(graph):
     wrist = node.arm.fk(node.arm.home)
     turned = np.array([*wrist[:2], wrist[2] - 0.04, -0.85, -0.08, -0.45, -0.27])
 
-    def command():
-        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), "", turned))
-
-    graph.run(3.0, command, period=0.02)
+    graph.run(3.0, lambda: send_wrist(graph, turned), period=0.02)
     assert "degrees" in node.details["wrist command out of reach"]
 
 
@@ -375,10 +367,7 @@ def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, stat
     start = convert.pose_array(poses[-1][1].pose)
     goal = start + [0.05, 0.02, -0.04, 0, 0, 0, 0]
 
-    def command():
-        graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, convert.pose_stamped(time.time(), base, goal))
-
-    graph.run(2.0, command, period=0.02)
+    graph.run(2.0, lambda: send_wrist(graph, goal, base), period=0.02)
     np.testing.assert_allclose(convert.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
     assert tuple(states[-1][1].name) == node.arm.joint_names and poses[-1][1].header.frame_id == base
     graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, convert.command(time.time(), 0.0, (), None))
