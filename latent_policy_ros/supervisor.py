@@ -17,7 +17,8 @@ from latent_policy_ros.ros_env import node_environment
 
 MAX_RESTART_DELAY = 10.0  # s
 GOOD_RUN = 60.0  # s: a node that ran for so long is started again as if it had never crashed
-STOP_STEPS = ((signal.SIGINT, 0.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # and how long each is waited for at least [s]
+# And how long each is waited for at least [s]. Not SIGINT: a Python that is still importing would show where it was.
+STOP_STEPS = ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 
 
 def node_command(spec: NodeSpec, folder: Path) -> list[str]:
@@ -116,7 +117,7 @@ class Supervisor:
         self._say(f"{name} {what}; starting it again in {delay:g} s")
 
     def stop(self) -> None:
-        """Stop every node: SIGINT, once its ``patience`` is over SIGTERM, then SIGKILL. May be called twice."""
+        """Stop every node: SIGTERM, and once its ``patience`` is over SIGKILL. May be called twice."""
         began, patience = time.monotonic(), {spec.full_name: spec.patience for spec in self.specs}
         for number, pause in STOP_STEPS:
             running = {name: process for name, process in self._processes.items() if process.poll() is None}

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pinocchio as pin
 
-from latent_policy_ros.embodiments import Embodiment, HandKinematics
+from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.catalogue import SUFFIXES
+from latent_policy_ros.embodiments.pinocchio_model import pinocchio_model
 from latent_policy_ros.embodiments.reader import Section, frozen
 from latent_policy_ros.embodiments.xml_file import parse_xml
 from latent_policy_ros.errors import ConfigError, available
@@ -216,5 +217,8 @@ def _pose(section: Section) -> pin.SE3:
 
 
 def _jaws_ahead(gripper: Embodiment) -> bool:
-    tips = HandKinematics(gripper).fingertips(gripper.rest[None])[0]
-    return bool((gripper.T_base_hand @ [*tips.mean(axis=0), 1.0])[2] > 0)
+    model = pinocchio_model(gripper)  # our own kinematics are compiled code: two seconds to load, for one pose
+    data = model.createData()
+    pin.framesForwardKinematics(model, data, gripper.coupling @ gripper.rest)
+    tips = [data.oMf[model.getFrameId(f"{finger}_tip")].translation[2] for finger in gripper.fingertips]
+    return bool(np.mean(tips) > 0)

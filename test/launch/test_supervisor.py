@@ -16,7 +16,7 @@ from latent_policy_ros.supervisor import Supervisor
 WAIT = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; print('up', flush=True); time.sleep(60)"
 POLITE = (
-    "import signal, sys, time; signal.signal(2, lambda *_: (print('bye', flush=True), sys.exit(0))); "
+    "import signal, sys, time; signal.signal(15, lambda *_: (print('bye', flush=True), sys.exit(0))); "
     "print('up', flush=True); time.sleep(60)"
 )
 
@@ -43,7 +43,7 @@ def log(tmp_path, name):
     return file.read_text() if file.exists() else ""
 
 
-def test_all_are_stopped_by_sigint_first(tmp_path):
+def test_all_are_asked_to_stop_first(tmp_path):
     with make({"a": POLITE, "b": POLITE}, tmp_path) as up:
         wait(lambda: "up" in log(tmp_path, "a") and "up" in log(tmp_path, "b"))
         processes = [up.process("/robot/a"), up.process("/robot/b")]
@@ -52,8 +52,14 @@ def test_all_are_stopped_by_sigint_first(tmp_path):
     up.stop()
 
 
+def test_who_is_stopped_before_it_can_listen_shows_no_traceback(tmp_path):
+    with make({"a": WAIT}, tmp_path):
+        wait(lambda: "up" in log(tmp_path, "a"))
+    assert log(tmp_path, "a") == "up\n"
+
+
 def test_who_does_not_listen_is_killed(tmp_path, monkeypatch):
-    steps = ((signal.SIGINT, 0.2), (signal.SIGTERM, 0.2), (signal.SIGKILL, 2.0))
+    steps = ((signal.SIGTERM, 0.2), (signal.SIGKILL, 2.0))
     monkeypatch.setattr(supervisor, "STOP_STEPS", steps)
     with make({"a": STUBBORN}, tmp_path) as up:
         wait(lambda: "up" in log(tmp_path, "a"))
@@ -107,7 +113,7 @@ def test_nodes_that_were_started_before_one_that_cannot_be_are_stopped(tmp_path)
 
 
 def test_a_node_that_has_much_to_finish_gets_its_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "STOP_STEPS", ((signal.SIGINT, 0.0), (signal.SIGTERM, 0.1), (signal.SIGKILL, 2.0)))
+    monkeypatch.setattr(supervisor, "STOP_STEPS", ((signal.SIGTERM, 0.1), (signal.SIGKILL, 2.0)))
     slow = POLITE.replace("print('bye'", "time.sleep(1.5), print('bye'")
     specs = [NodeSpec("x", "patient", patience=10.0), NodeSpec("x", "hasty", patience=0.2)]
     up = Supervisor(specs, log_folder=tmp_path, command=lambda *_: [sys.executable, "-c", slow])

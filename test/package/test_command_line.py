@@ -4,8 +4,10 @@ import importlib
 import io
 import pickle
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from latent_policy_ros import nodes
 from latent_policy_ros.cli import common
 from latent_policy_ros.errors import ConfigError
 
@@ -76,3 +79,14 @@ def test_an_embodiment_that_is_not_there_is_named(name):
         ran = run(*command)
         assert ran.returncode == 2 and "Traceback" not in ran.stderr
         assert ran.stderr.startswith("error: ") and name in ran.stderr and "available: ability_hand" in ran.stderr
+
+
+def test_ctrl_c_while_a_program_is_still_importing_is_no_traceback(tmp_path):
+    (tmp_path / "slow.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    template = (Path(nodes.__file__).parent / "executable.in").read_text()
+    program = template.replace("@module@", "slow").replace("@Python3_EXECUTABLE@", sys.executable)
+    (tmp_path / "program").write_text(program)
+    with subprocess.Popen([sys.executable, "program"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b"" and process.wait(10) == -signal.SIGINT
