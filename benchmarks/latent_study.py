@@ -35,7 +35,8 @@ from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs, pair_
 EMBODIMENTS = ("human_hand", "faive_hand", "mimic_hand", "allegro_hand", "panda_gripper")
 SAME = {"embodiments": EMBODIMENTS, "frames": 40_000, "dim": 32, "hidden": 256, "batch": 512}
 STEPS = 2000
-ONCE = ("paper, twice the steps", "paper, our rates")  # with the first seed only: is the paper's preset held back?
+# With the first seed only: is the paper's preset held back?
+ONCE = ("paper, twice the steps", "paper, our rates", "paper, batches of 2,048")
 BEGIN, END = "<!-- latent_study begins -->", "<!-- latent_study ends -->"
 
 
@@ -50,6 +51,7 @@ def configurations() -> dict[str, LatentSettings]:
         "paper, encoders frozen": replace(paper, finetune_encoders=False),
         "paper, twice the steps": replace(paper, contrastive_steps=STEPS, decoding_steps=STEPS),
         "paper, our rates": replace(paper, learning_rate=ours.learning_rate, encoder_learning_rate=ours.learning_rate),
+        "paper, batches of 2,048": replace(paper, batch=2048),
         "ours": ours,
         "ours, own decoding only": replace(ours, cross_weight=0.0),
         "ours, no kinematics": replace(ours, fingertip_weight=0.0, pinch_weight=0.0),

@@ -49,6 +49,24 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def paired_interval(before: Sequence[bool], after: Sequence[bool], z: float = 1.96) -> tuple[float, float, float]:
+    """Difference of two success rates on the same trials, after - before, and its 95% confidence interval, as fractions.
+
+    Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions": Wald's interval with half
+    a trial added to each of the four outcomes.
+
+    Raises:
+        ValueError: There were no trials, or not as many of the one as of the other.
+    """
+    if len(before) != len(after) or not len(before):
+        raise ValueError(f"expected the same trials twice, got {len(before)} and {len(after)}")
+    won = 0.5 + sum(b and not a for a, b in zip(before, after))
+    lost = 0.5 + sum(a and not b for a, b in zip(before, after))
+    trials = len(before) + 2
+    middle, half = (won - lost) / trials, z / trials * math.sqrt(won + lost - (won - lost) ** 2 / trials)
+    return (sum(after) - sum(before)) / len(before), max(-1.0, middle - half), min(1.0, middle + half)
+
+
 class RobotRollout:
     """One simulated robot under the control of decoded latent actions.
 
