@@ -1,0 +1,121 @@
+"""Few demonstrations: does one policy for several robots do better than one for each? And a new hand with the shipped policy?
+
+    python benchmarks/cotraining.py [--demonstrations 50] [--rollouts 400]
+    python benchmarks/cotraining.py --embodiment faive_hand --demonstrations 10 --rollouts 200
+
+    alone        a policy trained on the demonstrations of this embodiment
+    together     of several embodiments: one policy trained on the demonstrations of all; the same settings and number of steps,
+                 of which each embodiment then gets its share
+    begun        of a single one that the shipped policy has never seen: that policy, trained on with its demonstrations
+
+Every policy is trained once, with one seed: the intervals are of the rollouts alone. What is done is kept under
+runs/cotraining, so that the study can be stopped and goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.latent.artifacts import write_atomically
+from latent_policy_ros.latent.progress import progress_bar
+from latent_policy_ros.latent.settings import read_settings
+from latent_policy_ros.paths import artifact, runs_dir
+from latent_policy_ros.policy.checkpoint import Checkpoint
+from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.train import train_policy
+from latent_policy_ros.sim.evaluate import evaluate, paired_interval, wilson_interval
+from latent_policy_ros.sim.generate import generate_episodes
+
+EMBODIMENTS = ("mimic_hand", "faive_hand", "panda_gripper")  # the paper's
+FIRST_SEED = 3_000_000  # of the rollouts: far from the demonstrations', and from those of every other evaluation
+ALONE, TOGETHER, BEGUN = "alone", "together", "begun"
+
+
+class Study:
+    """Trains and evaluates what is not there yet."""
+
+    def __init__(self, folder: Path, demonstrations: int, rollouts: int, console: Console) -> None:
+        self.folder, self.rollouts, self.console = folder / str(demonstrations), rollouts, console
+        self.demonstrations = demonstrations
+        self.latent = artifact("latents", "default")
+        self.space, self.shipped = LatentSpace.load(self.latent), Checkpoint.load(artifact("policies", "default"))
+
+    def data(self, embodiment: str) -> Path:
+        """Folder of the demonstrations of an embodiment."""
+        with progress_bar(self.console, self.demonstrations, f"demonstrations of {embodiment}") as advance:
+            seeds = range(self.demonstrations)
+            generate_episodes(embodiment, seeds, self.folder / "demos", progress=lambda *_: advance(None), latent=self.latent)
+        return self.folder / "demos" / embodiment
+
+    def policy(self, kind: str, embodiments: Sequence[str]) -> Path:
+        """Folder of a policy of that kind."""
+        out = self.folder / "-".join([kind, *embodiments])
+        if not (out / "policy.json").is_file():
+            settings = read_settings(PolicySettings, "policy_again" if kind == BEGUN else "policy")
+            data = [self.data(name) for name in embodiments]
+            train_policy(settings, data, self.space, out, console=self.console, start=self.shipped if kind == BEGUN else None)
+        return out
+
+    def successes(self, policy: Path, embodiment: str) -> list[bool]:
+        """Of each rollout, in the order of the seeds."""
+        identity = Checkpoint.load(policy).policy_id[:12]
+        file = self.folder / "rollouts" / f"{embodiment}_{identity}_{self.rollouts}.json"
+        if not file.is_file():
+            seeds = range(FIRST_SEED, FIRST_SEED + self.rollouts)
+            with progress_bar(self.console, self.rollouts, f"{policy.name}: {embodiment}") as advance:
+                results = evaluate(policy, self.latent, [embodiment], seeds, on_result=lambda _: advance(None))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, json.dumps([r.success for r in results]).encode())
+        return json.loads(file.read_text())
+
+    def results(self, embodiments: Sequence[str]) -> dict[str, dict[str, list[bool]]]:
+        """Successes by embodiment and kind."""
+        several, found = len(embodiments) > 1, {}
+        if not several and embodiments[0] in self.shipped.embodiments:
+            raise SystemExit(f"error: the shipped policy has seen demonstrations of {embodiments[0]}: it is not new to it")
+        for name in embodiments:
+            other = self.policy(TOGETHER, embodiments) if several else self.policy(BEGUN, [name])
+            policies = {ALONE: self.policy(ALONE, [name]), TOGETHER if several else BEGUN: other}
+            found[name] = {kind: self.successes(policy, name) for kind, policy in policies.items()}
+        return found
+
+
+def rate(won: Sequence[bool]) -> str:
+    """``312/400, 74 .. 82%``."""
+    low, high = wilson_interval(sum(won), len(won))
+    return f"{sum(won)}/{len(won)}, {100 * low:.0f} .. {100 * high:.0f}%"
+
+
+def table(results: dict[int, dict[str, dict[str, list[bool]]]]) -> str:
+    """A Markdown table."""
+    titles = "demonstrations", "embodiment", "alone, 95% interval (Wilson)", "together, or begun", "difference on the same seeds"
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for count, found in results.items():
+        for name, ((_, alone), (kind, other)) in ((name, kinds.items()) for name, kinds in found.items()):
+            points, low, high = (100 * x for x in paired_interval(alone, other))
+            difference = f"{points:+.1f} points, {low:+.1f} .. {high:+.1f}"
+            lines.append(f"| {count} | `{name}` | {rate(alone)} | {kind}: {rate(other)} | {difference} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--embodiment", action="append")
+    parser.add_argument("--demonstrations", type=int, nargs="*", default=[50])
+    parser.add_argument("--rollouts", type=int, default=400)
+    options = parser.parse_args()
+    results = {
+        count: Study(runs_dir() / "cotraining", count, options.rollouts, Console()).results(options.embodiment or EMBODIMENTS)
+        for count in options.demonstrations
+    }
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
