@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -68,8 +69,9 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("after", [0.0, 0.1, 3.0])
 def test_ctrl_c_is_for_the_parent_alone(after):
     """As in a terminal: to all processes of a group at once, while workers start as well as later."""
-    command = [sys.executable, "-c", CTRL_C]
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background of a script ignores it
+    parent = subprocess.Popen([sys.executable, "-c", CTRL_C], **pipes, start_new_session=True, preexec_fn=listen)
     assert parent.stdout.readline() == "started\n"
     time.sleep(after)
     os.killpg(parent.pid, signal.SIGINT)
