@@ -76,13 +76,12 @@ class Study:
 
     def results(self, embodiments: Sequence[str]) -> dict[str, dict[str, list[bool]]]:
         """Successes by embodiment and kind."""
-        several, found = len(embodiments) > 1, {}
-        if not several and embodiments[0] in self.shipped.embodiments:
+        kind, found = TOGETHER if len(embodiments) > 1 else BEGUN, {}
+        if kind == BEGUN and embodiments[0] in self.shipped.embodiments:
             raise SystemExit(f"error: the shipped policy has seen demonstrations of {embodiments[0]}: it is not new to it")
         for name in embodiments:
-            other = self.policy(TOGETHER, embodiments) if several else self.policy(BEGUN, [name])
-            policies = {ALONE: self.policy(ALONE, [name]), TOGETHER if several else BEGUN: other}
-            found[name] = {kind: self.successes(policy, name) for kind, policy in policies.items()}
+            policies = {ALONE: self.policy(ALONE, [name]), kind: self.policy(kind, embodiments)}
+            found[name] = {what: self.successes(policy, name) for what, policy in policies.items()}
         return found
 
 
@@ -97,7 +96,8 @@ def table(results: dict[int, dict[str, dict[str, list[bool]]]]) -> str:
     titles = "demonstrations", "embodiment", "alone, 95% interval (Wilson)", "together, or begun", "difference on the same seeds"
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for count, found in results.items():
-        for name, ((_, alone), (kind, other)) in ((name, kinds.items()) for name, kinds in found.items()):
+        for name, kinds in found.items():
+            (_, alone), (kind, other) = kinds.items()
             points, low, high = (100 * x for x in paired_interval(alone, other))
             difference = f"{points:+.1f} points, {low:+.1f} .. {high:+.1f}"
             lines.append(f"| {count} | `{name}` | {rate(alone)} | {kind}: {rate(other)} | {difference} |")
