@@ -1,11 +1,13 @@
-"""Processes that end with the one that started them, and tell it when they are ready."""
+"""Processes that end with the one that started them or when they hang, and tell it when they are ready."""
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,6 +33,37 @@ def tell_ready() -> bool:
         with suppress(OSError):  # it is gone, and will stop this process
             Path(file).touch()
     return bool(file)
+
+
+class Watchdog:
+    """Ends this process, with the stacks of its threads on stderr, when it hangs: who started it then starts it again.
+
+    It waits in a thread of C: a call of the middleware that never returns may hold the lock that all of Python waits for.
+
+    Attributes:
+        patience: How long a loop may take for a turn [s]; 0: however long it takes.
+    """
+
+    PERIOD = 1.0  # s
+
+    def __init__(self) -> None:
+        self.patience, self._due = 0.0, 0.0
+
+    def feed(self) -> None:
+        """For a loop, in each of its turns."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + self.PERIOD
+            self.allow(self.patience + self.PERIOD)
+
+    def allow(self, seconds: float) -> None:
+        """What comes now, until the next call, may take so long."""
+        if self.patience:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+
+    def rest(self) -> None:
+        """Watch no more."""
+        faulthandler.cancel_dump_traceback_later()
 
 
 @contextmanager

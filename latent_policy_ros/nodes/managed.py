@@ -22,13 +22,14 @@ from latent_policy_ros.errors import LatentPolicyError, in_words
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.convert import to_stamp
 from latent_policy_ros.nodes.joining import Executor, join, leave
-from latent_policy_ros.processes import tell_ready
+from latent_policy_ros.processes import Watchdog, tell_ready
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LOG_PERIOD = 5.0  # s between log lines of the same kind
 DIAGNOSTICS_PERIOD = 1.0  # s
 EVENT_TIME = 0.001  # s: a loop that is late still handles messages for this long, then until none is left
 MAX_DRAIN = 500  # messages
+SLOW = 120.0  # s: what is loaded, or written out at the end, is so by then
 
 
 class ManagedNode(LifecycleNode):
@@ -51,7 +52,9 @@ class ManagedNode(LifecycleNode):
         self._ready = False
         self._diagnostics_due = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
-        self.declare("autostart", True, "Configure and activate without being told to.", read_only=True)
+        self.declare("autostart", True, "Configure and activate without being told to.")
+        hangs = "Without a turn of the loop for so long [s] the process ends, to be started again; 0: never (for debuggers)."
+        self.declare("hang_timeout", 30.0, hangs, 0.0, 3600.0)
 
     # --- for subclasses
 
@@ -282,17 +285,23 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pi
         loading = False  # what is activated is hardware, and is left as one should
         return stopping
 
-    node, status = None, 0
+    def ended() -> bool:
+        watchdog.feed()
+        return stopping
+
+    node, status, watchdog = None, 0, Watchdog()
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         join(pictures, args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
+        watchdog.patience = node.value("hang_timeout")
+        watchdog.allow(SLOW)
         executor = Executor()
         executor.add_node(node)
         if start(node, loaded):
             gc.freeze()  # what was loaded stays: to look through it again would stop a driver for 9 ms, a policy for 130
-            spin([node], executor, lambda: stopping)
+            spin([node], executor, ended)
         else:
             status = 1
     except KeyboardInterrupt:
@@ -302,9 +311,11 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, pi
         status = 1
     finally:
         loading = False
+        watchdog.allow(SLOW)
         if node is not None:
             with contextlib.suppress(Exception):  # it may not be in a state to be shut down from
                 node.trigger_shutdown()
             node.destroy_node()
         leave()
+        watchdog.rest()
     return status

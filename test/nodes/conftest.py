@@ -64,7 +64,7 @@ class Graph:
         from latent_policy_ros.nodes.joining import Executor
 
         with pytest.MonkeyPatch.context() as patch:  # not for processes of their own: each chooses for itself
-            for name, value in choose_transport(True, os.environ).items():
+            for name, value in choose_transport(False, os.environ).items():
                 patch.setenv(name, value)
             rclpy.init()
             self.probe = rclpy.create_node("probe")

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -148,3 +150,29 @@ def test_a_parameter_out_of_its_range_or_of_another_type_is_told_in_one_line(cap
     assert main(Faulty, ["--ros-args", "-p", f"rate:={value}"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and words in error
+
+
+HANGING = """
+import ctypes, sys
+from latent_policy_ros.nodes.managed import ManagedNode, main
+
+class Hanging(ManagedNode):
+    def __init__(self, **options):
+        super().__init__("hanging", 50.0, **options)
+        self.turns = 0
+
+    def tick(self, now):
+        self.turns += 1
+        if self.turns == 150:  # after 3 s, as a call of the middleware may: nothing of Python goes on, no signal is handled
+            ctypes.PyDLL(None).sleep(100)
+
+sys.exit(main(Hanging))
+"""
+
+
+def test_a_process_that_hangs_ends_with_the_stacks_of_its_threads(ros_domain):
+    began = time.monotonic()
+    command = [sys.executable, "-c", HANGING, "--ros-args", "-p", "hang_timeout:=1.0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "Timeout (0:00:02)" in done.stderr and "in tick" in done.stderr
+    assert time.monotonic() - began > 4.0  # not while its loop still turned
