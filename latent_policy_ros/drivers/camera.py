@@ -10,6 +10,8 @@ import numpy as np
 
 from latent_policy_ros.errors import HardwareError
 
+STREAM_TIMEOUT = 5000  # ms that a network may take to open, or for a picture; OpenCV would stand still for 30 s
+
 
 class Camera:
     """Pictures of a video source, at its own pace.
@@ -40,7 +42,11 @@ class Camera:
         """
         self.close()
         self._film = os.path.isfile(self.source)
-        capture = cv2.VideoCapture(int(self.source) if self.source.isdigit() else self.source)
+        if "://" in self.source:
+            patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT]
+            capture = cv2.VideoCapture(self.source, cv2.CAP_FFMPEG, patience)
+        else:
+            capture = cv2.VideoCapture(int(self.source) if self.source.isdigit() else self.source)
         if not capture.isOpened():
             capture.release()
             missing = self.source.startswith("/") and not os.path.exists(self.source)

@@ -1,6 +1,9 @@
 """Cameras that OpenCV opens, with a film in the place of a device."""
 
+import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
@@ -42,3 +45,45 @@ def test_what_is_no_camera_is_named(tmp_path):
             Camera(source).connect()
     with pytest.raises(HardwareError, match="not connected"):
         Camera("/dev/video77").read()
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_stream_that_never_answers_is_given_up(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(HardwareError, match="cannot be opened"):
+            Camera(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/stream").connect()
+    assert time.monotonic() - began < 10.0
+
+
+class Stream(BaseHTTPRequestHandler):
+    """Pictures over HTTP as network cameras send them; then the network is gone."""
+
+    def do_GET(self):  # noqa: N802 - its name there
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
+        self.end_headers()
+        for shade in SHADES * 10:
+            picture = cv2.imencode(".jpg", np.full((48, 64, 3), (0, 0, shade), np.uint8))[1].tobytes()
+            self.wfile.write(b"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(picture), picture))
+            time.sleep(1 / RATE)
+        self.server.over.wait()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_stream_is_followed_until_no_picture_comes():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stream) as server:
+        server.over = threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        camera, seen = Camera(f"http://127.0.0.1:{server.server_address[1]}/stream"), []
+        camera.connect()
+        with pytest.raises(HardwareError, match="no picture came"):
+            while True:
+                seen.append(camera.read())
+        server.over.set()
+        server.shutdown()
+    assert len(seen) >= 20 and not camera.connected
+    assert {round(picture[..., 0].mean(), -1) for _, picture in seen} == {40, 120, 200}
+    assert time.time() - seen[-1][0] < 10.0
