@@ -6,7 +6,6 @@
     alone        a policy trained on the demonstrations of this embodiment
     together     of several embodiments: one policy trained on the demonstrations of all; the same settings and number of steps,
                  of which each embodiment then gets its share
-    longer       the same with the steps of all of them: as many for each embodiment as alone
     begun        of a single one that the shipped policy has never seen: that policy, trained on with its demonstrations
 
 Every policy is trained once, with one seed: the intervals are of the rollouts alone. What is done is kept under
@@ -18,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -36,7 +34,7 @@ from latent_policy_ros.sim.generate import generate_episodes
 
 EMBODIMENTS = ("mimic_hand", "faive_hand", "panda_gripper")  # the paper's
 FIRST_SEED = 3_000_000  # of the rollouts: far from the demonstrations', and from those of every other evaluation
-ALONE, TOGETHER, LONGER, BEGUN = "alone", "together", "longer", "begun"
+ALONE, TOGETHER, BEGUN = "alone", "together", "begun"
 
 
 class Study:
@@ -60,8 +58,6 @@ class Study:
         out = self.folder / "-".join([kind, *embodiments])
         if not (out / "policy.json").is_file():
             settings = read_settings(PolicySettings, "policy_again" if kind == BEGUN else "policy")
-            if kind == LONGER:
-                settings = replace(settings, steps=settings.steps * len(embodiments))
             data = [self.data(name) for name in embodiments]
             train_policy(settings, data, self.space, out, console=self.console, start=self.shipped if kind == BEGUN else None)
         return out
