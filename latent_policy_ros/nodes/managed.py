@@ -29,7 +29,7 @@ LOG_PERIOD = 5.0  # s between log lines of the same kind
 DIAGNOSTICS_PERIOD = 1.0  # s
 EVENT_TIME = 0.001  # s: a loop that is late still handles messages for this long, then until none is left
 MAX_DRAIN = 500  # messages
-SLOW = 120.0  # s: what is loaded, or written out at the end, is so by then
+SLOW = 300.0  # s: what is loaded, or written to a slow disk at the end, is so by then
 
 
 class ManagedNode(LifecycleNode):
@@ -38,6 +38,8 @@ class ManagedNode(LifecycleNode):
     Subclasses declare parameters in ``__init__`` and override ``configure``, ``activate``, ``tick``, ``deactivate``,
     ``cleanup`` and ``status``. Nothing that a message holds may end a node: callbacks that raise are counted.
     """
+
+    HANG_TIMEOUT = 30.0  # s
 
     def __init__(self, name: str, rate: float, **node_options: Any) -> None:
         super().__init__(name, **node_options)
@@ -54,7 +56,7 @@ class ManagedNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
         self.declare("autostart", True, "Configure and activate without being told to.")
         hangs = "Without a turn of the loop for so long [s] the process ends, to be started again; 0: never (for debuggers)."
-        self.declare("hang_timeout", 30.0, hangs, 0.0, 3600.0)
+        self.declare("hang_timeout", self.HANG_TIMEOUT, hangs, 0.0, 3600.0)
 
     # --- for subclasses
 

@@ -20,7 +20,7 @@ from latent_policy_ros.data.message_types import message_types
 from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes import qos
-from latent_policy_ros.nodes.managed import ERROR, OK, WARN, ManagedNode
+from latent_policy_ros.nodes.managed import ERROR, OK, SLOW, WARN, ManagedNode
 from latent_policy_ros.nodes.managed import main as run
 from latent_policy_ros.nodes.recorder_status import status_message
 from latent_policy_ros.nodes.recorder_topics import COMMANDS, command_topics, is_encoded, is_motion, recorded_topic, sources
@@ -47,6 +47,8 @@ class Recorder(ManagedNode):
     which become JPEGs. The bag tells of itself: task, outcome, robots, hashes of embodiments, policy and latent space, and the
     fleet's YAML.
     """
+
+    HANG_TIMEOUT = SLOW  # a bag is finished within a turn
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("recorder", rate=TAKE_RATE, **node_options)
