@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.table import Table
 
+from latent_policy_ros import __version__
 from latent_policy_ros.cli import dataset, embodiments, latent, train
 from latent_policy_ros.cli.common import (
     DEMO_EMBODIMENTS,
@@ -28,13 +29,27 @@ from latent_policy_ros.errors import LatentPolicyError
 if TYPE_CHECKING:
     from latent_policy_ros.bringup import Fleet, NodeSpec
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(train.app, name="train")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(embodiments.app, name="embodiments")
 app.add_typer(latent.app, name="latent")
 
 app.command()(retarget)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback(help=__doc__)
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Before any command."""
+
 
 EVALUATION_SEED = 1_000_000  # the first; far from every seed that demonstrations are made from
 

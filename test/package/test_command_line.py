@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from latent_policy_ros import nodes
+from latent_policy_ros import __version__, nodes
 from latent_policy_ros.cli import common
 from latent_policy_ros.errors import ConfigError
 
@@ -73,12 +73,20 @@ def test_a_wrong_file_is_told_whole_by_worker_processes():
     assert str(error) == "hand.yaml: joints.thumb: missing"
 
 
-@pytest.mark.parametrize("name", ["nosuch", "./nosuch.urdf", "nosuch.yaml"])
-def test_an_embodiment_that_is_not_there_is_named(name):
-    for command in (("embodiments", "show", name), ("eval", "--episodes", "1", "--embodiment", name)):
-        ran = run(*command)
-        assert ran.returncode == 2 and "Traceback" not in ran.stderr
-        assert ran.stderr.startswith("error: ") and name in ran.stderr and "available: ability_hand" in ran.stderr
+@pytest.mark.parametrize(
+    "command",
+    [["embodiments", "show", "nosuch"], ["embodiments", "show", "./nosuch.urdf"], ["embodiments", "show", "nosuch.yaml"],
+     ["eval", "--episodes", "1", "--embodiment", "nosuch"]],
+)  # fmt: skip
+def test_an_embodiment_that_is_not_there_is_named(command):
+    ran = run(*command)
+    assert ran.returncode == 2 and "Traceback" not in ran.stderr
+    assert ran.stderr.startswith("error: ") and command[-1] in ran.stderr and "available: ability_hand" in ran.stderr
+
+
+def test_it_tells_its_version():
+    ran = run("--version")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{__version__}\n", "")
 
 
 def test_ctrl_c_while_a_program_is_still_importing_is_no_traceback(tmp_path):
