@@ -46,7 +46,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback(help=__doc__)
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Before any command."""
 
