@@ -4,6 +4,7 @@
     python benchmarks/cotraining.py --embodiment faive_hand --demonstrations 10 --rollouts 200
 
     alone        a policy trained on the demonstrations of this embodiment
+    share        the same with a share of the steps: each demonstration is seen as often as in ``together``
     together     of several embodiments: one policy trained on the demonstrations of all; the same settings and number of steps,
                  of which each embodiment then gets its share
     begun        of a single one that the shipped policy has never seen: that policy, trained on with its demonstrations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -34,7 +36,7 @@ from latent_policy_ros.sim.generate import generate_episodes
 
 EMBODIMENTS = ("mimic_hand", "faive_hand", "panda_gripper")  # the paper's
 FIRST_SEED = 3_000_000  # of the rollouts: far from the demonstrations', and from those of every other evaluation
-ALONE, TOGETHER, BEGUN = "alone", "together", "begun"
+ALONE, SHARE, TOGETHER, BEGUN = "alone", "share", "together", "begun"
 
 
 class Study:
@@ -53,11 +55,12 @@ class Study:
             generate_episodes(embodiment, seeds, self.folder / "demos", progress=lambda *_: advance(None), latent=self.latent)
         return self.folder / "demos" / embodiment
 
-    def policy(self, kind: str, embodiments: Sequence[str]) -> Path:
-        """Folder of a policy of that kind."""
+    def policy(self, kind: str, embodiments: Sequence[str], share: int = 1) -> Path:
+        """Folder of a policy of that kind, trained with this share of the steps."""
         out = self.folder / "-".join([kind, *embodiments])
         if not (out / "policy.json").is_file():
             settings = read_settings(PolicySettings, "policy_again" if kind == BEGUN else "policy")
+            settings = replace(settings, steps=round(settings.steps / share))
             data = [self.data(name) for name in embodiments]
             train_policy(settings, data, self.space, out, console=self.console, start=self.shipped if kind == BEGUN else None)
         return out
@@ -81,6 +84,8 @@ class Study:
             raise SystemExit(f"error: the shipped policy has seen demonstrations of {embodiments[0]}: it is not new to it")
         for name in embodiments:
             policies = {ALONE: self.policy(ALONE, [name]), kind: self.policy(kind, embodiments)}
+            if kind == TOGETHER:
+                policies[SHARE] = self.policy(SHARE, [name], len(embodiments))
             found[name] = {what: self.successes(policy, name) for what, policy in policies.items()}
         return found
 
@@ -93,14 +98,18 @@ def rate(won: Sequence[bool]) -> str:
 
 def table(results: dict[int, dict[str, dict[str, list[bool]]]]) -> str:
     """A Markdown table."""
-    titles = "demonstrations", "embodiment", "alone, 95% interval (Wilson)", "together, or begun", "difference on the same seeds"
+    titles = (
+        "demonstrations", "embodiment", "alone, 95% interval (Wilson)", "with its share of the steps", "together, or begun",
+        "from alone to that, on the same seeds",
+    )  # fmt: skip
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for count, found in results.items():
         for name, kinds in found.items():
-            (_, alone), (kind, other) = kinds.items()
+            (_, alone), (kind, other), *share = kinds.items()
             points, low, high = (100 * x for x in paired_interval(alone, other))
             difference = f"{points:+.1f} points, {low:+.1f} .. {high:+.1f}"
-            lines.append(f"| {count} | `{name}` | {rate(alone)} | {kind}: {rate(other)} | {difference} |")
+            shared = rate(share[0][1]) if share else "-"
+            lines.append(f"| {count} | `{name}` | {rate(alone)} | {shared} | {kind}: {rate(other)} | {difference} |")
     return "\n".join(lines)
 
 

@@ -29,11 +29,13 @@ from latent_policy_ros.msg import EpisodeEvent, LatentAction
 from latent_policy_ros.nodes import convert, qos
 from latent_policy_ros.nodes.joining import Executor, join, leave
 from latent_policy_ros.nodes.summary import EpisodeResult, RobotMeasures, write_summary
+from latent_policy_ros.processes import Watchdog
 
 SETTLE = 0.5  # s: plans go stale and drivers hold, before and after a reset
 TAIL = 0.7  # s that are still recorded after the last success
 BAG = 60.0  # s that the recorder may take to finish a bag
 REST = 2.0  # s for the policy to answer at the end
+HANG_TIMEOUT = 30.0  # s without a look at the messages: this process ends
 STOPPED = 130  # exit status after Ctrl-C, as of a shell
 
 
@@ -48,7 +50,7 @@ class EpisodeRunner(Node):
         self.robots = [name for name in self._value("robots") if name]
         if not self.robots:
             raise LatentPolicyError("parameter robots: expected at least one namespace, got none")
-        self.say, self.stopped = say, False
+        self.say, self.stopped, self.watchdog = say, False, Watchdog()
         self.executor_ = Executor()
         self.executor_.add_node(self)
         self.measures = {robot: RobotMeasures() for robot in self.robots}
@@ -205,6 +207,7 @@ class EpisodeRunner(Node):
     def _spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
+            self.watchdog.feed()
             self.executor_.spin_once(timeout_sec=min(left, 0.05))
 
     def _publish(self, event: str, episode: int, seed: int, success: bool = False, detail: str = "") -> None:
@@ -252,6 +255,7 @@ def main() -> int:
         signal.signal(number, stop)
     try:
         runner = EpisodeRunner(partial(print, flush=True))
+        runner.watchdog.patience = HANG_TIMEOUT
         results = runner.run()
         return 0 if all(any(r.robots[robot] is not None for r in results) for robot in runner.robots) else 3
     except KeyboardInterrupt:
@@ -261,6 +265,7 @@ def main() -> int:
         return 1
     finally:
         if runner is not None:
+            runner.watchdog.allow(HANG_TIMEOUT)
             runner.destroy_node()
         leave()
 
