@@ -55,12 +55,12 @@ class Study:
             generate_episodes(embodiment, seeds, self.folder / "demos", progress=lambda *_: advance(None), latent=self.latent)
         return self.folder / "demos" / embodiment
 
-    def policy(self, kind: str, embodiments: Sequence[str], share: int = 1) -> Path:
-        """Folder of a policy of that kind, trained with this share of the steps."""
+    def policy(self, kind: str, embodiments: Sequence[str], parts: int = 1) -> Path:
+        """Folder of a policy of that kind, trained with one of so many parts of the steps."""
         out = self.folder / "-".join([kind, *embodiments])
         if not (out / "policy.json").is_file():
             settings = read_settings(PolicySettings, "policy_again" if kind == BEGUN else "policy")
-            settings = replace(settings, steps=round(settings.steps / share))
+            settings = replace(settings, steps=round(settings.steps / parts))
             data = [self.data(name) for name in embodiments]
             train_policy(settings, data, self.space, out, console=self.console, start=self.shipped if kind == BEGUN else None)
         return out
@@ -105,11 +105,11 @@ def table(results: dict[int, dict[str, dict[str, list[bool]]]]) -> str:
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for count, found in results.items():
         for name, kinds in found.items():
-            (_, alone), (kind, other), *share = kinds.items()
-            points, low, high = (100 * x for x in paired_interval(alone, other))
+            kind = BEGUN if BEGUN in kinds else TOGETHER
+            points, low, high = (100 * x for x in paired_interval(kinds[ALONE], kinds[kind]))
             difference = f"{points:+.1f} points, {low:+.1f} .. {high:+.1f}"
-            shared = rate(share[0][1]) if share else "-"
-            lines.append(f"| {count} | `{name}` | {rate(alone)} | {shared} | {kind}: {rate(other)} | {difference} |")
+            share = rate(kinds[SHARE]) if SHARE in kinds else "-"
+            lines.append(f"| {count} | `{name}` | {rate(kinds[ALONE])} | {share} | {kind}: {rate(kinds[kind])} | {difference} |")
     return "\n".join(lines)
 
 

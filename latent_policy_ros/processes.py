@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal a process gets when its parent dies
+HANG_TIMEOUT = 30.0  # s: a loop without a turn for so long hangs
 READY = "LATENT_POLICY_READY"  # environment variable: the file that a process makes when it is ready
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 

@@ -37,6 +37,8 @@ app.add_typer(latent.app, name="latent")
 
 app.command()(retarget)
 
+EVALUATION_SEED = 1_000_000  # the first; far from every seed that demonstrations are made from
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -49,9 +51,6 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Before any command."""
-
-
-EVALUATION_SEED = 1_000_000  # the first; far from every seed that demonstrations are made from
 
 
 @app.command()

@@ -29,13 +29,12 @@ from latent_policy_ros.msg import EpisodeEvent, LatentAction
 from latent_policy_ros.nodes import convert, qos
 from latent_policy_ros.nodes.joining import Executor, join, leave
 from latent_policy_ros.nodes.summary import EpisodeResult, RobotMeasures, write_summary
-from latent_policy_ros.processes import Watchdog
+from latent_policy_ros.processes import HANG_TIMEOUT, Watchdog
 
 SETTLE = 0.5  # s: plans go stale and drivers hold, before and after a reset
 TAIL = 0.7  # s that are still recorded after the last success
 BAG = 60.0  # s that the recorder may take to finish a bag
 REST = 2.0  # s for the policy to answer at the end
-HANG_TIMEOUT = 30.0  # s without a look at the messages: this process ends
 STOPPED = 130  # exit status after Ctrl-C, as of a shell
 
 

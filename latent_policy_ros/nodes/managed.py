@@ -22,7 +22,7 @@ from latent_policy_ros.errors import LatentPolicyError, in_words
 from latent_policy_ros.nodes import qos
 from latent_policy_ros.nodes.convert import to_stamp
 from latent_policy_ros.nodes.joining import Executor, join, leave
-from latent_policy_ros.processes import Watchdog, tell_ready
+from latent_policy_ros.processes import HANG_TIMEOUT, Watchdog, tell_ready
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LOG_PERIOD = 5.0  # s between log lines of the same kind
@@ -39,9 +39,7 @@ class ManagedNode(LifecycleNode):
     ``cleanup`` and ``status``. Nothing that a message holds may end a node: callbacks that raise are counted.
     """
 
-    HANG_TIMEOUT = 30.0  # s
-
-    def __init__(self, name: str, rate: float, **node_options: Any) -> None:
+    def __init__(self, name: str, rate: float, hang_timeout: float = HANG_TIMEOUT, **node_options: Any) -> None:
         super().__init__(name, **node_options)
         self.rate = rate
         self.active = False
@@ -56,7 +54,7 @@ class ManagedNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
         self.declare("autostart", True, "Configure and activate without being told to.")
         hangs = "Without a turn of the loop for so long [s] the process ends, to be started again; 0: never (for debuggers)."
-        self.declare("hang_timeout", self.HANG_TIMEOUT, hangs, 0.0, 3600.0)
+        self.declare("hang_timeout", hang_timeout, hangs, 0.0, 3600.0)
 
     # --- for subclasses
 

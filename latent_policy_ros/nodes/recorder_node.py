@@ -48,10 +48,8 @@ class Recorder(ManagedNode):
     fleet's YAML.
     """
 
-    HANG_TIMEOUT = SLOW  # a bag is finished within a turn
-
     def __init__(self, **node_options: Any) -> None:
-        super().__init__("recorder", rate=TAKE_RATE, **node_options)
+        super().__init__("recorder", rate=TAKE_RATE, hang_timeout=SLOW, **node_options)  # a bag is finished within a turn
         self.declare("robots", [""], "Namespaces of the robots.")
         self.declare("cameras", [""], "Cameras of each robot, separated by commas.")
         self.declare("embodiments", [""], "End-effector of each robot (a name, or a YAML file), whose hash goes into the bag.")

@@ -1,4 +1,4 @@
-"""Cameras that OpenCV opens, with a film in the place of a device."""
+"""Cameras that OpenCV opens, with a film or a server in the place of a device."""
 
 import socket
 import threading
