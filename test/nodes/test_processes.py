@@ -53,14 +53,13 @@ def test_a_policy_that_is_killed_leaves_the_robot_holding_and_comes_back(graph, 
         graph.run(0.5, show)
         shared = [spec.full_name for spec in up.specs if "dds.shm" in threads(up.process(spec.full_name).pid)]
         assert shared == ["/policy"]  # whom the killed process could keep waiting
-        before = len(commands)
         up.process("/policy").send_signal(signal.SIGKILL)
         killed = time.time()
         graph.run(1.5)  # without pictures: who publishes to the killed process may itself be kept waiting
-        late = [t - killed for t, _ in commands[before:]]
-        assert commands[-1][1].points == [] and max(late) < 0.3  # the last word is: hold
-        after = [(t - killed, q) for t, q in arm() if t > killed]
-        held = np.array([q for t, q in after if t > 0.3])
+        assert commands[-1][1].points == []  # the last word is: hold
+        told = commands[-1][0]
+        assert told - killed < 0.4  # silence of 0.25 s, and what a busy machine adds; a plan alone would be followed for 0.5 s
+        held = np.array([q for t, q in arm() if t > told + 0.1])
         assert len(held) > 30 and np.ptp(held, axis=0).max() < 5e-3
         ended = up.poll()
         assert ended == {"/policy": -signal.SIGKILL}
