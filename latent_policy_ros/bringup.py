@@ -12,7 +12,7 @@ from typing import Any, Union
 
 import yaml
 
-from latent_policy_ros.errors import ArtifactError, ConfigError
+from latent_policy_ros.errors import ArtifactError, ConfigError, available
 from latent_policy_ros.fleet import LATENT, NONE, Fleet, Robot, Teleoperation, known_cameras, load_fleet, single_robot
 from latent_policy_ros.paths import PACKAGE, runs_dir
 from latent_policy_ros.policy.checkpoint import Checkpoint
@@ -122,6 +122,8 @@ def _policy_spec(fleet: Fleet) -> NodeSpec:
     except ArtifactError as error:
         raise ConfigError(fleet.file, "policy", str(error)) from error
     for name, robot in fleet.robots.items():
+        if not robot.cameras:
+            raise ConfigError(fleet.file, f"robots.{name}.cameras", "the policy needs one at least, got none; " + available(known))
         known_cameras(fleet.file, f"robots.{name}", robot.cameras, known, "the policy")
     return NodeSpec("policy_node", "policy", "", {
         "policy": str(fleet.policy), "latent": str(fleet.latent), "rate": fleet.rate,
@@ -199,12 +201,20 @@ def runner_spec(
     })  # fmt: skip
 
 
+class _Quoted(yaml.SafeDumper):
+    """YAML with all strings in quotes: a robot named y would be true to ROS, and one named 1e5 a number."""
+
+
+_Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
 def write_parameters(spec: NodeSpec, folder: Path) -> Path:
     """Write the parameter file of a node (``--params-file``) and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{spec.file_name}.yaml"
     values = {name: value for name, value in spec.parameters.items() if value != []}  # an empty list has no type
-    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False), encoding="utf-8")
+    content = yaml.dump({"/**": {"ros__parameters": values}}, Dumper=_Quoted, sort_keys=False)
+    file.write_text(content, encoding="utf-8")
     return file
 
 

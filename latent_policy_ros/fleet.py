@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from latent_policy_ros.embodiments.hand_input import CanonicalHands
 
 IMAGES = ("raw", "compressed")
-RATES = 0.5, 100.0  # Hz, of the policy node
+RATES = 5.0, 100.0  # Hz, of the policy node; with fewer plans the robots would hold between them
 ANYWHERE = (-2.0, 2.0) * 3  # m; what lies further from the base is no wrist
 MAX_SEED = 2**31 - 1  # of the simulator node
 LATENT = "latent"
@@ -231,6 +231,8 @@ def _robot(namespace: str, section: Section) -> Robot:
         whose = f"a simulated {embodiment.name}"
         known_cameras(section.file, section.path, cameras, scene_cameras(embodiment), whose)
     images = section.choice("images", IMAGES) if section.has("images") else "raw"
+    if images != "raw" and (driver == "sim" or sources):
+        raise section.error("images", "simulators and cameras that are opened here publish raw pictures only; expected raw")
     seed = int(section.number_in("seed", 0, MAX_SEED, whole=True)) if section.has("seed") else 0
     workspace = _workspace(section.optional("workspace"))
     section.finish()

@@ -94,6 +94,11 @@ class CommandGuard:
         """Hold the measured pose from the next tick on, until a new command comes."""
         self._target, self._reason = None, reason
 
+    def stand(self, reason: str) -> GuardedCommand:
+        """One tick without a measurement: nobody knows where the robot is, so what was sent stands."""
+        self.hold(reason)
+        return self._standing(reason)
+
     def filter(self, command: np.ndarray | None, measured: np.ndarray, now: float) -> GuardedCommand:
         """One tick of the driver's loop.
 
@@ -109,7 +114,7 @@ class CommandGuard:
         self._time = now
         measured = np.asarray(measured, dtype=np.float64)
         if measured.shape != self.lower.shape or not np.all(np.isfinite(measured)):
-            return GuardedCommand(None if self._sent is None else self._sent.copy(), True, reason="measured pose unusable")
+            return self._standing("measured pose unusable")
         if (far := np.maximum(self.lower - measured, measured - self.upper) > 0.5 * (self.upper - self.lower)).any():
             self.reset()
             i = int(far.argmax())
@@ -141,6 +146,9 @@ class CommandGuard:
         outside = np.abs(self._target - command) > ROUNDING
         self._clamped = tuple(name for name, out in zip(self.names, outside) if out) if outside.any() else ()
         self._target_time = now
+
+    def _standing(self, reason: str) -> GuardedCommand:
+        return GuardedCommand(None if self._sent is None else self._sent.copy(), True, reason=reason)
 
     def _held(self, measured: np.ndarray) -> GuardedCommand:
         if self._hold is None or np.any(np.abs(measured - self._hold) > self.relatch):

@@ -72,7 +72,8 @@ class ArmDriver(DriverNode):
         self._poses.publish(convert.pose_stamped(reading.stamp, self.frame, self.arm.fk(reading.position)))
 
     def _on_command(self, message: PoseStamped) -> None:
-        if self.reading is None:
+        observed = convert.to_seconds(message.header.stamp)
+        if not self.listens(observed):
             return
         try:
             solution = self._solve(message)
@@ -83,7 +84,7 @@ class ArmDriver(DriverNode):
             away = f"by {1e3 * solution.position_error:.0f} mm, {np.degrees(solution.rotation_error):.0f} degrees"
             self.count("wrist command out of reach", away)
         self._solution = solution.q
-        self.take(solution.q, convert.to_seconds(message.header.stamp))
+        self.take(solution.q, observed)
 
     def _solve(self, message: PoseStamped) -> IkSolution:
         if message.header.frame_id not in ("", self.frame):

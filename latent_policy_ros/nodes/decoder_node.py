@@ -121,6 +121,8 @@ class Decoder(ManagedNode):
         }
         if not self.following:
             return WARN, "no fresh plan: holding", values
+        if self.count_publishers("latent_action") > 1:  # two of one policy_id cannot be told apart, and both are followed
+            return WARN, "more than one node publishes latent_action", values
         return (WARN, UNLIKE, values) if self.distance > self.value("alarm") else (OK, "decoding", values)
 
 

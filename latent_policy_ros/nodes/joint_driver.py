@@ -72,7 +72,7 @@ class DriverNode(ManagedNode, ABC):
         self.driver = make_driver(self.value("driver"), self.channel, self.names, start, self.value("socket_path"))
         self.reading: JointReading | None = None
         self._command: np.ndarray | None = None
-        self._moved_on = 0.0  # when the measurement's stamp last was another one, monotonic
+        self._moved_on, self._stuck = 0.0, False  # when the measurement's stamp last was another one, monotonic; long ago
         self._observed = 0.0  # stamp of the observation behind the newest command
         self._sent, self._sent_time = None, 0.0
         self._retry = 0.0
@@ -89,7 +89,9 @@ class DriverNode(ManagedNode, ABC):
         """Hold where the robot is, then let go of the hardware."""
         try:
             if self.connected:
-                self.driver.write(self.driver.read().position)
+                self._read()
+                self.guard.hold("inactive")
+                self._write(self._guarded(None).position)
         except Exception as error:
             self._lose(error)
         finally:
@@ -100,16 +102,20 @@ class DriverNode(ManagedNode, ABC):
             self.driver.close()
         self.connected = False
 
-    def take(self, position: np.ndarray | None, observed: float) -> None:
-        """A command came; None means hold. ``observed`` is the stamp of the observation that it answers [s], or 0.
+    def listens(self, observed: float) -> bool:
+        """Whether commands count now. ``observed`` is the stamp of the observation that this one answers [s], or 0.
 
         Raises:
-            ActionRefused: It is of another time, as those of a bag that is played.
+            ActionRefused: It is of another time, as those of a bag that is played: whatever it says, nothing follows from it.
         """
-        if not self.active or not self.connected:
-            return
+        if not self.active or not self.connected or self.reading is None:
+            return False
         if observed and abs(age := self.now() - observed) > (most := self.value("max_command_age")):
             raise ActionRefused(f"the command is of another time: stamped {age:.3f} s ago, expected {most:g} s at most")
+        return True
+
+    def take(self, position: np.ndarray | None, observed: float) -> None:
+        """Follow a command that :meth:`listens` lets through; None means hold."""
         if position is None:
             self._command = None
             self.guard.hold("told to hold")
@@ -126,11 +132,11 @@ class DriverNode(ManagedNode, ABC):
         try:
             self._read()
             command, self._command = self._command, None
-            guarded = self.guard.filter(command, self.reading.position, time.monotonic())
+            guarded = self._guarded(command)
             if not guarded.holding and (objection := self.objection(guarded.position)):
                 self.count("held", objection)
                 self.guard.hold(objection)
-                guarded = self.guard.filter(None, self.reading.position, time.monotonic())
+                guarded = self._guarded(None)
             self._write(guarded.position)
         except Exception as error:
             self._lose(error)
@@ -141,7 +147,7 @@ class DriverNode(ManagedNode, ABC):
         self.measured(self.reading)
 
     def _read(self) -> None:
-        """Measure; what stands still in time is not followed, as nobody knows where the robot is."""
+        """Measure, and notice what stands still in time."""
         before, reading = self.reading, self.driver.read()
         if not isinstance(reading, JointReading):
             raise HardwareError(f"the driver's read returned {type(reading).__name__}, expected JointReading (drivers/base.py)")
@@ -150,10 +156,15 @@ class DriverNode(ManagedNode, ABC):
             self.count("measured at another time", f"stamped {age:.3f} s ago, expected {most:g} s at most, by this machine's clock")
         if before is None or self.reading.stamp != before.stamp:
             self._moved_on = now
-        elif (still := now - self._moved_on) > FROZEN:
-            self._command = None
-            self.guard.hold(f"nothing new was measured for {FROZEN:g} s")
+        self._stuck = (still := now - self._moved_on) > FROZEN
+        if self._stuck:
             self.count("measurement stands still", f"for {still:.1f} s")
+
+    def _guarded(self, command: np.ndarray | None) -> GuardedCommand:
+        """What may be sent now."""
+        if self._stuck:
+            return self.guard.stand(f"nothing new was measured for {FROZEN:g} s")
+        return self.guard.filter(command, self.reading.position, time.monotonic())
 
     @property
     def holding(self) -> bool:
@@ -162,13 +173,15 @@ class DriverNode(ManagedNode, ABC):
 
     def on_trajectory(self, message: JointTrajectory) -> None:
         """A command for joints by name: the last point counts; without points: hold the measured pose."""
+        observed = convert.to_seconds(message.header.stamp)
+        if not self.listens(observed):
+            return
         try:
             position = convert.command_position(message, self.names)
         except LatentPolicyError:
-            if self.active:
-                self.guard.hold("command unusable")
+            self.guard.hold("command unusable")
             raise
-        self.take(position, convert.to_seconds(message.header.stamp))
+        self.take(position, observed)
 
     def _write(self, position: np.ndarray | None) -> None:
         """Send a command, unless it is the one that was sent just now."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -52,6 +53,9 @@ class ManagedNode(LifecycleNode):
         self._ready = False
         self._diagnostics_due = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
+        for service in self.services:
+            if service.srv_type is ChangeState:  # rclpy's raises where a transition is not possible now, and ends the node
+                service.callback = self._guarded_service(ChangeState, "change_state", service.callback)
         self.declare("autostart", True, "Configure and activate without being told to.")
         hangs = "Without a turn of the loop for so long [s] the process ends, to be started again; 0: never (for debuggers)."
         self.declare("hang_timeout", hang_timeout, hangs, 0.0, 3600.0)
@@ -126,7 +130,10 @@ class ManagedNode(LifecycleNode):
 
     def serve(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> None:
         """Offer a service until cleanup. Where the callback raises, the answer is an empty one, and it is counted."""
+        service = self.create_service(kind, name, self._guarded_service(kind, name, callback))
+        self._entities.append(lambda: self.destroy_service(service))
 
+    def _guarded_service(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def guarded(request: Any, response: Any) -> Any:
             try:
                 return callback(request, response)
@@ -134,8 +141,7 @@ class ManagedNode(LifecycleNode):
                 self.count(f"{name}: failed", in_words(error))
                 return kind.Response()
 
-        service = self.create_service(kind, name, guarded)
-        self._entities.append(lambda: self.destroy_service(service))
+        return guarded
 
     def count(self, what: str, detail: str = "") -> None:
         """Count something that should not happen; log it now and then."""

@@ -53,52 +53,46 @@ class RobotDecoder:
         latent_space.check(embodiment)
         self.latent_space, self.embodiment = latent_space, embodiment
         self._buffer = ChunkBuffer(max_age, blend)
-        self._silence, self._came = silence, math.inf
+        self._silence, self._came = silence, -math.inf
 
     def reset(self) -> None:
         """Forget all plans, e.g. when an episode begins or the clock jumps."""
         self._buffer.clear()
+        self._came = -math.inf
 
-    def accept(self, chunk: ActionChunk, now: float | None = None) -> None:
-        """Take a plan.
-
-        Args:
-            chunk: The plan.
-            now: The present [s]. With it, plans from the future are refused, a clock that jumped back is
-                noticed, and ``silence`` counts.
+    def accept(self, chunk: ActionChunk, now: float) -> None:
+        """Take a plan at ``now`` [s].
 
         Raises:
-            ActionRefused: Foreign latent space, wrong shape, not finite, not newer than the plan before, or of another
-                source than plans that are fresh.
+            ActionRefused: Foreign latent space, wrong shape, not finite, from the future, stale, not newer than the plan
+                before, or of another source than plans that are fresh.
         """
         self._check(chunk)
+        self._notice_jump(now)
+        name, age = f"latent action {chunk.sequence}", now - chunk.stamp
+        if -age > min(chunk.dt, self._buffer.max_age):
+            raise ActionRefused(f"{name}: stamp: {-age:.3f} s in the future of this clock")
+        if age > self._buffer.max_age:  # it would never be followed, and must not keep out those that can be
+            raise ActionRefused(f"{name}: stamp: {age:.3f} s ago, expected {self._buffer.max_age:g} s at most")
         last = self._buffer.newest
-        if now is not None:
-            if chunk.stamp > now + min(chunk.dt, self._buffer.max_age):
+        if last is not None and chunk.policy_id != last.policy_id:
+            if now - self._came <= self._silence:  # two that drive one robot: the mean of both is neither's wish
                 raise ActionRefused(
-                    f"latent action {chunk.sequence}: stamp: {chunk.stamp - now:.3f} s in the future of this clock"
+                    f"{name}: policy_id: {chunk.policy_id[:12]!r}, but plans of {last.policy_id[:12]!r} are being followed; "
+                    "stop one of the two"
                 )
-            if last is not None and last.stamp > now + min(last.dt, self._buffer.max_age):
-                self.reset()
-                last = None
-            if last is not None and chunk.policy_id != last.policy_id:
-                if now - self._came <= self._silence:  # two that drive one robot: the mean of both is neither's wish
-                    raise ActionRefused(
-                        f"latent action {chunk.sequence}: policy_id: {chunk.policy_id[:12]!r}, but plans of "
-                        f"{last.policy_id[:12]!r} are being followed; stop one of the two"
-                    )
-                self.reset()
-                last = None
-        if last is not None and chunk.stamp <= last.stamp:
+            self.reset()
+        elif last is not None and chunk.stamp <= last.stamp:
             raise ActionRefused(
-                f"latent action {chunk.sequence}: out of order: its observation is {last.stamp - chunk.stamp:.3f} s "
-                f"older than that of {last.sequence}, which came before"
+                f"{name}: out of order: its observation is {last.stamp - chunk.stamp:.3f} s older than that of "
+                f"{last.sequence}, which came before"
             )
         self._buffer.add(chunk)
-        self._came = math.inf if now is None else now
+        self._came = now
 
     def command(self, now: float) -> DecodedCommand | None:
         """What to do at ``now`` [s]; None while there is no fresh plan."""
+        self._notice_jump(now)
         sampled = self._buffer.sample(now) if now - self._came <= self._silence else None
         if sampled is None:
             return None
@@ -106,6 +100,11 @@ class RobotDecoder:
         action = self.latent_space.decode(self.embodiment.name, latent)
         q = np.asarray(self.embodiment.to_joints(action.astype(np.float64)))
         return DecodedCommand(q, wrist_pose, self._buffer.newest.stamp)
+
+    def _notice_jump(self, now: float) -> None:
+        """Forget all plans when the clock was set back: they would be carried out when their time comes round again."""
+        if now < self._came:
+            self.reset()
 
     def _check(self, chunk: ActionChunk) -> None:
         name, dim = f"latent action {chunk.sequence}", self.latent_space.dim

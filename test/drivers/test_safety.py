@@ -107,6 +107,19 @@ def test_an_unusable_measurement_sends_nothing_new():
     np.testing.assert_array_equal(out.position, sent)
 
 
+def test_without_a_measurement_what_was_sent_stands():
+    guard = make()
+    guard.filter([0.5, 0.1], [0.0, 0.0], 0.0)
+    sent = guard.filter(None, [0.0, 0.0], 0.05).position
+    for _ in range(3):
+        out = guard.stand("nothing was measured")
+        assert out.holding and out.reason == "nothing was measured"
+        np.testing.assert_array_equal(out.position, sent)
+    out = guard.filter(None, [0.02, 0.0], 0.4)  # measured again: held there, and the command of before is forgotten
+    assert out.holding and out.position.tolist() == [0.02, 0.0]
+    assert make().stand("nothing was measured").position is None
+
+
 def test_a_pose_that_no_such_joint_can_have_is_neither_followed_nor_held():
     """Degrees for radians: whatever is sent would be as wrong."""
     guard = make()

@@ -117,11 +117,12 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, content):
         (("robots", "left", "workspace"), {"z": [0.5, 0.1]}, ["robots.left.workspace.z", "lower < upper"]),
         (("robots", "left", "workspace"), {"height": [0, 1]}, ["robots.left.workspace.height", "unknown", "x, y, z"]),
         (("robots", "left", "images"), "png", ["robots.left.images", "compressed"]),
+        (("robots", "left", "images"), "compressed", ["robots.left.images", "raw pictures only"]),
         (("robots", "left", "colour"), "red", ["robots.left.colour", "unknown", "cameras"]),
         (("robots", "2left"), {}, ["robots.2left", "ROS name"]),
         (("robots",), {}, ["robots", "at least one"]),
-        (("rate",), -1, ["rate", "from 0.5 to 100, got -1"]),
-        (("rate",), 500, ["rate", "from 0.5 to 100, got 500"]),
+        (("rate",), -1, ["rate", "from 5 to 100, got -1"]),
+        (("rate",), 500, ["rate", "from 5 to 100, got 500"]),
         (("robots", "left", "seed"), 1.7, ["robots.left.seed", "a whole number from 0 to 2147483647, got 1.7"]),
         (("robots", "left", "seed"), 2**31, ["robots.left.seed", "got 2147483648"]),
         (("policy",), "no_such_policy", ["policy", "no_such_policy"]),
@@ -150,6 +151,10 @@ def test_a_camera_that_the_policy_does_not_know_is_refused_before_a_node_starts(
     fleet = load(tmp_path, content)
     words = "robots.right.cameras: got 'top': the policy has no camera of that name; available: front, wrist"
     with pytest.raises(ConfigError, match=words):
+        bringup.node_specs(fleet)
+    content["robots"]["right"]["cameras"] = []
+    fleet = load(tmp_path, content)
+    with pytest.raises(ConfigError, match="robots.right.cameras: the policy needs one at least, got none; available: front, wrist"):
         bringup.node_specs(fleet)
     assert bringup.node_specs(fleet, teleoperation=bringup.Teleoperation())  # a person needs none
     (tmp_path / "policy").mkdir()
@@ -206,10 +211,11 @@ def test_cameras_with_sources_are_opened_by_nodes_of_their_own(tmp_path, content
 
 
 def test_parameter_files_keep_types(tmp_path):
-    parameters = {"text": "10", "yes": "on", "rate": 10.0, "seed": 3, "flag": True, "names": ["a,b", "c"], "none": []}
+    parameters = {"text": "10", "yes": "on", "y": "n", "nan": "1e5", "rate": 10.0, "seed": 3, "flag": True, "names": ["a,b", "c"], "none": []}
     file = bringup.write_parameters(bringup.NodeSpec("sim_node", "sim", "left", parameters), tmp_path)
     read = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
     assert read == {k: v for k, v in parameters.items() if k != "none"}
+    assert '"y": "n"' in file.read_text()  # ROS takes more words for booleans than this reader
     assert {k: type(v) for k, v in read.items()} == {k: type(v) for k, v in parameters.items() if k != "none"}
 
 

@@ -156,6 +156,14 @@ def test_stale_plans_hold_the_measured_pose_and_then_it_goes_on(graph, decoder, 
     assert steps < 0.05  # and nothing jumped
 
 
+def test_two_that_plan_for_one_robot_are_told_even_of_one_name(graph, decoder, commands, space):
+    graph.run(0.3, lambda: send(graph, plan(space)), period=0.1)
+    assert decoder.status()[1] == "decoding"
+    graph.probe.create_publisher(LatentAction, "left/latent_action", qos.LATENTS)
+    status = lambda: decoder.status()[1]
+    graph.until(lambda: status() == "more than one node publishes latent_action", 5, "a word", lambda: send(graph, plan(space)))
+
+
 def test_a_latent_space_that_does_not_know_the_embodiment_does_not_start(graph, artifacts):
     with pytest.raises(AssertionError, match="did not start"):
         graph.add(Decoder, "left", embodiment="faive_hand", latent=artifacts.latent)

@@ -14,6 +14,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy import Parameter  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
@@ -76,6 +78,19 @@ def test_a_fault_in_a_service_or_in_the_status_is_told_and_ends_nothing(graph, n
     future = client.call_async(Trigger.Request())
     graph.until(future.done)
     assert future.result().success
+
+
+def test_a_transition_that_is_not_possible_now_is_refused_and_ends_nothing(graph, node):
+    """As by a manager of life cycles beside autostart."""
+    node.faults.clear()
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    client = graph.probe.create_client(ChangeState, "faulty/change_state")
+    graph.until(client.service_is_ready)
+    for transition, success in ((Transition.TRANSITION_CONFIGURE, False), (Transition.TRANSITION_DEACTIVATE, True)):
+        future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        graph.until(future.done)
+        assert future.result().success is success
+    assert "not registered" in node.details["change_state: failed"] and not node.active
 
 
 def test_a_node_whose_activation_failed_can_be_configured_anew_and_hears_everything_once(graph, node):

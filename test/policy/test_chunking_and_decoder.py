@@ -78,7 +78,7 @@ def plan(robot, **kwargs) -> ActionChunk:
 
 
 def test_the_plan_is_decoded_to_joints_of_this_robot(robot):
-    robot.accept(plan(robot, stamp=3.0))
+    robot.accept(plan(robot, stamp=3.0), now=3.0)
     command = robot.command(3.2)
     assert np.allclose(command.q, 2 * robot.latent_space.decode("hand", np.full(4, 3.2)))
     assert command.observed == 3.0 and np.isclose(command.wrist_pose[0], 3.2)
@@ -87,7 +87,7 @@ def test_the_plan_is_decoded_to_joints_of_this_robot(robot):
 
 def test_a_foreign_latent_space_is_refused_with_both_ids(robot):
     with pytest.raises(ActionRefused, match=f"'foreign'.*'{robot.latent_space.latent_id}'"):
-        robot.accept(chunk(latent_id="foreign"))
+        robot.accept(chunk(latent_id="foreign"), now=0.0)
     assert robot.command(0.0) is None
 
 
@@ -105,24 +105,24 @@ def test_a_foreign_latent_space_is_refused_with_both_ids(robot):
     ],
 )
 def test_malformed_plans_are_refused_and_leave_the_plan_before_in_force(robot, change, message):
-    robot.accept(plan(robot, stamp=1.0))
+    robot.accept(plan(robot, stamp=1.0), now=1.0)
     before = robot.command(1.1)
     with pytest.raises(ActionRefused, match=message):
-        robot.accept(replace(plan(robot, stamp=1.05, sequence=1), **change))
+        robot.accept(replace(plan(robot, stamp=1.05, sequence=1), **change), now=1.1)
     assert np.array_equal(robot.command(1.1).q, before.q)
 
 
 def test_plans_out_of_order_are_refused(robot):
-    robot.accept(plan(robot, stamp=1.0, sequence=4))
+    robot.accept(plan(robot, stamp=1.0, sequence=4), now=1.0)
     with pytest.raises(
         ActionRefused, match="latent action 3: out of order: its observation is 0.100 s older than that of 4"
     ):
-        robot.accept(plan(robot, stamp=0.9, sequence=3))
+        robot.accept(plan(robot, stamp=0.9, sequence=3), now=1.1)
 
 
 def test_a_policy_that_starts_again_is_followed_though_it_counts_from_zero(robot):
-    robot.accept(plan(robot, stamp=1.0, sequence=400))
-    robot.accept(plan(robot, stamp=2.0, sequence=0))
+    robot.accept(plan(robot, stamp=1.0, sequence=400), now=1.0)
+    robot.accept(plan(robot, stamp=2.0, sequence=0), now=2.0)
     assert robot.command(2.0).observed == 2.0
 
 
@@ -148,6 +148,26 @@ def test_two_that_drive_one_robot_are_not_averaged(robot):
         robot.accept(other, now=1.1)
     robot.accept(replace(other, stamp=1.4), now=1.4)  # the first fell silent
     assert robot.command(1.4).observed == 1.4
+
+
+def test_stale_plans_of_another_source_keep_nobody_out(robot):
+    for k in range(5):  # a bag is played beside the policy, and comes first
+        now = 20.0 + 0.1 * k
+        with pytest.raises(ActionRefused, match=r"latent action 0: stamp: 1[67]\.\d+ s ago, expected 0.5 s at most"):
+            robot.accept(replace(plan(robot, stamp=3.0 + 0.1 * k), policy_id="bag"), now=now)
+        robot.accept(plan(robot, stamp=now - 0.05), now=now)
+        assert robot.command(now).observed == now - 0.05
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["silence", "a policy whose clock was not set back"])
+def test_a_plan_is_not_carried_out_when_its_time_comes_round_again(robot, foreign):
+    robot.accept(plan(robot, stamp=100.0), now=100.0)
+    for k in range(60):
+        now = 95.0 + 0.1 * k
+        if foreign:
+            with pytest.raises(ActionRefused, match="in the future"):
+                robot.accept(plan(robot, stamp=now + 5.0), now=now)
+        assert robot.command(now) is None
 
 
 def test_a_decoder_for_another_version_of_the_hand_does_not_start(space):
