@@ -58,13 +58,18 @@ class Study:
 
     def policy(self, kind: str, embodiments: Sequence[str], times: float = 1.0) -> Path:
         """Folder of a policy of that kind, trained with so many times the steps of the settings."""
-        out = self.folder / "-".join([kind, *embodiments])
-        if not (out / "policy.json").is_file():
-            settings = read_settings(PolicySettings, "policy_again" if kind == BEGUN else "policy")
-            settings = replace(settings, steps=round(settings.steps * times))
-            data = [self.data(name) for name in embodiments]
-            train_policy(settings, data, self.space, out, console=self.console, start=self.shipped if kind == BEGUN else None)
+        out, start = self.folder / "-".join([kind, *embodiments]), self.shipped if kind == BEGUN else None
+        settings = read_settings(PolicySettings, "policy_again" if start else "policy")
+        settings = replace(settings, steps=round(settings.steps * times))
+        made = (settings, self.space.latent_id, start.policy_id if start else "")
+        if not (out / "policy.json").is_file() or made != self._made(Checkpoint.load(out)):
+            train_policy(settings, [self.data(n) for n in embodiments], self.space, out, console=self.console, start=start)
         return out
+
+    @staticmethod
+    def _made(policy: Checkpoint) -> tuple[PolicySettings, str, str]:
+        """What a policy was made of, its demonstrations aside."""
+        return policy.settings, policy.latent_id, policy.report["start"]
 
     def successes(self, policy: Path, embodiment: str) -> list[bool]:
         """Of each rollout, in the order of the seeds."""

@@ -123,7 +123,7 @@ def _median(places: np.ndarray) -> np.ndarray:
 
 def keypoints(file: Path) -> np.ndarray:
     """Keypoints (T, 21, 3) [m] of a recorded hand."""
-    found = canonical_hands(read_hand_recording(file, "keypoints" if file.suffix == ".npz" else "").points)
+    found = canonical_hands(read_hand_recording(file).points)
     return found.keypoints[found.good]
 
 
@@ -165,7 +165,7 @@ def bars(results: Mapping[str, list[dict]], split: str) -> str:
         f"- Fingertips, gripper to hand: paper {paper['tips_gripper']:.0f} mm, ours {ours['tips_gripper']:.0f} mm.",
         f"- Fingertips over all ordered pairs: ours / paper = {ours['tips'] / paper['tips']:.2f} (to reach: 0.5).",
         f"- Pinch distance over all ordered pairs: {ours['pinch'] / paper['pinch']:.2f} (to reach: 0.33).",
-        f"- Hand to hand, distance from the person's fingertips by that of direct retargeting: {ours['direct']:.2f} "
+        f"- Hand to hand, distance from where retargeting aims by that of direct retargeting: {ours['direct']:.2f} "
         f"(to reach: 1.5; paper: {paper['direct']:.2f}).",
     ]
     for name in ("paper, encoders frozen", "paper, no annealing"):
@@ -189,8 +189,9 @@ def main() -> None:
     if options.recordings:
         real = pair_recordings(hands, [keypoints(file) for file in options.recordings])
     pairs = make_pairs(hands, seed=0, frames=SAME["frames"])
-    # What was measured before counts only for the same poses: those trained on, and those of people.
-    digest = "".join(hashlib.sha256(p.keypoints.tobytes()).hexdigest()[:8] for p in (pairs, real) if p is not None)
+    # What was measured before counts only for the same embodiments, and the same pairs: those trained on, and those of people.
+    arrays = [a for p in (pairs, real) if p is not None for a in (p.keypoints, *(p.actions[name] for name in EMBODIMENTS))]
+    digest = "".join(hand.content_hash for hand in hands) + "".join(hashlib.sha256(a.tobytes()).hexdigest() for a in arrays)
     results: dict[str, list[dict]] = {name: [] for name in chosen}
     for seed in options.seeds:
         for name, settings in chosen.items():

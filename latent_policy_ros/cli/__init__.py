@@ -14,7 +14,10 @@ from latent_policy_ros.cli import dataset, embodiments, latent, train
 from latent_policy_ros.cli.common import (
     DEMO_EMBODIMENTS,
     LatentOption,
+    LayoutOption,
     PolicyOption,
+    SideOption,
+    UnitsOption,
     artifact_folder,
     console,
     errors,
@@ -114,9 +117,9 @@ def teleop(
     robot: Annotated[Optional[list[str]], typer.Option(help="Drive this robot only; repeatable.")] = None,
     file: Annotated[Optional[Path], typer.Option(help="A recorded hand to play, instead of the topic keypoints.")] = None,
     loop: Annotated[bool, typer.Option(help="Play it again and again.")] = False,
-    side: Annotated[str, typer.Option(help="Which hand the keypoints show: left, right or auto.")] = "auto",
-    layout: Annotated[str, typer.Option(help="auto, mediapipe, mano, manus, webxr or openxr.")] = "auto",
-    units: Annotated[str, typer.Option(help="Of the keypoints: m, cm or mm.")] = "m",
+    side: SideOption = "auto",
+    layout: LayoutOption = "auto",
+    units: UnitsOption = "m",
     record: Annotated[bool, typer.Option(help="Also start the recorder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the nodes that would run.")] = False,
 ) -> None:
@@ -147,18 +150,19 @@ def evaluate_command(
     import json
     from dataclasses import asdict
 
+    from latent_policy_ros.embodiments import load_embodiment
     from latent_policy_ros.sim.evaluate import evaluate, wilson_interval
 
-    names = embodiment or DEMO_EMBODIMENTS
+    chosen = {load_embodiment(name).name: name for name in embodiment or DEMO_EMBODIMENTS}
     seeds = range(first_seed, first_seed + episodes)
     with progress_bar() as progress:
-        task = progress.add_task("rollouts", total=len(names) * episodes)
+        task = progress.add_task("rollouts", total=len(chosen) * episodes)
         results = evaluate(
-            artifact_folder("policies", policy), artifact_folder("latents", latent), names, seeds,
+            artifact_folder("policies", policy), artifact_folder("latents", latent), list(chosen.values()), seeds,
             workers=workers, latency=latency, on_result=lambda _: progress.advance(task),
         )
     table = Table("embodiment", "success", "95% interval", "median time [s]", title=f"{policy}: {episodes} seeded episodes each")
-    for name in names:
+    for name in chosen:
         mine = [r for r in results if r.embodiment == name]
         wins = [r for r in mine if r.success]
         low, high = wilson_interval(len(wins), len(mine))

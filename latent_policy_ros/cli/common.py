@@ -20,6 +20,9 @@ SIMPLE = {"box": None, "pad_edge": False, "collapse_padding": True}  # of tables
 DEMO_EMBODIMENTS = ("mimic_hand", "panda_gripper")
 
 LatentOption = Annotated[str, typer.Option("--latent", help="A latent space: its folder, or a name in config/latents.")]
+SideOption = Annotated[str, typer.Option("--side", help="Of the keypoints: left, right, or auto: told by how the hand bends.")]
+LayoutOption = Annotated[str, typer.Option("--layout", help="Of the keypoints: auto, mediapipe, mano, manus, webxr or openxr.")]
+UnitsOption = Annotated[str, typer.Option("--units", help="Of the keypoints: m, cm or mm.")]
 PolicyOption = Annotated[str, typer.Option("--policy", help="A policy: its folder, or a name in config/policies.")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import artifact_folder, console, show
+from latent_policy_ros.cli.common import LayoutOption, SideOption, UnitsOption, artifact_folder, console, show
 
 app = typer.Typer(no_args_is_help=True, help="Look at a latent space, and add an embodiment to it.")
 
@@ -21,6 +21,9 @@ def report_command(
     recordings: Annotated[
         Optional[list[Path]], typer.Option(help="A recording of a person's hand (.npz, .csv, a bag) to measure on. Repeatable.")
     ] = None,
+    side: SideOption = "auto",
+    layout: LayoutOption = "auto",
+    units: UnitsOption = "m",
 ) -> None:  # fmt: skip
     """One page: how well every embodiment decodes what every other encodes, a map, and hands in pictures."""
     from latent_policy_ros.data.hand_recordings import read_hand_recording
@@ -30,7 +33,7 @@ def report_command(
 
     hands = {}
     for file in recordings or []:
-        found = canonical_hands(read_hand_recording(file, "keypoints" if file.suffix == ".npz" else "").points)
+        found = canonical_hands(read_hand_recording(file).points, layout, units, side)
         hands[file.stem] = found.keypoints[found.good]
     file = write_report(LatentSpace.load(artifact_folder("latents", latent)), out, hands, console)
     console.print(f"wrote {file}", highlight=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.table import Column, Table
 
-from latent_policy_ros.cli.common import SIMPLE, console, show
+from latent_policy_ros.cli.common import SIMPLE, LayoutOption, SideOption, UnitsOption, console, show
 
 if TYPE_CHECKING:
     from latent_policy_ros.retargeting.quality import Quality
@@ -28,9 +28,9 @@ def retarget(
     recordings: Annotated[list[Path], typer.Argument(help="Recorded hands: .npz, .npy, .csv or a bag of PoseArrays.")],
     embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable: a name or a YAML; default: every robot.")] = None,
     out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Folder for the joints: an .npz for each.")] = None,
-    side: Annotated[str, typer.Option(help="left, right, or auto: told from how the hand bends.")] = "auto",
-    layout: Annotated[str, typer.Option(help="Which point is which: auto, mediapipe, mano, manus, webxr, openxr.")] = "auto",
-    units: Annotated[str, typer.Option(help="m, cm or mm.")] = "m",
+    side: SideOption = "auto",
+    layout: LayoutOption = "auto",
+    units: UnitsOption = "m",
     markdown: Annotated[Optional[Path], typer.Option(help="Also write the table here.")] = None,
 ) -> None:
     """Recorded hands to the joints of robots, and how well that went. Exit status 1 if any joint left its limits."""

@@ -102,7 +102,7 @@ def _read_npz(path: Path, entry: str) -> tuple[np.ndarray | None, np.ndarray]:
     name = entry or ("keypoints" if "keypoints" in arrays else fits[0] if len(fits) == 1 else "")
     if not name:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in sorted(arrays.items()))
-        wanted = "say which array it is" if fits else "expected an array of shape (frames, points, 3)"
+        wanted = "expected one of a hand, or one named keypoints" if fits else "expected an array of shape (frames, points, 3)"
         raise ArtifactError(f"{path}: {wanted}; got {shapes or 'nothing'}")
     times = next((arrays[key] for key in TIMES if key in arrays), None)
     return times, arrays[name]

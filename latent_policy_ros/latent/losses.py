@@ -29,10 +29,8 @@ def info_nce(first: Tensor, second: Tensor, temperature: float, alike: Tensor | 
         temperature: Divides the cosines.
         alike: ... or, if given (B, B), rows are alike in these shares.
     """
-    # A cosine is at most 1, so this cannot overflow, and one exponential serves both directions.
-    cosines = (normalize(first, dim=1) @ normalize(second, dim=1).T - 1) / temperature
-    powers = torch.exp(cosines)
-    partition = 0.5 * (powers.sum(dim=0).log() + powers.sum(dim=1).log())
+    cosines = normalize(first, dim=1) @ normalize(second, dim=1).T / temperature
+    partition = 0.5 * (torch.logsumexp(cosines, dim=0) + torch.logsumexp(cosines, dim=1))
     own = cosines.diagonal() if alike is None else (0.5 * (alike + alike.T) * cosines).sum(dim=1)
     return (partition - own).mean()
 

@@ -14,7 +14,8 @@ from latent_policy_ros.embodiments.human_hand import TIPS
 from latent_policy_ros.embodiments.keypoints import keypoints_of_action
 from latent_policy_ros.latent.codec import unit
 from latent_policy_ros.latent.space import LatentSpace
-from latent_policy_ros.retargeting.pairs import PALM, PairedActions, fingertip_targets
+from latent_policy_ros.retargeting import Retargeter
+from latent_policy_ros.retargeting.pairs import PALM, PairedActions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,8 +69,8 @@ class Measures:
             distance [mm] and ``direction`` [degrees] where thumb and finger are within 30 mm, ``round_trip`` mean
             fingertip error [mm] of going there and back again, ``retrieval`` share of poses whose latent is nearest to
             their own among 200 of a recording, ``apart`` how far latents of one pose are apart (1: as far as those of any
-            two; 0: the same), ``target`` mean distance [mm] of the decoded fingertips from the
-            person's, scaled (NaN where there is no such target).
+            two; 0: the same), ``target`` mean distance [mm] of the decoded fingertips from where
+            retargeting aims: the person's, brought to this hand (NaN where there is no such target).
         direct: (N,) what ``target`` is for direct retargeting.
         each: Vectors (N,). ``norm`` spread of the latents' length (deviation / mean), ``step`` median latent step by
             joint step [1/rad or so] and ``roughness`` its 95th percentile by its median, ``decode_ms`` time for 16.
@@ -88,7 +89,7 @@ class Measures:
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
     def ratio_to_direct(self, names: tuple[str, ...]) -> float:
-        """Mean distance of decoded fingertips from the person's by that of direct retargeting, over pairs of ``names``."""
+        """Mean distance of decoded fingertips from their aims by that of direct retargeting, over pairs of ``names``."""
         columns = self._mask(names)
         return self.mean("target", names, names) / float(np.nanmean(self.direct[columns]))
 
@@ -108,7 +109,7 @@ def measure(space: LatentSpace, data: PairedActions, embodiments: Mapping[str, E
     names = tuple(sorted(data.actions))
     z = {name: space.encode(name, data.actions[name]) for name in names}
     tips = {name: fingertips(embodiments[name], data.actions[name]) for name in names}
-    targets = {name: _targets(embodiments[name], data.keypoints) for name in names}
+    targets = {name: _targets(embodiments[name], data) for name in names}
     keys = ("joints", "r2", "tips", "pinch", "direction", "round_trip", "retrieval", "apart", "target")
     pairs = {key: np.full((len(names), len(names)), np.nan) for key in keys}
     for i, source in enumerate(names):
@@ -188,9 +189,15 @@ def smoothness(z: np.ndarray, actions: np.ndarray, recording: np.ndarray) -> tup
     return median, float(np.quantile(ratio, 0.95)) / max(median, 1e-9)
 
 
-def _targets(embodiment: Embodiment, keypoints: np.ndarray) -> np.ndarray | None:
-    """Where the person's scaled fingertips are (N, F, 3); None for what has no fingers to compare."""
-    return fingertip_targets(embodiment, keypoints) if embodiment.kind == "hand" else None
+def _targets(embodiment: Embodiment, data: PairedActions) -> np.ndarray | None:
+    """Where retargeting aims with the fingertips (N, F, 3); None for what has no fingers to compare."""
+    if embodiment.kind != "hand":
+        return None
+    retargeter, targets = Retargeter(embodiment), np.empty((len(data), len(HandKinematics(embodiment).fingers), 3))
+    for recording in np.unique(data.recording):  # each of one person
+        rows = data.recording == recording
+        targets[rows] = retargeter.wanted_fingertips(data.keypoints[rows])
+    return targets
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -26,7 +26,7 @@ POINTS = 1500  # of each embodiment on the map
 STEPS = 7  # from one grasp to the other
 MATRICES = {
     "tips": ("Fingertip error [mm] against the retargeted truth", 1),
-    "target": ("Fingertip distance [mm] from the person's, scaled to the hand", 1),
+    "target": ("Fingertip distance [mm] from where retargeting aims", 1),
     "pinch": ("Error of the thumb-to-finger distance [mm], where it is under 30 mm", 1),
     "direction": ("Error of the thumb-to-finger direction [degrees], where that is under 30 mm", 0),
     "joints": ("Mean absolute error in action units (rad; share of the opening; human: m and rotation entries)", 3),
@@ -105,7 +105,7 @@ def _measured(title: str, m: Measures, embodiments: Mapping[str, Embodiment]) ->
         ["fingertips, all ordered pairs [mm]", f"{m.mean('tips'):.2f}"],
         ["fingertips, hand to hand [mm]", f"{m.mean('tips', hands, hands):.2f}"],
         ["fingertips, gripper to hand [mm]", f"{m.mean('tips', grippers, hands):.2f}"],
-        ["decoded by direct retargeting, distance from the person's fingertips, hand to hand", f"{m.ratio_to_direct(hands):.2f} x"],
+        ["decoded by direct retargeting, distance from where retargeting aims, hand to hand", f"{m.ratio_to_direct(hands):.2f} x"],
         ["pinch distance, all ordered pairs [mm]", f"{m.mean('pinch'):.2f}"],
         ["pinch distance, hand to hand [mm]", f"{m.mean('pinch', hands, hands):.2f}"],
         ["pinch direction, hand to hand [degrees]", f"{m.mean('direction', hands, hands):.1f}"],

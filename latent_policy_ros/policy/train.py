@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.errors import ArtifactError, LatentPolicyError
 from latent_policy_ros.latent.progress import progress_bar
 from latent_policy_ros.latent.settings import as_plain, read_settings
 from latent_policy_ros.latent.space import LatentSpace
@@ -54,6 +54,7 @@ def train_policy(
 
     Raises:
         ArtifactError: Episodes, a saved state or ``start`` do not fit these settings and this latent space.
+        LatentPolicyError: The training diverged.
         KeyboardInterrupt: After the state was saved.
     """
     out_dir = Path(out_dir)
@@ -89,18 +90,19 @@ def train_policy(
     with interrupts() as interrupted, progress_bar(console, settings.steps, "policy", completed=done) as advance:
         for step in range(done, settings.steps):
             recent = train_step(network, average, optimizer, data, settings, step, device)
-            if step % 20 == 0:
-                loss = recent.item() if math.isnan(loss) else 0.95 * loss + 0.05 * recent.item()
-            advance(f"loss {loss:.4f}" if step % 20 == 0 else None)
-            if interrupted.is_set():
+            stop, told = interrupted.is_set(), step % 20 == 0
+            last = stop or step + 1 == settings.steps or (step + 1) % settings.checkpoint_every == 0
+            if (told or last) and not math.isfinite(now := recent.item()):  # what was saved before is not written over
+                raise LatentPolicyError(f"the training diverged: its loss is {now} at step {step}; lower learning_rate")
+            if told:
+                loss = now if math.isnan(loss) else 0.95 * loss + 0.05 * now
+            advance(f"loss {loss:.4f}" if told else None)
+            if last:
                 save(step + 1)
+            if stop:
                 if console:
                     console.print(f"Stopped after {step + 1} steps and saved; the same command goes on from here.")
                 raise KeyboardInterrupt
-            if (step + 1) % settings.checkpoint_every == 0:
-                save(step + 1)
-        if done < settings.steps and settings.steps % settings.checkpoint_every:
-            save(settings.steps)
     report: dict[str, Any] = {
         "seconds": round(time.monotonic() - started, 1),
         "threads": torch.get_num_threads(),
@@ -169,7 +171,8 @@ def train_step(
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
     decay = min(settings.ema_decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
     return loss.detach()
 
 

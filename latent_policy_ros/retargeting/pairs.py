@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latent_policy_ros.embodiments import Embodiment, HandKinematics, load_embodiment
-from latent_policy_ros.embodiments.human_hand import BASES, TIPS
+from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.embodiments.human_hand import TIPS
 from latent_policy_ros.embodiments.keypoints import human_action, to_hand_frame
 from latent_policy_ros.retargeting.motion import generate_motion
 from latent_policy_ros.retargeting.retargeter import Retargeter
@@ -54,22 +54,6 @@ def keyvectors(keypoints: np.ndarray) -> np.ndarray:
     vectors = np.concatenate((tips - keypoints[..., :1, :], tips[..., 1:, :] - tips[..., :1, :]), axis=-2)
     palm = np.linalg.norm(keypoints[..., 9, :] - keypoints[..., 0, :], axis=-1)
     return vectors * (PALM / palm)[..., None, None]
-
-
-def fingertip_targets(embodiment: Embodiment, keypoints: np.ndarray) -> np.ndarray:
-    """Where the fingertips of a hand should be for human poses, if it could: (N, 21, 3) -> (N, F, 3) [m, hand frame].
-
-    Each fingertip as the person's seen from its knuckle, scaled by the lengths of the two fingers. (Retargeting departs
-    from it near a pinch, where the vectors between the fingertips count more.)
-    """
-    mirror = np.array([1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0])
-    targets = []
-    for finger, chain in HandKinematics(embodiment).fingers_at_zero().items():
-        bones = keypoints[:, BASES[finger] : TIPS[finger] + 1]
-        length = np.linalg.norm(np.diff(bones, axis=1), axis=-1).sum(axis=-1)
-        scale = np.linalg.norm(np.diff(chain, axis=0), axis=1).sum() / length
-        targets.append(chain[0] + mirror * scale[:, None] * (bones[:, -1] - bones[:, 0]))
-    return np.stack(targets, axis=1)
 
 
 def pair_keypoints(

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from latent_policy_ros.data.images import fit
 from latent_policy_ros.drivers.safety import CommandGuard
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ActionRefused
@@ -75,13 +76,17 @@ class RobotRollout:
         seed: Decides cube, box and start pose.
         latent: The latent space that the policy was made for.
         observation_steps: How many observations the policy looks at.
+        image_size: Of the pictures that it looks at [pixels]; they are scaled to it as on the robot.
         latency: Time from an observation to the moment its chunk can be used [s].
     """
 
-    def __init__(self, embodiment: str, seed: int, latent: LatentSpace, observation_steps: int, latency: float) -> None:
+    def __init__(
+        self, embodiment: str, seed: int, latent: LatentSpace, observation_steps: int, image_size: int, latency: float
+    ) -> None:
         self.world = World(embodiment)
         self.world.reset(seed)
         self.embodiment, self.arm, self.seed, self.latency = self.world.embodiment, self.world.arm, seed, latency
+        self.image_size = image_size
         e, arm = self.embodiment, self.arm
         self.decoder = RobotDecoder(latent, e)
         self.hand_guard = CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity)
@@ -96,7 +101,7 @@ class RobotRollout:
         self.history.append(
             Observation(
                 stamp=self.time,
-                images={camera: world.render(camera) for camera in world.cameras},
+                images={camera: fit(world.render(camera), self.image_size, self.image_size) for camera in world.cameras},
                 wrist_pose=world.wrist_pose,
                 hand=self.embodiment.to_action(world.hand_q),
                 embodiment=self.embodiment.name,
@@ -143,7 +148,8 @@ def rollouts(
     while waiting or active:
         while waiting and len(active) < batch:
             embodiment, seed = waiting.popleft()
-            active.append(RobotRollout(embodiment, seed, latent, policy.observation_steps, latency))
+            settings = policy.settings
+            active.append(RobotRollout(embodiment, seed, latent, settings.observation_steps, settings.image_size, latency))
         for robot, chunk in zip(active, policy.predict([robot.observe() for robot in active])):
             robot.accept(chunk)
             robot.advance(policy.dt)
@@ -159,7 +165,8 @@ def _worker(policy_dir: Path, latent_dir: Path, jobs: list[tuple[str, int]], opt
 
     torch.set_num_threads(1)  # beside another worker, OpenMP barriers would collapse
     latent = LatentSpace.load(latent_dir)
-    return list(rollouts(Policy.load(policy_dir, latent), latent, jobs, **options))
+    policy = Policy.load(policy_dir, latent, seed=jobs[0][1])  # noise of its own: rollouts are to be independent
+    return list(rollouts(policy, latent, jobs, **options))
 
 
 def evaluate(

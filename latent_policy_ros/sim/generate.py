@@ -47,7 +47,7 @@ def run_episode(world: World, seed: int, disturbed: float = DISTURBED) -> Episod
 
 
 def episode_key(embodiment: str, seed: int, disturbed: float) -> str:
-    """Names the demonstration of `seed`."""
+    """Names the demonstration of `seed` by the embodiment of that name."""
     return key_of("sim", embodiment, str(seed), str(disturbed))
 
 
@@ -60,7 +60,7 @@ def _worker(
     for seed in seeds:
         episode = run_episode(world, seed, disturbed)
         if episode.meta.success:
-            stage(episode, staging, episode_key(embodiment, seed, disturbed), identity, space, "sim")
+            stage(episode, staging, episode_key(world.embodiment.name, seed, disturbed), identity, space, "sim")
         results.append((seed, episode.meta.success))
     return results
 
@@ -93,7 +93,7 @@ def generate_episodes(
         latent_id = space.latent_id
     collection, seeds = Collection(Path(out_dir)), list(seeds)
     collection.expect(Identity.for_embodiment(e, round(1 / DT), latent_id))
-    kept = [s for s in seeds if collection.has(e.name, episode_key(embodiment, s, disturbed), e.content_hash)]
+    kept = [s for s in seeds if collection.has(e.name, episode_key(e.name, s, disturbed), e.content_hash)]
     wanted = sorted(set(seeds) - set(kept))
     results: list[tuple[int, bool]] = []
 

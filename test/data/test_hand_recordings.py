@@ -71,7 +71,7 @@ def test_a_single_file_of_a_bag_and_frames_without_a_hand(tmp_path):
 
 def test_one_of_several_is_chosen_by_name(tmp_path):
     np.savez(tmp_path / "two.npz", left=POINTS, right=POINTS[::-1])
-    with pytest.raises(ArtifactError, match=r"say which array it is; got left \(60, 21, 3\), right"):
+    with pytest.raises(ArtifactError, match=r"expected one of a hand, or one named keypoints; got left \(60, 21, 3\), right"):
         read_hand_recording(tmp_path / "two.npz")
     assert np.array_equal(read_hand_recording(tmp_path / "two.npz", "right").points, POINTS[::-1])
     with pytest.raises(ArtifactError, match="no array 'middle'; available: left, right"):

@@ -18,6 +18,13 @@ def test_info_nce_is_lowest_for_matching_rows_and_chance_for_equal_ones():
     assert info_nce(same, same, 0.05).item() == pytest.approx(np.log(64), rel=1e-5)
 
 
+def test_info_nce_is_finite_at_any_temperature():
+    first, second = torch.tensor([[1.0, 0.0], [1.0, 0.1]]), torch.tensor([[-1.0, 0.0], [-1.0, 0.1]], requires_grad=True)
+    loss = info_nce(first, second, 0.005)
+    loss.backward()
+    assert loss.isfinite() and second.grad.isfinite().all()
+
+
 def test_info_nce_is_the_cross_entropy_both_ways():
     first, second = unit_rows(20, seed=1), unit_rows(20, seed=2)
     logits = first @ second.T / 0.2

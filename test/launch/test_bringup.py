@@ -211,7 +211,8 @@ def test_cameras_with_sources_are_opened_by_nodes_of_their_own(tmp_path, content
 
 
 def test_parameter_files_keep_types(tmp_path):
-    parameters = {"text": "10", "yes": "on", "y": "n", "nan": "1e5", "rate": 10.0, "seed": 3, "flag": True, "names": ["a,b", "c"], "none": []}
+    parameters = {"text": "10", "yes": "on", "y": "n", "nan": "1e5", "rate": 10.0, "seed": 3, "flag": True,
+                  "names": ["a,b", "c"], "none": []}  # fmt: skip
     file = bringup.write_parameters(bringup.NodeSpec("sim_node", "sim", "left", parameters), tmp_path)
     read = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
     assert read == {k: v for k, v in parameters.items() if k != "none"}

@@ -16,8 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from latent_policy_ros import __version__, nodes
-from latent_policy_ros.cli import common
+from latent_policy_ros.cli import common, evaluate_command
+from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.paths import config_dir
+from latent_policy_ros.sim.evaluate import Rollout
 
 
 def run(*arguments):
@@ -79,6 +82,17 @@ def test_an_embodiment_that_is_not_there_is_named(name):
         ran = run(*command)
         assert ran.returncode == 2 and "Traceback" not in ran.stderr
         assert ran.stderr.startswith("error: ") and name in ran.stderr and "available: ability_hand" in ran.stderr
+
+
+def test_a_hand_is_evaluated_once_by_whatever_name(monkeypatch, capsys):
+    def evaluated(policy, latent, names, seeds, **options):
+        return [Rollout(load_embodiment(name).name, seed, seed > 5, 1.0) for name in names for seed in seeds]
+
+    monkeypatch.setattr("latent_policy_ros.sim.evaluate.evaluate", evaluated)
+    file = config_dir() / "embodiments" / "faive_hand.yaml"
+    evaluate_command("default", "default", ["mimic_hand_right", str(file), "faive_hand"], 2, 5, 0.08, 1, None)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[1::2][:2] for row in rows if "1/2" in row] == [["mimic_hand", "1/2"], ["faive_hand", "1/2"]]
 
 
 def test_it_tells_its_version():

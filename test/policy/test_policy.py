@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import math
 import threading
 from dataclasses import replace
 
@@ -111,6 +112,16 @@ def test_a_step_of_training_runs_where_the_network_is(demonstrations, quick, spa
     data = Demonstrations([demonstrations], quick, space)
     loss = train_step(network, average, optimizer, data, quick, 0, device)
     assert loss.device == device and all(p.grad.device == device for p in network.parameters() if p.grad is not None)
+
+
+def test_a_step_leaves_nothing_behind(demonstrations, quick, space):
+    """The average of the weights is no part of what is learned: steps must not be chained by it."""
+    network = PolicyNetwork(quick, space.dim)
+    average, data = copy.deepcopy(network).requires_grad_(False), Demonstrations([demonstrations], quick, space)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    for step in range(2):
+        train_step(network, average, optimizer, data, quick, step, torch.device("cpu"))
+    assert not any(weights.requires_grad for weights in average.parameters())
 
 
 def test_a_gpu_that_torch_sees_but_cannot_use_is_left_alone(monkeypatch):
@@ -237,6 +248,17 @@ def test_a_state_that_could_not_be_written_leaves_the_one_before(demonstrations,
             train_policy(settings, [demonstrations], space, tmp_path / "parts")
     resumed = train_policy(settings, [demonstrations], space, tmp_path / "parts")
     assert resumed.policy_id == train_policy(settings, [demonstrations], space, tmp_path / "whole").policy_id
+
+
+def test_a_training_that_diverges_ends_and_leaves_what_was_saved_before(demonstrations, quick, space, tmp_path, monkeypatch):
+    from latent_policy_ros.policy import train
+
+    settings = replace(quick, steps=12, checkpoint_every=3)
+    monkeypatch.setattr(train, "train_step", lambda *given: train_step(*given) * (math.nan if given[5] > 3 else 1.0))
+    with pytest.raises(LatentPolicyError, match="diverged: its loss is nan at step 5; lower learning_rate"):
+        train_policy(settings, [demonstrations], space, tmp_path)
+    assert not (tmp_path / "policy.json").exists()
+    assert json.loads(load_tensors(tmp_path / "training.safetensors", ArtifactError, "")[1]["told"])["step"] == 3
 
 
 def test_a_training_is_not_resumed_with_other_demonstrations(quick, space, tmp_path):

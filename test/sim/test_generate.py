@@ -23,7 +23,7 @@ def test_episodes_are_kept_and_made_only_where_missing(tmp_path):
     seen = []
     report = generate_episodes("panda_gripper", [0, 1], tmp_path, workers=1, progress=lambda seed, ok: seen.append(seed))
     assert (report.written, report.kept, report.failed, sorted(seen)) == (2, 0, (), [0, 1])
-    report = generate_episodes("panda_gripper", [0, 1, 2], tmp_path, workers=1)
+    report = generate_episodes("panda_gripper_right", [0, 1, 2], tmp_path, workers=1)  # whatever it is called
     assert (report.written, report.kept) == (1, 2)
     reader, e = LeRobotReader(tmp_path / "panda_gripper"), load_embodiment("panda_gripper")
     assert [told["seed"] for told in reader.about] == [0, 1, 2] and reader.identity.embodiment_hash == e.content_hash
