@@ -60,14 +60,15 @@ class Alignment:
         self.buffer, self._watches = self._intake.buffer, self._intake.watches
         self._repeated: Counter[str] = Counter()
         self._shown: dict[str, float] = {}
-        self._origin: float | None = None  # time of the first frame
-        self._over = False  # commands ended
+        self._begins: float | None = None  # time from which on every topic is known
+        self._origin: float | None = None  # of the first frame
+        self._silent: dict[str, float] = {}  # topics of commands that ended, with the time of their newest one
+        self._resumed: dict[str, float] = {}  # topics of commands that came after that, with the time of the first
 
     def push(self, topic: str, received: float, message: Any) -> Iterator[Row]:
         """Take a message; yields the rows that nothing can change any more."""
-        if self._over and topic in self._intake.given:
-            newest = self._watches[topic].newest
-            self._desk.hand_in("hole", topic, newest, f"no command for {received - newest:.2f} s")
+        if self._silent and topic in self._intake.given:
+            self._resumed.setdefault(topic, received)
         self._intake.push(topic, received, message)
         yield from self._rows(LAG)
 
@@ -75,6 +76,7 @@ class Alignment:
         """The bag is at its end; yields the last rows."""
         self._intake.finish()
         yield from self._rows(0.0)
+        self._check_commands()
         self._check_cameras()
         if self._desk.broken:
             return
@@ -88,7 +90,7 @@ class Alignment:
         return self._origin + self.count / self.fps
 
     def _rows(self, lag: float) -> Iterator[Row]:
-        while not self._desk.broken and not self._over:
+        while not self._desk.broken and not self._silent:
             until = self._known_until(lag)
             if until is None:
                 return
@@ -98,7 +100,6 @@ class Alignment:
                 return
             row = self._row(self._next)
             if row is None:
-                self._over = not self._desk.broken
                 return
             self.count += 1
             yield row
@@ -121,7 +122,13 @@ class Alignment:
         return min(ends) - lag
 
     def _first_time(self) -> float | None:
-        """The first picture (of the first camera) of whose time every topic knows."""
+        """The first picture (of the first camera) of whose time every topic knows; None while there is none yet."""
+        if self._begins is None:
+            self._begins = self._beginning()
+        return self.buffer.first_from(self._begins)
+
+    def _beginning(self) -> float:
+        """The time from which on every topic is known."""
         slack = dict.fromkeys((self.sources.state, self.sources.wrist), self.limits.state)
         slack |= dict.fromkeys(self.sources.cameras.values(), self.limits.camera_at(self.fps))
         known = {topic: watch.first - slack.get(topic, 0.0) for topic, watch in self._watches.items()}
@@ -130,7 +137,7 @@ class Alignment:
         if late > TRIMMED:
             topic = max(known, key=known.get)
             self._desk.hand_in("begins late", topic, begins, f"nothing before; the first {late:.1f} s are left away", fatal=False)
-        return self.buffer.first_from(begins)
+        return begins
 
     def _row(self, stamp: float) -> Row | None:
         """The row of that time; None, with a fault, if there is none, or without one if the commands have ended."""
@@ -139,10 +146,15 @@ class Alignment:
             way_out = " (fewer frames a second allow more: --fps)" if name in self.sources.cameras else ""
             self._desk.hand_in("hole", topics[name], stamp, f"nothing within {limit * 1e3:.0f} ms{way_out}")
         command, wrist = self._intake.commands.held(stamp, self.limits.command), self._intake.wrist_command(stamp)
-        for topic, held in ((self.sources.command, command), (self.sources.wrist_command, wrist)):
-            if topic and held is None and self._watches[topic].newest > stamp:
+        given = {self.sources.command: command, self.sources.wrist_command: wrist}
+        ended = {topic: self._watches[topic].newest for topic, held in given.items() if topic and held is None}
+        for topic, newest in ended.items():
+            if newest > stamp:
                 self._desk.hand_in("hole", topic, stamp, f"no command within {self.limits.command:g} s")
-        if self._desk.broken or command is None or (self.sources.wrist_command and wrist is None):
+        if self._desk.broken:
+            return None
+        if ended:
+            self._silent = ended
             return None
         frame = self.buffer.frame_at(stamp)
         self._measure(frame)
@@ -165,6 +177,13 @@ class Alignment:
             self._desk.hand_in("ends early", topic, self._watches[topic].newest, text, fatal=False)
         if self.count < 2:
             self._desk.hand_in("too short", "", None, f"{self.count} frames at {self.fps} a second; expected at least 2")
+
+    def _check_commands(self) -> None:
+        """Name the commands that ended before the others did, or not for good."""
+        if self._resumed:
+            last = max(self._watches[topic].newest for topic in self._intake.given)
+            for topic, newest in self._silent.items():
+                self._desk.hand_in("hole", topic, newest, f"no command for {self._resumed.get(topic, last) - newest:.2f} s")
 
     def _check_cameras(self) -> None:
         for camera, topic in self.sources.cameras.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 
@@ -18,7 +20,10 @@ ENCODINGS = {
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
 }
 
-PNG = b"\x89PNG\r\n\x1a\n"
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+
+#: Encodings whose pixels are no 8-bit colours or greys, but would decode to something that looks like them.
+NO_COLOURS = re.compile(r"bayer_|(mono|rgba?|bgra?)16|(16|32|64)[suf]c")
 
 #: Decodes to RGB at once; OpenCV before 4.10 has only BGR.
 _DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
@@ -54,20 +59,34 @@ def raw_to_rgb(encoding: str, height: int, width: int, step: int, data: bytes | 
     return cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
 
 
-def compressed_to_rgb(data: bytes | bytearray | memoryview) -> np.ndarray:
+def compressed_to_rgb(data: bytes | bytearray | memoryview, label: str) -> np.ndarray:
     """The pixels (H, W, 3) uint8 RGB of a JPEG or PNG (sensor_msgs/CompressedImage).
 
+    Args:
+        data: The file's bytes (any buffer).
+        label: The message's ``format``, as image_transport writes it; one that tells no encoding is believed to be of colours.
+
     Raises:
-        ObservationRefused: It cannot be decoded, or has 16 bits a channel, as pictures of depth have.
+        ObservationRefused: It cannot be decoded, has 16 bits a channel, as pictures of depth have, or is a Bayer mosaic.
     """
+    if NO_COLOURS.match(_held_encoding(label)):
+        raise ObservationRefused(f"image encoding of {label!r} is not understood; {available(ENCODINGS)}")
     flat = np.frombuffer(data, np.uint8)
-    if bytes(flat[: len(PNG)]) == PNG and bytes(flat[24:25]) == b"\x10":  # OpenCV would keep the upper 8 in silence
+    head = bytes(flat[:25])
+    if head.startswith(PNG) and head[24:] == b"\x10":  # OpenCV would keep the upper 8 in silence
         raise ObservationRefused("PNG of 16 bits a channel, as of depth, is not understood; expected 8")
     flags = cv2.IMREAD_COLOR if _DECODE_RGB is None else _DECODE_RGB
-    pixels = cv2.imdecode(flat, flags) if flat.size else None
+    pixels = cv2.imdecode(flat, flags) if head.startswith((JPEG, PNG)) else None  # OpenCV would cut TIFF of 16 bits, too
     if pixels is None:
-        raise ObservationRefused(f"compressed image of {flat.size} bytes cannot be decoded (JPEG and PNG are understood)")
+        why = f"JPEG and PNG are understood; its format is {label!r}"
+        raise ObservationRefused(f"compressed image of {flat.size} bytes cannot be decoded ({why})")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if _DECODE_RGB is None else pixels
+
+
+def _held_encoding(label: str) -> str:
+    """What the picture holds: ORIGINAL in ``ORIGINAL; CODEC compressed [HELD]``, unless it was converted to HELD before."""
+    original, _, rest = label.lower().partition(";")
+    return rest.partition("compressed ")[2].strip() or original.strip()
 
 
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from .time_sync import Stream
 
 SILENT = 1.0  # [s] after which nobody waits for a topic any more, if its limits do not make it longer
 AHEAD, BEHIND = 0.02, 0.3  # [s] that stamps may be later than their receipt, or earlier than those of other topics are
+ON_THE_WAY = 0.1  # [s] that drivers and networks may need from the stamp to the receipt, on the topic where they are fastest
 SAME = 0.8  # share of commands that may be exactly what was measured
 
 
@@ -138,7 +139,8 @@ class Intake:
     def _take_command(self, topic: str, stamp: float, message: Any) -> None:
         self.commands.push(stamp, message, self._measured)
         self._same += _equal(self.commands.newest, self._measured)
-        self._order_of(topic, stamp, self.commands.joint_order)
+        if order := self.commands.joint_order:  # a command to hold, before any other, names no joints
+            self._order_of(topic, stamp, order)
 
     def _take_wrist_command(self, topic: str, stamp: float, message: Any) -> None:
         pose = pose_array(message.pose)
@@ -163,6 +165,11 @@ class Intake:
             elif delay - delays[promptest] > BEHIND and delay <= APART:
                 text = f"received {delay:.2f} s after its stamps, {promptest} {delays[promptest]:.2f} s: is its clock behind?"
                 self._desk.hand_in("clock", topic, None, text, fatal=False)
+        least = delays.get(promptest, 0.0)
+        if ON_THE_WAY < least <= APART:  # commands count from their receipt, so they would lag behind what is measured
+            text = f"received {least:.2f} s after its stamps, and no other topic sooner: is the robot's clock behind?"
+            fatal = least - ON_THE_WAY > self.limits.state
+            self._desk.hand_in("clock", promptest, None, f"{text} `stamps: receive` ignores stamps", fatal)
 
     def _watched(self, topic: str, kind: str, text: str, time: float, fatal: bool) -> None:
         self._desk.hand_in(kind, topic, time, text, fatal)

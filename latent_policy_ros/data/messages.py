@@ -24,8 +24,8 @@ def picture(message: Any) -> np.ndarray:
     """A sensor_msgs/Image or CompressedImage as (H, W, 3) uint8 RGB.
 
     Raises:
-        ObservationRefused: It cannot be decoded, or its sizes contradict each other.
+        ObservationRefused: It cannot be decoded, its encoding is unknown, or its sizes contradict each other.
     """
     if hasattr(message, "height"):
         return raw_to_rgb(message.encoding, message.height, message.width, message.step, message.data)
-    return compressed_to_rgb(message.data)
+    return compressed_to_rgb(message.data, message.format)

@@ -178,7 +178,8 @@ class PolicyNode(ManagedNode):
         buffer.push_image(camera, convert.to_seconds(message.header.stamp), pixels)
 
     def _on_compressed(self, buffer: ObservationBuffer, camera: str, message: CompressedImage) -> None:
-        buffer.push_image(camera, convert.to_seconds(message.header.stamp), compressed_to_rgb(message.data))
+        pixels = compressed_to_rgb(message.data, message.format)
+        buffer.push_image(camera, convert.to_seconds(message.header.stamp), pixels)
 
     def _on_joints(self, buffer: ObservationBuffer, message: JointState) -> None:
         buffer.push_joints(convert.to_seconds(message.header.stamp), message.name, message.position)

@@ -114,12 +114,28 @@ def test_a_message_far_out_of_order(recording, faults_of):
 
 
 @pytest.mark.parametrize("name", ["front/image_raw", "joint_states", "wrist_pose", "hand_command", "wrist_command"])
-def test_a_hole_of_two_seconds(recording, faults_of, name):
+def test_a_hole_of_two_seconds(tmp_path, recording, converted, name):
     made = recording(seconds=5)
     made.drop(name, keep=lambda event: not 1.5 < event.at < 3.5)
-    told, length, _ = faults_of(made)
-    fault = told["hole"]
-    assert length is None and fault.topic == f"/left/{name}" and fault.time == pytest.approx(1.5, abs=0.35)
+    fault = the_hole(converted(made.write(tmp_path / "bag"))[0])
+    assert fault.topic == f"/left/{name}" and fault.time == pytest.approx(1.5, abs=0.35)
+    assert not name.endswith("_command") or fault.text == "no command for 2.02 s"
+
+
+@pytest.mark.parametrize("name", ["hand_command", "wrist_command"])
+def test_commands_that_stop_while_the_others_go_on(tmp_path, recording, converted, name):
+    made = recording(seconds=6)
+    made.drop(name, keep=lambda event: event.at < 3.01)
+    fault = the_hole(converted(made.write(tmp_path / "bag"))[0])
+    assert fault.topic == f"/left/{name}" and fault.time == pytest.approx(3.0, abs=0.05)
+    assert fault.text == "no command for 3.00 s"
+
+
+def the_hole(report):
+    """The only one there is, in all that is told of the only bag."""
+    ((_, faults),) = report.left_out
+    (hole,) = (fault for fault in faults if fault.kind == "hole")
+    return hole
 
 
 def test_joints_in_another_order_from_some_time_on(recording, faults_of):
@@ -132,6 +148,14 @@ def test_joints_in_another_order_from_some_time_on(recording, faults_of):
     assert length == 31 and fault.topic == "/left/joint_states" and fault.time == pytest.approx(1.4, abs=0.05)
     truth = [made.state(T0 + k / 10) for k in range(31)]
     np.testing.assert_allclose(reader.columns(2)["observation.state"], truth, atol=1e-6)
+
+
+def test_a_hold_as_the_first_command_has_no_order_of_joints(recording, faults_of):
+    made = recording()
+    first = made.on("hand_command")[0]
+    first.message = made.trajectory(first.at + T0, [])
+    told, length, _ = faults_of(made)
+    assert length == 31 and not told
 
 
 @pytest.mark.parametrize("name", ["joint_states", "hand_command", "wrist_pose", "wrist_command"])
@@ -235,6 +259,35 @@ def test_a_cameras_clock_that_is_off_by_less_than_a_second(recording, faults_of,
     assert (text in told["clock"].text and told["clock"].topic == "/left/wrist/image_raw") if text else "clock" not in told
 
 
+@pytest.mark.parametrize(
+    ("behind", "length", "text"),
+    [
+        (0.7, None, "received 0.70 s after its stamps, and no other topic sooner"),
+        (0.3, None, "received 0.30 s after its stamps, and no other topic sooner"),
+        (0.15, 28, "received 0.15 s after its stamps, and no other topic sooner"),
+        (0.08, 29, ""),
+        (-0.3, None, "its stamps are 0.30 s later than the time of receipt"),
+    ],
+)
+def test_a_robots_clock_that_is_off_by_less_than_a_second(recording, faults_of, behind, length, text):
+    made = recording()
+    for name in ("front/image_raw", "wrist/image_raw", "joint_states", "wrist_pose"):
+        for event in made.on(name):
+            event.message.header = made.joint_state(event.received - behind, [], []).header
+    told, got, _ = faults_of(made)
+    assert got == length  # without the pictures whose stamps are before the first command
+    assert (text in told["clock"].text and "`stamps: receive`" in told["clock"].text) if text else "clock" not in told
+
+
+def test_slow_networks_of_cameras_are_no_clock_that_is_behind(recording, faults_of):
+    made = recording()
+    for name in ("front/image_raw", "wrist/image_raw"):
+        for event in made.on(name):
+            event.received += 0.25
+    told, length, _ = faults_of(made)
+    assert length == 31 and not told
+
+
 def test_messages_without_stamps_go_by_their_receipt(recording, faults_of):
     made = recording()
     for event in made.on("joint_states"):
@@ -250,6 +303,16 @@ def test_a_picture_that_cannot_be_decoded(recording, faults_of):
     told, length, _ = faults_of(made)
     fault = told["picture"]
     assert length is None and fault.topic == "/left/front/image_raw/compressed" and fault.time == pytest.approx(1.2, abs=0.05)
+
+
+def test_the_mosaic_of_a_bayer_camera_is_no_picture(recording, faults_of):
+    made = recording(compressed=True)
+    for event in made.on("front/image_raw/compressed"):
+        event.message = dataclasses.replace(event.message, format="bayer_rggb8; jpeg compressed ")
+    told, length, _ = faults_of(made)
+    fault = told["picture"]
+    assert length is None and fault.topic == "/left/front/image_raw/compressed"
+    assert "'bayer_rggb8; jpeg compressed ' is not understood; available: " in fault.text
 
 
 def test_a_picture_of_another_size(recording, faults_of):
@@ -337,6 +400,7 @@ def test_commands_that_begin_late_and_end_early_are_told(recording, faults_of):
     told, length, _ = faults_of(made)
     assert not told["begins late"].fatal and not told["ends early"].fatal
     assert told["begins late"].topic.endswith("_command") and told["ends early"].time == pytest.approx(4.0, abs=0.05)
+    assert told["begins late"].text == "nothing before; the first 1.5 s are left away"
     assert length == pytest.approx(27, abs=1)  # 1.6 to 4.3: the last command is in force for another 0.3 s
 
 

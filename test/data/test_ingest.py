@@ -218,17 +218,51 @@ def test_compressed_images():
     rgb = np.zeros((32, 32, 3), np.uint8)
     rgb[..., 0] = 200
     _, data = cv2.imencode(".png", rgb[..., ::-1])
-    np.testing.assert_array_equal(compressed_to_rgb(data.tobytes()), rgb)
+    np.testing.assert_array_equal(compressed_to_rgb(data.tobytes(), ""), rgb)
     for bad in (b"", b"no picture", data.tobytes()[:20]):
         with pytest.raises(ObservationRefused, match="cannot be decoded"):
-            compressed_to_rgb(bad)
+            compressed_to_rgb(bad, "")
 
 
 def test_pictures_of_16_bits_do_not_lose_8_in_silence():
     for shape in ((32, 32), (32, 32, 3)):
         _, data = cv2.imencode(".png", np.full(shape, 5000, np.uint16))
         with pytest.raises(ObservationRefused, match="16 bits a channel.*expected 8"):
-            compressed_to_rgb(data.tobytes())
+            compressed_to_rgb(data.tobytes(), "")
+
+
+COLOUR = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("label", [
+    "", "jpeg", "png", "JPEG", "rgb8; jpeg compressed bgr8", "bgr8; png compressed bgr8", "BGR8; JPEG COMPRESSED BGR8",
+    "mono8; jpeg compressed ", "rgb8; jpeg", "bayer_rggb8; jpeg compressed bgr8", "bayer_rggb8; jpeg compressed mono8",
+    "rgb16; jpeg compressed bgr8", "mono16; jpeg compressed mono8",
+])  # fmt: skip
+def test_compressed_pictures_of_usual_labels_are_taken(label):
+    data = cv2.imencode(".png", COLOUR)[1].tobytes()
+    np.testing.assert_array_equal(compressed_to_rgb(data, label), COLOUR[..., ::-1])
+    assert compressed_to_rgb(cv2.imencode(".jpg", COLOUR)[1].tobytes(), label).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("label", [
+    "bayer_rggb8; jpeg compressed ", "bayer_gbrg8; png compressed ", "bayer_rggb8; jpeg compressed bayer_rggb8",
+    "BAYER_BGGR16; JPEG COMPRESSED ", "bayer_grbg8", "mono16; jpeg compressed ", "rgb16; png compressed bgr16",
+    "16UC1; png compressed 16UC1", "16UC1; compressedDepth png", "32FC1; compressedDepth", "32FC1; tiff compressed ",
+])  # fmt: skip
+def test_compressed_pictures_of_what_is_no_colour_are_refused(label):
+    data = cv2.imencode(".png" if "png" in label else ".jpg", COLOUR[..., 0])[1].tobytes()
+    with pytest.raises(ObservationRefused, match=f"'{label}' is not understood; available: .*rgb8"):
+        compressed_to_rgb(data, label)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(".tiff", np.uint16), (".tiff", np.uint8), (".webp", np.uint8), (".bmp", np.uint8)])
+def test_compressed_pictures_are_jpeg_or_png(kind, dtype):
+    data = cv2.imencode(kind, COLOUR.astype(dtype))[1].tobytes()
+    for label in ("tiff", ""):
+        text = rf"{len(data)} bytes cannot be decoded \(JPEG and PNG are understood; its format is '{label}'\)"
+        with pytest.raises(ObservationRefused, match=text):
+            compressed_to_rgb(data, label)
 
 
 def test_a_stream_finds_the_nearest():
