@@ -179,8 +179,9 @@ def view(
         for fault in look.faults:
             tell(str(fault), look.name, "yellow")
         if len(look.state):
-            write_sheet(look, out / f"{look.name}.png")
-            console.print(f"{out / look.name}.png", highlight=False)
+            sheet = out / f"{look.name}.png"
+            write_sheet(look, sheet)
+            tell(str(sheet))
             drawn += 1
             if file:
                 file.add(look)

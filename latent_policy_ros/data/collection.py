@@ -35,6 +35,11 @@ class Collection:
         self._there: dict[str, dict[str, str]] = {}
         self._told: dict[str, list[dict[str, Any]]] | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is an episode, in a data set or staged."""
+        return bool(datasets_in(self.root)) or any(map(staged, (self.root / STAGING).glob("*")))
+
     def staging(self, embodiment: str) -> Path:
         """Where finished episodes of an embodiment wait."""
         return self.root / STAGING / embodiment
@@ -135,8 +140,7 @@ class Collection:
 
     def write_mixture(self) -> list[Path]:
         """Write the list of all data sets; weights that somebody set stay. Returns their folders."""
-        roots = sorted(file.parent.parent for file in self.root.glob(f"*/{INFO}") if not file.parent.parent.name.startswith("."))
-        entries = []
+        roots, entries = datasets_in(self.root), []
         for root in roots:
             reader = LeRobotReader(root)
             identity = reader.identity
@@ -145,6 +149,11 @@ class Collection:
         if entries:
             write_atomically(self.root / MIXTURE, yaml.safe_dump({"datasets": entries}, sort_keys=False).encode())
         return roots
+
+
+def datasets_in(folder: Path) -> list[Path]:
+    """The data sets of a folder. What is hidden is none: a run that was killed has left it."""
+    return sorted(file.parent.parent for file in folder.glob(f"*/{INFO}") if not _hidden(file.relative_to(folder)))
 
 
 def find_datasets(folders: Iterable[Path | str]) -> list[tuple[Path, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from ..latent import LatentSpace
 from ..latent.artifacts import load_json, write_atomically
 from .alignment import Alignment
 from .allocation import keep_buffers
-from .bags import Bag, open_bag
+from .bags import FULL, Bag, open_bag
 from .collection import REPORT, SETTINGS, Collection
 from .episode_building import EpisodeBuilder
 from .faults import BagUnreadable, Fault, Faults
@@ -25,8 +24,6 @@ from .mapping import UNTOLD, Mapping, RobotTopics, robots_of_bag, with_cameras
 from .origin import Origin
 from .sources import Sources, camera_rate, camera_topics, check_told, find_sources, outcome
 from .staging import EpisodeWriter, Identity
-
-FULL = errno.ENOSPC, errno.EDQUOT  # of a disk: the next bag would fare no better
 
 Progress = Callable[[Path, int, int], None]  # bag, messages done, of all
 
@@ -91,12 +88,13 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
     """Convert ``bags`` to data sets in ``out``, with a mixture manifest and a report.
 
     Raises:
-        ConfigError: ``out`` was begun with other settings.
+        ConfigError: ``out`` holds episodes that were made with other settings.
+        OSError: A disk is full.
         KeyboardInterrupt: Finished episodes stay; the same call goes on.
     """
     keep_buffers()
     report, collection = Report(), Collection(out)
-    fps = _settled(out, options, bags)
+    fps = _settled(collection, options, bags)
     keys: set[str] = set()  # of the episodes that are this call's
     for bag in bags:
         try:
@@ -119,11 +117,11 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
     return report
 
 
-def _settled(out: Path, options: Options, bags: Sequence[Path]) -> int:
-    """Frames a second; the settings are kept with the data, and must not change."""
+def _settled(collection: Collection, options: Options, bags: Sequence[Path]) -> int:
+    """Frames a second; the settings are kept with the data, and must not change once there is an episode."""
     wanted = {"fps": options.mapping.fps, "latent_id": options.latent_id}
-    file = out / SETTINGS
-    if file.is_file():
+    file = collection.root / SETTINGS
+    if file.is_file() and collection.begun:
         known = load_json(file, ArtifactError, "choose another folder")
         wanted["fps"] = wanted["fps"] or known.get("fps")
         for name, value in wanted.items():
@@ -132,7 +130,6 @@ def _settled(out: Path, options: Options, bags: Sequence[Path]) -> int:
                 raise ConfigError(file, name, text)
     else:
         wanted["fps"] = wanted["fps"] or _camera_rate(bags, options)
-        out.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(wanted).encode())
     return wanted["fps"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
+from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +15,14 @@ from ..embodiments import Embodiment, load_embodiment
 from ..errors import ArtifactError, ConfigError, ObservationRefused
 from .alignment import Alignment, Row
 from .bags import find_bags, open_bag
-from .collection import REPORT
-from .faults import BagUnreadable, Fault, Faults
+from .collection import REPORT, datasets_in
+from .faults import BagUnreadable, Desk, Fault, Faults
 from .feeding import feed
 from .lerobot_layout import ACTION, INFO, STATE, WRIST
 from .lerobot_reader import LeRobotReader
 from .mapping import UNTOLD, Mapping, robots_of_bag
 from .sources import camera_rate, check_told, find_sources
+from .video import size_in_video
 
 BAG_RATE = 10  # frames a second at which bags are looked at whose cameras tell none
 
@@ -29,7 +32,7 @@ class Look:
     """One episode.
 
     Attributes:
-        name: For people and file names.
+        name: For people and file names: no other episode of the same path has it. Parts may be separated by ``/``.
         source: The bag or data set.
         fps: Frames a second.
         joints: Names of the n joints.
@@ -61,7 +64,7 @@ def datasets_or_bags(path: Path) -> tuple[list[Path], list[Path]]:
     Raises:
         ArtifactError: There is neither.
     """
-    roots = [path] if (path / INFO).is_file() else sorted(file.parent.parent for file in path.glob(f"*/{INFO}"))
+    roots = [path] if (path / INFO).is_file() else datasets_in(path)
     try:
         return roots, [] if roots else find_bags([path], "data set or bag")
     except ArtifactError as error:
@@ -82,8 +85,9 @@ def looks(path: Path, mapping: Mapping | None = None, latent_id: str = "", rows:
     datasets, bags = datasets_or_bags(path)
     for root in datasets:
         yield from _of_dataset(LeRobotReader(root), latent_id, rows, moments)
+    above = Path(os.path.abspath(path)).name if path in bags else ""
     for bag in bags:
-        yield from _of_bag(bag, mapping or Mapping(()), latent_id, rows, moments)
+        yield from _of_bag(bag, f"{above / bag.relative_to(path)}", mapping or Mapping(()), latent_id, rows, moments)
 
 
 def _small(picture: np.ndarray, rows: int) -> np.ndarray:
@@ -126,7 +130,7 @@ def _spread(length: int, moments: int) -> np.ndarray:
     return np.unique(np.linspace(0, length - 1, moments).round().astype(int)) if moments else np.arange(length)
 
 
-def _of_bag(path: Path, mapping: Mapping, latent_id: str, rows: int, moments: int) -> Iterator[Look]:
+def _of_bag(path: Path, name: str, mapping: Mapping, latent_id: str, rows: int, moments: int) -> Iterator[Look]:
     faults = Faults()
     try:
         with open_bag(path) as bag:
@@ -141,18 +145,19 @@ def _of_bag(path: Path, mapping: Mapping, latent_id: str, rows: int, moments: in
                 if sources := find_sources(bag, robot, mine.add):
                     by_receipt = mapping.stamps == "receive"
                     alignment = Alignment(robot, sources, fps, mapping.limits, by_receipt, bag.start, mine.add, path, latent_id)
-                    seen.append((robot, alignment, mine, _Gathering(rows, every, mine.add, path)))
+                    desk = Desk(mine.add, path, robot.robot, bag.start)
+                    seen.append((robot, alignment, mine, _Gathering(rows, every, desk, sources.cameras)))
                 else:
-                    yield _empty(f"{path.name}_{robot.robot}", path, list(mine))
+                    yield _empty(f"{name}_{robot.robot}", path, list(mine))
             feed(bag, [(alignment, gathering) for _, alignment, _, gathering in seen])
             for robot, alignment, mine, gathering in seen:
-                yield gathering.look(f"{path.name}_{robot.robot}", path, robot.joints, alignment, robot.embodiment, mine)
+                yield gathering.look(f"{name}_{robot.robot}", path, robot.joints, alignment, robot.embodiment, mine)
     except BagUnreadable as error:
         faults.add(error.fault)
     except ConfigError as error:
         faults.add(Fault("unusable", str(error), path))
     if list(faults):
-        yield _empty(path.name, path, list(faults))
+        yield _empty(name, path, list(faults))
 
 
 def _empty(name: str, path: Path, faults: list[Fault]) -> Look:
@@ -163,8 +168,9 @@ def _empty(name: str, path: Path, faults: list[Fault]) -> Look:
 class _Gathering:
     """Keeps the numbers of all rows, and small pictures of some."""
 
-    def __init__(self, rows: int, every: int, report: Callable[[Fault], None], file: Path) -> None:
-        self._rows, self._every, self._report, self._file = rows, every, report, file
+    def __init__(self, rows: int, every: int, desk: Desk, topics: Map[str, str]) -> None:
+        self._rows, self._every, self._desk, self._topics = rows, every, desk, topics
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._state: list[np.ndarray] = []
         self._action: list[np.ndarray] = []
         self._wrist: list[np.ndarray] = []
@@ -173,20 +179,27 @@ class _Gathering:
 
     def __call__(self, row: Row) -> None:
         number = len(self._state)
-        if number % self._every == 0:
-            try:
-                small = {camera: _small(picture(), self._rows) for camera, picture in row.frame.images.items()}
-            except ObservationRefused as error:
-                self._report(Fault("picture", str(error), self._file))
-                small = {}
-            if small:
-                self._moments.append(number)
+        if number % self._every == 0 and (small := self._look_at(row)):
+            self._moments.append(number)
             for camera, picture in small.items():
                 self._pictures.setdefault(camera, []).append(picture)
         self._state.append(row.frame.joints)
         self._action.append(row.command)
         if row.frame.wrist_pose is not None:
             self._wrist.append(row.frame.wrist_pose)
+
+    def _look_at(self, row: Row) -> dict[str, np.ndarray]:
+        """Small pictures of a row, by camera; none, with a fault, if no video could take one of them."""
+        small = {}
+        for camera, picture in row.frame.images.items():
+            try:
+                rgb = picture()
+                height, width = self._sizes[camera] = size_in_video(rgb, self._sizes.get(camera))
+            except ObservationRefused as error:
+                self._desk.hand_in("picture", self._topics[camera], row.frame.stamp, str(error))
+                return {}
+            small[camera] = _small(rgb[:height, :width], self._rows)
+        return small
 
     def look(
         self, name: str, path: Path, joints: tuple[str, ...], alignment: Alignment, embodiment: Embodiment, faults: Faults

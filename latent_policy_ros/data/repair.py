@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
+import re
 import shutil
 import struct
 from collections import Counter
@@ -104,8 +106,8 @@ def repair_bag(bag: Path) -> Repair:
         bag: Folder of a bag, or a single MCAP file.
 
     Raises:
-        ArtifactError: It is being recorded, holds no MCAP file, or one that is compressed as a whole; or the disk has no room
-            for a second copy of the largest one.
+        ArtifactError: It is still being written, holds no MCAP file, or one that is compressed as a whole; or the disk has no
+            room for a second copy of the largest one.
     """
     files = [bag] if bag.is_file() else files_of_bag(bag)
     if not files:
@@ -162,7 +164,29 @@ def _locked(files: list[Path]) -> Iterator[None]:
                 fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ArtifactError(f"{file}: is being recorded; stop its recorder first") from error
+        _check_unwritten(files)
         yield
+
+
+def _check_unwritten(files: list[Path]) -> None:
+    """Raise ArtifactError if a process has one of these files open for writing: other recorders than ours take no lock.
+
+    Linux tells; of other users' processes it tells nothing.
+    """
+    ours = {(stat.st_dev, stat.st_ino): file for file, stat in ((file, file.stat()) for file in files)}
+    for link in glob.iglob("/proc/[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # another user's, or closed meanwhile
+            stat, process = os.stat(link), Path(link).parents[1]
+            file = ours.get((stat.st_dev, stat.st_ino))
+            if file and _opened_for(link) != os.O_RDONLY:
+                who = f"process {process.name} ({(process / 'comm').read_text().strip()})"
+                raise ArtifactError(f"{file}: is still being written by {who}; stop it first")
+
+
+def _opened_for(link: str) -> int:
+    """Access mode of an open file of a process."""
+    told = Path(link.replace("/fd/", "/fdinfo/")).read_text()
+    return int(re.search(r"^flags:\s*(\d+)", told, re.MULTILINE)[1], 8) & os.O_ACCMODE
 
 
 def _finished(file: Path) -> FileContent | None:
@@ -174,7 +198,8 @@ def _finished(file: Path) -> FileContent | None:
         with file.open("rb") as stream:
             reader = make_reader(stream)
             summary = reader.get_summary()
-            told = {record.name: record.metadata for record in reader.iter_metadata()}
+            for record in reader.iter_metadata():
+                content.custom |= _told(record.name, record.metadata)
     except (McapError, struct.error, UnicodeDecodeError, ValueError, EOFError):
         return None
     if summary is None or summary.statistics is None or not (summary.chunk_indexes or _in_order(file)):
@@ -184,10 +209,18 @@ def _finished(file: Path) -> FileContent | None:
         content.topics[number] = _topic(channel.topic, schema.name if schema else "", channel.message_encoding, channel.metadata)
     content.counts.update(summary.statistics.channel_message_counts)
     content.start, content.end = summary.statistics.message_start_time, summary.statistics.message_end_time
-    with contextlib.suppress(yaml.YAMLError, AttributeError):
-        content.custom.update(yaml.safe_load(told.get(ROSBAG2, {}).get("serialized_metadata", "")).get("custom_data") or {})
-    content.custom = {**told.get(PACKAGE, {}), **content.custom}
     return content
+
+
+def _told(name: str, values: dict[str, str]) -> dict[str, str]:
+    """What the bag says of itself in a metadata record."""
+    if name == PACKAGE:
+        return values
+    custom: Any = None
+    if name == ROSBAG2:
+        with contextlib.suppress(yaml.YAMLError, AttributeError):  # values are texts there, whatever they look like
+            custom = yaml.load(values.get("serialized_metadata", ""), yaml.BaseLoader).get("custom_data")
+    return custom if isinstance(custom, dict) else {}
 
 
 def _in_order(file: Path) -> bool:
@@ -204,9 +237,9 @@ def _in_order(file: Path) -> bool:
 
 def _rewrite(file: Path) -> FileContent:
     """Write what is whole of a file into a new one, which takes its place."""
-    size = file.stat().st_size
-    if shutil.disk_usage(file.parent).free < size + (16 << 20):
-        raise ArtifactError(f"{file}: no room on the disk for a second copy of {size / 1e6:.0f} MB beside it")
+    before = file.stat()
+    if shutil.disk_usage(file.parent).free < before.st_size + (16 << 20):
+        raise ArtifactError(f"{file}: no room on the disk for a second copy of {before.st_size / 1e6:.0f} MB beside it")
     temporary = file.with_name(file.name + SUFFIX)
     temporary.unlink(missing_ok=True)
     writer, content = McapWriter(temporary, RECORDER), FileContent()
@@ -216,10 +249,9 @@ def _rewrite(file: Path) -> FileContent:
                 _copy_chunk(writer, read_chunk(record.body), record.offset, content)
             elif record.opcode == METADATA:
                 name, at = read_text(record.body, 0)
-                if name != ROSBAG2:
-                    values = read_mapping(record.body, at)
-                    writer.metadata(name, values)
-                    content.custom |= values if name == PACKAGE else {}
+                values = read_mapping(record.body, at)
+                writer.metadata(name, values)  # rosbag2's too: of what it counts there, its readers believe the summary
+                content.custom |= _told(name, values)
             elif record.opcode == ATTACHMENT:
                 _copy_attachment(writer, record.body, record.offset, content)
             else:
@@ -236,6 +268,10 @@ def _rewrite(file: Path) -> FileContent:
     if written is None or written.counts != content.counts:
         raise ArtifactError(f"{temporary}: did not become what it should; {file} is as it was")
     shutil.copymode(file, temporary)
+    after = file.stat()
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):  # by somebody of whom Linux does not tell
+        temporary.unlink()
+        raise ArtifactError(f"{file}: is still being written: it changed during the repair; stop its recorder first")
     temporary.replace(file)
     bag_metadata.sync_folder(file.parent)
     return content

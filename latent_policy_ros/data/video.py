@@ -110,12 +110,7 @@ class VideoWriter:
             container.close()
 
     def _checked(self, rgb: np.ndarray) -> np.ndarray:
-        height, width = rgb.shape[0] & ~1, rgb.shape[1] & ~1  # 4:2:0 wants even sizes
-        if not height or not width:
-            raise ObservationRefused(f"picture of {rgb.shape[1]}x{rgb.shape[0]}: expected at least 2x2")
-        self.size = self.size or (height, width)
-        if self.size != (height, width):
-            raise ObservationRefused(f"picture of {width}x{height}, those before were {self.size[1]}x{self.size[0]}")
+        height, width = self.size = size_in_video(rgb, self.size)
         return np.ascontiguousarray(rgb[:height, :width])
 
     def _open(self, container: av.container.OutputContainer, height: int, width: int) -> av.VideoStream:
@@ -126,6 +121,23 @@ class VideoWriter:
         stream.codec_context.thread_count = self._threads
         stream.codec_context.time_base = Fraction(1, self.fps)
         return stream
+
+
+def size_in_video(rgb: np.ndarray, before: tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) of what a video takes of a picture (H, W, 3).
+
+    Args:
+        before: That of the pictures before; None if it is the first.
+
+    Raises:
+        ObservationRefused: It is another one, or nothing.
+    """
+    height, width = rgb.shape[0] & ~1, rgb.shape[1] & ~1  # 4:2:0 wants even sizes
+    if not height or not width:
+        raise ObservationRefused(f"picture of {rgb.shape[1]}x{rgb.shape[0]}: expected at least 2x2")
+    if before not in (None, (height, width)):
+        raise ObservationRefused(f"picture of {width}x{height}, those before were {before[1]}x{before[0]}")
+    return height, width
 
 
 def is_small(height: int, width: int) -> bool:

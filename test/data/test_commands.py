@@ -1,14 +1,17 @@
 """`latent-policy dataset`: what was done is told, and the exit status says whether anything was."""
 
 import errno
+import shutil
 
 import pytest
-from rosbags.rosbag2 import StoragePlugin
+from random_latents import random_codec
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from typer.testing import CliRunner
 
 from latent_policy_ros.cli.dataset import app
 from latent_policy_ros.data import conversion
 from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.sim import generate
 
 
@@ -32,6 +35,28 @@ def test_a_look_at_what_is_no_bag_has_failed(tmp_path, recording):
     done = run("view", file, "-o", tmp_path / "view")
     assert done.exit_code == 1 and "no bag" in done.output
     assert run("view", recording(seconds=1).write(tmp_path / "bag"), "-o", tmp_path / "view").exit_code == 0
+
+
+def test_each_bag_has_a_sheet_of_its_own(tmp_path, recording):
+    for run_ in ("run1", "run2"):
+        recording(seconds=1).write(tmp_path / run_ / "rec")
+    file = next((tmp_path / "run1" / "rec").glob("*.mcap"))
+    shutil.copytree(file.parent, tmp_path / "one" / "rec" / "rec")
+    shutil.copy(file, tmp_path / "one" / "rec")  # a bag without metadata, beside a folder of its name
+    (tmp_path / "rig.yaml").write_text("""
+robots:
+  left:
+    embodiment: faive_hand
+    cameras: {front: /left/front/image_raw}
+    state: {topic: /left/joint_states}
+    command: {topic: /left/hand_command}
+""")
+    cases = (".", "run1/rec_left run2/rec_left"), ("run1/rec", "rec_left"), ("one/rec", "rec_left rec/rec_left")
+    for path, sheets in ((path, names.split()) for path, names in cases):
+        out = tmp_path / "view" / path
+        done = run("view", tmp_path / path, "-o", out, "--mapping", tmp_path / "rig.yaml")
+        assert done.exit_code == 0 and all(f"{out / sheet}.png" in done.output.splitlines() for sheet in sheets), done.output
+        assert {out / f"{sheet}.png" for sheet in sheets} <= set(out.rglob("*.png"))
 
 
 @pytest.mark.parametrize(
@@ -124,3 +149,31 @@ def test_messages_in_the_journal_of_a_killed_recorder_are_not_passed_over(tmp_pa
     next(bag.glob("*.db3")).with_name(f"{next(bag.glob('*.db3')).name}-wal").write_bytes(b"x" * 100)
     done = run("from-bags", bag, "-o", tmp_path / "out", "--latent", "none", "--fps", "10")
     assert done.exit_code == 1 and "db3-wal holds messages that are not in" in done.output and "wal_checkpoint" in done.output
+
+
+def test_a_disk_without_room_to_unpack_ends_it(tmp_path, recording, monkeypatch):
+    for name in ("a", "b"):
+        recording(seconds=1).write(tmp_path / "bags" / name, compression=CompressionMode.FILE)
+    opened = []
+
+    def full(source, *_):
+        opened.append(source)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    for fps in ((), ("--fps", "10")):
+        done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none", *fps)
+        assert isinstance(done.exception, OSError) and done.exception.errno == errno.ENOSPC and "damaged" not in done.output
+    assert len(opened) == 2 and f"no room to unpack {tmp_path / 'bags' / 'a'}" in str(done.exception)
+
+
+def test_the_way_out_that_is_told_works_in_the_same_folder(tmp_path, recording, monkeypatch):
+    """A folder that holds no episode takes new settings."""
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    monkeypatch.setattr(LatentSpace, "load", lambda _: LatentSpace({"another": random_codec("another", 3, seed=1, dim=32)}))
+    done = run("from-bags", bag, "-o", tmp_path / "out")
+    assert done.exit_code == 1 and "(--latent none does without)" in done.output
+    done = run("from-bags", bag, "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and "1 episodes written" in done.output, done.output
+    done = run("from-bags", bag, "-o", tmp_path / "out")
+    assert "latent_id: the folder was begun with ''" in str(done.exception)

@@ -288,7 +288,11 @@ def test_loose_files_are_bags_of_their_own_but_pieces_without_metadata_are_refus
     packed.write_bytes(b"whatever")
     other, _ = converted(folder / "one.mcap", packed, out=tmp_path / "other", mapping=mapping)
     assert other.written == 1 and "unpack it" in other.left_out[0][1][0].text
-    assert report.written == 4 and "no metadata.yaml, and 2 files" in report.left_out[0][1][0].text
+    told = report.left_out[0][1][0].text
+    assert report.written == 4 and "no metadata.yaml, and 2 files" in told
+    assert told.endswith(f"; separate recordings are given one by one: {pieces / '*.mcap'}")
+    separate, _ = converted(*find_bags(pieces.glob("*.mcap")), out=tmp_path / "separate", mapping=mapping)
+    assert all("metadata.yaml" not in fault.text for _, faults in separate.left_out for fault in faults)
 
 
 def test_files_that_the_metadata_does_not_name_are_told(tmp_path, recording, converted):

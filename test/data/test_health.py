@@ -1,7 +1,9 @@
 """What cameras, joints and commands cannot be is found, in bags and in data sets alike, and nothing else."""
 
+import dataclasses
 import io
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -196,3 +198,27 @@ def test_rerun_is_optional(recording, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(LatentPolicyError, match="pip install rerun-sdk"):
         RerunFile(tmp_path / "x.rrd")
+
+
+@pytest.mark.parametrize("size", [(64, 48), (24, 32)])
+def test_a_camera_that_changes_its_pictures_is_told_as_conversion_does_and_the_next_bag_is_looked_at(
+    recording, converted, tmp_path, size
+):
+    made = recording()
+    for event in made.on("wrist/image_raw")[12:]:
+        event.message = made.image(event.received - 0.01, np.full((*size, 3), 99, np.uint8))
+    bag = made.write(tmp_path / "bags" / "a_odd")
+    recording().write(tmp_path / "bags" / "b_good")
+    odd, good = looks(tmp_path / "bags")
+    (fault,) = [fault for fault in examine(odd) if fault.kind == "picture"]
+    report, _ = converted(bag)
+    ((_, (refused,)),) = report.left_out
+    assert refused.time == pytest.approx(1.2, abs=0.03) and f"{size[1]}x{size[0]}" in refused.text
+    assert fault == dataclasses.replace(refused, text=f"{refused.text} (and 18 more)")
+    assert len(odd.pictures["wrist"]) == 12 and len(good.pictures["wrist"]) == 31
+
+
+def test_what_a_run_that_was_killed_has_left_is_no_data_set(recording, converted, tmp_path):
+    _, out = converted(recording(seconds=1).write(tmp_path / "bag"))
+    shutil.copytree(out / "faive_hand", out / ".faive_hand.new")
+    assert [look.name for look in looks(out)] == ["faive_hand_0000"]

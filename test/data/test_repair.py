@@ -3,6 +3,8 @@
 import random
 import shutil
 import struct
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -60,6 +62,16 @@ def message_ends(file):
     return ends
 
 
+def told_until(file):
+    """Offset in the file at which the record ends with which its recorder told the outcome."""
+    end, at, data = 0, 8, file.read_bytes()
+    while at < len(data) - 8:
+        opcode, length = struct.unpack_from("<BQ", data, at)
+        at += 9 + length
+        end = at if opcode == 12 else end  # metadata
+    return end
+
+
 def read_all(bag):
     """Messages as rosbags, mcap's indexed and mcap's streaming reader see them: all the same."""
     with AnyReader([bag]) as reader:
@@ -110,7 +122,8 @@ def test_a_file_cut_off_anywhere_keeps_every_whole_message(recorded, tmp_path, s
     if expected:
         assert told["starting_time"]["nanoseconds_since_epoch"] == expected[0][1]
         assert told["duration"]["nanoseconds"] == expected[-1][1] - expected[0][1]
-        assert told["custom_data"]["task"] == "stack" and told["custom_data"]["outcome"] == "unknown"
+        outcome = "success" if size >= told_until(whole / "episode_0.mcap") else "unknown"
+        assert told["custom_data"]["task"] == "stack" and told["custom_data"]["outcome"] == outcome
         counts = {t["topic_metadata"]["name"]: t["message_count"] for t in told["topics_with_message_count"]}
         assert {k: n for k, n in counts.items() if n} == {n: sum(m[0] == n for m in expected) for n in {m[0] for m in expected}}
     assert sorted(p.name for p in bag.iterdir()) == ["episode_0.mcap", "metadata.yaml"]
@@ -190,6 +203,38 @@ def test_a_bag_that_is_being_recorded_is_left_alone(tmp_path):
     assert repair_bag(bag.path).repaired == ()
 
 
+def test_a_bag_that_another_process_writes_is_left_alone(recorded, tmp_path):
+    """Recorders that are not ours take no lock."""
+    bag = cut(recorded, tmp_path, 50_000)
+    file = bag / "episode_0.mcap"
+    before = file.read_bytes()
+    hold = "import sys; file = open(sys.argv[1], 'ab'); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as recorder:
+        assert recorder.stdout.readline() == b"open\n"
+        with pytest.raises(ArtifactError, match=rf"episode_0\.mcap: is still being written by process {recorder.pid} \(python"):
+            repair_bag(bag)
+        recorder.stdin.close()
+    assert [p.name for p in bag.iterdir()] == [file.name] and file.read_bytes() == before
+    with file.open("rb"):  # whoever reads it does no harm
+        assert "episode_0.mcap" in repair_bag(bag).repaired
+
+
+def test_a_bag_that_changes_during_its_repair_is_left_alone(recorded, tmp_path, monkeypatch):
+    bag = cut(recorded, tmp_path, 50_000)
+    file = bag / "episode_0.mcap"
+    before, finish = file.read_bytes(), McapWriter.finish
+
+    def grow(self):
+        with file.open("ab") as stream:  # somebody whom this process cannot see
+            stream.write(b"more")
+        finish(self)
+
+    monkeypatch.setattr(McapWriter, "finish", grow)
+    with pytest.raises(ArtifactError, match=r"episode_0\.mcap: is still being written: it changed during the repair"):
+        repair_bag(bag)
+    assert [p.name for p in bag.iterdir()] == [file.name] and file.read_bytes() == before + b"more"
+
+
 def test_a_repair_that_fails_leaves_everything_as_it_was(recorded, tmp_path, monkeypatch):
     bag = cut(recorded, tmp_path, 50_000)
     before = (bag / "episode_0.mcap").read_bytes()
@@ -220,12 +265,14 @@ def test_the_command_repairs_what_is_below_a_folder(recorded, tmp_path):
         find_mcap_bags([tmp_path / "c"])
 
 
-def foreign(file, stamps=range(20), topic="/chatter", cut=1.0, attach=b"", chunked=True):
+def foreign(file, stamps=range(20), topic="/chatter", cut=1.0, attach=b"", chunked=True, told=""):
     """A file by another library: one message for each of ``stamps``, in this order."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream:
         writer = TheirWriter(stream, use_chunking=chunked, compression=CompressionType.NONE, chunk_size=200)
         writer.start("ros2", "another")
+        if told:
+            writer.add_metadata("rosbag2", {"serialized_metadata": told})
         if attach:
             writer.add_attachment(T0 + 1, T0, "calibration.yaml", "text/yaml", attach)
         channel = writer.register_channel(topic, "cdr", writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data"))
@@ -302,3 +349,25 @@ def test_messages_without_chunks_and_without_order_become_readable(tmp_path):
     ordered = foreign(tmp_path / "b" / "even_0.mcap", (0, 1, 2, 3), chunked=False)
     before = ordered.read_bytes()
     assert repair_bag(ordered).repaired == () and ordered.read_bytes() == before
+
+
+TOLD = """
+version: 9
+message_count: 0
+custom_data: {task: pick, operator: eve, began: 12:30:05, success: true}
+ros_distro: jazzy
+"""
+
+
+def test_what_ros2_bag_record_was_told_of_a_bag_is_taken_over(tmp_path):
+    """rosbag2 writes it at the head of the file too (--custom-data)."""
+    file = foreign(tmp_path / "bag" / "bag_0.mcap", told=TOLD, cut=0.7)
+    repair_bag(file.parent)
+    custom = bag_metadata.read(file.parent)["custom_data"]
+    assert {"task": "pick", "operator": "eve", "began": "12:30:05", "success": "true"}.items() <= custom.items()
+    (file.parent / "metadata.yaml").unlink()  # it still stands in the file, with what rosbag2 needs to read the rest
+    repair_bag(file.parent)
+    assert bag_metadata.read(file.parent)["custom_data"]["operator"] == "eve"
+    with file.open("rb") as stream:
+        (kept,) = make_reader(stream, validate_crcs=True).iter_metadata()
+    assert (kept.name, kept.metadata) == ("rosbag2", {"serialized_metadata": TOLD})
