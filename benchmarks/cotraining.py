@@ -7,7 +7,6 @@
     share        the same with a share of the steps: each demonstration is seen as often as in ``together``
     together     of several embodiments: one policy trained on the demonstrations of all; the same settings and number of steps,
                  of which each embodiment then gets its share
-    longer       the same with so many times the steps: at the cost of all policies alone, each demonstration is seen as often
     begun        of a single one that the shipped policy has never seen: that policy, trained on with its demonstrations
 
 Every policy is trained once, with one seed: the intervals are of the rollouts alone. What is done is kept under
@@ -37,7 +36,7 @@ from latent_policy_ros.sim.generate import generate_episodes
 
 EMBODIMENTS = ("mimic_hand", "faive_hand", "panda_gripper")  # the paper's
 FIRST_SEED = 3_000_000  # of the rollouts: far from the demonstrations', and from those of every other evaluation
-ALONE, SHARE, TOGETHER, LONGER, BEGUN = "alone", "share", "together", "longer", "begun"
+ALONE, SHARE, TOGETHER, BEGUN = "alone", "share", "together", "begun"
 
 
 class Study:
@@ -56,11 +55,11 @@ class Study:
             generate_episodes(embodiment, seeds, self.folder / "demos", progress=lambda *_: advance(None), latent=self.latent)
         return self.folder / "demos" / embodiment
 
-    def policy(self, kind: str, embodiments: Sequence[str], times: float = 1.0) -> Path:
-        """Folder of a policy of that kind, trained with so many times the steps of the settings."""
+    def policy(self, kind: str, embodiments: Sequence[str], parts: int = 1) -> Path:
+        """Folder of a policy of that kind, trained with one of so many parts of the steps."""
         out, start = self.folder / "-".join([kind, *embodiments]), self.shipped if kind == BEGUN else None
         settings = read_settings(PolicySettings, "policy_again" if start else "policy")
-        settings = replace(settings, steps=round(settings.steps * times))
+        settings = replace(settings, steps=round(settings.steps / parts))
         made = (settings, self.space.latent_id, start.policy_id if start else "")
         if not (out / "policy.json").is_file() or made != self._made(Checkpoint.load(out)):
             train_policy(settings, [self.data(n) for n in embodiments], self.space, out, console=self.console, start=start)
@@ -91,8 +90,7 @@ class Study:
         for name in embodiments:
             policies = {ALONE: self.policy(ALONE, [name]), kind: self.policy(kind, embodiments)}
             if kind == TOGETHER:
-                policies[SHARE] = self.policy(SHARE, [name], 1 / len(embodiments))
-                policies[LONGER] = self.policy(LONGER, embodiments, len(embodiments))
+                policies[SHARE] = self.policy(SHARE, [name], len(embodiments))
             found[name] = {what: self.successes(policy, name) for what, policy in policies.items()}
         return found
 
@@ -107,7 +105,7 @@ def table(results: dict[int, dict[str, dict[str, list[bool]]]]) -> str:
     """A Markdown table."""
     titles = (
         "demonstrations", "embodiment", "alone, 95% interval (Wilson)", "with its share of the steps", "together, or begun",
-        "together, longer", "from alone to together, or begun, on the same seeds",
+        "from alone to that, on the same seeds",
     )  # fmt: skip
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for count, found in results.items():
@@ -115,9 +113,8 @@ def table(results: dict[int, dict[str, dict[str, list[bool]]]]) -> str:
             kind = BEGUN if BEGUN in kinds else TOGETHER
             points, low, high = (100 * x for x in paired_interval(kinds[ALONE], kinds[kind]))
             difference = f"{points:+.1f} points, {low:+.1f} .. {high:+.1f}"
-            share, longer = (rate(kinds[other]) if other in kinds else "-" for other in (SHARE, LONGER))
-            cells = (count, f"`{name}`", rate(kinds[ALONE]), share, f"{kind}: {rate(kinds[kind])}", longer, difference)
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+            share = rate(kinds[SHARE]) if SHARE in kinds else "-"
+            lines.append(f"| {count} | `{name}` | {rate(kinds[ALONE])} | {share} | {kind}: {rate(kinds[kind])} | {difference} |")
     return "\n".join(lines)
 
 
