@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..paths import PACKAGE
 
 FILE, TOP = "metadata.yaml", "rosbag2_bagfile_information"
 VERSION = 9  # of rosbag2's format, as Jazzy writes it
+PIECE = re.compile(r"(.+)_(0|[1-9]\d*)")  # as recorders number a bag's files; with leading zeros people number their bags
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class BagFile:
     start: int
     end: int
     messages: int
+
+
+def piece(file: Path) -> tuple[str, int]:
+    """What the files of a bag have in common, and which of them this is: ``name`` and 9 of ``name_9.mcap``."""
+    found = PIECE.fullmatch(file.stem)
+    return (found[1], int(found[2])) if found else (file.stem, 0)
 
 
 def information(topics: Iterable[tuple[Topic, int]], files: Sequence[BagFile], custom: Mapping[str, str]) -> dict[str, Any]:

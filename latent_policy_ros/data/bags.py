@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 from rosbags.typesys.store import Typestore
 
 from ..errors import ArtifactError
+from .bag_metadata import piece
 from .faults import BagUnreadable, Fault
 from .message_types import types_of
 
@@ -59,7 +59,7 @@ def _bags_in(folder: Path) -> Iterator[Path]:
         yield folder
         return
     files = sorted(file for file in folder.iterdir() if file.suffix in FILES)
-    pieces = {re.sub(r"_\d+\.", ".", file.name) for file in files}
+    pieces = {(piece(file)[0], file.suffix) for file in files}
     if len(files) == 1 or (len(pieces) == 1 and files):  # of pieces nobody knows whether they are all: opening them says so
         yield folder
     else:

@@ -22,7 +22,7 @@ from mcap.reader import make_reader
 from ..errors import ArtifactError
 from ..paths import PACKAGE
 from . import bag_metadata
-from .bag_metadata import BagFile, Topic
+from .bag_metadata import BagFile, Topic, piece
 from .mcap_file import ATTACHMENT, CHANNEL, CHUNK, MESSAGE, MESSAGE_HEAD, METADATA, SCHEMA, McapWriter, read_mapping, read_text
 from .mcap_scan import ChunkContent, is_finished, read_chunk, scan
 from .recording import RECORDER
@@ -83,19 +83,19 @@ def files_of_bag(folder: Path) -> list[Path]:
     Those that ``metadata.yaml`` names, and further pieces of the same name. Without it, or where it names none of them: files
     ``NAME_0.mcap``, ``NAME_1.mcap``, ... as recorders number them, or a file of the folder's name.
     """
-    files = sorted((file for file in folder.glob("*.mcap") if not _is_copy(file)), key=_number)
-    names = {_name(file) for file in files}
+    files = sorted((file for file in folder.glob("*.mcap") if not _is_copy(file)), key=lambda file: (piece(file)[1], file.name))
+    names = {piece(file)[0] for file in files}
     named: set[str] = set()
     with contextlib.suppress(ArtifactError, KeyError, TypeError):
         named = {os.path.basename(file) for file in bag_metadata.read(folder)["relative_file_paths"]}
-    if there := {_name(file) for file in files if file.name in named or f"{file.name}{PACKED}" in named}:
+    if there := {piece(file)[0] for file in files if file.name in named or f"{file.name}{PACKED}" in named}:
         wanted = there
     elif folder.name in names:
         wanted = {folder.name}
     else:
-        wanted = names if len(names) == 1 and files[0].stem != _name(files[0]) else set()
-    found = [file for file in files if _name(file) in wanted]
-    begins = any(_number(file)[0] == 0 for file in [*found, *_packed(folder, found)])
+        wanted = names if len(names) == 1 and files[0].stem != piece(files[0])[0] else set()
+    found = [file for file in files if piece(file)[0] in wanted]
+    begins = any(piece(file)[1] == 0 for file in [*found, *_packed(folder, found)])
     return found if there or begins else []
 
 
@@ -130,23 +130,11 @@ def repair_bag(bag: Path) -> Repair:
     return Repair(bag, tuple(repaired), sum(content.counts.total() for content in contents.values()), lost)
 
 
-def _number(file: Path) -> tuple[int, str]:
-    """Files of a bag in order: ``name_10.mcap`` after ``name_9.mcap``."""
-    digits = file.stem.rpartition("_")[2]
-    return int(digits) if digits.isdigit() else 0, file.name
-
-
-def _name(file: Path) -> str:
-    """What the files of a bag have in common: ``name`` of ``name_9.mcap``."""
-    name, _, digits = file.stem.rpartition("_")
-    return name if name and digits.isdigit() else file.stem
-
-
 def _packed(folder: Path, files: list[Path]) -> list[Path]:
     """What other files of the bag that ``files`` are of would be called, if they were not compressed as a whole."""
-    names = {_name(file) for file in files}
+    names = {piece(file)[0] for file in files}
     packed = [file.with_suffix("") for file in sorted(folder.glob(f"*.mcap{PACKED}"))]
-    return [file for file in packed if _name(file) in names]
+    return [file for file in packed if piece(file)[0] in names]
 
 
 def _is_copy(file: Path) -> bool:

@@ -15,6 +15,7 @@ from latent_policy_ros.data.lerobot_reader import LeRobotReader
 from latent_policy_ros.data.looking import looks
 from latent_policy_ros.data.mapping import Mapping, conventional, load_mapping
 from latent_policy_ros.data.message_types import message_types
+from latent_policy_ros.data.repair import files_of_bag
 from latent_policy_ros.data.summary import describe
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.errors import ArtifactError, ConfigError
@@ -291,6 +292,9 @@ def test_loose_files_are_bags_of_their_own_but_pieces_without_metadata_are_refus
     told = report.left_out[0][1][0].text
     assert report.written == 4 and "no metadata.yaml, and 2 files" in told
     assert told.endswith(f"; separate recordings are given one by one: {pieces / '*.mcap'}")
+    for k, file in enumerate(sorted(pieces.glob("*.mcap"))):
+        file.rename(pieces / f"episode_{k:03d}.mcap")  # as people number theirs
+    assert find_bags([pieces]) == [pieces / "episode_000.mcap", pieces / "episode_001.mcap"] and not files_of_bag(pieces)
     separate, _ = converted(*find_bags(pieces.glob("*.mcap")), out=tmp_path / "separate", mapping=mapping)
     assert all("metadata.yaml" not in fault.text for _, faults in separate.left_out for fault in faults)
 
