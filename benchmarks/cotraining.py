@@ -16,6 +16,7 @@ runs/cotraining, so that the study can be stopped and goes on.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,9 +25,9 @@ from pathlib import Path
 from rich.console import Console
 
 from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.latent.artifacts import write_atomically
+from latent_policy_ros.latent.artifacts import canonical_json, write_atomically
 from latent_policy_ros.latent.progress import progress_bar
-from latent_policy_ros.latent.settings import read_settings
+from latent_policy_ros.latent.settings import as_plain, read_settings
 from latent_policy_ros.paths import artifact, runs_dir
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.settings import PolicySettings
@@ -57,18 +58,16 @@ class Study:
 
     def policy(self, kind: str, embodiments: Sequence[str], parts: int = 1) -> Path:
         """Folder of a policy of that kind, trained with one of so many parts of the steps."""
-        out, start = self.folder / "-".join([kind, *embodiments]), self.shipped if kind == BEGUN else None
+        start = self.shipped if kind == BEGUN else None
         settings = read_settings(PolicySettings, "policy_again" if start else "policy")
         settings = replace(settings, steps=round(settings.steps / parts))
-        made = (settings, self.space.latent_id, start.policy_id if start else "")
-        if not (out / "policy.json").is_file() or made != self._made(Checkpoint.load(out)):
+        # What was trained before counts only if it was made of the same.
+        made = [as_plain(settings), self.space.latent_id, start.policy_id if start else ""]
+        key = hashlib.sha256(canonical_json(made).encode()).hexdigest()[:12]
+        out = self.folder / "-".join([kind, *embodiments, key])
+        if not (out / "policy.json").is_file():
             train_policy(settings, [self.data(n) for n in embodiments], self.space, out, console=self.console, start=start)
         return out
-
-    @staticmethod
-    def _made(policy: Checkpoint) -> tuple[PolicySettings, str, str]:
-        """What a policy was made of, its demonstrations aside."""
-        return policy.settings, policy.latent_id, policy.report["start"]
 
     def successes(self, policy: Path, embodiment: str) -> list[bool]:
         """Of each rollout, in the order of the seeds."""

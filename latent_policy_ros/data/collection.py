@@ -151,9 +151,9 @@ class Collection:
         return roots
 
 
-def datasets_in(folder: Path) -> list[Path]:
-    """The data sets of a folder. What is hidden is none: a run that was killed has left it."""
-    return sorted(file.parent.parent for file in folder.glob(f"*/{INFO}") if not _hidden(file.relative_to(folder)))
+def datasets_in(folder: Path, where: str = "*") -> list[Path]:
+    """The data sets of a folder (``**``: with its subfolders). What is hidden is none: a run that was killed has left it."""
+    return sorted(file.parent.parent for file in folder.glob(f"{where}/{INFO}") if not _hidden(file.relative_to(folder)))
 
 
 def find_datasets(folders: Iterable[Path | str]) -> list[tuple[Path, float]]:
@@ -175,7 +175,7 @@ def find_datasets(folders: Iterable[Path | str]) -> list[tuple[Path, float]]:
             continue
         if not folder.is_dir():
             raise ArtifactError(f"{folder}: no such folder of data sets; generate or convert some first")
-        roots = sorted(file.parent.parent for file in folder.rglob(INFO) if not _hidden(file.relative_to(folder)))
+        roots = datasets_in(folder, "**")
         if not roots:
             raise ArtifactError(f"{folder}: holds no data set ({INFO}); generate or convert some first")
         found |= {root: _weight(root) for root in roots}

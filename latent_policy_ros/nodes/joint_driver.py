@@ -72,7 +72,7 @@ class DriverNode(ManagedNode, ABC):
         self.driver = make_driver(self.value("driver"), self.channel, self.names, start, self.value("socket_path"))
         self.reading: JointReading | None = None
         self._command: np.ndarray | None = None
-        self._moved_on, self._stuck = 0.0, False  # when the measurement's stamp last was another one, monotonic; long ago
+        self._moved_on = 0.0  # when the measurement's stamp last was another one, monotonic
         self._observed = 0.0  # stamp of the observation behind the newest command
         self._sent, self._sent_time = None, 0.0
         self._retry = 0.0
@@ -147,24 +147,23 @@ class DriverNode(ManagedNode, ABC):
         self.measured(self.reading)
 
     def _read(self) -> None:
-        """Measure, and notice what stands still in time."""
+        """Measure, and note when that last was something new."""
         before, reading = self.reading, self.driver.read()
         if not isinstance(reading, JointReading):
             raise HardwareError(f"the driver's read returned {type(reading).__name__}, expected JointReading (drivers/base.py)")
-        self.reading, now = reading, time.monotonic()
+        self.reading = reading
         if abs(age := self.now() - self.reading.stamp) > (most := self.value("max_command_age")):
             self.count("measured at another time", f"stamped {age:.3f} s ago, expected {most:g} s at most, by this machine's clock")
         if before is None or self.reading.stamp != before.stamp:
-            self._moved_on = now
-        self._stuck = (still := now - self._moved_on) > FROZEN
-        if self._stuck:
-            self.count("measurement stands still", f"for {still:.1f} s")
+            self._moved_on = time.monotonic()
 
     def _guarded(self, command: np.ndarray | None) -> GuardedCommand:
         """What may be sent now."""
-        if self._stuck:
+        now = time.monotonic()
+        if (still := now - self._moved_on) > FROZEN:
+            self.count("measurement stands still", f"for {still:.1f} s")
             return self.guard.stand(f"nothing new was measured for {FROZEN:g} s")
-        return self.guard.filter(command, self.reading.position, time.monotonic())
+        return self.guard.filter(command, self.reading.position, now)
 
     @property
     def holding(self) -> bool:

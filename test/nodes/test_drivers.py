@@ -272,7 +272,7 @@ def test_hardware_is_let_go_even_if_it_measures_nonsense(graph):
     reading = node.driver.read()
     node.driver.read = lambda: replace(reading, position=np.full(len(HAND.joint_names), np.nan))
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    assert not node.connected
+    assert not node.connected and node.counts["hardware"] == 0  # it was sent nothing that it would refuse
     with pytest.raises(HardwareError, match="not connected"):
         node.driver.write(HAND.rest)
 
