@@ -70,6 +70,7 @@ $(PREFIX)/.requirements: $(PREFIX)/.python $(wildcard requirements/*.txt)
 $(BUILD)/installed-$(LIST): $(PREFIX)/.requirements $(BUILT)
 	@echo "Installing latent_policy_ros and its messages"
 	@mkdir -p $(BUILD) && rm -f $(BUILD)/installed-*
+	@find latent_policy_ros $(PREFIX)/lib/python*/site-packages/latent_policy_ros -name '*.nb[ic]' -delete 2>/dev/null || true
 	@( export PATH=$(BIN):$$PATH; cmake -S . -B $(BUILD) -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) \
 	    -DCMAKE_PREFIX_PATH="$(CMAKE_PREFIXES)" -DPython3_EXECUTABLE=$(BIN)/python -DPython3_FIND_VIRTUALENV=ONLY \
 	    -DAMENT_CMAKE_SYMLINK_INSTALL=ON -DBUILD_TESTING=OFF && \

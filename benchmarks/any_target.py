@@ -17,11 +17,11 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 from latent_policy_ros.embodiments import list_embodiments, load_embodiment
-from latent_policy_ros.embodiments.human_hand import HumanHand
-from latent_policy_ros.embodiments.keypoints import KeypointsRefused
+from latent_policy_ros.embodiments.human.human_hand import HumanHand
+from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused
 from latent_policy_ros.retargeting import Retargeter
-from latent_policy_ros.retargeting.following import LARGEST
-from latent_policy_ros.retargeting.postures import fist
+from latent_policy_ros.retargeting.human_motion.postures import fist
+from latent_policy_ros.retargeting.retarget_kernel import LARGEST
 from latent_policy_ros.retargeting.retargeter import TRAVEL
 
 

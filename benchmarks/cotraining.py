@@ -24,16 +24,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from latent_policy_ros.common.artifacts import canonical_json, write_atomically
+from latent_policy_ros.common.paths import artifact, runs_dir
+from latent_policy_ros.common.progress import progress_bar
+from latent_policy_ros.common.settings import as_plain, read_settings
 from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.latent.artifacts import canonical_json, write_atomically
-from latent_policy_ros.latent.progress import progress_bar
-from latent_policy_ros.latent.settings import as_plain, read_settings
-from latent_policy_ros.paths import artifact, runs_dir
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.settings import PolicySettings
-from latent_policy_ros.policy.train import train_policy
-from latent_policy_ros.sim.evaluate import evaluate, paired_interval, wilson_interval
-from latent_policy_ros.sim.generate import generate_episodes
+from latent_policy_ros.policy.training.training import train_policy
+from latent_policy_ros.sim.demonstrations.generation import generate_episodes
+from latent_policy_ros.sim.evaluation import evaluate, paired_interval, wilson_interval
 
 EMBODIMENTS = ("mimic_hand", "faive_hand", "panda_gripper")  # the paper's
 FIRST_SEED = 3_000_000  # of the rollouts: far from the demonstrations', and from those of every other evaluation

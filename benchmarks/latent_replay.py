@@ -22,15 +22,16 @@ from unittest import mock
 
 import numpy as np
 
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import Embodiment, HandKinematics, load_embodiment
-from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.paths import artifact
 from latent_policy_ros.retargeting import Retargeter
-from latent_policy_ros.retargeting.motion import grasp_plan
-from latent_policy_ros.sim import expert, grasp, scene
-from latent_policy_ros.sim.demonstrate import demonstrate
-from latent_policy_ros.sim.evaluate import wilson_interval
+from latent_policy_ros.retargeting.human_motion.generator import grasp_plan
+from latent_policy_ros.sim import scene
+from latent_policy_ros.sim.demonstrations.recording import demonstrate
+from latent_policy_ros.sim.evaluation import wilson_interval
+from latent_policy_ros.sim.tasks import expert, grasp
 from latent_policy_ros.sim.world import World
 
 GRIPPER = "panda_gripper"

@@ -1,6 +1,6 @@
 """The published latent space, its two ablations, ours, and ours without each of its ingredients, trained alike and measured.
 
-    python benchmarks/latent_study.py [--recordings FILE ...] [--seeds 0 1 2] [--only NAME ...] [--write docs/LATENT.md]
+    python benchmarks/latent_study.py [--recordings FILE ...] [--seeds 0 1 2] [--only NAME ...] [--write docs/explanation/LATENT.md]
 
 Everyone gets the same made-up motion, the same sizes, batches and number of steps, one thread, and recordings that are held
 out whole. Recordings of people (--recordings) are only measured on. Every run leaves a file under runs/latent_study; what
@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from latent_policy_ros.common.artifacts import canonical_json, write_atomically
+from latent_policy_ros.common.paths import runs_dir
+from latent_policy_ros.common.settings import as_plain, read_settings
 from latent_policy_ros.data.hand_recordings import read_hand_recording
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.embodiments.hand_input import canonical_hands
-from latent_policy_ros.latent.artifacts import canonical_json, write_atomically
+from latent_policy_ros.embodiments.human.hand_input import canonical_hands
 from latent_policy_ros.latent.metrics import Measures, fingertips, measure
-from latent_policy_ros.latent.recipe import LatentSettings
-from latent_policy_ros.latent.settings import as_plain, read_settings
-from latent_policy_ros.latent.train import measure_held_out, train_latent
-from latent_policy_ros.paths import runs_dir
+from latent_policy_ros.latent.settings import LatentSettings
+from latent_policy_ros.latent.training import measure_held_out, train_latent
 from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs, pair_recordings
 
 EMBODIMENTS = ("human_hand", "faive_hand", "mimic_hand", "allegro_hand", "panda_gripper")

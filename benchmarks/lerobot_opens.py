@@ -2,7 +2,7 @@
 
     python benchmarks/lerobot_opens.py runs/demos/mimic_hand runs/data/faive_hand
 
-Opens each data set offline, takes every frame by its index (so every picture of every video is decoded) and holds it against
+Opens each data set offline, takes every frame by its index (so every image of every video is decoded) and holds it against
 the parquet files and the videos themselves; then tasks, episodes and statistics, windows of time (delta_timestamps), one
 episode alone, and a shuffled DataLoader. Needs lerobot, and nothing of this package.
 """
@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-TOLERANCE = 1.01 / 255  # of a picture: two decoders may round a colour differently
+TOLERANCE = 1.01 / 255  # of an image: two decoders may round a colour differently
 
 
 def without_torchvision_ops() -> None:
@@ -39,8 +39,8 @@ def without_torchvision_ops() -> None:
         globals()["_library"] = library  # it lives as long as this object
 
 
-def pictures(path: Path) -> list[np.ndarray]:
-    """All pictures of a video, (H, W, 3) uint8 RGB."""
+def images(path: Path) -> list[np.ndarray]:
+    """All images of a video, (H, W, 3) uint8 RGB."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
@@ -56,20 +56,20 @@ class Truth:
         self.tasks = pq.read_table(root / "meta/tasks.parquet").to_pydict()
         self.tasks = dict(zip(self.tasks["task_index"], self.tasks["__index_level_0__"]))
 
-    def episode_pictures(self, row: dict, camera: str) -> list[np.ndarray]:
+    def episode_images(self, row: dict, camera: str) -> list[np.ndarray]:
         """An episode's part of a camera's video."""
         told = {part: row[f"videos/{camera}/{part}"] for part in ("chunk_index", "file_index", "from_timestamp")}
         where = self.info["video_path"].format(video_key=camera, **{k: told[k] for k in ("chunk_index", "file_index")})
         first = round(told["from_timestamp"] * self.info["fps"])
-        return pictures(self.root / where)[first : first + row["length"]]
+        return images(self.root / where)[first : first + row["length"]]
 
 
 def check_frames(dataset, truth: Truth) -> float:
     """Every frame; returns the largest difference of a colour."""
     worst = 0.0
     for row in truth.episodes:
-        seen = {camera: truth.episode_pictures(row, camera) for camera in truth.cameras}
-        assert all(len(of) == row["length"] for of in seen.values()), "pictures are missing"
+        seen = {camera: truth.episode_images(row, camera) for camera in truth.cameras}
+        assert all(len(of) == row["length"] for of in seen.values()), "images are missing"
         for frame in range(row["length"]):
             index = row["dataset_from_index"] + frame
             item = dataset[index]
@@ -78,9 +78,9 @@ def check_frames(dataset, truth: Truth) -> float:
                 got, expected = np.asarray(item[name]), np.asarray(values[index])
                 assert np.array_equal(got.reshape(-1), expected.astype(got.dtype).reshape(-1)), f"{name} of frame {index}"
             for camera, of in seen.items():
-                picture = item[camera].numpy().transpose(1, 2, 0)
-                worst = max(worst, float(np.abs(picture - of[frame] / 255.0).max()))
-                assert worst <= TOLERANCE, f"{camera} of frame {index}: another picture, off by {worst * 255:.0f} of 255"
+                image = item[camera].numpy().transpose(1, 2, 0)
+                worst = max(worst, float(np.abs(image - of[frame] / 255.0).max()))
+                assert worst <= TOLERANCE, f"{camera} of frame {index}: another image, off by {worst * 255:.0f} of 255"
     return worst
 
 
@@ -137,7 +137,7 @@ def check(root: Path, backend: str | None) -> str:
     assert frames == len(dataset)
     return (
         f"{len(truth.episodes)} episodes, {len(dataset)} frames, {len(truth.cameras)} cameras, {len(truth.tasks)} tasks; "
-        f"pictures within {worst * 255:.1f} of 255; {time.perf_counter() - began:.1f} s"
+        f"images within {worst * 255:.1f} of 255; {time.perf_counter() - began:.1f} s"
     )
 
 

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/make_bag.py raw_bag
     .venv/bin/python benchmarks/make_bag.py jpeg_bag --jpeg
 
-Its topics are those of config/mappings/example.yaml. 60 s are 3.3 GB of raw images, or 0.2 GB of JPEG; pictures repeat after 3 s.
+Its topics are those of config/mappings/example.yaml. 60 s are 3.3 GB of raw images, or 0.2 GB of JPEG; images repeat after 3 s.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from latent_policy_ros.data.message_types import message_types
+from latent_policy_ros.data.bags.message_types import message_types
 
 WIDTH, HEIGHT, PICTURES = 640, 480, 90  # of each camera, then they come again
 JOINTS = 23
@@ -28,18 +28,18 @@ TYPES = STORE.types
 
 
 def scene(camera: int) -> Iterator[np.ndarray]:
-    """Pictures (HEIGHT, WIDTH, 3) uint8 like those of a table top: shades, texture, discs that move, a sensor's noise."""
+    """Images (HEIGHT, WIDTH, 3) uint8 like those of a table top: shades, texture, discs that move, a sensor's noise."""
     rng = np.random.default_rng(camera)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     shades = np.stack((90 + 60 * y / HEIGHT, 80 + 70 * x / WIDTH, 110 + 20 * np.sin(x / 40 + camera)), axis=-1)
     texture = rng.normal(0, 6, (HEIGHT // 4, WIDTH // 4, 1)).repeat(4, axis=0).repeat(4, axis=1)
     for turn in np.linspace(0, 2 * np.pi, PICTURES, endpoint=False):
-        picture = shades + texture
+        image = shades + texture
         for k, colour in enumerate(((200, 60, 50), (50, 170, 80), (60, 80, 210))):
             column = WIDTH * (0.5 + 0.3 * np.sin(turn + 2 * k + camera))
             row = HEIGHT * (0.5 + 0.3 * np.cos(turn + k))
-            picture[(x - column) ** 2 + (y - row) ** 2 < (HEIGHT / 9) ** 2] = colour
-        yield np.clip(picture + rng.normal(0, 3, picture.shape), 0, 255).astype(np.uint8)
+            image[(x - column) ** 2 + (y - row) ** 2 < (HEIGHT / 9) ** 2] = colour
+        yield np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
 
 
 def header(at: int) -> object:
@@ -51,11 +51,11 @@ def header(at: int) -> object:
 def camera_messages(camera: int, seconds: float, jpeg: bool) -> Iterator[tuple[int, str, object]]:
     """(time [ns], topic, message) of one camera."""
     topic = f"/cam{camera}/image_raw" + ("/compressed" if jpeg else "")
-    pictures = list(scene(camera))
+    images = list(scene(camera))
     if jpeg:
-        pictures = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].ravel() for p in pictures]
+        images = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].ravel() for p in images]
     for i in range(round(seconds * CAMERA_RATE)):
-        at, data = BEGIN + round((i + 0.1 * camera) * 1e9 / CAMERA_RATE), pictures[i % PICTURES]
+        at, data = BEGIN + round((i + 0.1 * camera) * 1e9 / CAMERA_RATE), images[i % PICTURES]
         if jpeg:
             yield at, topic, TYPES["sensor_msgs/msg/CompressedImage"](header=header(at), format="jpeg", data=data)
         else:

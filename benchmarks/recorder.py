@@ -29,7 +29,7 @@ JOINTS = 23
 
 
 def scene(camera: int, count: int, seed: int):
-    """Pictures like those of a table top: gradients, texture, moving discs, noise; (count, H, W, 3) uint8."""
+    """Images like those of a table top: gradients, texture, moving discs, noise; (count, H, W, 3) uint8."""
     import cv2
     import numpy as np
 
@@ -56,7 +56,7 @@ def publish(robot: str, images: str) -> None:
     from geometry_msgs.msg import PoseStamped
     from sensor_msgs.msg import CompressedImage, Image, JointState
 
-    from latent_policy_ros.nodes import qos
+    from latent_policy_ros.nodes.base import qos
 
     stopping: list[int] = []
     rclpy.init()
@@ -146,7 +146,7 @@ def count(bag: Path) -> dict[str, tuple[int, int, float]]:
 
 def measure(images: str, seconds: float) -> int:
     """Publish, record, compare; returns the number of messages lost."""
-    from latent_policy_ros.ros_env import node_environment, private_domain
+    from latent_policy_ros.common.ros_environment import node_environment, private_domain
 
     with private_domain() as domain, tempfile.TemporaryDirectory(prefix="recorder-", dir=os.environ.get("BENCH_DIR")) as folder:
         os.environ.update(node_environment(os.environ | domain))
@@ -162,7 +162,7 @@ def measure(images: str, seconds: float) -> int:
             *(part for text in (*parameters, f"folder:={folder}", "min_free:=0.5") for part in ("-p", text)),
         ])  # fmt: skip
         try:
-            bag = Path(call("start", patience=60.0))  # everybody makes pictures, and finds everybody
+            bag = Path(call("start", patience=60.0))  # everybody makes images, and finds everybody
             began, before = time.monotonic(), cpu_seconds(recorder.pid)
             time.sleep(seconds)
             share = (cpu_seconds(recorder.pid) - before) / (time.monotonic() - began)

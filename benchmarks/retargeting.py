@@ -44,9 +44,9 @@ def judged(times, q, tips, targets, keypoints):
 
 def made_up():
     """Keypoints (2001, 21, 3) [m] at 30 Hz of an average hand."""
-    from latent_policy_ros.embodiments.human_hand import HumanHand
+    from latent_policy_ros.embodiments.human.human_hand import HumanHand
     from latent_policy_ros.retargeting import generate_motion
-    from latent_policy_ros.retargeting.reference import reference_poses
+    from latent_policy_ros.retargeting.human_motion.reference_poses import reference_poses
 
     free = generate_motion(0, 33.3, 30.0, HumanHand()).keypoints
     there_and_back = [(p.motion, np.repeat(p.motion[-1:], 10, axis=0), p.motion[::-1]) for p in reference_poses()]

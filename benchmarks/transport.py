@@ -4,9 +4,9 @@ Run from the checkout:
 
     .venv/bin/python benchmarks/transport.py
 
-``shared``: everybody uses shared memory. ``udp``: nobody does. ``split``: as the nodes do it, only those that deal in pictures do
+``shared``: everybody uses shared memory. ``udp``: nobody does. ``split``: as the nodes do it, only those that deal in images do
 (``latent_policy_ros/ros_env.py``). A driver publishes joint states at 100 Hz to a bystander and to ``VICTIMS`` that deal in
-pictures. Told are turns of the driver's loop that took longer than ``STILL``; victims that hear nothing any more two seconds
+images. Told are turns of the driver's loop that took longer than ``STILL``; victims that hear nothing any more two seconds
 after their halt; a bystander or a victim's successor that hears nothing for long.
 """
 
@@ -29,16 +29,16 @@ PICTURES = ((96, 96), 30.0), ((320, 320), 15.0), ((480, 640), 30.0)  # height, w
 VICTIMS = 4
 
 
-def shares(way: str, pictures: bool) -> bool:
+def shares(way: str, images: bool) -> bool:
     """Whether a process uses shared memory."""
-    return way == "shared" or (way == "split" and pictures)
+    return way == "shared" or (way == "split" and images)
 
 
 def node(shared: bool):
     """A node of this process."""
     import rclpy
 
-    from latent_policy_ros.nodes.joining import join
+    from latent_policy_ros.nodes.base.ros_context import join
 
     join(shared)
     return rclpy.create_node(f"process_{os.getpid()}")
@@ -51,7 +51,7 @@ def drive(shared: bool, pipe) -> None:
 
     from sensor_msgs.msg import JointState
 
-    from latent_policy_ros.nodes import qos
+    from latent_policy_ros.nodes.base import qos
 
     publisher = me.create_publisher(JointState, "joint_states", qos.STATES)
     message = JointState(name=[f"joint_{k}" for k in range(20)], position=array("d", [0.5] * 20))
@@ -71,7 +71,7 @@ def listen(shared: bool, heard) -> None:
     import rclpy
     from sensor_msgs.msg import JointState
 
-    from latent_policy_ros.nodes import qos
+    from latent_policy_ros.nodes.base import qos
 
     def note(_) -> None:
         heard.value = time.monotonic()
@@ -101,10 +101,10 @@ def disturb(context, way: str, what: str, times: int) -> None:
     """Kill or halt a listener ``times`` times; print what that did to the others."""
     rng = random.Random(0)
     mine, theirs = context.Pipe(duplex=False)
-    driver = context.Process(target=drive, args=(shares(way, pictures=False), theirs), daemon=True)
+    driver = context.Process(target=drive, args=(shares(way, images=False), theirs), daemon=True)
     driver.start()
-    bystander = Listener(context, shares(way, pictures=False))
-    victims = [Listener(context, shares(way, pictures=True)) for _ in range(VICTIMS)]
+    bystander = Listener(context, shares(way, images=False))
+    victims = [Listener(context, shares(way, images=True)) for _ in range(VICTIMS)]
     everybody = [bystander, *victims]
     still, deaf, unheard, worst = 0, 0, 0, 0.0
     try:
@@ -118,7 +118,7 @@ def disturb(context, way: str, what: str, times: int) -> None:
             if what == "kill":
                 os.kill(victim.process.pid, signal.SIGKILL)
                 victim.process.join()
-                victims[index] = Listener(context, shares(way, pictures=True))
+                victims[index] = Listener(context, shares(way, images=True))
             else:
                 os.kill(victim.process.pid, signal.SIGSTOP)
                 time.sleep(HALT)
@@ -126,7 +126,7 @@ def disturb(context, way: str, what: str, times: int) -> None:
                 if not victim.hears(time.monotonic(), 2.0):
                     deaf += 1
                     os.kill(victim.process.pid, signal.SIGKILL)
-                    victims[index] = Listener(context, shares(way, pictures=True))
+                    victims[index] = Listener(context, shares(way, images=True))
             if what == "kill" and not victims[index].hears(time.monotonic(), 10.0):
                 unheard += 1
             while mine.poll():
@@ -145,13 +145,13 @@ def disturb(context, way: str, what: str, times: int) -> None:
 
 
 def show(shared: bool, seconds: float, size, rate) -> None:
-    """A camera; the number of a picture is its frame."""
+    """A camera; the number of an image is its frame."""
     me = node(shared)
     from array import array
 
     from sensor_msgs.msg import Image
 
-    from latent_policy_ros.nodes import qos
+    from latent_policy_ros.nodes.base import qos
 
     publisher = me.create_publisher(Image, "image_raw", qos.IMAGES)
     height, width = size
@@ -169,12 +169,12 @@ def show(shared: bool, seconds: float, size, rate) -> None:
 
 
 def look(shared: bool, pipe) -> None:
-    """Sees pictures until there are none for two seconds; sends the delay of each, and the CPU time that it took."""
+    """Sees images until there are none for two seconds; sends the delay of each, and the CPU time that it took."""
     me = node(shared)
     import rclpy
     from sensor_msgs.msg import Image
 
-    from latent_policy_ros.nodes import qos
+    from latent_policy_ros.nodes.base import qos
 
     delays: list[float] = []
 
@@ -190,8 +190,8 @@ def look(shared: bool, pipe) -> None:
     pipe.send(delays)
 
 
-def pictures(context, way: str, seconds: float, size, rate) -> None:
-    shared = shares(way, pictures=True)
+def images(context, way: str, seconds: float, size, rate) -> None:
+    shared = shares(way, images=True)
     mine, theirs = context.Pipe(duplex=False)
     viewer = context.Process(target=look, args=(shared, theirs), daemon=True)
     camera = context.Process(target=show, args=(shared, seconds, size, rate), daemon=True)
@@ -211,16 +211,16 @@ def main() -> None:
     parser.add_argument("--halts", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=10.0)
     arguments = parser.parse_args()
-    from latent_policy_ros.ros_env import node_environment, private_domain
+    from latent_policy_ros.common.ros_environment import node_environment, private_domain
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rclpy", "sensor_msgs.msg", "latent_policy_ros.nodes.qos"])
+    context.set_forkserver_preload(["rclpy", "sensor_msgs.msg", "latent_policy_ros.nodes.base.qos"])
     with private_domain() as domain:
         os.environ.update(node_environment(os.environ | domain))
-        print("way     picture      Hz   sent   lost   p50 ms   p99 ms", flush=True)
+        print("way     image      Hz   sent   lost   p50 ms   p99 ms", flush=True)
         for way in arguments.ways:
             for size, rate in PICTURES:
-                pictures(context, way, arguments.seconds, size, rate)
+                images(context, way, arguments.seconds, size, rate)
         print("\nway     what   times  loop stood  longest s  deaf  not heard", flush=True)
         for way in arguments.ways:
             disturb(context, way, "kill", arguments.kills)

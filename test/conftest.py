@@ -5,7 +5,9 @@ import os
 
 import pytest
 
-from latent_policy_ros.ros_env import node_environment, private_domain
+from latent_policy_ros.common.ros_environment import node_environment, private_domain
+
+pytest_plugins = ("fleet_files",)
 
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # read when the messages are imported
 os.environ.update(node_environment())

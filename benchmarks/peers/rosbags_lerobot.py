@@ -2,7 +2,7 @@
 
     python -m venv lerobot && lerobot/bin/pip install lerobot==0.4.4 rosbags==0.11.9
 
-A frame is a picture of the last camera, with the newest of everything else before it.
+A frame is an image of the last camera, with the newest of everything else before it.
 """
 
 import json

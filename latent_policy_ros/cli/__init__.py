@@ -27,10 +27,10 @@ from latent_policy_ros.cli.common import (
 )
 from latent_policy_ros.cli.record import Action
 from latent_policy_ros.cli.retarget import retarget
-from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.common.errors import LatentPolicyError
 
 if TYPE_CHECKING:
-    from latent_policy_ros.bringup import Fleet, NodeSpec
+    from latent_policy_ros.bringup.node_list import Fleet, NodeSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(train.app, name="train")
@@ -61,10 +61,10 @@ def demo(
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to run, one after the other.")] = 1,
     seed: Annotated[int, typer.Option(help="Decides where cube and box stand.")] = EVALUATION_SEED,
     fleet: Annotated[str, typer.Option(help="Fleet: a YAML file, or a name in config/robots.")] = "demo",
-    out: Annotated[Optional[Path], typer.Option(help="Folder for bag, video, pictures and summary.")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Folder for bag, video, images and summary.")] = None,
 ) -> None:
     """Two robots, one policy, real ROS 2: bring the fleet up, run it, record it, show what happened."""
-    from latent_policy_ros.demo import run_demo
+    from latent_policy_ros.cli.run_demo import run_demo
 
     raise typer.Exit(run_demo(fleet, episodes, seed, out, console))
 
@@ -76,10 +76,10 @@ def up(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the nodes that would run.")] = False,
 ) -> None:
     """Start every node of a fleet as a process of its own (what `ros2 launch` does, without it)."""
-    from latent_policy_ros import bringup
+    from latent_policy_ros.bringup import node_list
 
-    loaded = bringup.load_fleet(fleet)
-    _run(bringup.node_specs(loaded, record=record), loaded, dry_run)
+    loaded = node_list.load_fleet(fleet)
+    _run(node_list.node_specs(loaded, record=record), loaded, dry_run)
 
 
 @app.command()
@@ -93,8 +93,8 @@ def record(
     services: Annotated[bool, typer.Option("--services", help="Record when /recorder/start says so, not at once.")] = False,
 ) -> None:
     """Record a fleet that is up, or any topics, into a bag, until Ctrl-C."""
+    from latent_policy_ros.bringup.supervisor import Supervisor
     from latent_policy_ros.cli.record import recorder
-    from latent_policy_ros.supervisor import Supervisor
 
     raise typer.Exit(Supervisor([recorder(what, topic or [], out, task, images, wait, services)]).run())
 
@@ -124,15 +124,15 @@ def teleop(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the nodes that would run.")] = False,
 ) -> None:
     """Drive the robots of a fleet with your hand: keypoints on the topic `keypoints`, or a recorded file."""
-    from latent_policy_ros import bringup
+    from latent_policy_ros.bringup import node_list
 
     path = str(file.expanduser().resolve()) if file else ""
-    teleoperation = bringup.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
+    teleoperation = node_list.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
     if hands := teleoperation.hands():
         console.print(f"{file.name}: {hands.good.sum()} of {len(hands.good)} frames show a {hands.side} hand in layout "
                       f"{hands.layout}; {hands.size.text()}", highlight=False)  # fmt: skip
-    loaded = bringup.load_fleet(fleet, decoded=mode != "direct")
-    _run(bringup.node_specs(loaded, record=record, teleoperation=teleoperation), loaded, dry_run)
+    loaded = node_list.load_fleet(fleet, decoded=mode != "direct")
+    _run(node_list.node_specs(loaded, record=record, teleoperation=teleoperation), loaded, dry_run)
 
 
 @app.command("eval")
@@ -151,15 +151,20 @@ def evaluate_command(
     from dataclasses import asdict
 
     from latent_policy_ros.embodiments import load_embodiment
-    from latent_policy_ros.sim.evaluate import evaluate, wilson_interval
+    from latent_policy_ros.sim.evaluation import evaluate, wilson_interval
 
     chosen = {load_embodiment(name).name: name for name in embodiment or DEMO_EMBODIMENTS}
     seeds = range(first_seed, first_seed + episodes)
     with progress_bar() as progress:
         task = progress.add_task("rollouts", total=len(chosen) * episodes)
         results = evaluate(
-            artifact_folder("policies", policy), artifact_folder("latents", latent), list(chosen.values()), seeds,
-            workers=workers, latency=latency, on_result=lambda _: progress.advance(task),
+            artifact_folder("policies", policy),
+            artifact_folder("latents", latent),
+            list(chosen.values()),
+            seeds,
+            workers=workers,
+            latency=latency,
+            on_result=lambda _: progress.advance(task),
         )
     table = Table("embodiment", "success", "95% interval", "median time [s]", title=f"{policy}: {episodes} seeded episodes each")
     for name in chosen:
@@ -177,7 +182,7 @@ def evaluate_command(
 @app.command()
 def doctor() -> None:
     """Check what this machine has: ROS 2, our messages, rendering, GPU, shipped artefacts."""
-    from latent_policy_ros.doctor import checks
+    from latent_policy_ros.cli.machine_checks import checks
 
     failed = False
     for name, ok, detail in checks():
@@ -188,7 +193,7 @@ def doctor() -> None:
 
 def _run(specs: list[NodeSpec], fleet: Fleet, dry_run: bool) -> None:
     """Run nodes of a fleet until Ctrl-C, or only print them."""
-    from latent_policy_ros.supervisor import Supervisor
+    from latent_policy_ros.bringup.supervisor import Supervisor
 
     if dry_run:
         for spec in specs:

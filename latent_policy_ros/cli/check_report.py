@@ -9,8 +9,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from latent_policy_ros.cli.common import SIMPLE, show, tell
-from latent_policy_ros.retargeting.check import CheckReport
-from latent_policy_ros.retargeting.reference import FINGERS
+from latent_policy_ros.retargeting.checks.embodiment_check import CheckReport
+from latent_policy_ros.retargeting.human_motion.reference_poses import FINGERS
 
 MOST_CONTACTS = 6
 

@@ -44,7 +44,7 @@ def show(table: Table, to: Console | None = None) -> None:
 
 def artifact_folder(kind: str, name: str) -> Path:
     """The folder of a latent space or policy, given or shipped."""
-    from latent_policy_ros.paths import artifact
+    from latent_policy_ros.common.paths import artifact
 
     return artifact(kind, name)
 

@@ -10,7 +10,7 @@ import typer
 from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, artifact_folder, console, progress_bar, tell
 
 if TYPE_CHECKING:
-    from latent_policy_ros.data.mapping import Mapping
+    from latent_policy_ros.data.conversion.mapping import Mapping
     from latent_policy_ros.latent import LatentSpace
 
 MappingOption = Annotated[Optional[str], typer.Option(help="What topics are: a YAML file, or a name in config/mappings.")]
@@ -35,7 +35,7 @@ def from_sim(
     """
     import time
 
-    from latent_policy_ros.sim.generate import generate_episodes
+    from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 
     folder, nothing = None if latent == "none" else artifact_folder("latents", latent), False
     for name in embodiment or DEMO_EMBODIMENTS:
@@ -44,8 +44,12 @@ def from_sim(
             with progress_bar() as progress:
                 task = progress.add_task(name, total=episodes)
                 report = generate_episodes(
-                    name, range(first_seed, first_seed + episodes), out, workers=workers,
-                    progress=lambda *_, task=task: progress.advance(task), latent=folder,
+                    name,
+                    range(first_seed, first_seed + episodes),
+                    out,
+                    workers=workers,
+                    progress=lambda *_, task=task: progress.advance(task),
+                    latent=folder,
                 )
         except KeyboardInterrupt:
             tell(f"stopped; finished episodes are kept in {out}, and the same command goes on from there")
@@ -76,8 +80,8 @@ def from_bags(
     """
     from dataclasses import replace
 
-    from latent_policy_ros.data.bags import find_bags
-    from latent_policy_ros.data.conversion import Options, convert
+    from latent_policy_ros.data.bags.reader import find_bags
+    from latent_policy_ros.data.conversion.conversion import Options, convert
 
     known = _mapping(mapping, fleet)
     options = Options(replace(known, fps=fps or known.fps), _space(latent), tuple(camera or ()), keep_failed, any_latent)
@@ -112,8 +116,8 @@ def from_bags(
 @app.command()
 def repair(bags: Annotated[list[Path], typer.Argument(help="Bags, or folders that hold bags.")]) -> None:
     """Make bags whole whose recorder was killed. Whole ones stay untouched, and a new file is complete before the old one goes."""
-    from latent_policy_ros.data.repair import find_mcap_bags, repair_bag
-    from latent_policy_ros.errors import ArtifactError
+    from latent_policy_ros.common.errors import ArtifactError
+    from latent_policy_ros.data.bags.repair import find_mcap_bags, repair_bag
 
     failed = False
     for bag in find_mcap_bags(bags):
@@ -133,7 +137,7 @@ def repair(bags: Annotated[list[Path], typer.Argument(help="Bags, or folders tha
 @app.command("info")
 def info(path: Annotated[Path, typer.Argument(help="A data set, a folder of data sets, or a bag.")]) -> None:
     """What is in data sets and bags."""
-    from latent_policy_ros.data.summary import describe
+    from latent_policy_ros.data.inspection.summary import describe
 
     for table in describe(path):
         console.print(table)
@@ -147,13 +151,13 @@ def check(
     latent: Annotated[str, typer.Option(help="Latent space that all should be in; `none`: any.")] = "none",
 ) -> None:
     """Find gaps, frozen or black cameras, impossible joints, wrong units, state equal to command, foreign ids, clock jumps."""
-    from latent_policy_ros.data.health import examine
-    from latent_policy_ros.data.looking import looks
+    from latent_policy_ros.data.inspection.episode_view import episode_views
+    from latent_policy_ros.data.inspection.validation import validate
 
     space = _space(latent)
     episodes = bad = 0
-    for look in looks(path, _mapping(mapping, fleet), space.latent_id if space else ""):
-        faults = examine(look)
+    for look in episode_views(path, _mapping(mapping, fleet), space.latent_id if space else ""):
+        faults = validate(look)
         episodes += 1
         bad += any(fault.fatal for fault in faults)
         for fault in faults:
@@ -170,12 +174,12 @@ def view(
     fleet: FleetOption = None,
     rerun: Annotated[Optional[Path], typer.Option(help="Also write a file for the rerun viewer, e.g. all.rrd.")] = None,
 ) -> None:
-    """Pictures over time and joint plots, one sheet an episode."""
-    from latent_policy_ros.data.looking import looks
-    from latent_policy_ros.data.view import COLUMNS, RerunFile, write_sheet
+    """Images over time and joint plots, one sheet an episode."""
+    from latent_policy_ros.data.inspection.episode_plots import COLUMNS, RerunFile, write_sheet
+    from latent_policy_ros.data.inspection.episode_view import episode_views
 
     file, drawn = RerunFile(rerun) if rerun else None, 0
-    for look in looks(path, _mapping(mapping, fleet), rows=96, moments=0 if file else COLUMNS):
+    for look in episode_views(path, _mapping(mapping, fleet), rows=96, moments=0 if file else COLUMNS):
         for fault in look.faults:
             tell(str(fault), look.name, "yellow")
         if len(look.state):
@@ -193,8 +197,8 @@ def view(
 
 def _mapping(mapping: str | None, fleet: str | None) -> Mapping:
     """What topics are, by a mapping or by a fleet; without either, bags tell."""
-    from latent_policy_ros.data.mapping import Mapping, conventional, load_mapping
-    from latent_policy_ros.fleet import load_fleet
+    from latent_policy_ros.bringup.fleet import load_fleet
+    from latent_policy_ros.data.conversion.mapping import Mapping, conventional, load_mapping
 
     if mapping:
         return load_mapping(mapping)

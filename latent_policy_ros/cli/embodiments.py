@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from latent_policy_ros.cli.common import SIMPLE, console, show, tell
-from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.common.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ def folders(
     ] = None,
 ) -> None:  # fmt: skip
     """List, show and check end-effectors."""
-    from latent_policy_ros.embodiments.catalogue import VARIABLE
+    from latent_policy_ros.embodiments.model.catalogue import VARIABLE
 
     if embodiments_dir:  # in the environment, so that processes that are started from here find them too
         known = [text for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
@@ -39,7 +39,7 @@ def folders(
 def embodiments_list() -> None:
     """The embodiments by name, those of your own included; hands for the other side are `<name>_left` and `<name>_right`."""
     from latent_policy_ros.embodiments import load_embodiment
-    from latent_policy_ros.embodiments.catalogue import embodiment_files, shipped_folder
+    from latent_policy_ros.embodiments.model.catalogue import embodiment_files, shipped_folder
 
     numbers = [Column(name, no_wrap=True) for name in ("fingers", "actuated", "hinges", "action")]
     table = Table("name", "kind", "sides", *numbers, "from", **SIMPLE)
@@ -89,17 +89,17 @@ def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list
 @app.command("check")
 def embodiments_check(
     name: Annotated[str, typer.Argument(help="A name from `list`, or a YAML file.")],
-    out: Annotated[Optional[Path], typer.Option(help="The picture; default: embodiments/NAME.png in the folder of runs.")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="The image; default: embodiments/NAME.png in the folder of runs.")] = None,
     json_out: Annotated[Optional[Path], typer.Option("--json", help="Also write every number here.")] = None,
 ) -> None:
-    """Is its YAML file right? Reach, limits, collisions and pinches, what looks wrong, and a picture. Exit 1: it is wrong."""
+    """Is its YAML file right? Reach, limits, collisions and pinches, what looks wrong, and an image. Exit 1: it is wrong."""
     import json
 
     from latent_policy_ros.cli.check_report import print_report
+    from latent_policy_ros.common.paths import runs_dir
     from latent_policy_ros.embodiments import load_embodiment
-    from latent_policy_ros.paths import runs_dir
-    from latent_policy_ros.retargeting.check import check_embodiment, shipped_peers
-    from latent_policy_ros.sim.gallery import check_sheet
+    from latent_policy_ros.retargeting.checks.embodiment_check import check_embodiment, shipped_peers
+    from latent_policy_ros.sim.portraits.gallery import check_sheet
 
     e = load_embodiment(name)
     report = check_embodiment(e, shipped_peers(e))
@@ -114,25 +114,25 @@ def embodiments_check(
 @app.command("gallery")
 def embodiments_gallery(
     names: Annotated[Optional[list[str]], typer.Argument(help="Names or YAML files; default: all.")] = None,
-    out: Annotated[Path, typer.Option(help="The picture.")] = Path("gallery.png"),
-    width: Annotated[int, typer.Option(help="Of the picture, in pixels.", min=300)] = 1600,
+    out: Annotated[Path, typer.Option(help="The image.")] = Path("gallery.png"),
+    width: Annotated[int, typer.Option(help="Of the image, in pixels.", min=300)] = 1600,
 ) -> None:
     """Draw embodiments side by side, each in the poses of a person's hand."""
     from latent_policy_ros.embodiments import list_embodiments, load_embodiment
-    from latent_policy_ros.sim.gallery import gallery
+    from latent_policy_ros.sim.portraits.gallery import gallery
 
     embodiments = [load_embodiment(name) for name in names or list_embodiments()]
     _draw(lambda: gallery([e for e in embodiments if e.kind != "human"], width), out)
 
 
-def _draw(picture: Callable[[], np.ndarray], path: Path) -> None:
-    """Save a picture if this machine can draw; say so in one line if not."""
-    from latent_policy_ros.errors import HardwareError
-    from latent_policy_ros.sim.gallery import save
+def _draw(image: Callable[[], np.ndarray], path: Path) -> None:
+    """Save an image if this machine can draw; say so in one line if not."""
+    from latent_policy_ros.common.errors import HardwareError
+    from latent_policy_ros.sim.portraits.gallery import save
 
     try:
-        save(picture(), path)
+        save(image(), path)
     except HardwareError as error:
-        tell(str(error), "no picture:", "yellow")
+        tell(str(error), "no image:", "yellow")
     else:
-        tell(f"picture: {path}")
+        tell(f"image: {path}")

@@ -9,7 +9,7 @@ import typer
 
 from latent_policy_ros.cli.common import LayoutOption, SideOption, UnitsOption, artifact_folder, console, show
 
-app = typer.Typer(no_args_is_help=True, help="Look at a latent space, and add an embodiment to it.")
+app = typer.Typer(no_args_is_help=True, help="EpisodeView at a latent space, and add an embodiment to it.")
 
 LatentArgument = Annotated[str, typer.Argument(help="A latent space: its folder, or a name in config/latents.")]
 
@@ -25,9 +25,9 @@ def report_command(
     layout: LayoutOption = "auto",
     units: UnitsOption = "m",
 ) -> None:  # fmt: skip
-    """One page: how well every embodiment decodes what every other encodes, a map, and hands in pictures."""
+    """One page: how well every embodiment decodes what every other encodes, a map, and hands in images."""
     from latent_policy_ros.data.hand_recordings import read_hand_recording
-    from latent_policy_ros.embodiments.hand_input import canonical_hands
+    from latent_policy_ros.embodiments.human.hand_input import canonical_hands
     from latent_policy_ros.latent import LatentSpace
     from latent_policy_ros.latent.report import write_report
 

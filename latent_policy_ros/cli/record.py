@@ -8,11 +8,11 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latent_policy_ros.errors import ConfigError
-from latent_policy_ros.paths import runs_dir
+from latent_policy_ros.common.errors import ConfigError
+from latent_policy_ros.common.paths import runs_dir
 
 if TYPE_CHECKING:
-    from latent_policy_ros.bringup import NodeSpec
+    from latent_policy_ros.bringup.node_list import NodeSpec
 
 
 class Action(str, Enum):
@@ -25,23 +25,21 @@ class Action(str, Enum):
     discard = "discard"
 
 
-def recorder(
-    what: list[str], topics: list[str], out: Path | None, task: str, images: str, wait: float, services: bool
-) -> NodeSpec:
+def recorder(what: list[str], topics: list[str], out: Path | None, task: str, images: str, wait: float, services: bool) -> NodeSpec:
     """The recorder of a fleet, or of topics. A folder that is given is made.
 
     Raises:
         ConfigError: Neither a fleet, nor topics; or no such way to record images.
         OSError: The folder cannot be made.
     """
-    from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
-    from latent_policy_ros.data.jpeg import IMAGES
-    from latent_policy_ros.embodiments.catalogue import SUFFIXES
+    from latent_policy_ros.bringup.node_list import NodeSpec, load_fleet, recorder_spec
+    from latent_policy_ros.common.config_reader import YAML_SUFFIXES
+    from latent_policy_ros.data.recording.jpeg import IMAGES
 
     if images not in IMAGES:
         raise ConfigError("command line", "--images", f"expected one of {', '.join(IMAGES)}; got {images!r}")
     more = {"images": images, "start_wait": wait, "start_now": not services, "topics": topics}
-    if not what[0].startswith("/") or what[0].endswith(SUFFIXES):
+    if not what[0].startswith("/") or what[0].endswith(YAML_SUFFIXES):
         if len(what) > 1:
             raise ConfigError("command line", "", f"expected one fleet, or topics that begin with /, got {' '.join(what)}")
         spec = recorder_spec(load_fleet(what[0], decoded=False), out, parameters=more)
@@ -58,8 +56,8 @@ def recorder(
 
 def ask(action: Action, recorder: str) -> int:
     """Ask a recorder, print its answer; returns the exit status."""
-    from latent_policy_ros.ros_env import node_environment
+    from latent_policy_ros.common.ros_environment import node_environment
 
     service = f"mark_{action.value}" if action in (Action.success, Action.failure) else action.value
-    command = [sys.executable, "-m", "latent_policy_ros.nodes.recorder_call", service, recorder]
+    command = [sys.executable, "-m", "latent_policy_ros.nodes.recorder.service_call", service, recorder]
     return subprocess.run(command, env=node_environment(), check=False).returncode

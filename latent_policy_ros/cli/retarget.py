@@ -38,7 +38,7 @@ def retarget(
 
     from latent_policy_ros.data.hand_recordings import read_hand_recording
     from latent_policy_ros.embodiments import list_embodiments, load_embodiment
-    from latent_policy_ros.embodiments.hand_input import canonical_hands
+    from latent_policy_ros.embodiments.human.hand_input import canonical_hands
     from latent_policy_ros.retargeting import Retargeter
     from latent_policy_ros.retargeting.quality import measure, unreachable_fingers
 

@@ -23,7 +23,7 @@ def train_latent_command(
     ] = "default",
 ) -> None:
     """Human motion -> retargeted pairs -> contrastive encoders and decoders: the shared latent space."""
-    from latent_policy_ros.latent.train import train_latent_from_settings
+    from latent_policy_ros.latent.training import train_latent_from_settings
 
     train_latent_from_settings(PRESETS.get(preset, preset), out, console)
 
@@ -40,7 +40,7 @@ def train_policy_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
 ) -> None:
     """Train the latent diffusion policy. Ctrl-C saves; the same command resumes."""
-    from latent_policy_ros.policy.train import train_policy_from_settings
+    from latent_policy_ros.policy.training.training import train_policy_from_settings
 
     begin = artifact_folder("policies", start) if start else None
     train_policy_from_settings(settings, data, artifact_folder("latents", latent), out, not fresh, console, begin)

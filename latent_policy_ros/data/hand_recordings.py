@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latent_policy_ros.embodiments.keypoint_layouts import COUNTS
-from latent_policy_ros.errors import ArtifactError, available
+from latent_policy_ros.common.errors import ArtifactError, available
+from latent_policy_ros.embodiments.human.keypoint_layouts import COUNTS
 
 TIMES = ("timestamps", "timestamp", "stamps", "stamp", "times", "time", "t")
 POSES = "geometry_msgs/msg/PoseArray"
@@ -135,8 +135,8 @@ def _read_csv(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def _read_bag(path: Path, topic: str) -> tuple[np.ndarray, np.ndarray]:
-    from latent_policy_ros.data.bags import open_bag
-    from latent_policy_ros.data.faults import BagUnreadable
+    from latent_policy_ros.data.bags.reader import open_bag
+    from latent_policy_ros.data.issues import BagUnreadable
 
     times, frames = [], []
     try:

@@ -8,13 +8,13 @@ import time
 import cv2
 import numpy as np
 
-from latent_policy_ros.errors import HardwareError
+from latent_policy_ros.common.errors import HardwareError
 
-STREAM_TIMEOUT = 5000  # ms that a network may take to open, or for a picture; OpenCV would stand still for 30 s
+STREAM_TIMEOUT = 5000  # ms that a network may take to open, or for an image; OpenCV would stand still for 30 s
 
 
 class Camera:
-    """Pictures of a video source, at its own pace.
+    """Images of a video source, at its own pace.
 
     Args:
         source: A device (``/dev/video0``, or its number), a URL (``rtsp://...``), or a film, which is shown again and again.
@@ -31,7 +31,7 @@ class Camera:
 
     @property
     def connected(self) -> bool:
-        """Whether it is open, and gave a picture when it was asked last."""
+        """Whether it is open, and gave an image when it was asked last."""
         return self._capture is not None
 
     def connect(self) -> None:
@@ -58,7 +58,7 @@ class Camera:
         self._capture = capture
 
     def read(self) -> tuple[float, np.ndarray]:
-        """Wait for the next picture: when it came [s since the epoch], and its pixels (H, W, 3) uint8, RGB.
+        """Wait for the next image: when it came [s since the epoch], and its pixels (H, W, 3) uint8, RGB.
 
         Raises:
             HardwareError: There is none; it was unplugged, or never connected.
@@ -71,7 +71,7 @@ class Camera:
             there, pixels = self._capture.read()
         if not there or pixels is None:
             self.close()
-            raise HardwareError(f"camera {self.source}: no picture came")
+            raise HardwareError(f"camera {self.source}: no image came")
         if self._film:
             self._wait(self._capture.get(cv2.CAP_PROP_FPS) or 30.0)
         return time.time(), cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..errors import HardwareError
-from .base import JointReading, checked_command
+from latent_policy_ros.common.errors import HardwareError
+from latent_policy_ros.drivers.base import JointReading, checked_command
 
 
 class MockDriver:

@@ -1,4 +1,4 @@
-"""The drivers by name: those that come with the package, and classes of your own (docs/HARDWARE.md)."""
+"""The drivers by name: those that come with the package, and classes of your own (docs/how-to/HARDWARE.md)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import HardwareError, available
-from .base import Driver
-from .mock import MockDriver
-from .sim import SimDriver
+from latent_policy_ros.common.errors import HardwareError, available
+from latent_policy_ros.drivers.base import Driver
+from latent_policy_ros.drivers.mock import MockDriver
+from latent_policy_ros.drivers.simulator import SimDriver
 
 DRIVERS = ("mock", "sim")
 METHODS = ("connect", "read", "write", "close")
 
 
-def make_driver(
-    kind: str, channel: str, joint_names: Sequence[str], start: np.ndarray, socket_path: str | Path = ""
-) -> Driver:
+def make_driver(kind: str, channel: str, joint_names: Sequence[str], start: np.ndarray, socket_path: str | Path = "") -> Driver:
     """A driver, not yet connected.
 
     Args:

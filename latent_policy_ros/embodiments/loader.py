@@ -9,16 +9,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from latent_policy_ros.embodiments.catalogue import SIDES, embodiment_files, find, reference
-from latent_policy_ros.embodiments.content import content_hash
-from latent_policy_ros.embodiments.derived import Derived
-from latent_policy_ros.embodiments.described import described_files, read_described, with_ranges
-from latent_policy_ros.embodiments.hinge_table import joint_limits, read_table
-from latent_policy_ros.embodiments.mechanism import Mechanism
-from latent_policy_ros.embodiments.mirror import mirrored
-from latent_policy_ros.embodiments.reader import Section, frozen
-from latent_policy_ros.embodiments.schema import Embodiment, Servo, Shape
-from latent_policy_ros.errors import ConfigError, available
+from latent_policy_ros.common.config_reader import Section, frozen
+from latent_policy_ros.common.errors import ConfigError, available
+from latent_policy_ros.embodiments.description.defaults import Derived
+from latent_policy_ros.embodiments.description.from_description import described_files, read_described, with_ranges
+from latent_policy_ros.embodiments.description.hinge_table import joint_limits, read_table
+from latent_policy_ros.embodiments.description.mechanism import Mechanism
+from latent_policy_ros.embodiments.model.catalogue import SIDES, embodiment_files, find, reference
+from latent_policy_ros.embodiments.model.content_hash import content_hash
+from latent_policy_ros.embodiments.model.schema import Embodiment, Servo, Shape
+from latent_policy_ros.embodiments.model.sides import mirrored
 
 ROTATION_NAMES = ("r11", "r21", "r31", "r12", "r22", "r32")  # first two columns of a rotation: the 6D representation
 MAX_VELOCITY = {"revolute": 6.0, "prismatic": 0.1}  # [rad/s], [m/s] where nobody tells

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from latent_policy_ros.common.artifacts import write_atomically
+from latent_policy_ros.common.errors import ArtifactError, ConfigError
+from latent_policy_ros.common.progress import progress_bar
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.errors import ArtifactError, ConfigError
-from latent_policy_ros.latent.artifacts import write_atomically
 from latent_policy_ros.latent.codec import RETRAIN
 from latent_policy_ros.latent.metrics import Measures, measure, split_by_recording
 from latent_policy_ros.latent.networks import TorchCodec
 from latent_policy_ros.latent.objective import Objective
-from latent_policy_ros.latent.progress import progress_bar
-from latent_policy_ros.latent.recipe import LatentSettings
+from latent_policy_ros.latent.settings import LatentSettings
 from latent_policy_ros.latent.space import LatentSpace, both_sides
-from latent_policy_ros.latent.train import reconstruct
+from latent_policy_ros.latent.training import reconstruct
 from latent_policy_ros.retargeting.pairs import make_pairs
 
 FRAMES, STEPS, SEED = 20_000, 1500, 1_000_003  # the seed: of motion that no latent space was trained on

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.common.errors import ArtifactError
 
 RETRAIN = "train a new latent space with: latent-policy train latent"
 REMEDY = f"restore the file, or {RETRAIN}"
@@ -59,9 +59,7 @@ class Codec:
                 got = self.tensors[name].shape
                 raise ArtifactError(f"latent space: {self.name}.{name}: expected shape {shape}, got {got}; {REMEDY}")
         if len(self.action_names) != d:
-            raise ArtifactError(
-                f"latent space: {self.name}: {d} inputs but {len(self.action_names)} action names; {REMEDY}"
-            )
+            raise ArtifactError(f"latent space: {self.name}: {d} inputs but {len(self.action_names)} action names; {REMEDY}")
 
     @property
     def action_dim(self) -> int:

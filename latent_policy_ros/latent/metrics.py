@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human_hand import TIPS
-from latent_policy_ros.embodiments.keypoints import keypoints_of_action
+from latent_policy_ros.embodiments.human.human_hand import TIPS
+from latent_policy_ros.embodiments.human.keypoints import keypoints_of_action
 from latent_policy_ros.latent.codec import unit
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.retargeting import Retargeter
@@ -25,9 +25,7 @@ GALLERY = 200  # poses of one recording among which a latent has to find its own
 MILLIMETRES = 1e3
 
 
-def split_by_recording(
-    recording: np.ndarray, held_out: float, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def split_by_recording(recording: np.ndarray, held_out: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and rows held out, by whole recordings: neighbouring frames are too alike to be split.
 
     Args:

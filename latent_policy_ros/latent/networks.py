@@ -12,7 +12,7 @@ from latent_policy_ros.latent.codec import SCALES, Codec
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
-    from latent_policy_ros.latent.recipe import LatentSettings
+    from latent_policy_ros.latent.settings import LatentSettings
 
 STD_FLOOR = 1e-3  # below this [rad], or as a fraction of a gripper's opening, an action component does not move
 

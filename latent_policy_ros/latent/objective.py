@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_policy_ros.embodiments.torch_kinematics import torch_fingertips
+from latent_policy_ros.embodiments.kinematics.torch_kinematics import torch_fingertips
 from latent_policy_ros.latent.losses import fingertip_error, info_nce, likeness, misalignment, pinch_error
 from latent_policy_ros.latent.networks import TorchCodec
-from latent_policy_ros.latent.recipe import LatentSettings
+from latent_policy_ros.latent.settings import LatentSettings
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment

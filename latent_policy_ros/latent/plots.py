@@ -1,4 +1,4 @@
-"""Pictures of a latent space: matrices, a map, hands, distances. Each function draws one figure and returns it as PNG."""
+"""Images of a latent space: matrices, a map, hands, distances. Each function draws one figure and returns it as PNG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.latent.skeleton import finger_lines
+from latent_policy_ros.latent.hand_lines import finger_lines
 
 COLOURS = {"thumb": "#c8a02c", "index": "#b23a48", "middle": "#4c6fa5", "ring": "#3d8b6e", "pinky": "#7d5ba6"}
 AT_RANDOM = "joints at random"
@@ -20,7 +20,7 @@ VIEW = {"elev": 15, "azim": -40}
 
 
 def palette(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each embodiment, the same in every picture of the same embodiments."""
+    """A colour for each embodiment, the same in every image of the same embodiments."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(sorted(names))}
 
 
@@ -77,9 +77,7 @@ def hands(rows: Sequence[tuple[str, Sequence[tuple[Embodiment, np.ndarray]]]], c
     return _png(figure)
 
 
-def distances(
-    held_out: Mapping[str, np.ndarray], at_random: Mapping[str, np.ndarray], foreign: Mapping[str, np.ndarray]
-) -> bytes:
+def distances(held_out: Mapping[str, np.ndarray], at_random: Mapping[str, np.ndarray], foreign: Mapping[str, np.ndarray]) -> bytes:
     """Distances of latents from those of the training, coloured by embodiment.
 
     Args:

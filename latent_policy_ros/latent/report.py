@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from latent_policy_ros.common.artifacts import write_atomically
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.embodiments.human_hand import TIPS, HumanHand
+from latent_policy_ros.embodiments.human.human_hand import TIPS, HumanHand
 from latent_policy_ros.latent import plots
-from latent_policy_ros.latent.artifacts import write_atomically
 from latent_policy_ros.latent.codec import unit
 from latent_policy_ros.latent.metrics import Measures, measure
 from latent_policy_ros.latent.space import LatentSpace
-from latent_policy_ros.retargeting.motion import grasp_plan
+from latent_policy_ros.retargeting.human_motion.generator import grasp_plan
+from latent_policy_ros.retargeting.human_motion.reference_poses import reference_poses
 from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs, pair_recordings
-from latent_policy_ros.retargeting.reference import reference_poses
 
 FRAMES, SEED = 4000, 2_000_003  # made-up motion that nothing was trained on
 POINTS = 1500  # of each embodiment on the map
@@ -120,13 +120,13 @@ def _measured(title: str, m: Measures, embodiments: Mapping[str, Embodiment]) ->
          f"{m.each['decode_ms'][i]:.3f}", "" if np.isnan(m.direct[i]) else f"{m.direct[i]:.1f}"]
         for i, name in enumerate(m.names)
     ]  # fmt: skip
-    pictures = "".join(
+    images = "".join(
         _image(plots.matrix(m.pairs[key] * (100 if key == "retrieval" else 1), m.names, text, digits))
         for key, (text, digits) in MATRICES.items()
     )
     return (
         f"<h2>{html.escape(title)}</h2>{_table(['measure', ''], summary)}{_table(header, each)}"
-        f"<p>Rows encode, columns decode. A gripper's one number cannot tell a whole pose.</p>{pictures}"
+        f"<p>Rows encode, columns decode. A gripper's one number cannot tell a whole pose.</p>{images}"
     )
 
 
@@ -188,10 +188,7 @@ def _distances(space: LatentSpace, pairs: PairedActions, embodiments: Mapping[st
         for name, e in embodiments.items() if e.kind == "hand"
     }  # fmt: skip
     told = known | foreign | {f"{name}, {plots.AT_RANDOM}": distance for name, distance in at_random.items()}
-    rows = [
-        [name, f"{np.median(d):.2f}", f"{np.quantile(d, 0.99):.2f}", f"{(d > 1).mean():.1%}"]
-        for name, d in told.items()
-    ]
+    rows = [[name, f"{np.median(d):.2f}", f"{np.quantile(d, 0.99):.2f}", f"{(d > 1).mean():.1%}"] for name, d in told.items()]
     header = ["latents", "median", "99% below", "beyond 1"]
     return f"<h2>Distance from what was seen</h2>{_image(plots.distances(known, at_random, foreign))}{_table(header, rows)}"
 

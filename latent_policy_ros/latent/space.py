@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latent_policy_ros.common.artifacts import content_hash, load_described, save_described
+from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError, available
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.embodiments.mirror import mirrored
-from latent_policy_ros.errors import ArtifactError, LatentPolicyError, available
-from latent_policy_ros.latent.artifacts import content_hash, load_described, save_described
+from latent_policy_ros.embodiments.model.sides import mirrored
 from latent_policy_ros.latent.codec import REMEDY, RETRAIN, TENSORS, Codec
-from latent_policy_ros.latent.gauge import Gauge
+from latent_policy_ros.latent.ood_detector import OODDetector
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
@@ -45,7 +45,7 @@ class LatentSpace:
 
     codecs: Mapping[str, Codec]
     report: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    gauge: Gauge | None = None
+    gauge: OODDetector | None = None
     added: Mapping[str, Codec] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     form: str = FORMAT
@@ -231,7 +231,7 @@ class LatentSpace:
                 bounded = described.get("bounded", True)
                 codecs[name] = Codec(name, entry["content_hash"], tuple(entry["action_names"]), own, bounded)
             measured = {key[len(GAUGE) + 1 :]: a for key, a in tensors.items() if key.startswith(GAUGE + ".")}
-            gauge = Gauge(measured) if measured else None
+            gauge = OODDetector(measured) if measured else None
             space = cls(codecs, described.get("report", {}), gauge, form=described["format"])
             stated, dim = described["latent_id"], described["dim"]
         except (KeyError, TypeError, AttributeError, StopIteration) as cause:

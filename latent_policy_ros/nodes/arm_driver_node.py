@@ -9,14 +9,14 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.drivers.arm import ArmKinematics, IkSolution, towards
-from latent_policy_ros.drivers.arm_description import PANDA, load_arm
+from latent_policy_ros.bringup.fleet import ANYWHERE
+from latent_policy_ros.common.errors import ActionRefused, LatentPolicyError
+from latent_policy_ros.control.arm_description import PANDA, load_arm
+from latent_policy_ros.control.arm_kinematics import ArmKinematics, IkSolution, towards
 from latent_policy_ros.drivers.base import JointReading
-from latent_policy_ros.errors import ActionRefused, LatentPolicyError
-from latent_policy_ros.fleet import ANYWHERE
-from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.joint_driver import DriverNode
-from latent_policy_ros.nodes.managed import main as run
+from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.base.driver_node import DriverNode
+from latent_policy_ros.nodes.base.lifecycle_node import main as run
 
 OUT_OF_REACH = 0.02, 0.1  # m, rad between the commanded wrist and the nearest that the arm can do
 ROUNDING = 1e-4  # m: a command that leaves the workspace by less does not count
@@ -46,7 +46,7 @@ class ArmDriver(DriverNode):
         self.arm, self.max_lead = ArmKinematics(self.embodiment, arm), np.where(arm.slides, *LEADS)
         return arm.joint_names, arm.lower, arm.upper, arm.max_velocity, arm.home
 
-    def objection(self, position: np.ndarray) -> str:
+    def workspace_violation(self, position: np.ndarray) -> str:
         """Whatever was commanded, also as joints, and however the arm gets there: the wrist stays in the workspace, or nears it."""
         out = self._outside(position)
         if out <= OVERSHOOT or out <= self._outside(self.reading.position):
@@ -69,10 +69,10 @@ class ArmDriver(DriverNode):
         self.subscribe(JointTrajectory, "arm_command", self.on_trajectory, qos.COMMANDS)
 
     def measured(self, reading: JointReading) -> None:
-        self._poses.publish(convert.pose_stamped(reading.stamp, self.frame, self.arm.fk(reading.position)))
+        self._poses.publish(message_conversion.pose_stamped(reading.stamp, self.frame, self.arm.fk(reading.position)))
 
     def _on_command(self, message: PoseStamped) -> None:
-        observed = convert.to_seconds(message.header.stamp)
+        observed = message_conversion.to_seconds(message.header.stamp)
         if not self.listens(observed):
             return
         try:
@@ -84,12 +84,12 @@ class ArmDriver(DriverNode):
             away = f"by {1e3 * solution.position_error:.0f} mm, {np.degrees(solution.rotation_error):.0f} degrees"
             self.count("wrist command out of reach", away)
         self._solution = solution.q
-        self.take(solution.q, observed)
+        self.set_command(solution.q, observed)
 
     def _solve(self, message: PoseStamped) -> IkSolution:
         if message.header.frame_id not in ("", self.frame):
             raise ActionRefused(f"wrist command: frame_id: expected {self.frame}, got {message.header.frame_id}")
-        pose = convert.pose_array(message.pose)
+        pose = message_conversion.pose_array(message.pose)
         if (far := np.abs(pose[:3]).max()) > (most := ANYWHERE[1]):  # no pose that somebody missed, but a mistake
             raise ActionRefused(f"wrist command: {far:.3g} m from the arm's base, expected {most:g} m at most")
         inside = np.clip(pose[:3], self._lowest, self._highest)

@@ -8,14 +8,14 @@ from typing import Any
 
 from sensor_msgs.msg import Image
 
+from latent_policy_ros.common.errors import HardwareError, LatentPolicyError
 from latent_policy_ros.drivers.camera import Camera
-from latent_policy_ros.errors import HardwareError, LatentPolicyError
-from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.managed import ERROR, OK, ManagedNode
-from latent_policy_ros.nodes.managed import main as run
-from latent_policy_ros.nodes.meters import RateMeter
+from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, ManagedNode
+from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.statistics import RateMeter
 
-LOOK = 1000.0  # Hz: each turn waits for the next picture
+LOOK = 1000.0  # Hz: each turn waits for the next image
 RETRY = 1.0  # Hz, of turns without a camera
 
 
@@ -35,7 +35,7 @@ class CameraNode(ManagedNode):
         if not self.value("source"):
             raise LatentPolicyError("parameter source: expected a device, a URL or a film, got none")
         self.camera = Camera(self.value("source"), self.value("width"), self.value("height"), self.value("frame_rate"))
-        self.pictures = self.publisher(Image, f"{self.value('camera')}/image_raw", qos.IMAGES)
+        self.images = self.publisher(Image, f"{self.value('camera')}/image_raw", qos.IMAGES)
         self.meter, self.size = RateMeter(), ""
 
     def deactivate(self) -> None:
@@ -56,7 +56,7 @@ class CameraNode(ManagedNode):
             self.count("hardware", str(error))
             return
         self.rate = LOOK
-        self.pictures.publish(convert.image(stamp, self.value("camera"), pixels))
+        self.images.publish(message_conversion.image(stamp, self.value("camera"), pixels))
         self.meter.tick(time.monotonic())
         self.size = f"{pixels.shape[1]} x {pixels.shape[0]}"
 
@@ -70,7 +70,7 @@ class CameraNode(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros camera_node``."""
-    return run(CameraNode, pictures=True)
+    return run(CameraNode, images=True)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped
 from trajectory_msgs.msg import JointTrajectory
 
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
-from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.managed import OK, WARN, ManagedNode
-from latent_policy_ros.nodes.managed import main as run
-from latent_policy_ros.nodes.meters import Percentiles, RateMeter
-from latent_policy_ros.paths import artifact
+from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
+from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.policy import ActionChunk, RobotDecoder
 
 UNLIKE = "latents unlike any seen in training"
@@ -70,10 +70,10 @@ class Decoder(ManagedNode):
         if not self.active:
             return
         now = self.now()
-        chunk = convert.action_chunk(message)
+        chunk = message_conversion.action_chunk(message)
         self.decoder.accept(chunk, now)
         self._watch(chunk)
-        self.plan_age.add(now - convert.to_seconds(message.header.stamp))
+        self.plan_age.add(now - message_conversion.to_seconds(message.header.stamp))
         self.tick(now)  # its first command goes out at once
 
     def _watch(self, chunk: ActionChunk) -> None:
@@ -93,8 +93,8 @@ class Decoder(ManagedNode):
             return
         self.following = True
         reach_in = now + 1.0 / self.rate - command.observed
-        self._joint_commands.publish(convert.command(command.observed, reach_in, self.embodiment.joint_names, command.q))
-        self._wrist_commands.publish(convert.pose_stamped(command.observed, self.frame, command.wrist_pose))
+        self._joint_commands.publish(message_conversion.command(command.observed, reach_in, self.embodiment.joint_names, command.q))
+        self._wrist_commands.publish(message_conversion.pose_stamped(command.observed, self.frame, command.wrist_pose))
         self.meter.tick(time.monotonic())
         if command.observed != self._observed:
             self._observed = command.observed
@@ -106,8 +106,8 @@ class Decoder(ManagedNode):
             return
         self.following = False
         now = self.now()
-        self._joint_commands.publish(convert.command(now, 0.0, self.embodiment.joint_names, None))
-        self._arm_commands.publish(convert.command(now, 0.0, (), None))
+        self._joint_commands.publish(message_conversion.command(now, 0.0, self.embodiment.joint_names, None))
+        self._arm_commands.publish(message_conversion.command(now, 0.0, (), None))
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:

@@ -24,12 +24,12 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.processes import HANG_TIMEOUT, Watchdog
 from latent_policy_ros.msg import EpisodeEvent, LatentAction
-from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.joining import Executor, join, leave
-from latent_policy_ros.nodes.summary import EpisodeResult, RobotMeasures, write_summary
-from latent_policy_ros.processes import HANG_TIMEOUT, Watchdog
+from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.base.ros_context import Executor, join, leave
+from latent_policy_ros.nodes.episode_summary import EpisodeResult, RobotMeasures, write_summary
 
 SETTLE = 0.5  # s: plans go stale and drivers hold, before and after a reset
 TAIL = 0.7  # s that are still recorded after the last success
@@ -211,14 +211,14 @@ class EpisodeRunner(Node):
 
     def _publish(self, event: str, episode: int, seed: int, success: bool = False, detail: str = "") -> None:
         message = EpisodeEvent(event=event, task=self._value("task"), episode=episode, seed=seed, success=success, detail=detail)
-        message.header.stamp = convert.to_stamp(time.time())
+        message.header.stamp = message_conversion.to_stamp(time.time())
         self._events.publish(message)
 
     # --- what comes in
 
     def _on_command(self, measures: RobotMeasures, message: JointTrajectory) -> None:
         if self._measuring and message.points:
-            measures.command(convert.to_seconds(message.header.stamp), time.time())
+            measures.command(message_conversion.to_seconds(message.header.stamp), time.time())
 
     def _on_plan(self, measures: RobotMeasures, _: LatentAction) -> None:
         if self._measuring:
@@ -243,7 +243,7 @@ class EpisodeRunner(Node):
 
 def main() -> int:
     """Run as a process: 0 if every robot did the task at least once, 3 if not, 1 if something was not up."""
-    join(pictures=False, signal_handler_options=SignalHandlerOptions.NO)
+    join(images=False, signal_handler_options=SignalHandlerOptions.NO)
     runner: EpisodeRunner | None = None
 
     def stop(*_: Any) -> None:

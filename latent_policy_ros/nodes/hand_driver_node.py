@@ -2,8 +2,8 @@
 
 import sys
 
-from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver
-from latent_policy_ros.nodes.managed import main as run
+from latent_policy_ros.nodes.base.end_effector_driver import EndEffectorDriver
+from latent_policy_ros.nodes.base.lifecycle_node import main as run
 
 
 def main() -> int:

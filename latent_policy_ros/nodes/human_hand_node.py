@@ -11,21 +11,21 @@ from geometry_msgs.msg import PoseArray, PoseStamped
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from latent_policy_ros.bringup.fleet import LATENT, MODES
+from latent_policy_ros.common.errors import LatentPolicyError, available
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.data.hand_recordings import HandPlayer, read_hand_recording
-from latent_policy_ros.data.joints import JointMatcher
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.embodiments.hand_input import HandInput, canonical_hands
-from latent_policy_ros.embodiments.human_hand import HumanHand
-from latent_policy_ros.embodiments.keypoints import to_hand_frame
-from latent_policy_ros.errors import LatentPolicyError, available
-from latent_policy_ros.fleet import LATENT, MODES
+from latent_policy_ros.embodiments.human.hand_input import HandInput, canonical_hands
+from latent_policy_ros.embodiments.human.human_hand import HumanHand
+from latent_policy_ros.embodiments.human.keypoints import to_hand_frame
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
-from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.managed import OK, WARN, ManagedNode
-from latent_policy_ros.nodes.managed import main as run
-from latent_policy_ros.nodes.meters import Percentiles, RateMeter
-from latent_policy_ros.paths import artifact
+from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
+from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.observations.joint_matcher import JointMatcher
 from latent_policy_ros.policy.teleoperation import HandToRobot, NotReady, encode_hand
 
 RATE = 100.0  # turns per second [Hz]: for staleness, and for recordings
@@ -50,7 +50,7 @@ class DrivenRobot:
             self._joints = time.monotonic(), joints
 
     def on_wrist(self, message: PoseStamped) -> None:
-        pose = convert.pose_array(message.pose)
+        pose = message_conversion.pose_array(message.pose)
         if not np.isfinite(pose).all():
             raise LatentPolicyError("wrist pose not finite")
         self._wrist = time.monotonic(), pose
@@ -159,7 +159,7 @@ class HumanHandNode(ManagedNode):
     def _on_keypoints(self, message: PoseArray) -> None:
         if not self.active:
             return
-        now, stamp = self.now(), convert.to_seconds(message.header.stamp)
+        now, stamp = self.now(), message_conversion.to_seconds(message.header.stamp)
         if stamp == 0.0:
             stamp = now  # the device has no clock
         elif abs(now - stamp) > self.stale:
@@ -192,16 +192,16 @@ class HumanHandNode(ManagedNode):
     def _drive(self, robot: DrivenRobot, keypoints: np.ndarray, latent: np.ndarray | None, stamp: float) -> None:
         if latent is not None:
             plan = robot.follower.plan(latent, stamp, self.stale, robot.joints, robot.wrist)
-            robot.output.publish(convert.latent_action(plan, robot.namespace))
+            robot.output.publish(message_conversion.latent_action(plan, robot.namespace))
         else:
             q = robot.follower.joints(keypoints, stamp, robot.joints)
-            robot.output.publish(convert.command(stamp, self.now() - stamp, robot.embodiment.joint_names, q))
+            robot.output.publish(message_conversion.command(stamp, self.now() - stamp, robot.embodiment.joint_names, q))
 
     def _release(self, reason: str) -> None:
         """Let the robots hold what they measure."""
         for robot in self.robots.values():
             if robot.follower.following and not self.latent_mode:  # a decoder tells its drivers by itself
-                robot.output.publish(convert.command(self.now(), 0.0, robot.embodiment.joint_names, None))
+                robot.output.publish(message_conversion.command(self.now(), 0.0, robot.embodiment.joint_names, None))
             robot.follower.release()
             robot.waiting = reason
 

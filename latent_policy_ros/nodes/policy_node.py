@@ -11,18 +11,18 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from latent_policy_ros.data.images import compressed_to_rgb, raw_to_rgb
-from latent_policy_ros.data.ingest import Frame, ObservationBuffer, Tolerances
+from latent_policy_ros.bringup.fleet import RATES
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.errors import LatentPolicyError
-from latent_policy_ros.fleet import RATES
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
-from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.managed import OK, WARN, ManagedNode
-from latent_policy_ros.nodes.managed import main as run
-from latent_policy_ros.nodes.meters import Percentiles, RateMeter
-from latent_policy_ros.paths import artifact
+from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
+from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.observations.images import compressed_to_rgb, raw_to_rgb
+from latent_policy_ros.observations.observation_buffer import Frame, ObservationBuffer, Tolerances
 from latent_policy_ros.policy import Observation
 
 
@@ -114,7 +114,7 @@ class PolicyNode(ManagedNode):
         chunks = self.policy.predict([history for _, history in batch])
         self.inference.add(time.perf_counter() - began)
         for (robot, _), chunk in zip(batch, chunks):
-            robot.plans.publish(convert.latent_action(chunk, robot.namespace))
+            robot.plans.publish(message_conversion.latent_action(chunk, robot.namespace))
             robot.answered = chunk.stamp
             robot.meter.tick(time.monotonic())
 
@@ -175,17 +175,17 @@ class PolicyNode(ManagedNode):
 
     def _on_image(self, buffer: ObservationBuffer, camera: str, message: Image) -> None:
         pixels = raw_to_rgb(message.encoding, message.height, message.width, message.step, message.data)
-        buffer.push_image(camera, convert.to_seconds(message.header.stamp), pixels)
+        buffer.push_image(camera, message_conversion.to_seconds(message.header.stamp), pixels)
 
     def _on_compressed(self, buffer: ObservationBuffer, camera: str, message: CompressedImage) -> None:
         pixels = compressed_to_rgb(message.data, message.format)
-        buffer.push_image(camera, convert.to_seconds(message.header.stamp), pixels)
+        buffer.push_image(camera, message_conversion.to_seconds(message.header.stamp), pixels)
 
     def _on_joints(self, buffer: ObservationBuffer, message: JointState) -> None:
-        buffer.push_joints(convert.to_seconds(message.header.stamp), message.name, message.position)
+        buffer.push_joints(message_conversion.to_seconds(message.header.stamp), message.name, message.position)
 
     def _on_wrist(self, buffer: ObservationBuffer, message: PoseStamped) -> None:
-        buffer.push_wrist(convert.to_seconds(message.header.stamp), convert.pose_array(message.pose))
+        buffer.push_wrist(message_conversion.to_seconds(message.header.stamp), message_conversion.pose_array(message.pose))
 
     def _warm_up(self) -> None:
         """Plan once for made-up observations: the first call of a network is slow, and shall not be a robot's."""
@@ -201,7 +201,7 @@ class PolicyNode(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros policy_node``."""
-    return run(PolicyNode, pictures=True)
+    return run(PolicyNode, images=True)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,26 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from std_srvs.srv import Trigger
 
-from latent_policy_ros.data.bag_metadata import Topic
-from latent_policy_ros.data.episode_recording import FAILURE, SUCCESS, UNKNOWN, EpisodeRecording, describe, free_bytes, unfinished
-from latent_policy_ros.data.jpeg import IMAGES, JPEG
-from latent_policy_ros.data.message_types import message_types
-from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.data.bags.message_types import message_types
+from latent_policy_ros.data.bags.metadata import Topic
+from latent_policy_ros.data.recording.episode_recording import (
+    FAILURE,
+    SUCCESS,
+    UNKNOWN,
+    EpisodeRecording,
+    describe,
+    free_bytes,
+    unfinished,
+)
+from latent_policy_ros.data.recording.jpeg import IMAGES, JPEG
 from latent_policy_ros.msg import EpisodeEvent
-from latent_policy_ros.nodes import qos
-from latent_policy_ros.nodes.managed import ERROR, OK, SLOW, WARN, ManagedNode
-from latent_policy_ros.nodes.managed import main as run
-from latent_policy_ros.nodes.recorder_status import status_message
-from latent_policy_ros.nodes.recorder_topics import COMMANDS, command_topics, is_encoded, is_motion, recorded_topic, sources
-from latent_policy_ros.nodes.topic_watch import Source, TopicWatch
+from latent_policy_ros.nodes.base import qos
+from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, SLOW, WARN, ManagedNode
+from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.recorder.status import status_message
+from latent_policy_ros.nodes.recorder.subscriptions import Source, TopicWatch
+from latent_policy_ros.nodes.recorder.topics import COMMANDS, command_topics, is_encoded, is_motion, recorded_topic, sources
 
 TAKE_RATE = 50.0  # Hz, with which messages are taken from the middleware
 LOOK_PERIOD = 0.5  # s between looks at the graph
@@ -347,7 +355,7 @@ class Recorder(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros recorder_node``."""
-    return run(Recorder, pictures=True)
+    return run(Recorder, images=True)
 
 
 if __name__ == "__main__":

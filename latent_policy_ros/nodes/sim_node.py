@@ -12,21 +12,21 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
+from latent_policy_ros.bringup.fleet import MAX_SEED
+from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.errors import LatentPolicyError
-from latent_policy_ros.fleet import MAX_SEED
 from latent_policy_ros.msg import EpisodeEvent
-from latent_policy_ros.nodes import convert, qos
-from latent_policy_ros.nodes.managed import OK, ManagedNode
-from latent_policy_ros.nodes.managed import main as run
-from latent_policy_ros.nodes.meters import RateMeter
-from latent_policy_ros.sim.bus import SimulatedRobot
+from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.base.lifecycle_node import OK, ManagedNode
+from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.statistics import RateMeter
+from latent_policy_ros.sim.driver_bus import SimulatedRobot
 from latent_policy_ros.sim.scene import LARGEST_PICTURE
 from latent_policy_ros.sim.world import TASK, World
 
 OVERVIEW, OVERVIEW_CAMERA = "overview", "front"
 OVERVIEW_RATE = 10.0  # Hz
-OVERVIEW_SHARE = 0.05  # of the time, at most, goes into pictures for people: a slow machine draws for the policy first
+OVERVIEW_SHARE = 0.05  # of the time, at most, goes into images for people: a slow machine draws for the policy first
 SWITCH_INTERVAL = 0.001  # s: the bus answers from a thread, which shall not wait long for Python
 SUCCESS_TIME = 0.3  # s for which the task must be done before it counts
 
@@ -42,9 +42,9 @@ class Sim(ManagedNode):
         super().__init__("sim", rate=100.0, **node_options)
         self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
         self.declare("cameras", [""], "Cameras to publish; empty: all that such a robot has.")
-        self.declare("camera_rate", 20.0, "Pictures per second and camera [Hz].", 1.0, 60.0)
-        self.declare("image_size", 96, "Width and height of pictures [pixels].", 16, LARGEST_PICTURE)
-        self.declare("overview", False, "Also publish a large picture for people, <namespace>/overview/image_raw.")
+        self.declare("camera_rate", 20.0, "Images per second and camera [Hz].", 1.0, 60.0)
+        self.declare("image_size", 96, "Width and height of images [pixels].", 16, LARGEST_PICTURE)
+        self.declare("overview", False, "Also publish a large image for people, <namespace>/overview/image_raw.")
         self.declare("overview_size", 320, "Width and height of that [pixels].", 16, LARGEST_PICTURE)
         self.declare("socket_path", "", "Where drivers connect.")
         self.declare("seed", 0, "Of the next episode: cube, box and start pose.", 0, MAX_SEED, read_only=False)
@@ -54,14 +54,14 @@ class Sim(ManagedNode):
         cameras = tuple(camera for camera in self.value("cameras") if camera)
         self.world = World(load_embodiment(self.value("embodiment")), cameras or None, self.value("image_size"))
         names = [*self.world.cameras, *([OVERVIEW] if self.value("overview") else [])]
-        self._pictures = {name: self.publisher(Image, f"{name}/image_raw", qos.IMAGES) for name in names}
+        self._images = {name: self.publisher(Image, f"{name}/image_raw", qos.IMAGES) for name in names}
         self._events = self.publisher(EpisodeEvent, "episode_event", qos.EVENTS)
         self.serve(Trigger, "~/reset", self._on_reset)
         if not self.value("socket_path"):
             raise LatentPolicyError("parameter socket_path: expected a path where drivers connect, got none")
         sys.setswitchinterval(SWITCH_INTERVAL)
         for name in names:
-            self._picture(name)  # the first one is slow; drivers that connect shall not find the world standing still
+            self._image(name)  # the first one is slow; drivers that connect shall not find the world standing still
         self.robot = SimulatedRobot(self.world, self.value("socket_path"))
         self.meters = {name: RateMeter() for name in names}
         self._episode = 0
@@ -76,12 +76,12 @@ class Sim(ManagedNode):
             self.robot = None
 
     def tick(self, now: float) -> None:
-        """Physics up to the present, and a picture if one is due."""
+        """Physics up to the present, and an image if one is due."""
         self.robot.advance()
-        self._publish_pictures()
+        self._publish_images()
         self._watch()
 
-    def _publish_pictures(self) -> None:
+    def _publish_images(self) -> None:
         """The policy's cameras all at one moment, the overview in another turn, so that physics waits for little."""
         if self._is_due("cameras", self.value("camera_rate")):
             self._publish(self.world.cameras)
@@ -100,11 +100,11 @@ class Sim(ManagedNode):
 
     def _publish(self, names: Sequence[str]) -> None:
         stamp = self.now()
-        for name, pixels in [(name, self._picture(name)) for name in names]:
-            self._pictures[name].publish(convert.image(stamp, name, pixels))
+        for name, pixels in [(name, self._image(name)) for name in names]:
+            self._images[name].publish(message_conversion.image(stamp, name, pixels))
             self.meters[name].tick(time.monotonic())
 
-    def _picture(self, name: str) -> np.ndarray:
+    def _image(self, name: str) -> np.ndarray:
         if name == OVERVIEW:
             return self.world.render(OVERVIEW_CAMERA, self.value("overview_size"))
         return self.world.render(name)
@@ -137,7 +137,7 @@ class Sim(ManagedNode):
         message = EpisodeEvent(
             event=event, task=TASK, episode=self._episode, seed=self._seed, success=self._succeeded, detail=detail
         )
-        message.header.stamp = convert.to_stamp(self.now())
+        message.header.stamp = message_conversion.to_stamp(self.now())
         self._events.publish(message)
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
@@ -151,7 +151,7 @@ class Sim(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros sim_node``."""
-    return run(Sim, pictures=True)
+    return run(Sim, images=True)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ Decoders need no torch, so ``Policy`` is imported only when it is asked for.
 
 from typing import Any
 
+from latent_policy_ros.policy.action_chunk import ActionChunk, Observation
 from latent_policy_ros.policy.chunking import ChunkBuffer
 from latent_policy_ros.policy.decoder import DecodedCommand, RobotDecoder
-from latent_policy_ros.policy.types import ActionChunk, Observation
 
 __all__ = ["ActionChunk", "ChunkBuffer", "DecodedCommand", "Observation", "Policy", "RobotDecoder"]
 

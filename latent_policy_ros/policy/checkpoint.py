@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from latent_policy_ros.errors import ArtifactError, ConfigError
-from latent_policy_ros.latent.artifacts import content_hash, load_described, save_described
-from latent_policy_ros.latent.settings import as_plain, make_settings
+from latent_policy_ros.common.artifacts import content_hash, load_described, save_described
+from latent_policy_ros.common.errors import ArtifactError, ConfigError
+from latent_policy_ros.common.settings import as_plain, make_settings
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import PolicySettings
 

@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from latent_policy_ros.policy.types import ActionChunk
+from latent_policy_ros.policy.action_chunk import ActionChunk
 
 
 class ChunkBuffer:
@@ -43,9 +43,7 @@ class ChunkBuffer:
     def sample(self, now: float) -> tuple[np.ndarray, np.ndarray] | None:
         """Latent (L,) and wrist pose (7,) for time ``now`` [s]; None while there is no fresh plan for it."""
         newest = self.newest
-        if newest is None or not newest.stamp - newest.dt <= now <= min(
-            newest.stamp + self.max_age, newest.end + newest.dt
-        ):
+        if newest is None or not newest.stamp - newest.dt <= now <= min(newest.stamp + self.max_age, newest.end + newest.dt):
             return None
         live = [chunk for chunk in self._chunks if now <= chunk.end or chunk is newest]
         ages = np.array([newest.stamp - chunk.stamp for chunk in live])

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latent_policy_ros.errors import ActionRefused
+from latent_policy_ros.common.errors import ActionRefused
 from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.policy.action_chunk import ActionChunk
 from latent_policy_ros.policy.chunking import ChunkBuffer
-from latent_policy_ros.policy.types import ActionChunk
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
@@ -122,12 +122,8 @@ class RobotDecoder:
         for field in ("latents", "wrist_poses"):
             bad = np.argwhere(~np.isfinite(getattr(chunk, field)))
             if len(bad):
-                raise ActionRefused(
-                    f"{name}: {field}: NaN or infinite, first at step {bad[0, 0]}, component {bad[0, 1]}"
-                )
+                raise ActionRefused(f"{name}: {field}: NaN or infinite, first at step {bad[0, 0]}, component {bad[0, 1]}")
         length = np.linalg.norm(chunk.wrist_poses[:, 3:], axis=1)
         if np.abs(length - 1).max() > 0.01:
             step = int(np.abs(length - 1).argmax())
-            raise ActionRefused(
-                f"{name}: wrist_poses: expected unit quaternions, got length {length[step]:.3f} at step {step}"
-            )
+            raise ActionRefused(f"{name}: wrist_poses: expected unit quaternions, got length {length[step]:.3f} at step {step}")

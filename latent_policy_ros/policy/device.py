@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from latent_policy_ros.errors import LatentPolicyError
+from latent_policy_ros.common.errors import LatentPolicyError
 
 
 def choose_device(name: str = "auto") -> torch.device:

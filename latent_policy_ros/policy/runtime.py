@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latent_policy_ros.errors import ArtifactError, ObservationRefused
+from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.policy.action_chunk import ActionChunk, Observation
 from latent_policy_ros.policy.checkpoint import RETRAIN, Checkpoint
 from latent_policy_ros.policy.device import choose_device
-from latent_policy_ros.policy.network import Pictures, PolicyNetwork
+from latent_policy_ros.policy.diffusion import ImageBatch, PolicyNetwork
 from latent_policy_ros.policy.scaling import POSITION, flatten
-from latent_policy_ros.policy.types import ActionChunk, Observation
 
 #: Rad or m: beyond lies no joint, no keypoint and no wrist, and what a network makes of it soon is no number any more.
 FURTHEST = 100.0
@@ -46,9 +46,7 @@ class Policy:
         try:
             self._network.load_state_dict(weights)
         except RuntimeError as cause:
-            raise ArtifactError(
-                f"policy {checkpoint.policy_id[:12]}: weights do not fit: {cause}; {RETRAIN}"
-            ) from cause
+            raise ArtifactError(f"policy {checkpoint.policy_id[:12]}: weights do not fit: {cause}; {RETRAIN}") from cause
         self.device = choose_device(device)
         self._network.to(self.device, memory_format=torch.channels_last)
         self._generator = torch.Generator().manual_seed(seed)
@@ -83,7 +81,7 @@ class Policy:
         """Make sure that a plan can be made for this observation.
 
         Raises:
-            ObservationRefused: Unknown embodiment, no picture of any known camera, wrong sizes or types, not finite, or
+            ObservationRefused: Unknown embodiment, no image of any known camera, wrong sizes or types, not finite, or
                 so far away that nobody can have measured it.
         """
         name, size = observation.embodiment, self.settings.image_size
@@ -103,16 +101,14 @@ class Policy:
                 )
         for field, value, shape in (("wrist_pose", observation.wrist_pose, (7,)), ("hand", observation.hand, (d,))):
             if np.shape(value) != shape or not (np.abs(value) < FURTHEST).all():
-                raise ObservationRefused(
-                    f"{name}: {field}: expected {shape} finite numbers, none beyond {FURTHEST:g}, got {value}"
-                )
+                raise ObservationRefused(f"{name}: {field}: expected {shape} finite numbers, none beyond {FURTHEST:g}, got {value}")
 
     def predict(self, histories: Sequence[Sequence[Observation]]) -> list[ActionChunk]:
         """A plan for each robot.
 
         Args:
             histories: For each robot its last observations, ``dt`` apart, oldest first, at least one. The newest alone
-                gives pictures; if there are fewer than ``observation_steps``, the oldest counts repeatedly.
+                gives image_batch; if there are fewer than ``observation_steps``, the oldest counts repeatedly.
 
         Raises:
             ObservationRefused: As of ``check``, for any robot.
@@ -126,7 +122,7 @@ class Policy:
         states = np.stack([self._states(history) for history in histories])
         newest = [history[-1] for history in histories]
         plans = self._network.sample(
-            torch.from_numpy(scaling.scale_states(states)).to(self.device), self._pictures(newest), self._generator
+            torch.from_numpy(scaling.scale_states(states)).to(self.device), self._image_batch(newest), self._generator
         ).cpu()
         position = np.stack([observation.wrist_pose[POSITION] for observation in newest])
         wrist, latents = scaling.unscale_plans(plans.numpy(), position)
@@ -134,9 +130,7 @@ class Policy:
 
     def _chunk(self, observation: Observation, latents: np.ndarray, wrist: np.ndarray) -> ActionChunk:
         self._sequence += 1
-        return ActionChunk(
-            observation.stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence
-        )
+        return ActionChunk(observation.stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence)
 
     def _states(self, history: Sequence[Observation]) -> np.ndarray:
         """Raw states (S, 9 + L) of one robot."""
@@ -145,11 +139,11 @@ class Policy:
         hands = self.latent_space.encode(last[-1].embodiment, np.stack([o.hand for o in last]))
         return flatten(np.stack([o.wrist_pose for o in last]), hands)
 
-    def _pictures(self, observations: Sequence[Observation]) -> Pictures:
-        pictures: Pictures = {}
+    def _image_batch(self, observations: Sequence[Observation]) -> ImageBatch:
+        image_batch: ImageBatch = {}
         for camera in self.cameras:
             rows = [row for row, observation in enumerate(observations) if camera in observation.images]
             if rows:
                 images = np.stack([observations[row].images[camera] for row in rows])
-                pictures[camera] = (torch.tensor(rows).to(self.device), torch.from_numpy(images).to(self.device), None)
-        return pictures
+                image_batch[camera] = (torch.tensor(rows).to(self.device), torch.from_numpy(images).to(self.device), None)
+        return image_batch

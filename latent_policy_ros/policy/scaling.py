@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latent_policy_ros.policy.geometry import quaternion, rotation_6d
+from latent_policy_ros.policy.rotations import quaternion, rotation_6d
 
 WRIST = 9  # position 3, rotation 6
 POSITION, ROTATION = slice(0, 3), slice(3, 9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from latent_policy_ros.latent.settings import demand
+from latent_policy_ros.common.settings import demand
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class PolicySettings:
     Attributes:
         seed: Of the initial weights and, with the number of the step, of all that is random in it.
         cameras: Cameras the policy can use; a robot may lack some.
-        image_size: Height and width of the pictures [pixels].
+        image_size: Height and width of the images [pixels].
         dt: Time between observations, and between steps of the plan [s].
-        observation_steps: States (wrist and hand) the policy sees; of each camera it sees the newest picture.
+        observation_steps: States (wrist and hand) the policy sees; of each camera it sees the newest image.
         horizon: Steps of the plan.
         keypoints: Points that each camera's network looks for.
         width: Width of the observation's features.
@@ -31,8 +31,8 @@ class PolicySettings:
         warmup: Steps of linear warm-up.
         weight_decay: AdamW's.
         ema_decay: Of the averaged weights, which are what is saved as the policy.
-        shift: Largest random shift of a picture in training [pixels].
-        camera_dropout: Probability that a camera's picture is withheld in training; never the last one.
+        shift: Largest random shift of an image in training [pixels].
+        camera_dropout: Probability that a camera's image is withheld in training; never the last one.
         wrist_noise: Deviation of the noise on observed wrist positions [m]; plans lead back from it.
         checkpoint_every: Steps between saved states, from which training can be resumed.
     """

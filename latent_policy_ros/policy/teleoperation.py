@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latent_policy_ros.embodiments.keypoints import human_action
-from latent_policy_ros.errors import LatentPolicyError
-from latent_policy_ros.policy.types import ActionChunk
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.embodiments.human.keypoints import human_action
+from latent_policy_ros.policy.action_chunk import ActionChunk
 from latent_policy_ros.retargeting import Retargeter
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ class HandToRobot:
             start = self.latent_space.encode(self.embodiment.name, self.embodiment.to_action(self._start))
             latent = (1.0 - share) * start + share * latent  # a decoder looks at its direction only
         self._sequence += 1
-        return ActionChunk(
-            stamp, valid_for, latent[None], self._wrist[None], self.latent_space.latent_id, SOURCE, self._sequence
-        )
+        return ActionChunk(stamp, valid_for, latent[None], self._wrist[None], self.latent_space.latent_id, SOURCE, self._sequence)
 
     def joints(self, keypoints: np.ndarray, stamp: float, measured: np.ndarray | None) -> np.ndarray:
         """Joints (n,) by retargeting keypoints (21, 3) [m] of a right hand; ``stamp`` and ``measured`` as in :meth:`plan`.

@@ -1,6 +1,6 @@
 """Human keypoints -> joints of any embodiment; a generator of human hand motion; paired sets of actions."""
 
-from latent_policy_ros.retargeting.motion import HandMotion, generate_motion, grasp_plan
+from latent_policy_ros.retargeting.human_motion.generator import HandMotion, generate_motion, grasp_plan
 from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs
 from latent_policy_ros.retargeting.retargeter import Retargeter
 

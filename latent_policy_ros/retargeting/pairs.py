@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.embodiments.human_hand import TIPS
-from latent_policy_ros.embodiments.keypoints import human_action, to_hand_frame
-from latent_policy_ros.retargeting.motion import generate_motion
+from latent_policy_ros.embodiments.human.human_hand import TIPS
+from latent_policy_ros.embodiments.human.keypoints import human_action, to_hand_frame
+from latent_policy_ros.retargeting.human_motion.generator import generate_motion
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
 FRAMES_A_RECORDING, FPS = 200, 10.0

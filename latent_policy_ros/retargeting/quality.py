@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human_hand import TIPS
-from latent_policy_ros.retargeting.reach import random_joints, thumb_gaps
+from latent_policy_ros.embodiments.human.human_hand import TIPS
+from latent_policy_ros.retargeting.checks.workspace import random_joints, thumb_gaps
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
 TOUCHING = 0.010  # a person's fingertips (keypoints) nearer than this [m] touch ...

@@ -18,12 +18,12 @@ from functools import lru_cache
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human_hand import BASES, TIPS, HumanHand
-from latent_policy_ros.embodiments.keypoints import KeypointsRefused, to_hand_frame
-from latent_policy_ros.retargeting.fitting import fit_thumb
-from latent_policy_ros.retargeting.following import CONTACT, FINE, LARGEST, Joints, Match, State, follow, pace
-from latent_policy_ros.retargeting.motion import generate_motion
+from latent_policy_ros.embodiments.human.human_hand import BASES, TIPS, HumanHand
+from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused, to_hand_frame
+from latent_policy_ros.retargeting.human_motion.generator import generate_motion
+from latent_policy_ros.retargeting.retarget_kernel import CONTACT, FINE, LARGEST, Joints, Match, State, follow, pace
 from latent_policy_ros.retargeting.solver import keyvectors
+from latent_policy_ros.retargeting.thumb_fit import fit_thumb
 
 REFERENCE_SECONDS, REFERENCE_FPS = 24.0, 10.0
 TRAVEL = 0.05  # a prismatic joint may travel so far [m] where a hinge may turn 1 rad

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from latent_policy_ros.embodiments.hinge_motion import Mechanism, carry, differentiate, move
-from latent_policy_ros.embodiments.hinge_tree import HingeTree
+from latent_policy_ros.embodiments.kinematics.fk_kernels import Mechanism, carry, differentiate, move
+from latent_policy_ros.embodiments.kinematics.hinge_tree import HingeTree
 
 AT_LIMIT = 1e-9
 SETTLED = 1e-5  # a step shorter than this [rad] ends the search

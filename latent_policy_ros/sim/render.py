@@ -1,7 +1,7 @@
-"""Pictures of a simulated scene without a screen: one OpenGL context per thread, shared by all its worlds.
+"""Images of a simulated scene without a screen: one OpenGL context per thread, shared by all its worlds.
 
 Which OpenGL is decided when this module is imported: ``$MUJOCO_GL`` if it is set, else EGL, else OSMesa, whichever
-library is on this machine. Without either, physics works and :meth:`SceneRenderer.picture` raises.
+library is on this machine. Without either, physics works and :meth:`SceneRenderer.image` raises.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import mujoco
 import numpy as np
 
-from latent_policy_ros.errors import HardwareError
+from latent_policy_ros.common.errors import HardwareError
 
 LIBRARIES = {"egl": ("libEGL.so.1",), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")}
 REMEDY = "install one with: sudo apt install libegl1   (or libosmesa6), or set MUJOCO_GL"
@@ -71,7 +71,7 @@ def _drawing(model: mujoco.MjModel):
 
 
 def draw(model: mujoco.MjModel, scene: mujoco.MjvScene, width: int, height: int) -> np.ndarray:
-    """RGB picture (height, width, 3) uint8 of a scene that was made for `model`.
+    """RGB image (height, width, 3) uint8 of a scene that was made for `model`.
 
     Raises:
         HardwareError: No OpenGL on this machine.
@@ -79,7 +79,7 @@ def draw(model: mujoco.MjModel, scene: mujoco.MjvScene, width: int, height: int)
     """
     most = model.vis.global_
     if width > most.offwidth or height > most.offheight:
-        raise ValueError(f"expected a picture of at most {most.offwidth} x {most.offheight} pixels, got {width} x {height}")
+        raise ValueError(f"expected an image of at most {most.offwidth} x {most.offheight} pixels, got {width} x {height}")
     context = _drawing(model)
     rect, rgb = mujoco.MjrRect(0, 0, width, height), np.empty((height, width, 3), np.uint8)
     mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)  # another world may have drawn before
@@ -98,8 +98,8 @@ class SceneRenderer:
             self._scene.flags[flag] = 0
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
 
-    def picture(self, data: mujoco.MjData, camera: str, width: int, height: int) -> np.ndarray:
-        """RGB picture (height, width, 3) uint8 of the scene as it is in `data`, seen by `camera`.
+    def image(self, data: mujoco.MjData, camera: str, width: int, height: int) -> np.ndarray:
+        """RGB image (height, width, 3) uint8 of the scene as it is in `data`, seen by `camera`.
 
         Raises:
             HardwareError: No OpenGL on this machine.
@@ -107,7 +107,5 @@ class SceneRenderer:
         """
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = self.model.camera(camera).id
-        mujoco.mjv_updateScene(
-            self.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
-        )
+        mujoco.mjv_updateScene(self.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene)
         return draw(self.model, self._scene, width, height)

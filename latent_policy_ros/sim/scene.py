@@ -11,8 +11,8 @@ import mujoco
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.embodiments.content import Keyed
-from latent_policy_ros.sim.robot import CONDIM, FRICTION, robot_spec
+from latent_policy_ros.embodiments.model.content_hash import Keyed
+from latent_policy_ros.sim.robot_model import CONDIM, FRICTION, robot_spec
 
 TIMESTEP = 0.002  # s
 CUBE = 0.045  # edge
@@ -28,7 +28,7 @@ RED, BLUE, TABLE = (0.85, 0.15, 0.12, 1), (0.12, 0.3, 0.75, 1), (0.72, 0.68, 0.6
 
 
 def _look_at(position, target, up) -> dict:
-    """Camera pose: MuJoCo cameras look along -z with +y up in the picture."""
+    """Camera pose: MuJoCo cameras look along -z with +y up in the image."""
     z = np.subtract(position, target)
     z /= np.linalg.norm(z)
     x = np.cross(up, z)
@@ -84,7 +84,7 @@ def _build(key: Keyed, mount: bytes) -> mujoco.MjModel:
         quaternion = np.zeros(4)
         mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(T[:3, :3]).ravel())
         hand = robot.body("panda_link8").add_body(name="hand_frame", pos=T[:3, 3], quat=quaternion)
-        up = (-1.0, 0.0, 0.0)  # the back of the hand is up in the picture
+        up = (-1.0, 0.0, 0.0)  # the back of the hand is up in the image
         side = (1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0)
         place = _look_at(np.multiply(WRIST_POSITION, side), np.multiply(WRIST_TARGET, side), up)
         hand.add_camera(name="wrist", fovy=WRIST_FOV, **place)

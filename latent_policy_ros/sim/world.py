@@ -1,4 +1,4 @@
-"""One robot at its table, simulated: commands in, measurements and pictures out, and whether the task is done."""
+"""One robot at its table, simulated: commands in, measurements and images out, and whether the task is done."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latent_policy_ros.drivers.arm import ArmKinematics, pose_to_se3
-from latent_policy_ros.drivers.arm_description import pinch_point
+from latent_policy_ros.common.errors import LatentPolicyError, available
+from latent_policy_ros.control.arm_description import pinch_point
+from latent_policy_ros.control.arm_kinematics import ArmKinematics, pose_to_se3
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.errors import LatentPolicyError, available
 from latent_policy_ros.sim import scene
 from latent_policy_ros.sim.render import SceneRenderer, mujoco
 
@@ -36,16 +36,14 @@ class World:
     Args:
         embodiment: Name of an embodiment with joints (or the Embodiment).
         cameras: Names of the cameras to offer; by default all that such a robot has.
-        image_size: Width and height of pictures [pixels].
+        image_size: Width and height of images [pixels].
 
     Attributes:
         cameras: Names that :meth:`render` takes.
         time: Simulated time since reset [s].
     """
 
-    def __init__(
-        self, embodiment: str | Embodiment, cameras: tuple[str, ...] | None = None, image_size: int = IMAGE_SIZE
-    ) -> None:
+    def __init__(self, embodiment: str | Embodiment, cameras: tuple[str, ...] | None = None, image_size: int = IMAGE_SIZE) -> None:
         e = self.embodiment = embodiment if isinstance(embodiment, Embodiment) else load_embodiment(embodiment)
         if not e.hinges:
             raise LatentPolicyError(f"embodiment {e.name!r} (of kind {e.kind}) has no joints to simulate")
@@ -164,7 +162,7 @@ class World:
         if self._renderer is None:
             self._renderer = SceneRenderer(self.model)
         size = size or self.image_size
-        return self._renderer.picture(self.data, scene.CAMERAS[camera], size, size)
+        return self._renderer.image(self.data, scene.CAMERAS[camera], size, size)
 
     def success(self) -> bool:
         """Whether the cube rests inside the box, let go of by the robot."""

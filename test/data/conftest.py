@@ -12,7 +12,7 @@ import yaml
 from random_latents import random_codec
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from latent_policy_ros.data.message_types import message_types
+from latent_policy_ros.data.bags.message_types import message_types
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
 
@@ -56,8 +56,8 @@ class Recording:
         self.events = []
         for camera in ("front", "wrist"):
             for k in range(round(seconds * fps) + 1):
-                self.add_picture(camera, T0 + k / fps, compressed)
-        for k in range(-1, round(seconds * rate) + 1):  # one before the first picture: some command is in force at its time
+                self.add_image(camera, T0 + k / fps, compressed)
+        for k in range(-1, round(seconds * rate) + 1):  # one before the first image: some command is in force at its time
             at = T0 + k / rate
             q = self.state(at)
             self.add("joint_states", at + 0.001, self.joint_state(at, self.joints, q))
@@ -71,7 +71,7 @@ class Recording:
     def add(self, topic, received, message):
         self.events.append(Event(f"/{self.robot}/{topic}", received, message))
 
-    def add_picture(self, camera, at, compressed=False):
+    def add_image(self, camera, at, compressed=False):
         rgb = np.full((*self.size, 3), round((at - T0) * 10) % 256, np.uint8)
         rgb[: self.size[0] // 2, :, 0] = 200
         if compressed:
@@ -216,7 +216,7 @@ def space():
 @pytest.fixture
 def converted(tmp_path):
     """Converts bags to a new folder; returns the report and the folder."""
-    from latent_policy_ros.data.conversion import Options, convert
+    from latent_policy_ros.data.conversion.conversion import Options, convert
 
     def run(*bags, out=None, **options):
         folder = out or tmp_path / "out"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.hand_recordings import HandPlayer, HandRecording, read_hand_recording
-from latent_policy_ros.errors import ArtifactError
 from latent_policy_ros.retargeting import generate_motion
 
 POINTS = generate_motion(3, 2.0).keypoints

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.drivers.camera import Camera
-from latent_policy_ros.errors import HardwareError
 
 RATE, SHADES = 20.0, (40, 120, 200)
 
 
 @pytest.fixture
 def film(tmp_path):
-    """Three pictures, each of one shade of red."""
+    """Three images, each of one shade of red."""
     file = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), RATE, (64, 48))
     for shade in SHADES:
@@ -31,10 +31,10 @@ def test_a_film_is_shown_again_and_again_at_its_pace(film):
     camera.connect()
     seen = [camera.read() for _ in range(9)]
     camera.close()
-    stamps, pictures = np.array([stamp for stamp, _ in seen]), [picture for _, picture in seen]
-    assert pictures[0].shape == (48, 64, 3) and pictures[0].dtype == np.uint8
-    np.testing.assert_allclose([p[..., 0].mean() for p in pictures], SHADES * 3, atol=4)  # red is first
-    assert max(p[..., 1:].max() for p in pictures) < 12
+    stamps, images = np.array([stamp for stamp, _ in seen]), [image for _, image in seen]
+    assert images[0].shape == (48, 64, 3) and images[0].dtype == np.uint8
+    np.testing.assert_allclose([p[..., 0].mean() for p in images], SHADES * 3, atol=4)  # red is first
+    assert max(p[..., 1:].max() for p in images) < 12
     assert abs(stamps[-1] - stamps[0] - 8 / RATE) < 0.1 and abs(stamps[-1] - time.time()) < 0.2
 
 
@@ -57,15 +57,15 @@ def test_a_stream_that_never_answers_is_given_up(scheme):
 
 
 class Stream(BaseHTTPRequestHandler):
-    """Pictures over HTTP as network cameras send them; then the network is gone."""
+    """Images over HTTP as network cameras send them; then the network is gone."""
 
     def do_GET(self):  # noqa: N802 - its name there
         self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=image")
         self.end_headers()
         for shade in SHADES * 10:
-            picture = cv2.imencode(".jpg", np.full((48, 64, 3), (0, 0, shade), np.uint8))[1].tobytes()
-            self.wfile.write(b"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(picture), picture))
+            image = cv2.imencode(".jpg", np.full((48, 64, 3), (0, 0, shade), np.uint8))[1].tobytes()
+            self.wfile.write(b"--image\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(image), image))
             time.sleep(1 / RATE)
         self.server.over.wait()
 
@@ -73,17 +73,17 @@ class Stream(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_stream_is_followed_until_no_picture_comes():
+def test_a_stream_is_followed_until_no_image_comes():
     with ThreadingHTTPServer(("127.0.0.1", 0), Stream) as server:
         server.over = threading.Event()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         camera, seen = Camera(f"http://127.0.0.1:{server.server_address[1]}/stream"), []
         camera.connect()
-        with pytest.raises(HardwareError, match="no picture came"):
+        with pytest.raises(HardwareError, match="no image came"):
             while True:
                 seen.append(camera.read())
         server.over.set()
         server.shutdown()
     assert len(seen) >= 20 and not camera.connected
-    assert {round(picture[..., 0].mean(), -1) for _, picture in seen} == {40, 120, 200}
+    assert {round(image[..., 0].mean(), -1) for _, image in seen} == {40, 120, 200}
     assert time.time() - seen[-1][0] < 10.0

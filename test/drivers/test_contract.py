@@ -1,4 +1,4 @@
-"""One contract for every driver: the mock, the client of a simulator's bus, and the one of docs/HARDWARE.md."""
+"""One contract for every driver: the mock, the client of a simulator's bus, and the one of docs/how-to/HARDWARE.md."""
 
 import os
 import re
@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.drivers.base import Driver, JointReading
 from latent_policy_ros.drivers.mock import MockDriver
 from latent_policy_ros.drivers.registry import DRIVERS, driver_class, make_driver
-from latent_policy_ros.drivers.sim import SimDriver
-from latent_policy_ros.errors import HardwareError
+from latent_policy_ros.drivers.simulator import SimDriver
 
 NAMES = ("one", "two", "three")
 
@@ -23,7 +23,7 @@ class Joints:
     """A simulator of three joints that are at once where they are sent; it names them in another order."""
 
     def __init__(self, path):
-        bus = pytest.importorskip("latent_policy_ros.sim.bus")
+        bus = pytest.importorskip("latent_policy_ros.sim.driver_bus")
         order = (2, 0, 1)
         self.bus = bus.Bus(path, {"hand": bus.Channel(tuple(NAMES[k] for k in order), np.full(3, -9.0), np.full(3, 9.0))})
         self.bus.publish("hand", np.zeros(3), np.zeros(3), time.time())
@@ -64,7 +64,7 @@ class SerialLine:
 @pytest.fixture
 def line(tmp_path, monkeypatch):
     """A serial line, and the driver of the documentation where it can be imported."""
-    text = (Path(__file__).parents[2] / "docs" / "HARDWARE.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "HARDWARE.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "serial_hand.py").write_text(snippet)
     monkeypatch.syspath_prepend(tmp_path)

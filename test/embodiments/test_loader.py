@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
+from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
-from latent_policy_ros.embodiments.catalogue import VARIABLE
-from latent_policy_ros.embodiments.content import content_hash
-from latent_policy_ros.embodiments.shapes import capsules
-from latent_policy_ros.errors import ConfigError
+from latent_policy_ros.embodiments.kinematics.capsules import capsules
+from latent_policy_ros.embodiments.model.catalogue import VARIABLE
+from latent_policy_ros.embodiments.model.content_hash import content_hash
 
 TINY = """
 name: tiny_hand

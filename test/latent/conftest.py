@@ -5,8 +5,8 @@ import torch
 from random_latents import random_space
 
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.latent.recipe import LatentSettings
-from latent_policy_ros.latent.train import train_latent
+from latent_policy_ros.latent.settings import LatentSettings
+from latent_policy_ros.latent.training import train_latent
 from latent_policy_ros.retargeting import make_pairs
 
 NAMES = ("human_hand", "faive_hand", "panda_gripper")

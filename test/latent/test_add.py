@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from latent_policy_ros.cli import app
+from latent_policy_ros.common.errors import ArtifactError, ConfigError
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.errors import ArtifactError, ConfigError
 from latent_policy_ros.latent import add
 from latent_policy_ros.latent.add import add_embodiment, add_to_folder
 from latent_policy_ros.latent.space import LatentSpace
-from latent_policy_ros.latent.train import train_latent_from_settings
+from latent_policy_ros.latent.training import train_latent_from_settings
 
 
 @pytest.fixture(scope="module")

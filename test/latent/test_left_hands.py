@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
-from latent_policy_ros.errors import ArtifactError
 from latent_policy_ros.latent.space import LatentSpace
 
 

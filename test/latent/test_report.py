@@ -12,18 +12,18 @@ from rich.console import Console
 
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
 from latent_policy_ros.latent import plots, report
-from latent_policy_ros.latent.skeleton import finger_lines
+from latent_policy_ros.latent.hand_lines import finger_lines
 from latent_policy_ros.retargeting import generate_motion
 
 
-def test_one_page_with_every_picture_inside(trained, tmp_path, monkeypatch):
+def test_one_page_with_every_image_inside(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "FRAMES", 600)
     file = report.write_report(trained, tmp_path, {"a_person": generate_motion(5, 20.0).keypoints})
     page = file.read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
-    pictures = [base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', page)]
-    assert len(pictures) == 2 * len(report.MATRICES) + 4 and 'src="http' not in page
-    for png in pictures:
+    images = [base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', page)]
+    assert len(images) == 2 * len(report.MATRICES) + 4 and 'src="http' not in page
+    for png in images:
         image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
         assert image.std() > 5
     for text in (trained.latent_id[:12], "a_person (600 frames)", "One latent, every hand", *trained.embodiments):
@@ -51,7 +51,7 @@ def test_an_added_embodiment_whose_file_is_elsewhere_is_left_out_with_a_word(tra
     assert "faive_hand" in page and "my_hand" not in page
 
 
-def test_an_embodiment_has_one_colour_in_every_picture(monkeypatch):
+def test_an_embodiment_has_one_colour_in_every_image(monkeypatch):
     drawn = []
     monkeypatch.setattr(plots, "_png", drawn.append)
     rng, names = np.random.default_rng(0), [f"hand_{i}" for i in range(12)]

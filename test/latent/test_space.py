@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.latent.space import WITHOUT_GAUGE, LatentSpace
 
 
@@ -62,9 +62,7 @@ def test_a_changed_byte_is_refused(space, tmp_path):
     data = bytearray(file.read_bytes())
     data[-3] ^= 1
     file.write_bytes(data)
-    with pytest.raises(
-        ArtifactError, match=f"contents were changed: latent.json states latent_id {space.latent_id[:12]}"
-    ):
+    with pytest.raises(ArtifactError, match=f"contents were changed: latent.json states latent_id {space.latent_id[:12]}"):
         LatentSpace.load(tmp_path)
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from latent_policy_ros.errors import ConfigError, LatentPolicyError
+from latent_policy_ros.common.errors import ConfigError, LatentPolicyError
+from latent_policy_ros.common.settings import make_settings, read_settings
 from latent_policy_ros.latent.networks import TorchCodec
 from latent_policy_ros.latent.objective import Objective
-from latent_policy_ros.latent.recipe import LatentSettings
-from latent_policy_ros.latent.settings import make_settings, read_settings
+from latent_policy_ros.latent.settings import LatentSettings
 from latent_policy_ros.latent.space import LatentSpace
-from latent_policy_ros.latent.train import measure_held_out, reconstruct, train_latent
+from latent_policy_ros.latent.training import measure_held_out, reconstruct, train_latent
 
 SMALL = LatentSettings(hidden=32, dim=8)
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from latent_policy_ros import bringup
+from latent_policy_ros.bringup import node_list
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
 
@@ -44,9 +44,9 @@ def fake_launch(monkeypatch):
         "launch_ros": {},
         "launch_ros.actions": {"Node": Record},
     }
-    for name, content in contents.items():
+    for name, fleet_content in contents.items():
         module = types.ModuleType(name)
-        module.__dict__.update(content)
+        module.__dict__.update(fleet_content)
         monkeypatch.setitem(sys.modules, name, module)
 
 
@@ -76,45 +76,45 @@ def compare(nodes, specs):
 
 
 @pytest.mark.parametrize("record", ["true", "false"])
-def test_bringup_renders_the_fleet(fake_launch, tmp_path, content, record):
+def test_bringup_renders_the_fleet(fake_launch, tmp_path, fleet_content, record):
     file = tmp_path / "fleet.yaml"
-    file.write_text(yaml.safe_dump(content))
-    specs = bringup.node_specs(bringup.load_fleet(file), record=record == "true")
+    file.write_text(yaml.safe_dump(fleet_content))
+    specs = node_list.node_specs(node_list.load_fleet(file), record=record == "true")
     compare(render("bringup.launch.py", robots=str(file), record=record), specs)
 
 
 @pytest.mark.parametrize("mode", ["latent", "direct"])
-def test_bringup_renders_teleoperation(fake_launch, tmp_path, content, recorded_hand, mode):
+def test_bringup_renders_teleoperation(fake_launch, tmp_path, fleet_content, recorded_hand, mode):
     if mode == "direct":
-        content["robots"]["left"]["embodiment"] = "faive_hand"  # which the latent space does not know: no matter
+        fleet_content["robots"]["left"]["embodiment"] = "faive_hand"  # which the latent space does not know: no matter
     file = tmp_path / "fleet.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(fleet_content))
     given = {"teleop": "true", "mode": mode, "drive": "left", "file": recorded_hand, "loop": "true", "side": "left",
              "units": "mm"}  # fmt: skip
-    teleoperation = bringup.Teleoperation(mode, ("left",), recorded_hand, True, "left", "auto", "mm")
-    fleet = bringup.load_fleet(file, decoded=mode == "latent")
-    compare(render("bringup.launch.py", robots=str(file), **given), bringup.node_specs(fleet, teleoperation=teleoperation))
+    teleoperation = node_list.Teleoperation(mode, ("left",), recorded_hand, True, "left", "auto", "mm")
+    fleet = node_list.load_fleet(file, decoded=mode == "latent")
+    compare(render("bringup.launch.py", robots=str(file), **given), node_list.node_specs(fleet, teleoperation=teleoperation))
 
 
-def test_single_renders_one_robot_and_one_argument_swaps_its_embodiment(fake_launch, folders):
+def test_single_renders_one_robot_and_one_argument_swaps_its_embodiment(fake_launch, artifact_folders):
     for embodiment, driver in (("mimic_hand", "hand_driver_node"), ("panda_gripper", "gripper_driver_node")):
-        nodes = render("single.launch.py", namespace="a", embodiment=embodiment, cameras="front", **folders)
-        fleet = bringup.single_robot("a", embodiment, ["front"], **folders)
-        compare(nodes, bringup.node_specs(fleet))
+        nodes = render("single.launch.py", namespace="a", embodiment=embodiment, cameras="front", **artifact_folders)
+        fleet = node_list.single_robot("a", embodiment, ["front"], **artifact_folders)
+        compare(nodes, node_list.node_specs(fleet))
         assert driver in [n.executable for n in nodes]
 
 
 @pytest.mark.skipif(not has_launch(), reason="needs launch_ros, which comes with a ROS 2 installation")
 @pytest.mark.parametrize("name", ["bringup.launch.py", "single.launch.py"])
-def test_launch_itself_takes_the_files(name, tmp_path, content, folders):
+def test_launch_itself_takes_the_files(name, tmp_path, fleet_content, artifact_folders):
     import launch
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 
     description = PythonLaunchDescriptionSource(str(FOLDER / name)).get_launch_description(launch.LaunchContext())
     context = launch.LaunchContext()
     file = tmp_path / "fleet.yaml"
-    file.write_text(yaml.safe_dump(content))
-    given = {"robots": str(file), "namespace": "a", "embodiment": "mimic_hand", **folders}
+    file.write_text(yaml.safe_dump(fleet_content))
+    given = {"robots": str(file), "namespace": "a", "embodiment": "mimic_hand", **artifact_folders}
     context.launch_configurations.update(given)
     *declared, function = description.entities
     for argument in declared:

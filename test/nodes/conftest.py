@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.ros_environment import choose_transport
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent.space import Codec, LatentSpace
-from latent_policy_ros.ros_env import choose_transport
 
 DIM = 8
 EMBODIMENTS = ("mimic_hand", "panda_gripper")
@@ -37,7 +37,7 @@ def artifacts(tmp_path_factory, space):
     """Folders of a latent space and of a policy made for it, both untrained."""
     torch = pytest.importorskip("torch")
     from latent_policy_ros.policy.checkpoint import Checkpoint
-    from latent_policy_ros.policy.network import PolicyNetwork
+    from latent_policy_ros.policy.diffusion import PolicyNetwork
     from latent_policy_ros.policy.scaling import Scaling
     from latent_policy_ros.policy.settings import PolicySettings
 
@@ -61,7 +61,7 @@ class Graph:
     def __init__(self):
         import rclpy
 
-        from latent_policy_ros.nodes.joining import Executor
+        from latent_policy_ros.nodes.base.ros_context import Executor
 
         with pytest.MonkeyPatch.context() as patch:  # not for processes of their own: each chooses for itself
             for name, value in choose_transport(False, os.environ).items():
@@ -79,7 +79,7 @@ class Graph:
         """Make a node with parameters; configure and activate it as its main function would."""
         from rclpy import Parameter
 
-        from latent_policy_ros.nodes.managed import start
+        from latent_policy_ros.nodes.base.lifecycle_node import start
 
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         node = make(namespace=namespace or None, parameter_overrides=overrides)
@@ -109,7 +109,7 @@ class Graph:
 
     def run(self, seconds, each=lambda: None, period=0.05):
         """Let the nodes work; call ``each`` every ``period`` seconds."""
-        from latent_policy_ros.nodes.managed import spin
+        from latent_policy_ros.nodes.base.lifecycle_node import spin
 
         end, due = time.monotonic() + seconds, [0.0]
 
@@ -156,7 +156,7 @@ class FakeRobot:
         from geometry_msgs.msg import PoseStamped
         from sensor_msgs.msg import Image, JointState
 
-        from latent_policy_ros.nodes import qos
+        from latent_policy_ros.nodes.base import qos
 
         self.embodiment, self.cameras, self.silent = load_embodiment(embodiment), set(cameras), set()
         self.kinds = Image, JointState, PoseStamped
@@ -167,17 +167,17 @@ class FakeRobot:
         self.size, self.value = (32, 32), 100
 
     def publish(self):
-        from latent_policy_ros.nodes import convert
+        from latent_policy_ros.nodes.base import message_conversion
 
         now = time.time()
         for camera, publisher in self.images.items():
             if camera not in self.silent:
-                publisher.publish(convert.image(now, camera, np.full((*self.size, 3), self.value, np.uint8)))
+                publisher.publish(message_conversion.image(now, camera, np.full((*self.size, 3), self.value, np.uint8)))
         e = self.embodiment
         if "joint_states" not in self.silent:
-            self.joints.publish(convert.joint_state(now, e.joint_names, e.rest, np.zeros(len(e.rest))))
+            self.joints.publish(message_conversion.joint_state(now, e.joint_names, e.rest, np.zeros(len(e.rest))))
         if "wrist_pose" not in self.silent:
-            self.wrist.publish(convert.pose_stamped(now, "base", np.array([0.4, 0, 0.4, 1.0, 0, 0, 0])))
+            self.wrist.publish(message_conversion.pose_stamped(now, "base", np.array([0.4, 0, 0.4, 1.0, 0, 0, 0])))
 
 
 @pytest.fixture

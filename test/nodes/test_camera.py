@@ -10,9 +10,9 @@ pytest.importorskip("latent_policy_ros.msg", reason="needs the generated message
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
-from latent_policy_ros.data.images import raw_to_rgb  # noqa: E402
-from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.camera_node import CameraNode  # noqa: E402
+from latent_policy_ros.observations.images import raw_to_rgb  # noqa: E402
 
 
 def write_film(file):
@@ -22,18 +22,18 @@ def write_film(file):
     writer.release()
 
 
-def test_pictures_come_at_the_pace_of_the_camera_also_of_one_that_is_plugged_in_later(graph, tmp_path):
+def test_images_come_at_the_pace_of_the_camera_also_of_one_that_is_plugged_in_later(graph, tmp_path):
     film = tmp_path / "film.avi"
-    pictures = graph.listen(Image, "left/front/image_raw", qos.IMAGES)
+    images = graph.listen(Image, "left/front/image_raw", qos.IMAGES)
     reports = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
     node = graph.add(CameraNode, "left", camera="front", source=str(film))
     graph.until(lambda: node.counts["hardware"] >= 2, 5)
-    assert not pictures and any(s.message == "no camera" and s.level == b"\x02" for _, r in reports for s in r.status)
+    assert not images and any(s.message == "no camera" and s.level == b"\x02" for _, r in reports for s in r.status)
     write_film(film)
-    graph.until(lambda: len(pictures) > 30, 10)
-    stamps = np.array([convert.to_seconds(picture.header.stamp) for _, picture in pictures])
+    graph.until(lambda: len(images) > 30, 10)
+    stamps = np.array([message_conversion.to_seconds(image.header.stamp) for _, image in images])
     assert np.median(np.diff(stamps)) == pytest.approx(0.05, abs=0.01)
-    first = pictures[0][1]
+    first = images[0][1]
     pixels = raw_to_rgb(first.encoding, first.height, first.width, first.step, first.data)
     assert pixels.shape == (48, 64, 3) and abs(pixels[..., 0].mean() - 200) < 5 and pixels[..., 2].max() < 20
     assert first.header.frame_id == "front"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.latent.gauge import Gauge
+from latent_policy_ros.latent.ood_detector import OODDetector
 from latent_policy_ros.policy import ActionChunk
 
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
@@ -19,9 +19,9 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import LatentAction  # noqa: E402
-from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
+from latent_policy_ros.nodes.base.end_effector_driver import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.decoder_node import UNLIKE, Decoder  # noqa: E402
-from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")
 WRIST = np.array([0.4, 0.1, 0.3, 1.0, 0.0, 0.0, 0.0])
@@ -35,7 +35,7 @@ def plan(space, q=HAND.rest, age=0.05, **changes):
     latents = np.tile(space.encode("mimic_hand", q), (16, 1))
     values = {"stamp": time.time() - age, "dt": 0.1, "latents": latents, "wrist_poses": np.tile(WRIST, (16, 1)),
               "latent_id": space.latent_id, "policy_id": "p", "sequence": next(NUMBERS)}  # fmt: skip
-    return convert.latent_action(ActionChunk(**{**values, **changes}), "left")
+    return message_conversion.latent_action(ActionChunk(**{**values, **changes}), "left")
 
 
 @pytest.fixture
@@ -68,10 +68,13 @@ def test_plans_become_commands_at_50_hz_stamped_with_the_observation(graph, deco
     assert tuple(last.joint_names) == HAND.joint_names
     expected = space.decode("mimic_hand", space.encode("mimic_hand", HAND.rest))
     np.testing.assert_allclose(last.points[0].positions, expected, atol=1e-4)
-    np.testing.assert_allclose(convert.pose_array(wrist[-1][1].pose), WRIST, atol=1e-6)
+    np.testing.assert_allclose(message_conversion.pose_array(wrist[-1][1].pose), WRIST, atol=1e-6)
     stamps = {m.header.stamp.nanosec for m in sent}
     assert last.header.stamp.nanosec in stamps and wrist[-1][1].header.stamp.nanosec in stamps
-    ahead = [convert.to_seconds(m.header.stamp) + convert.to_seconds(m.points[0].time_from_start) - t for t, m in commands]
+    ahead = [
+        message_conversion.to_seconds(m.header.stamp) + message_conversion.to_seconds(m.points[0].time_from_start) - t
+        for t, m in commands
+    ]
     assert abs(np.median(ahead)) < 0.03
     assert not decoder.counts["latent_action: refused"] and 0.04 < decoder.latency.summary()["p50"] < 0.12
 
@@ -191,7 +194,7 @@ def test_it_can_be_deactivated_and_activated_again(graph, decoder, commands, spa
 def test_latents_unlike_any_seen_are_warned_of_and_carried_out(graph, decoder, commands, space):
     rng = np.random.default_rng(0)
     seen = space.encode("mimic_hand", HAND.rest + rng.normal(0, 0.05, (2000, len(HAND.rest))))
-    decoder.decoder.latent_space = space = replace(space, gauge=Gauge.fit(seen, seen))
+    decoder.decoder.latent_space = space = replace(space, gauge=OODDetector.fit(seen, seen))
     send(graph, plan(space))
     graph.until(lambda: decoder.following)
     assert decoder.distance < 1.5 and not decoder.counts[UNLIKE]

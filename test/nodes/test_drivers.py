@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.errors import HardwareError
 
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
@@ -17,12 +17,12 @@ from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
-from latent_policy_ros.drivers.arm import ArmKinematics  # noqa: E402
-from latent_policy_ros.drivers.arm_description import load_arm  # noqa: E402
-from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.common.processes import READY  # noqa: E402
+from latent_policy_ros.control.arm_description import load_arm  # noqa: E402
+from latent_policy_ros.control.arm_kinematics import ArmKinematics  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
-from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
-from latent_policy_ros.processes import READY  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
+from latent_policy_ros.nodes.base.end_effector_driver import EndEffectorDriver  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")
 
@@ -38,12 +38,12 @@ def states(graph):
 
 
 def send(graph, names, positions, stamp=None):
-    message = convert.command(stamp or time.time(), 0.02, names, np.asarray(positions, float))
+    message = message_conversion.command(stamp or time.time(), 0.02, names, np.asarray(positions, float))
     graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, message)
 
 
 def send_wrist(graph, pose, frame=""):
-    message = convert.pose_stamped(time.time(), frame, pose)
+    message = message_conversion.pose_stamped(time.time(), frame, pose)
     graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, message)
 
 
@@ -64,7 +64,7 @@ def test_states_come_at_their_rate(graph, states):
     states.clear()
     graph.run(1.0)
     assert 80 <= len(states) <= 105
-    stamps = [convert.to_seconds(m.header.stamp) for _, m in states]
+    stamps = [message_conversion.to_seconds(m.header.stamp) for _, m in states]
     assert np.all(np.diff(stamps) > 0) and abs(stamps[-1] - time.time()) < 0.2
 
 
@@ -73,11 +73,11 @@ def test_a_bad_command_moves_nothing_and_stops_what_moves(graph, states, bad):
     node = hand(graph, hold_after=2.0)
     node.guard.max_velocity = 0.1 * node.guard.max_velocity  # so that it is on its way for long
     names, goal = list(HAND.joint_names), HAND.upper.copy()
-    message = convert.command(time.time(), 0.02, names, goal)
+    message = message_conversion.command(time.time(), 0.02, names, goal)
     if bad == "missing":
-        message = convert.command(time.time(), 0.02, names[:-1], goal[:-1])
+        message = message_conversion.command(time.time(), 0.02, names[:-1], goal[:-1])
     elif bad == "extra":
-        message = convert.command(time.time(), 0.02, [*names, "sixth_finger"], [*goal, 0.0])
+        message = message_conversion.command(time.time(), 0.02, [*names, "sixth_finger"], [*goal, 0.0])
     elif bad == "renamed":
         message.joint_names = [*names[:-1], "thumb_typo"]
     elif bad == "twice":
@@ -128,7 +128,9 @@ def test_without_commands_the_measured_pose_is_held(graph, states):
 def test_a_trajectory_without_points_holds_at_once(graph, states):
     hand(graph, hold_after=2.0)
     graph.run(0.2, lambda: send(graph, HAND.joint_names, HAND.upper))
-    graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, convert.command(time.time(), 0, HAND.joint_names, None))
+    graph.publish(
+        JointTrajectory, "left/hand_command", qos.COMMANDS, message_conversion.command(time.time(), 0, HAND.joint_names, None)
+    )
     graph.run(0.1)
     resting = np.array(states[-1][1].position)
     graph.run(0.5)
@@ -149,7 +151,7 @@ def test_speed_and_limits_are_kept(graph, states):
     hand(graph)
     graph.run(1.5, lambda: send(graph, HAND.joint_names, HAND.upper + 1.0), period=0.02)
     positions = np.array([m.position for _, m in states])
-    stamps = np.array([convert.to_seconds(m.header.stamp) for _, m in states])
+    stamps = np.array([message_conversion.to_seconds(m.header.stamp) for _, m in states])
     speed = (positions[5:] - positions[:-5]) / (stamps[5:] - stamps[:-5])[:, None]  # over 50 ms: loops are not exact
     assert np.all(positions <= HAND.upper + 1e-6)
     assert np.all(speed <= HAND.max_velocity * 1.3 + 0.05)
@@ -157,7 +159,7 @@ def test_speed_and_limits_are_kept(graph, states):
 
 def test_the_gripper_driver_takes_gripper_commands(graph, states):
     hand(graph, "gripper", "panda_gripper")
-    message = lambda: convert.command(time.time(), 0.02, ["panda_finger_joint1"], np.array([0.01]))
+    message = lambda: message_conversion.command(time.time(), 0.02, ["panda_finger_joint1"], np.array([0.01]))
     graph.run(0.8, lambda: graph.publish(JointTrajectory, "left/gripper_command", qos.COMMANDS, message()))
     assert states[-1][1].position[0] == pytest.approx(0.01, abs=1e-3)
 
@@ -245,7 +247,7 @@ def test_a_command_of_before_is_not_carried_out_after_a_new_activation(graph):
     node = hand(graph)
     graph.run(0.2)
     start = node.reading.position.copy()
-    node.take(HAND.upper.copy(), time.time())
+    node.set_command(HAND.upper.copy(), time.time())
     node.trigger_deactivate()
     node.trigger_activate()
     graph.run(0.5)
@@ -296,8 +298,8 @@ def test_a_wrist_command_that_is_refused_leaves_no_trace(graph):
     goal = node.arm.fk(node.reading.position)
     graph.run(0.3, lambda: send_wrist(graph, goal))
     solution = node._solution.copy()
-    old = convert.pose_stamped(time.time() - 86400, "", goal + [-0.2, 0.3, 0.1, 0, 0, 0, 0])
-    foreign = convert.pose_stamped(time.time() - 86400, "map", goal)
+    old = message_conversion.pose_stamped(time.time() - 86400, "", goal + [-0.2, 0.3, 0.1, 0, 0, 0, 0])
+    foreign = message_conversion.pose_stamped(time.time() - 86400, "map", goal)
     for message in (old, foreign):
         graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, message)
         graph.run(0.1)
@@ -356,7 +358,7 @@ def test_a_jump_to_a_place_inside_does_not_stick_at_the_border(graph):
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
 
     graph.run(2.5, lambda: send_wrist(graph, goal), period=0.02)
-    np.testing.assert_allclose(convert.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
+    np.testing.assert_allclose(message_conversion.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
     assert min(pose.pose.position.z for _, pose in poses) > box[4] - 0.012
     assert node.counts["held"] == 0
 
@@ -376,7 +378,7 @@ def test_the_wrist_stays_in_its_workspace_also_where_its_command_is_inside(graph
 
     def command():
         if how == "joints":
-            message = convert.command(time.time(), 0.02, arm.joint_names, lower)
+            message = message_conversion.command(time.time(), 0.02, arm.joint_names, lower)
             graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, message)
         else:
             send_wrist(graph, turned)
@@ -401,12 +403,12 @@ def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, stat
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", arm=arm)
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
     graph.until(lambda: len(poses) > 10)
-    start = convert.pose_array(poses[-1][1].pose)
+    start = message_conversion.pose_array(poses[-1][1].pose)
     goal = start + [0.05, 0.02, -0.04, 0, 0, 0, 0]
 
     graph.run(2.0, lambda: send_wrist(graph, goal, base), period=0.02)
-    np.testing.assert_allclose(convert.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
+    np.testing.assert_allclose(message_conversion.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
     assert tuple(states[-1][1].name) == node.arm.joint_names and poses[-1][1].header.frame_id == base
-    graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, convert.command(time.time(), 0.0, (), None))
+    graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, message_conversion.command(time.time(), 0.0, (), None))
     graph.run(0.05)
     assert node.guard.filter(None, node.reading.position, time.monotonic()).reason == "told to hold"

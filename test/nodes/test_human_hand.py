@@ -7,14 +7,14 @@ import time
 import numpy as np
 import pytest
 
-from latent_policy_ros import bringup
+from latent_policy_ros.bringup import node_list
+from latent_policy_ros.bringup.supervisor import Supervisor
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.embodiments.keypoints import to_hand_frame
+from latent_policy_ros.embodiments.human.keypoints import to_hand_frame
 from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.paths import artifact
 from latent_policy_ros.policy.teleoperation import encode_hand
 from latent_policy_ros.retargeting import Retargeter, generate_motion
-from latent_policy_ros.supervisor import Supervisor
 
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
@@ -25,7 +25,7 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import LatentAction  # noqa: E402
-from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.human_hand_node import HumanHandNode  # noqa: E402
 
 HAND, JAWS = load_embodiment("mimic_hand"), load_embodiment("panda_gripper")
@@ -36,7 +36,7 @@ TURN = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]  # some tra
 def message(points, stamp=None):
     poses = [Pose(position=Point(x=float(x), y=float(y), z=float(z))) for x, y, z in points]
     array = PoseArray(poses=poses)
-    array.header.stamp = convert.to_stamp(time.time() if stamp is None else stamp)
+    array.header.stamp = message_conversion.to_stamp(time.time() if stamp is None else stamp)
     return array
 
 
@@ -74,7 +74,7 @@ def test_in_mode_latent_every_frame_becomes_a_plan_that_holds_the_measured_wrist
     person = Person(graph, MOTION[100:101] @ TURN.T + 1.0)  # any axes, anywhere
     graph.run(1.5, both(left.publish, person), period=0.02)
     assert len(plans) > 20 and human.status()[1] == "driving"
-    chunk = convert.action_chunk(plans[-1][1])
+    chunk = message_conversion.action_chunk(plans[-1][1])
     expected = encode_hand(space, to_hand_frame(MOTION[100]))
     assert chunk.latent_id == space.latent_id and chunk.horizon == 1
     np.testing.assert_allclose(chunk.latents[0], expected, atol=5e-3)
@@ -92,7 +92,7 @@ def test_in_mode_direct_every_frame_becomes_the_joints_that_retargeting_says(gra
     follower = Retargeter(HAND)
     for _ in range(20):
         expected = follower.retarget(MOTION[100])
-    np.testing.assert_allclose(convert.command_position(commands[-1][1], HAND.joint_names), expected, atol=0.05)
+    np.testing.assert_allclose(message_conversion.command_position(commands[-1][1], HAND.joint_names), expected, atol=0.05)
 
 
 @pytest.mark.parametrize("mode", ["latent", "direct"])
@@ -219,7 +219,7 @@ def test_it_can_be_deactivated_and_activated_again(graph, left):
 @pytest.fixture
 def fleet():
     """The demo's two robots, without simulators."""
-    demo = bringup.load_fleet("demo")
+    demo = node_list.load_fleet("demo")
     robots = {name: dataclasses.replace(robot, driver="mock") for name, robot in demo.robots.items()}
     return dataclasses.replace(demo, robots=robots)
 
@@ -231,9 +231,7 @@ def track(states, names):
 
 
 @pytest.mark.parametrize("mode", ["latent", "direct"])
-def test_a_recorded_hand_drives_hand_and_gripper_at_once_and_they_hold_when_the_node_is_killed(
-    graph, fleet, tmp_path, mode
-):
+def test_a_recorded_hand_drives_hand_and_gripper_at_once_and_they_hold_when_the_node_is_killed(graph, fleet, tmp_path, mode):
     """Both robots' measured joints follow what retargeting says of the recording, whatever the axes it was made in."""
     file = tmp_path / "hand.npz"
     times = np.arange(len(MOTION)) / 30
@@ -244,7 +242,7 @@ def test_a_recorded_hand_drives_hand_and_gripper_at_once_and_they_hold_when_the_
         "right": graph.listen(JointTrajectory, "right/gripper_command", qos.COMMANDS),
     }
     reports = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
-    specs = bringup.node_specs(fleet, teleoperation=bringup.Teleoperation(mode, file=str(file), loop=True))
+    specs = node_list.node_specs(fleet, teleoperation=node_list.Teleoperation(mode, file=str(file), loop=True))
     with Supervisor(specs, log_folder=tmp_path / "log", restart=False) as up:
         graph.until(lambda: all(len(c) > 5 for c in commands.values()), 90, "commands")
         driven = time.time() + 1.0  # after easing in
@@ -293,7 +291,7 @@ def keypoints_to_command(commands):
     """Age [s] of the newest keypoints in the first command that answers each of them."""
     ages, last = [], None
     for received, command in commands:
-        stamp = convert.to_seconds(command.header.stamp)
+        stamp = message_conversion.to_seconds(command.header.stamp)
         if command.points and stamp != last:
             ages.append(received - stamp)
             last = stamp

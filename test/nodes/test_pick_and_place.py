@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from latent_policy_ros import bringup
+from latent_policy_ros.bringup import node_list
+from latent_policy_ros.bringup.supervisor import Supervisor
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.paths import artifact
 from latent_policy_ros.policy import ActionChunk
-from latent_policy_ros.supervisor import Supervisor
 
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
@@ -17,8 +17,8 @@ pytest.importorskip("latent_policy_ros.msg", reason="needs the generated message
 from std_srvs.srv import Trigger  # noqa: E402
 
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
-from latent_policy_ros.nodes import convert, qos  # noqa: E402
-from latent_policy_ros.sim.expert import DT, plan  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
+from latent_policy_ros.sim.tasks.expert import DT, plan  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402
 
 ROBOTS = {"left": "mimic_hand", "right": "panda_gripper"}
@@ -62,7 +62,7 @@ def fleet(artifacts, shipped, tmp_path):
     file = tmp_path / "fleet.yaml"
     robots = "\n".join(f"  {r}: {{embodiment: {e}, cameras: [front], driver: sim}}" for r, e in ROBOTS.items())
     file.write_text(f"policy: {artifacts.policy}\nlatent: default\nrobots:\n{robots}\n")
-    return bringup.load_fleet(file)
+    return node_list.load_fleet(file)
 
 
 def test_both_robots_place_their_cubes(graph, fleet, shipped, tmp_path):
@@ -71,7 +71,7 @@ def test_both_robots_place_their_cubes(graph, fleet, shipped, tmp_path):
     except Exception as error:
         pytest.skip(f"cannot draw: {error}")
     done = {robot: graph.listen(EpisodeEvent, f"{robot}/episode_event", qos.EVENTS) for robot in ROBOTS}
-    specs = [spec for spec in bringup.node_specs(fleet) if spec.name != "policy"]
+    specs = [spec for spec in node_list.node_specs(fleet) if spec.name != "policy"]
     with Supervisor(specs, log_folder=tmp_path / "log") as up:
         experts = {robot: Expert(embodiment, shipped, seed=0) for robot, embodiment in ROBOTS.items()}
         for robot in ROBOTS:
@@ -91,7 +91,7 @@ def test_both_robots_place_their_cubes(graph, fleet, shipped, tmp_path):
             stamp, number = time.time(), number + 1
             graph.run(LATENCY)
             for robot, expert in experts.items():
-                message = convert.latent_action(expert.chunk(stamp, began, number), robot)
+                message = message_conversion.latent_action(expert.chunk(stamp, began, number), robot)
                 graph.publish(LatentAction, f"{robot}/latent_action", qos.LATENTS, message)
             graph.run(max(0.0, DT - (time.time() - stamp)))
         assert up.poll() == {}

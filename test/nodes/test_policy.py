@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 
 from latent_policy_ros.msg import LatentAction  # noqa: E402
-from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.policy_node import PolicyNode  # noqa: E402
 
 
@@ -58,9 +58,9 @@ def test_both_robots_get_plans_at_10_hz(fleet, artifacts, space):
     received, plan = fleet.plans["left"][-1]
     assert plan.latent_id == space.latent_id and (plan.horizon, plan.dim) == (16, 8)
     assert len(plan.latents) == 128 and len(plan.wrist_poses) == 16 and plan.time_step == pytest.approx(0.1)
-    assert 0 < received - convert.to_seconds(plan.header.stamp) < 0.3
+    assert 0 < received - message_conversion.to_seconds(plan.header.stamp) < 0.3
     sequences = [p.sequence for _, p in fleet.plans["left"]]
-    stamps = [convert.to_seconds(p.header.stamp) for _, p in fleet.plans["left"]]
+    stamps = [message_conversion.to_seconds(p.header.stamp) for _, p in fleet.plans["left"]]
     assert np.all(np.diff(sequences) > 0) and np.all(np.diff(stamps) > 0)
     assert not [what for what in fleet.node.counts if "left out" not in what]
     level, text, values = fleet.node.status()
@@ -79,9 +79,9 @@ def test_a_robot_that_measures_nonsense_now_and_then_is_refused_and_the_other_go
         measured = value if count[0] // 3 % 2 else 0.02
         if topic == "joint_states":
             names = right.embodiment.joint_names
-            right.joints.publish(convert.joint_state(time.time(), names, np.array([measured]), np.zeros(1)))
+            right.joints.publish(message_conversion.joint_state(time.time(), names, np.array([measured]), np.zeros(1)))
         else:
-            right.wrist.publish(convert.pose_stamped(time.time(), "", np.array([measured, 0, 0, 0, 0, 0, 1.0])))
+            right.wrist.publish(message_conversion.pose_stamped(time.time(), "", np.array([measured, 0, 0, 0, 0, 0, 1.0])))
 
     right.publish = odd
     fleet.run(0.3)
@@ -110,7 +110,7 @@ def test_images_of_another_size_are_fitted(fleet):
 
 @pytest.mark.parametrize("bad", ["encoding", "data", "step", "empty"])
 def test_malformed_images_are_refused_and_counted(graph, fleet, bad):
-    image = convert.image(time.time(), "front", np.zeros((32, 32, 3), np.uint8))
+    image = message_conversion.image(time.time(), "front", np.zeros((32, 32, 3), np.uint8))
     if bad == "encoding":
         image.encoding = "16UC1"
     elif bad == "data":
@@ -135,13 +135,13 @@ def test_malformed_joint_states_are_refused_and_counted(fleet, bad):
         names, q = [*names, names[0]], [*q, q[0]]
     elif bad == "nan":
         q[2] = np.nan
-    message = convert.joint_state(time.time(), names, q, np.zeros(len(q)))
+    message = message_conversion.joint_state(time.time(), names, q, np.zeros(len(q)))
     if bad == "lengths":
         message.position = message.position[:-2]
     if bad == "empty":
         message = JointState()
     for _ in range(3):
-        message.header.stamp = convert.to_stamp(time.time())
+        message.header.stamp = message_conversion.to_stamp(time.time())
         fleet.left.joints.publish(message)
         fleet.run(0.1)
     assert fleet.node.counts["left/joint_states: refused"] == (0 if bad == "empty" else 3)
@@ -157,7 +157,7 @@ def test_shuffled_and_extra_joints_mean_the_same(fleet):
 
     def each():
         fleet.left.publish()
-        fleet.left.joints.publish(convert.joint_state(time.time(), names, values, np.zeros(len(values))))
+        fleet.left.joints.publish(message_conversion.joint_state(time.time(), names, values, np.zeros(len(values))))
 
     fleet.graph.run(0.5, each)
     np.testing.assert_allclose(node.robots["left"].buffer.observation(time.time()).joints, q, atol=1e-6)

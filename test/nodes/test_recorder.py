@@ -28,15 +28,15 @@ from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.cli.record import recorder as recorder_of  # noqa: E402
-from latent_policy_ros.data import bag_metadata  # noqa: E402
-from latent_policy_ros.data.jpeg import IMAGES  # noqa: E402
-from latent_policy_ros.data.repair import repair_bag  # noqa: E402
+from latent_policy_ros.common.ros_environment import node_environment  # noqa: E402
+from latent_policy_ros.data.bags import metadata  # noqa: E402
+from latent_policy_ros.data.bags.repair import repair_bag  # noqa: E402
+from latent_policy_ros.data.recording.jpeg import IMAGES  # noqa: E402
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
-from latent_policy_ros.nodes import convert, qos  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
 from latent_policy_ros.policy import ActionChunk  # noqa: E402
-from latent_policy_ros.ros_env import node_environment  # noqa: E402
 
 FLEET = "robots:\n  left: {embodiment: mimic_hand, cameras: [front], driver: mock}\n"
 RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -77,7 +77,7 @@ def call(graph):
 
 
 def information(bag):
-    return bag_metadata.read(bag)["custom_data"]
+    return metadata.read(bag)["custom_data"]
 
 
 def counts(bag):
@@ -104,8 +104,8 @@ def record(graph, robot, seconds=0.6):
         sent[0] += 1
         robot.publish()
         chunk = ActionChunk(time.time(), 0.1, np.full((16, 8), 0.5), wrist, "latent", "policy", sent[0])
-        graph.publish(LatentAction, "left/latent_action", qos.LATENTS, convert.latent_action(chunk, "left"))
-        command = convert.command(time.time(), 0.0, ["a"], np.array([1.0]))
+        graph.publish(LatentAction, "left/latent_action", qos.LATENTS, message_conversion.latent_action(chunk, "left"))
+        command = message_conversion.command(time.time(), 0.0, ["a"], np.array([1.0]))
         graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, command)
 
     graph.run(seconds, each, 0.03)
@@ -191,7 +191,7 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
 
 
 def test_an_episode_without_a_command_is_no_success(graph, recorder, robot, call):
-    hold = lambda: convert.command(time.time(), 0.0, ["a"], None)
+    hold = lambda: message_conversion.command(time.time(), 0.0, ["a"], None)
 
     def each():
         robot.publish()
@@ -367,7 +367,7 @@ def test_it_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypa
     assert call("start", robot.publish).success
     graph.run(0.3, robot.publish)
     usage = SimpleNamespace(total=1, used=1, free=100_000)
-    monkeypatch.setattr("latent_policy_ros.data.episode_recording.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("latent_policy_ros.data.recording.episode_recording.shutil.disk_usage", lambda _: usage)
     graph.until(lambda: not recorder.recording, what="the end", each=robot.publish)
     assert information(recorder.last)["stopped"].startswith("disk: 0.00 GB left")
     assert counts(recorder.last)["/left/joint_states"] > 3
@@ -481,7 +481,7 @@ def test_a_recorder_that_is_killed_loses_less_than_a_second(graph, tmp_path, rob
     assert not (bag / "metadata.yaml").exists()
     done = repair_bag(bag)
     assert "metadata.yaml" in done.repaired
-    told = bag_metadata.read(bag)
+    told = metadata.read(bag)
     end = (told["starting_time"]["nanoseconds_since_epoch"] + told["duration"]["nanoseconds"]) * 1e-9
     assert killed - 1.0 < end <= killed + 0.05 and told["duration"]["nanoseconds"] > 1.2e9
     assert told["custom_data"]["task"] == "stack" and told["custom_data"]["outcome"] == "unknown"

@@ -13,8 +13,8 @@ from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import EpisodeEvent  # noqa: E402
-from latent_policy_ros.nodes import convert, qos  # noqa: E402
-from latent_policy_ros.nodes.end_effector_driver import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
+from latent_policy_ros.nodes.base.end_effector_driver import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.sim_node import Sim  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402
 
@@ -50,14 +50,14 @@ def test_cameras_come_at_their_rate_with_their_stamp(graph, sim):
     assert 28 <= len(front) <= 42 and 5 <= len(overview) <= 22
     received, image = front[-1]
     assert (image.width, image.height, image.encoding) == (96, 96, "rgb8") and overview[-1][1].width == 200
-    assert 0 <= received - convert.to_seconds(image.header.stamp) < 0.2
+    assert 0 <= received - message_conversion.to_seconds(image.header.stamp) < 0.2
     pixels = np.frombuffer(image.data, np.uint8)
     assert pixels.std() > 10  # there is something to see
 
 
-def test_pictures_for_people_take_little_of_the_time(graph, sim, monkeypatch):
-    picture = sim._picture
-    monkeypatch.setattr(sim, "_picture", lambda name: (time.sleep(0.05 * (name == "overview")), picture(name))[1])
+def test_images_for_people_take_little_of_the_time(graph, sim, monkeypatch):
+    image = sim._image
+    monkeypatch.setattr(sim, "_image", lambda name: (time.sleep(0.05 * (name == "overview")), image(name))[1])
     overview = graph.listen(Image, "right/overview/image_raw", qos.IMAGES)
     graph.run(3.0)
     assert 1 <= len(overview) <= 4  # 10 a second would take half of it
@@ -76,7 +76,7 @@ def test_a_driver_moves_the_simulated_joints(graph, sim):
     states = graph.listen(JointState, "right/joint_states", qos.STATES)
 
     def command():
-        message = convert.command(time.time(), 0.02, ["panda_finger_joint1"], np.array([0.01]))
+        message = message_conversion.command(time.time(), 0.02, ["panda_finger_joint1"], np.array([0.01]))
         graph.publish(JointTrajectory, "right/gripper_command", qos.COMMANDS, message)
 
     graph.run(1.5, command)

@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "latent_policy_ros"
-ORDER = [
-    "errors", "paths", "processes", "ros_env", "embodiments", "retargeting", "latent", "data", "policy", "drivers", "sim",
-    "fleet", "bringup", "supervisor", "nodes", "demo", "doctor", "cli",
-]  # fmt: skip
+ORDER = (
+    "common", "embodiments", "retargeting", "latent", "observations", "data", "policy", "control", "drivers", "sim", "bringup",
+    "nodes", "cli",
+)  # fmt: skip
 MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
 
 

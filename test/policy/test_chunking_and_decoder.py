@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from latent_policy_ros.errors import ActionRefused, ArtifactError
+from latent_policy_ros.common.errors import ActionRefused, ArtifactError
+from latent_policy_ros.policy.action_chunk import ActionChunk
 from latent_policy_ros.policy.chunking import ChunkBuffer
 from latent_policy_ros.policy.decoder import RobotDecoder
-from latent_policy_ros.policy.types import ActionChunk
 
 
 def chunk(stamp=0.0, value=None, latent_id="id", sequence=0, horizon=16, dim=4) -> ActionChunk:
@@ -114,9 +114,7 @@ def test_malformed_plans_are_refused_and_leave_the_plan_before_in_force(robot, c
 
 def test_plans_out_of_order_are_refused(robot):
     robot.accept(plan(robot, stamp=1.0, sequence=4), now=1.0)
-    with pytest.raises(
-        ActionRefused, match="latent action 3: out of order: its observation is 0.100 s older than that of 4"
-    ):
+    with pytest.raises(ActionRefused, match="latent action 3: out of order: its observation is 0.100 s older than that of 4"):
         robot.accept(plan(robot, stamp=0.9, sequence=3), now=1.1)
 
 

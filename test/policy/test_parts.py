@@ -1,13 +1,13 @@
-"""The parts of a policy: rotations, scaling, moved pictures, keypoints."""
+"""The parts of a policy: rotations, scaling, moved images, keypoints."""
 
 import numpy as np
 import torch
 
-from latent_policy_ros.policy.geometry import quaternion, rotation_6d
-from latent_policy_ros.policy.network import PolicyNetwork
+from latent_policy_ros.policy.diffusion import PolicyNetwork
+from latent_policy_ros.policy.encoders.keypoint_net import KeypointNet, random_shift
+from latent_policy_ros.policy.rotations import quaternion, rotation_6d
 from latent_policy_ros.policy.scaling import POSITION, Scaling, flatten
 from latent_policy_ros.policy.settings import PolicySettings
-from latent_policy_ros.policy.vision import KeypointNet, random_shift
 
 
 def random_quaternions(count: int) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_shifts_move_contents_as_they_say():
         assert np.array_equal(result[8 + down, 8 + right], image[8, 8])
 
 
-def test_keypoints_of_a_shifted_picture_stay_where_they_were_in_the_world():
+def test_keypoints_of_a_shifted_image_stay_where_they_were_in_the_world():
     torch.manual_seed(0)
     net = KeypointNet(4, 8)
     net.heads.weight.data[:4] *= 100  # look at one place, as after training

@@ -10,17 +10,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from reaching import picture, reach, save
+from reaching import image, reach, save
 
-from latent_policy_ros.data.lerobot_reader import LeRobotReader
-from latent_policy_ros.errors import ArtifactError, LatentPolicyError, ObservationRefused
-from latent_policy_ros.latent.artifacts import load_tensors
+from latent_policy_ros.common.artifacts import load_tensors
+from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError, ObservationRefused
+from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.policy import Observation, Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
-from latent_policy_ros.policy.dataset import Demonstrations
 from latent_policy_ros.policy.device import choose_device
-from latent_policy_ros.policy.network import PolicyNetwork
-from latent_policy_ros.policy.train import train_policy, train_step
+from latent_policy_ros.policy.diffusion import PolicyNetwork
+from latent_policy_ros.policy.training.demonstrations import Demonstrations
+from latent_policy_ros.policy.training.training import train_policy, train_step
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,7 +46,7 @@ def untrained(demonstrations, quick, space, tmp_path) -> tuple[Checkpoint, objec
 
 def observation(embodiment="hand", **changes) -> Observation:
     width = {"hand": 3, "gripper": 1}[embodiment]
-    images = {"front": picture(np.zeros(2), None)}
+    images = {"front": image(np.zeros(2), None)}
     pose = np.array([0, 0, 0.2, 0, 0, 0, 1.0])
     return replace(Observation(5.0, images, pose, np.zeros(width), embodiment), **changes)
 
@@ -57,7 +57,7 @@ def test_it_reaches_for_squares_it_never_saw(trained, space):
     for i in range(60):
         embodiment = ("hand", "gripper")[i % 2]
         episode = reach(rng.uniform(-1, 1, 2), rng.uniform(-0.1, 0.1, 2), embodiment, space)
-        images = {camera: pictures[0] for camera, pictures in episode.images.items()}
+        images = {camera: images[0] for camera, images in episode.images.items()}
         histories.append([Observation(0.0, images, episode.wrist_pose[0], episode.hand[0], embodiment)])
         wanted.append(episode.wrist_command[:4, :3])
         still.append(np.repeat(episode.wrist_pose[:1, :3], 4, axis=0))
@@ -68,9 +68,7 @@ def test_it_reaches_for_squares_it_never_saw(trained, space):
 
 
 def test_plans_are_what_decoders_expect(trained, space):
-    chunks = trained.predict(
-        [[observation("hand", stamp=4.9), observation("hand")], [observation("gripper", stamp=6.0)]]
-    )
+    chunks = trained.predict([[observation("hand", stamp=4.9), observation("hand")], [observation("gripper", stamp=6.0)]])
     assert [chunk.stamp for chunk in chunks] == [5.0, 6.0]
     assert chunks[0].sequence < chunks[1].sequence
     for chunk in chunks:
@@ -206,11 +204,11 @@ def test_damaged_files_are_refused(untrained, space):
 
 
 def test_training_stopped_and_resumed_is_the_same_as_uninterrupted(demonstrations, quick, space, tmp_path, monkeypatch):
-    from latent_policy_ros.policy import train
+    from latent_policy_ros.policy.training import training
 
     settings = replace(quick, steps=6, checkpoint_every=2)
     whole = train_policy(settings, [demonstrations], space, tmp_path / "whole")
-    stop, step = threading.Event(), train.train_step
+    stop, step = threading.Event(), training.train_step
 
     def stop_after_four(*args):
         if args[5] == 3:
@@ -218,8 +216,8 @@ def test_training_stopped_and_resumed_is_the_same_as_uninterrupted(demonstration
         return step(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train.threading, "Event", lambda: stop)
-        patched.setattr(train, "train_step", stop_after_four)
+        patched.setattr(training.threading, "Event", lambda: stop)
+        patched.setattr(training, "train_step", stop_after_four)
         with pytest.raises(KeyboardInterrupt):
             train_policy(settings, [demonstrations], space, tmp_path / "parts")
     assert json.loads(load_tensors(tmp_path / "parts/training.safetensors", ArtifactError, "")[1]["told"])["step"] == 4
@@ -231,7 +229,7 @@ def test_training_stopped_and_resumed_is_the_same_as_uninterrupted(demonstration
 
 
 def test_a_state_that_could_not_be_written_leaves_the_one_before(demonstrations, quick, space, tmp_path, monkeypatch):
-    from latent_policy_ros.latent import artifacts
+    from latent_policy_ros.common import artifacts
 
     settings = replace(quick, steps=4, checkpoint_every=2)
     replacing, count = artifacts.os.replace, []
@@ -251,10 +249,10 @@ def test_a_state_that_could_not_be_written_leaves_the_one_before(demonstrations,
 
 
 def test_a_training_that_diverges_ends_and_leaves_what_was_saved_before(demonstrations, quick, space, tmp_path, monkeypatch):
-    from latent_policy_ros.policy import train
+    from latent_policy_ros.policy.training import training
 
     settings = replace(quick, steps=12, checkpoint_every=3)
-    monkeypatch.setattr(train, "train_step", lambda *given: train_step(*given) * (math.nan if given[5] > 3 else 1.0))
+    monkeypatch.setattr(training, "train_step", lambda *given: train_step(*given) * (math.nan if given[5] > 3 else 1.0))
     with pytest.raises(LatentPolicyError, match="diverged: its loss is nan at step 5; lower learning_rate"):
         train_policy(settings, [demonstrations], space, tmp_path)
     assert not (tmp_path / "policy.json").exists()
@@ -300,9 +298,9 @@ def test_failures_are_not_learned_from_and_misfits_are_named(space, quick, tmp_p
         Demonstrations([tmp_path / "empty"], quick, space)
 
 
-def test_faster_data_sets_are_thinned_and_larger_pictures_fitted(space, quick, tmp_path):
+def test_faster_data_sets_are_thinned_and_larger_images_fitted(space, quick, tmp_path):
     episode = reach(np.zeros(2), np.ones(2) * 0.1, "hand", space, frames=31)
-    larger = {camera: pictures.repeat(3, axis=1).repeat(3, axis=2) for camera, pictures in episode.images.items()}
+    larger = {camera: images.repeat(3, axis=1).repeat(3, axis=2) for camera, images in episode.images.items()}
     save(tmp_path, [replace(episode, images=larger)], space, dt=1 / 30)
     data = Demonstrations([tmp_path], replace(quick, batch=11, camera_dropout=0.0), space)
     assert len(data) == 11
@@ -310,9 +308,9 @@ def test_faster_data_sets_are_thinned_and_larger_pictures_fitted(space, quick, t
     assert set(np.round(x * data.scaling.state_scale[0] + data.scaling.state_offset[0], 5)) <= set(
         np.round(episode.wrist_pose[::3, 0].astype(np.float32), 5)
     )
-    _, pictures, _ = data.batch(np.random.default_rng(0), augment=False).pictures["front"]
+    _, images, _ = data.batch(np.random.default_rng(0), augment=False).images["front"]
     truth = episode.images["front"][::3].astype(int)
-    assert all(np.abs(truth - picture).mean(axis=(1, 2, 3)).min() < 6 for picture in pictures.astype(int))
+    assert all(np.abs(truth - image).mean(axis=(1, 2, 3)).min() < 6 for image in images.astype(int))
 
 
 def test_windows_hold_the_ends_of_their_own_episode(demonstrations, quick, space):
@@ -322,15 +320,13 @@ def test_windows_hold_the_ends_of_their_own_episode(demonstrations, quick, space
     batch = data.batch(np.random.default_rng(0), augment=False)
     x = batch.states[..., 0] * data.scaling.state_scale[0] + data.scaling.state_offset[0]
     first = np.isclose(x[:, 0], x[:, 1])
-    assert first.any() and all(
-        min(abs(v - s) for s in starts) < 1e-6 for v in x[first & (np.abs(x[:, 0]) > 0.02), 0][:20]
-    )
+    assert first.any() and all(min(abs(v - s) for s in starts) < 1e-6 for v in x[first & (np.abs(x[:, 0]) > 0.02), 0][:20])
 
 
 def test_embodiments_are_balanced(demonstrations, quick, space, tmp_path):
     save(tmp_path, [reach(np.full(2, 0.1 * i), np.zeros(2), "gripper", space) for i in range(3)], space)
     data = Demonstrations([tmp_path, demonstrations], replace(quick, batch=100, camera_dropout=0.0), space)
-    rows, images, _ = data.batch(np.random.default_rng(0)).pictures["wrist"]
+    rows, images, _ = data.batch(np.random.default_rng(0)).images["wrist"]
     assert len(rows) == len(images) == 50  # only hands have a wrist camera
 
 
@@ -340,7 +336,7 @@ def test_the_mixture_decides_how_often_each_embodiment_is_drawn(space, quick, tm
     mixture = tmp_path / "mixture.yaml"
     mixture.write_text(f"datasets: [{{path: hand, weight: {weight}}}, {{path: gripper, weight: 1}}]")
     data = Demonstrations([tmp_path], replace(quick, batch=100, camera_dropout=0.0), space)
-    rows, _, _ = data.batch(np.random.default_rng(0)).pictures["wrist"]
+    rows, _, _ = data.batch(np.random.default_rng(0)).images["wrist"]
     assert abs(len(rows) - hands) <= 1
     mixture.write_text("datasets: [{path: hand, weight: 0}]")
     with pytest.raises(ArtifactError, match="weight of hand: expected a number greater than 0, got 0"):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
-from latent_policy_ros.embodiments.keypoints import to_hand_frame
-from latent_policy_ros.errors import ArtifactError
+from latent_policy_ros.embodiments.human.keypoints import to_hand_frame
 from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.paths import artifact
 from latent_policy_ros.policy import RobotDecoder
 from latent_policy_ros.policy.teleoperation import HandToRobot, NotReady, encode_hand
 from latent_policy_ros.retargeting import Retargeter, generate_motion

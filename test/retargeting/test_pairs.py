@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import list_embodiments, load_embodiment
-from latent_policy_ros.embodiments.keypoints import keypoints_of_action, to_hand_frame
+from latent_policy_ros.embodiments.human.keypoints import keypoints_of_action, to_hand_frame
 from latent_policy_ros.retargeting import Retargeter, generate_motion, make_pairs
 from latent_policy_ros.retargeting.pairs import pair_keypoints
 

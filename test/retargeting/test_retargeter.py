@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
-from latent_policy_ros.embodiments.human_hand import TIPS, HumanHand
-from latent_policy_ros.embodiments.keypoints import KeypointsRefused, to_hand_frame
+from latent_policy_ros.embodiments.human.human_hand import TIPS, HumanHand
+from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused, to_hand_frame
 from latent_policy_ros.retargeting import Retargeter, generate_motion, grasp_plan
-from latent_policy_ros.retargeting.motion import random_hand
-from latent_policy_ros.retargeting.postures import fist, pinch, relaxed, spread
+from latent_policy_ros.retargeting.human_motion.generator import random_hand
+from latent_policy_ros.retargeting.human_motion.postures import fist, pinch, relaxed, spread
 from latent_policy_ros.retargeting.quality import measure, unreachable_fingers
 
 HANDS = ("faive_hand", "mimic_hand")

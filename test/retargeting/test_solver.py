@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from latent_policy_ros.embodiments.hinge_tree import HingeTree
-from latent_policy_ros.embodiments.schema import Hinge
+from latent_policy_ros.embodiments.kinematics.hinge_tree import HingeTree
+from latent_policy_ros.embodiments.model.schema import Hinge
 from latent_policy_ros.retargeting.solver import descend_all, keyvectors
 
 STARTS, ENDS = [-1, 0, 1, 2, -1, 3], [0, 1, 2, 3, 3, 0]

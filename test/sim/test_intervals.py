@@ -1,7 +1,7 @@
 import pytest
 
 pytest.importorskip("mujoco")
-from latent_policy_ros.sim.evaluate import paired_interval, wilson_interval  # noqa: E402
+from latent_policy_ros.sim.evaluation import paired_interval, wilson_interval  # noqa: E402
 
 
 def test_known_values():

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
-from latent_policy_ros.errors import LatentPolicyError
 from latent_policy_ros.sim import scene
 from latent_policy_ros.sim.render import choose_gl, mujoco
 from latent_policy_ros.sim.world import World
@@ -157,7 +157,7 @@ def test_the_wrist_camera_of_a_left_hand_is_the_mirror_image_of_the_right_ones()
 
 
 @needs_gl
-def test_pictures_larger_than_are_drawn_are_refused():
+def test_images_larger_than_are_drawn_are_refused():
     world = World("panda_gripper")
     assert (world.render("front", scene.LARGEST_PICTURE)[:20] > 0).any()  # up to its upper edge
     with pytest.raises(ValueError, match="at most 640 x 640 pixels, got 1024 x 1024"):
@@ -186,14 +186,14 @@ def test_gripper_has_no_wrist_camera():
 
 
 @needs_gl
-def test_pictures_show_the_cube_where_it_is(world):
+def test_images_show_the_cube_where_it_is(world):
     """The red pixels of the front camera move with the cube, and every camera of the robot draws."""
     centres = []
     for seed in range(6):
         world.reset(seed)
-        pictures = {camera: world.render(camera) for camera in world.cameras}
-        assert all(p.shape == (96, 96, 3) and p.dtype == np.uint8 and p.std() > 5 for p in pictures.values())
-        r, g, b = pictures["front"].astype(int).transpose(2, 0, 1)
+        images = {camera: world.render(camera) for camera in world.cameras}
+        assert all(p.shape == (96, 96, 3) and p.dtype == np.uint8 and p.std() > 5 for p in images.values())
+        r, g, b = images["front"].astype(int).transpose(2, 0, 1)
         rows, columns = np.nonzero((r > 100) & (r > 2 * g) & (r > 2 * b))
         assert len(rows) >= 10
         centres.append([columns.mean(), world.cube_pose[1]])
@@ -210,7 +210,7 @@ def test_worlds_of_a_process_draw_beside_each_other():
 
 
 @needs_gl
-def test_pictures_are_drawn_even_when_mujoco_was_imported_earlier():
+def test_images_are_drawn_even_when_mujoco_was_imported_earlier():
     code = "import mujoco; from latent_policy_ros.sim.world import World; print(World('panda_gripper').render('front').shape)"
     unset = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
     result = subprocess.run([sys.executable, "-c", code], env=unset, capture_output=True, text=True, timeout=60)

@@ -1,0 +1,88 @@
+"""The demo: a fleet up in processes of its own, episodes run and recorded, and what happened shown to people."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from latent_policy_ros.bringup.node_list import Fleet, load_fleet, node_specs, runner_spec
+from latent_policy_ros.bringup.supervisor import Supervisor, node_command
+from latent_policy_ros.common.paths import runs_dir
+from latent_policy_ros.common.processes import die_with_parent
+from latent_policy_ros.common.ros_environment import node_environment, private_domain
+from latent_policy_ros.data.inspection.bag_video import film
+
+
+def run_demo(fleet_name: str, episodes: int, seed: int, out: Path | None, console: Console) -> int:
+    """Run the demo and print its summary.
+
+    Args:
+        fleet_name: Fleet to bring up, all of it simulated.
+        episodes: How many episodes, all robots at once.
+        seed: Of the first episode's scenes.
+        out: Folder for logs, bags, video, images and summary; default a dated one in the runs folder.
+        console: Where progress and summary go.
+
+    Returns:
+        Exit status: 0 if every robot did the task at least once.
+    """
+    fleet = load_fleet(fleet_name)
+    out = (out or runs_dir() / "demo" / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    summary = out / "summary.json"
+    with private_domain() as domain, tempfile.TemporaryDirectory(prefix="lpr-") as scratch:
+        environment = node_environment(os.environ | domain)
+        sockets = Path(scratch)
+        specs = node_specs(fleet, record=True, bag_folder=out / "bags", socket_folder=sockets, overview=True)
+        runner = runner_spec(fleet, episodes=episodes, seed=seed, summary=summary, record=True)
+        console.print(f"Starting {len(specs)} nodes in ROS domain {domain['ROS_DOMAIN_ID']}; their logs: {out / 'log'}")
+        with Supervisor(specs, environment, log_folder=out / "log", say=console.print) as supervisor:
+            status = _run_beside(supervisor, node_command(runner, sockets), environment, console)
+    if not summary.is_file():
+        console.print(f"no episode ended; the logs are in {out / 'log'}", style="red")
+        return status or 1
+    show_summary(json.loads(summary.read_text()), fleet, out, console)
+    return status
+
+
+def _run_beside(supervisor: Supervisor, command: list[str], environment: dict[str, str], console: Console) -> int:
+    """Run a command while the nodes are watched; it is stopped when one of them dies."""
+    process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+    try:
+        while process.poll() is None:
+            for name, status in supervisor.poll().items():
+                console.print(f"{name} ended with status {status}; its log tells why", style="red")
+                process.terminate()
+            time.sleep(0.2)
+        return process.returncode
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def show_summary(summary: dict, fleet: Fleet, out: Path, console: Console) -> None:
+    """Print success, rates and latencies of every robot; make the video and the contact sheet from the bags."""
+    table = Table("robot", "embodiment", "success", "plans [Hz]", "commands [Hz]", "camera to command p50 / p95 / p99 [ms]")
+    for name, robot in summary["robots"].items():
+        latency = " / ".join(str(robot["camera_to_command_ms"].get(p, "-")) for p in ("p50", "p95", "p99"))
+        success = f"{robot['successes']}/{robot['episodes']}"
+        table.add_row(name, fleet.robots[name].embodiment.name, success, str(robot["plan_rate_hz"]),
+                      str(robot["command_rate_hz"]), latency)  # fmt: skip
+    console.print(table)
+    images = "overview/image_raw/compressed"
+    topics = {f"/{name}/{images}": f"{name}: {robot.embodiment.name}" for name, robot in fleet.robots.items()}
+    for number, bag in enumerate(summary["bags"], 1):
+        video, sheet = film(Path(bag), topics, out / f"episode_{number:03d}")
+        console.print(f"bag      {bag}\nvideo    {video}\nimages {sheet}", highlight=False, soft_wrap=True)
+    console.print(f"summary  {out / 'summary.json'}", highlight=False, soft_wrap=True)

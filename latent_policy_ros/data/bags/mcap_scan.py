@@ -1,0 +1,132 @@
+"""What can still be read of an MCAP file that ends anywhere: every record and every message that is there in full."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lz4.frame
+import zstandard
+
+from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.data.bags.mcap_writer import CHUNK, CHUNK_HEAD, DATA_END, FOOTER, MAGIC, MESSAGE, MESSAGE_HEAD, RECORD, Index
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record outside of chunks, whole: its opcode, what follows, and where it stands."""
+
+    opcode: int
+    body: bytes
+    offset: int
+
+
+@dataclass(frozen=True)
+class ChunkContent:
+    """What is in a chunk.
+
+    Attributes:
+        whole: Everything that should be there is.
+        damaged: It is all there, but not as it was written.
+        records: (opcode, body, offset in the uncompressed chunk) of the records that are whole.
+        index: Of the messages among them.
+        head, compression, stored: The chunk as it stands in the file.
+    """
+
+    whole: bool
+    damaged: bool
+    records: tuple[tuple[int, bytes, int], ...]
+    index: Index = field(default_factory=dict)
+    head: bytes = b""
+    compression: str = ""
+    stored: bytes = b""
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a file ends as MCAP files do, with a footer that tells of a summary."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if size < len(MAGIC) * 2 + RECORD.size + 20:
+            return False
+        file.seek(-len(MAGIC) - 20 - RECORD.size, 2)
+        opcode, length = RECORD.unpack(file.read(RECORD.size))
+        (summary,) = struct.unpack_from("<Q", file.read(20))
+        return (opcode, length) == (FOOTER, 20) and 0 < summary < size and file.read() == MAGIC
+
+
+def scan(path: Path) -> Iterator[Record]:
+    """The records of a file's data section; the last one may be a chunk that is cut off, whose body is then short.
+
+    Raises:
+        ArtifactError: It is no MCAP file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        begins = file.read(len(MAGIC))
+        if not MAGIC.startswith(begins):
+            raise ArtifactError(f"{path}: not an MCAP file: begins with {begins!r}")
+        while len(head := file.read(RECORD.size)) == RECORD.size:
+            opcode, length = RECORD.unpack(head)
+            offset, left = file.tell() - RECORD.size, size - file.tell()
+            if opcode in (DATA_END, FOOTER) or not 0 < opcode < 0x10 or (length > left and opcode != CHUNK):
+                return
+            yield Record(opcode, file.read(min(length, left)), offset)
+            if length > left:
+                return
+
+
+def read_chunk(body: bytes) -> ChunkContent | None:
+    """EpisodeView into a chunk, which may be cut off or damaged; None if not even its head is there."""
+    try:
+        first, last, size, crc = CHUNK_HEAD.unpack_from(body)
+        (length,) = struct.unpack_from("<I", body, CHUNK_HEAD.size)
+        at = CHUNK_HEAD.size + 4
+        compression = body[at : at + length].decode()
+        (stored_size,) = struct.unpack_from("<Q", body, at + length)
+    except (struct.error, UnicodeDecodeError):
+        return None
+    stored = body[at + length + 8 :]
+    content = _decompress(compression, stored)
+    complete = len(stored) == stored_size
+    good = len(content) == size and crc in (0, zlib.crc32(content))
+    records, index = [], {}
+    for opcode, inner, offset in _inner(content):
+        records.append((opcode, inner, offset))
+        if opcode == MESSAGE:
+            channel, _, log_time, _ = MESSAGE_HEAD.unpack_from(inner)
+            index.setdefault(channel, []).append((log_time, offset))
+    whole, damaged = complete and good, complete and not good
+    return ChunkContent(whole, damaged, tuple(records), index, body[: CHUNK_HEAD.size], compression, stored)
+
+
+def _inner(content: bytes) -> Iterator[tuple[int, bytes, int]]:
+    at = 0
+    while at + RECORD.size <= len(content):
+        opcode, length = RECORD.unpack_from(content, at)
+        end = at + RECORD.size + length
+        if end > len(content) or (opcode == MESSAGE and length < MESSAGE_HEAD.size):
+            return
+        yield opcode, content[at + RECORD.size : end], at
+        at = end
+
+
+def _decompress(compression: str, stored: bytes) -> bytes:
+    """As much as can be had of compressed bytes that may end early or be damaged."""
+    if not compression:
+        return stored
+    if compression == "zstd":
+        unpack = zstandard.ZstdDecompressor().decompressobj().decompress
+    elif compression == "lz4":
+        unpack = lz4.frame.LZ4FrameDecompressor().decompress
+    else:
+        return b""
+    found = []
+    try:
+        for at in range(0, len(stored), 4096):
+            found.append(unpack(stored[at : at + 4096]))
+    except (zstandard.ZstdError, RuntimeError, EOFError):
+        pass  # the rest is damaged
+    return b"".join(found)

@@ -1,0 +1,365 @@
+"""Bags whose recorder was killed, or whose files were cut off, made whole: with every message that is there in full."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+import re
+import shutil
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mcap.exceptions import McapError
+from mcap.reader import make_reader
+
+from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.common.paths import PACKAGE
+from latent_policy_ros.data.bags import metadata
+from latent_policy_ros.data.bags.mcap_scan import ChunkContent, is_finished, read_chunk, scan
+from latent_policy_ros.data.bags.mcap_writer import (
+    ATTACHMENT,
+    CHANNEL,
+    CHUNK,
+    MESSAGE,
+    MESSAGE_HEAD,
+    METADATA,
+    SCHEMA,
+    McapWriter,
+    read_mapping,
+    read_text,
+)
+from latent_policy_ros.data.bags.metadata import BagFile, Topic, piece
+from latent_policy_ros.data.recording.episode_bag import RECORDER
+
+SUFFIX = ".repairing"
+PACKED = ".zstd"  # of a file that is compressed as a whole
+ROSBAG2 = "rosbag2"  # name of the metadata record that rosbag2 writes
+
+
+@dataclass
+class FileContent:
+    """What a file holds, whole or after repair."""
+
+    topics: dict[int, Topic] = field(default_factory=dict)  # by channel
+    counts: Counter[int] = field(default_factory=Counter)
+    start: int = 0
+    end: int = 0
+    custom: dict[str, str] = field(default_factory=dict)  # what the bag says of itself
+    lost: list[str] = field(default_factory=list)  # what could not be kept, in words
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done to a bag.
+
+    Attributes:
+        bag: Its folder, or the file if it is in none.
+        repaired: Names of the files that were written anew; ``metadata.yaml`` may be among them. Empty: it was whole.
+        messages: Messages in the bag.
+        lost: What could not be kept, in words.
+    """
+
+    bag: Path
+    repaired: tuple[str, ...]
+    messages: int
+    lost: tuple[str, ...]
+
+
+def find_mcap_bags(paths: list[Path]) -> list[Path]:
+    """Bags at these paths, or in folders below them, whole or not.
+
+    Raises:
+        ArtifactError: There is none at one of them.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        files = [path] if path.is_file() else [file for file in sorted(path.rglob("*.mcap")) if not _is_copy(file)]
+        if not files:
+            raise ArtifactError(f"{path}: no MCAP file here or below; only bags in MCAP can be repaired")
+        for file in files:
+            found[file.parent if file in files_of_bag(file.parent) else file] = None
+    return list(found)
+
+
+def files_of_bag(folder: Path) -> list[Path]:
+    """The MCAP files of the bag in a folder, in order; none if those that are there are bags of their own.
+
+    Those that ``metadata.yaml`` names, and further pieces of the same name. Without it, or where it names none of them: files
+    ``NAME_0.mcap``, ``NAME_1.mcap``, ... as recorders number them, or a file of the folder's name.
+    """
+    files = sorted((file for file in folder.glob("*.mcap") if not _is_copy(file)), key=lambda file: (piece(file)[1], file.name))
+    names = {piece(file)[0] for file in files}
+    named: set[str] = set()
+    with contextlib.suppress(ArtifactError, KeyError, TypeError):
+        named = {os.path.basename(file) for file in metadata.read(folder)["relative_file_paths"]}
+    if there := {piece(file)[0] for file in files if file.name in named or f"{file.name}{PACKED}" in named}:
+        wanted = there
+    elif folder.name in names:
+        wanted = {folder.name}
+    else:
+        wanted = names if len(names) == 1 and files[0].stem != piece(files[0])[0] else set()
+    found = [file for file in files if piece(file)[0] in wanted]
+    begins = any(piece(file)[1] == 0 for file in [*found, *_packed(folder, found)])
+    return found if there or begins else []
+
+
+def repair_bag(bag: Path) -> Repair:
+    """Make a bag whole. One that is whole stays untouched. Each new file is complete before it takes the place of the old one.
+
+    Args:
+        bag: Folder of a bag, or a single MCAP file.
+
+    Raises:
+        ArtifactError: It is still being written, holds no MCAP file, or one that is compressed as a whole; or the disk has no
+            room for a second copy of the largest one.
+    """
+    files = [bag] if bag.is_file() else files_of_bag(bag)
+    if not files:
+        raise ArtifactError(f"{bag}: no MCAP file of a bag; only bags in MCAP can be repaired, and loose files one by one")
+    if packed := _packed(bag, files) if bag.is_dir() else []:
+        names = " ".join(f"{file}{PACKED}" for file in packed)
+        raise ArtifactError(f"{bag}: a part of it is compressed as a whole; unpack it first: zstd -d --rm {names}")
+    with _locked(files):
+        contents, repaired = {}, []
+        for file in files:
+            content = _finished(file)
+            if content is None:
+                content = _rewrite(file)
+                repaired.append(file.name)
+            contents[file] = content
+        lost = tuple(f"{file.name}: {text}" for file, content in contents.items() for text in content.lost)
+        if bag.is_dir() and not (not repaired and _metadata_fits(bag, contents)):
+            _write_metadata(bag, contents, repaired, lost)
+            repaired.append(metadata.FILE)
+    return Repair(bag, tuple(repaired), sum(content.counts.total() for content in contents.values()), lost)
+
+
+def _packed(folder: Path, files: list[Path]) -> list[Path]:
+    """What other files of the bag that ``files`` are of would be called, if they were not compressed as a whole."""
+    names = {piece(file)[0] for file in files}
+    packed = [file.with_suffix("") for file in sorted(folder.glob(f"*.mcap{PACKED}"))]
+    return [file for file in packed if piece(file)[0] in names]
+
+
+def _is_copy(file: Path) -> bool:
+    """Whether it is what players unpacked of a file that is compressed as a whole."""
+    return file.with_name(f"{file.name}{PACKED}").is_file()
+
+
+@contextlib.contextmanager
+def _locked(files: list[Path]) -> Iterator[None]:
+    """Keep out who writes these files, and refuse if somebody does."""
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            opened = stack.enter_context(file.open("rb"))
+            try:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ArtifactError(f"{file}: is being recorded; stop its recorder first") from error
+        _check_unwritten(files)
+        yield
+
+
+def _check_unwritten(files: list[Path]) -> None:
+    """Raise ArtifactError if a process has one of these files open for writing: other recorders than ours take no lock.
+
+    Linux tells; of other users' processes it tells nothing.
+    """
+    ours = {(stat.st_dev, stat.st_ino): file for file, stat in ((file, file.stat()) for file in files)}
+    for link in glob.iglob("/proc/[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # another user's, or closed meanwhile
+            stat, process = os.stat(link), Path(link).parents[1]
+            file = ours.get((stat.st_dev, stat.st_ino))
+            if file and _opened_for(link) != os.O_RDONLY:
+                who = f"process {process.name} ({(process / 'comm').read_text().strip()})"
+                raise ArtifactError(f"{file}: is still being written by {who}; stop it first")
+
+
+def _opened_for(link: str) -> int:
+    """Access mode of an open file of a process."""
+    told = Path(link.replace("/fd/", "/fdinfo/")).read_text()
+    return int(re.search(r"^flags:\s*(\d+)", told, re.MULTILINE)[1], 8) & os.O_ACCMODE
+
+
+def _finished(file: Path) -> FileContent | None:
+    """What a whole file holds; None if it is not whole."""
+    if not is_finished(file):
+        return None
+    content = FileContent()
+    try:
+        with file.open("rb") as stream:
+            reader = make_reader(stream)
+            summary = reader.get_summary()
+            for record in reader.iter_metadata():
+                content.custom |= _told(record.name, record.metadata)
+    except (McapError, struct.error, UnicodeDecodeError, ValueError, EOFError):
+        return None
+    if summary is None or summary.statistics is None or not (summary.chunk_indexes or _in_order(file)):
+        return None
+    for number, channel in summary.channels.items():
+        schema = summary.schemas.get(channel.schema_id)
+        content.topics[number] = _topic(channel.topic, schema.name if schema else "", channel.message_encoding, channel.metadata)
+    content.counts.update(summary.statistics.channel_message_counts)
+    content.start, content.end = summary.statistics.message_start_time, summary.statistics.message_end_time
+    return content
+
+
+def _told(name: str, values: dict[str, str]) -> dict[str, str]:
+    """What the bag says of itself in a metadata record."""
+    if name == PACKAGE:
+        return values
+    custom: Any = None
+    if name == ROSBAG2:
+        with contextlib.suppress(yaml.YAMLError, AttributeError):  # values are texts there, whatever they look like
+            custom = yaml.load(values.get("serialized_metadata", ""), yaml.BaseLoader).get("custom_data")
+    return custom if isinstance(custom, dict) else {}
+
+
+def _in_order(file: Path) -> bool:
+    """Whether the messages outside of chunks, which have no index, can be read as they stand."""
+    newest = 0
+    for record in scan(file):
+        if record.opcode == MESSAGE and len(record.body) >= MESSAGE_HEAD.size:
+            _, _, log_time, _ = MESSAGE_HEAD.unpack_from(record.body)
+            if log_time < newest:
+                return False
+            newest = log_time
+    return True
+
+
+def _rewrite(file: Path) -> FileContent:
+    """Write what is whole of a file into a new one, which takes its place."""
+    before = file.stat()
+    if shutil.disk_usage(file.parent).free < before.st_size + (16 << 20):
+        raise ArtifactError(f"{file}: no room on the disk for a second copy of {before.st_size / 1e6:.0f} MB beside it")
+    temporary = file.with_name(file.name + SUFFIX)
+    temporary.unlink(missing_ok=True)
+    writer, content = McapWriter(temporary, RECORDER), FileContent()
+    try:
+        for record in scan(file):
+            if record.opcode == CHUNK:
+                _copy_chunk(writer, read_chunk(record.body), record.offset, content)
+            elif record.opcode == METADATA:
+                name, at = read_text(record.body, 0)
+                values = read_mapping(record.body, at)
+                writer.metadata(name, values)  # rosbag2's too: of what it counts there, its readers believe the summary
+                content.custom |= _told(name, values)
+            elif record.opcode == ATTACHMENT:
+                _copy_attachment(writer, record.body, record.offset, content)
+            else:
+                _copy(writer, record.opcode, record.body, content)
+        writer.finish()
+    except BaseException:
+        writer.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    for number, body in writer.channels.items():
+        content.topics[number] = _topic_of(body, writer.schemas)
+    content.counts, content.start, content.end = writer.counts, writer.start, writer.end
+    written = _finished(temporary)
+    if written is None or written.counts != content.counts:
+        raise ArtifactError(f"{temporary}: did not become what it should; {file} is as it was")
+    shutil.copymode(file, temporary)
+    after = file.stat()
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):  # by somebody of whom Linux does not tell
+        temporary.unlink()
+        raise ArtifactError(f"{file}: is still being written: it changed during the repair; stop its recorder first")
+    temporary.replace(file)
+    metadata.sync_folder(file.parent)
+    return content
+
+
+def _copy_chunk(writer: McapWriter, chunk: ChunkContent | None, offset: int, content: FileContent) -> None:
+    """Take over a chunk: as it is if it is whole, else what is whole in it."""
+    if chunk is None:
+        return
+    if chunk.damaged:
+        messages = sum(map(len, chunk.index.values()))
+        content.lost.append(f"the chunk at byte {offset} is damaged: {messages} messages or more in it are left out")
+        return
+    definitions = [(opcode, body) for opcode, body, _ in chunk.records if opcode in (SCHEMA, CHANNEL)]
+    told = {struct.unpack_from("<H", body)[0] for opcode, body in definitions if opcode == CHANNEL}
+    if chunk.whole and set(chunk.index) <= told | set(writer.channels):
+        writer.flush()
+        for opcode, body in definitions:
+            writer.know(opcode, body)
+        writer.copy_chunk(chunk.head, chunk.compression, chunk.stored, chunk.index)
+        return
+    for opcode, body, _ in chunk.records:
+        _copy(writer, opcode, body, content)
+
+
+def _copy_attachment(writer: McapWriter, body: bytes, offset: int, content: FileContent) -> None:
+    try:
+        writer.attachment(body)
+    except (struct.error, ValueError):
+        content.lost.append(f"the attachment at byte {offset} is damaged")
+
+
+def _copy(writer: McapWriter, opcode: int, body: bytes, content: FileContent) -> None:
+    """Take over a record that is a definition or a message."""
+    if opcode in (SCHEMA, CHANNEL):
+        writer.copy_definition(opcode, body)
+    elif opcode == MESSAGE and len(body) >= MESSAGE_HEAD.size:
+        channel, sequence, log_time, publish_time = MESSAGE_HEAD.unpack_from(body)
+        if channel in writer.channels:
+            writer.message(channel, log_time, publish_time, sequence, body[MESSAGE_HEAD.size :])
+        else:
+            content.lost.append(f"a message at {log_time} ns of a topic whose description is lost (channel {channel})")
+
+
+def _topic_of(body: bytes, schemas: dict[int, bytes]) -> Topic:
+    """The topic that a channel record describes."""
+    _, schema = struct.unpack_from("<HH", body)
+    name, at = read_text(body, 4)
+    encoding, at = read_text(body, at)
+    kind = read_text(schemas[schema], 2)[0] if schema in schemas else ""
+    return _topic(name, kind, encoding, read_mapping(body, at))
+
+
+def _topic(name: str, kind: str, encoding: str, values: dict[str, str]) -> Topic:
+    qos: Any = []
+    with contextlib.suppress(yaml.YAMLError):
+        qos = yaml.safe_load(values.get("offered_qos_profiles", "")) or []
+    return Topic(name, kind, tuple(qos), values.get("topic_type_hash", ""), encoding)
+
+
+def _metadata_fits(bag: Path, contents: dict[Path, FileContent]) -> bool:
+    """Whether ``metadata.yaml`` is there and tells of exactly these files and messages."""
+    try:
+        told = metadata.read(bag)
+        counts = {entry["topic_metadata"]["name"]: entry["message_count"] for entry in told["topics_with_message_count"]}
+        names = [os.path.basename(name) for name in told["relative_file_paths"]]
+    except (ArtifactError, KeyError, TypeError):
+        return False
+    found: Counter[str] = Counter()
+    for content in contents.values():
+        found.update({topic.name: content.counts[channel] for channel, topic in content.topics.items()})
+    return names == [file.name for file in contents] and +Counter(counts) == +found
+
+
+def _write_metadata(bag: Path, contents: dict[Path, FileContent], repaired: list[str], lost: tuple[str, ...]) -> None:
+    """Write ``metadata.yaml`` for what is there now; what it said about the episode stays."""
+    before: dict[str, Any] = {}
+    with contextlib.suppress(ArtifactError):
+        before = metadata.read(bag)
+    custom: dict[str, str] = {"outcome": "unknown"}
+    topics: dict[str, tuple[Topic, int]] = {}
+    for content in contents.values():
+        custom |= content.custom
+        for channel, topic in content.topics.items():
+            count = topics.get(topic.name, (topic, 0))[1] + content.counts[channel]
+            topics[topic.name] = topic, count
+    custom |= before.get("custom_data") or {}
+    if repaired:
+        custom |= {"repaired": "true", "repair": "; ".join((f"{', '.join(repaired)} had no ending, or no order", *lost))}
+    files = [BagFile(file.name, c.start, c.end, c.counts.total()) for file, c in contents.items()]
+    stored = {key: before[key] for key in ("compression_format", "compression_mode", "ros_distro") if key in before}
+    metadata.write(bag, {**metadata.information(topics.values(), files, custom), **stored})

@@ -1,0 +1,51 @@
+"""The rows of one robot's recording become a staged episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from latent_policy_ros.data.conversion.alignment import Alignment, Row
+from latent_policy_ros.data.conversion.mapping import RobotTopics
+from latent_policy_ros.data.lerobot.layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
+from latent_policy_ros.data.lerobot.staging import EpisodeWriter, StagedEpisode
+from latent_policy_ros.latent import LatentSpace
+
+
+class EpisodeBuilder:
+    """Takes rows; images go to the encoders at once, numbers are few and wait for the end.
+
+    Args:
+        robot: Whose they are.
+        alignment: Where they come from.
+        writer: Where they go.
+    """
+
+    def __init__(self, robot: RobotTopics, alignment: Alignment, writer: EpisodeWriter) -> None:
+        self.robot, self.alignment, self.writer = robot, alignment, writer
+        self._begins: float | None = None
+        self._columns: dict[str, list[np.ndarray]] = {STATE: [], WRIST: [], ACTION: [], WRIST_ACTION: []}
+
+    def add(self, row: Row) -> None:
+        """Take one row."""
+        frame = row.frame
+        self._begins = self._begins or frame.stamp
+        self.writer.add(frame.stamp, frame.images)
+        given = {STATE: frame.joints, WRIST: frame.wrist_pose, ACTION: row.command, WRIST_ACTION: row.wrist_command}
+        for name, values in given.items():
+            if values is not None:
+                self._columns[name].append(values.astype(np.float32))
+
+    def finish(self, space: LatentSpace | None, task: str, success: bool, about: Mapping[str, Any]) -> StagedEpisode:
+        """Complete the episode; raises ObservationRefused if an image could not be taken."""
+        e, joints = self.robot.embodiment, self.robot.joints
+        names = {STATE: joints, WRIST: POSE_NAMES, ACTION: joints, WRIST_ACTION: POSE_NAMES}
+        vectors = {name: (names[name], np.array(values)) for name, values in self._columns.items() if values}
+        if space:
+            x = e.to_action(vectors[ACTION][1][:, : len(e.joint_names)])
+            vectors[LATENT] = tuple(f"latent_{i}" for i in range(space.dim)), space.encode(e.name, x)
+        count = self.alignment.count
+        skew = {name: {"mean": total / count, "max": largest} for name, (total, largest) in self.alignment.skew.items()}
+        return self.writer.finish(vectors, task, success, {**about, "begins": self._begins, "skew": skew})

@@ -1,0 +1,150 @@
+"""Episode: one demonstration as arrays on a common clock, on its way into a data set or out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.data.lerobot.layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
+from latent_policy_ros.data.lerobot.reader import LeRobotReader
+from latent_policy_ros.data.lerobot.staging import EpisodeWriter, Identity, StagedEpisode
+from latent_policy_ros.latent.space import LatentSpace
+
+
+@dataclass(frozen=True)
+class EpisodeMeta:
+    """What an episode is of.
+
+    Attributes:
+        robot: Namespace of the robot, e.g. ``left``.
+        embodiment: Name of its end-effector, e.g. ``faive_hand``.
+        embodiment_hash: ``content_hash`` of that embodiment when this was recorded.
+        dt: Time between frames [s].
+        seed: Seed of the simulated scene; -1 if there was none.
+        success: Whether the task was fulfilled.
+        task: The task in words.
+    """
+
+    robot: str
+    embodiment: str
+    embodiment_hash: str
+    dt: float
+    seed: int = -1
+    success: bool = False
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """T frames of one robot; frame t is what was measured at time ``t * dt`` and the commands given in answer.
+
+    Attributes:
+        images: RGB images of each camera the robot has, {camera: (T, H, W, 3) uint8}.
+        wrist_pose: Measured pose of the hand frame in the robot's base frame, (T, 7): x y z [m], qx qy qz qw.
+        hand: Measured end-effector in its action representation, (T, d).
+        wrist_command: Wrist pose commanded at frame t, (T, 7), as ``wrist_pose``.
+        hand_command: End-effector command at frame t in its action representation, (T, d).
+        meta: What this episode is of.
+
+    Raises:
+        ArtifactError: Arrays that do not fit each other, or are not finite.
+    """
+
+    images: dict[str, np.ndarray]
+    wrist_pose: np.ndarray
+    hand: np.ndarray
+    wrist_command: np.ndarray
+    hand_command: np.ndarray
+    meta: EpisodeMeta = field(repr=True)
+
+    def __post_init__(self) -> None:
+        frames = len(self.wrist_pose)
+        if frames < 2:
+            raise ArtifactError(f"episode of {self.meta.robot}: expected at least 2 frames, got {frames}")
+        d = self.hand.shape[-1]
+        for name, width in (("wrist_pose", 7), ("wrist_command", 7), ("hand", d), ("hand_command", d)):
+            array = np.asarray(getattr(self, name), dtype=np.float64)
+            if array.shape != (frames, width):
+                raise ArtifactError(f"episode of {self.meta.robot}: {name}: expected shape {(frames, width)}, got {array.shape}")
+            if not np.isfinite(array).all():
+                raise ArtifactError(
+                    f"episode of {self.meta.robot}: {name}: NaN or infinite at frame {int(np.argwhere(~np.isfinite(array))[0, 0])}"
+                )
+            object.__setattr__(self, name, array)
+        for camera, images in self.images.items():
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[0] != frames or images.shape[3] != 3:
+                raise ArtifactError(
+                    f"episode of {self.meta.robot}: images.{camera}: expected ({frames}, H, W, 3) uint8, "
+                    f"got {images.shape} {images.dtype}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.wrist_pose)
+
+
+def stage(
+    episode: Episode, root: Path, key: str, identity: Identity, space: LatentSpace | None = None, source: str = ""
+) -> StagedEpisode:
+    """Write an episode into a staging folder, on its way into a data set.
+
+    Args:
+        root: The staging folder.
+        key: Of the episode.
+        identity: Which data set it is for.
+        space: Encodes its commands, if there is one.
+        source: What made it.
+    """
+    meta = episode.meta
+    writer = EpisodeWriter(root, key, identity, tuple(episode.images), len(episode))
+    try:
+        for frame in range(len(episode)):
+            writer.add(frame * meta.dt, {camera: images[frame] for camera, images in episode.images.items()})
+        vectors = {
+            STATE: (identity.joints, identity.to_joints(episode.hand)),
+            WRIST: (POSE_NAMES, episode.wrist_pose),
+            ACTION: (identity.joints, identity.to_joints(episode.hand_command)),
+            WRIST_ACTION: (POSE_NAMES, episode.wrist_command),
+        }
+        if space:
+            latents = space.encode(meta.embodiment, episode.hand_command)
+            vectors[LATENT] = tuple(f"latent_{i}" for i in range(space.dim)), latents
+        about = {"source": source, "robot": meta.robot, "seed": meta.seed, "fingerprint": identity.embodiment_hash}
+        return writer.finish(vectors, meta.task, meta.success, about)
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def load_episode(reader: LeRobotReader, number: int, cameras: Sequence[str], size: tuple[int, int], stride: int = 1) -> Episode:
+    """One episode of a data set.
+
+    Args:
+        cameras: Whose images are wanted; those the data set lacks are left out.
+        size: (height, width) that images are fitted to.
+        stride: Every how manyth frame.
+
+    Raises:
+        ArtifactError: It has no wrist poses, is damaged, or was made by another package.
+    """
+    columns, identity = reader.columns(number), reader.identity
+    lacking = [name for name in (STATE, ACTION, WRIST, WRIST_ACTION) if name not in columns]
+    if lacking:
+        raise ArtifactError(f"{reader.root}: has no {', '.join(lacking)}, which policies are trained on")
+    columns = {name: values[::stride] for name, values in columns.items()}
+    n, about = len(identity.joints), reader.about[number]
+    seen = [camera for camera in cameras if camera in reader.cameras]
+    return Episode(
+        {c: np.array([p for k, p in enumerate(reader.images(number, c, size)) if k % stride == 0]) for c in seen},
+        columns[WRIST],
+        identity.to_action(columns[STATE][:, :n]),
+        columns[WRIST_ACTION],
+        identity.to_action(columns[ACTION][:, :n]),
+        EpisodeMeta(
+            about.get("robot", ""), identity.embodiment, identity.embodiment_hash, stride / reader.fps,
+            about.get("seed", -1), bool(about["success"]), reader.episodes[number]["tasks"][0],
+        ),
+    )  # fmt: skip

@@ -1,0 +1,223 @@
+"""What an embodiment's YAML may leave out, from the geometry: rest, hand frame, opening, shapes and servo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+
+from latent_policy_ros.common.config_reader import frozen
+from latent_policy_ros.embodiments.description.mechanism import Mechanism, motions
+from latent_policy_ros.embodiments.model.schema import Servo, Shape
+
+# A person's wrist lies this far below the middle knuckle, in lengths of the middle finger (see human_hand.py).
+WRIST = 0.093 / 0.105
+# Where a person pinches [m], and the directions from the thumb to the finger and from the palm to the pinch, hand frame:
+# a gripper's frame is where the wrist would be of a hand that pinches between the same jaws.
+PINCH = np.array([0.075, 0.008, 0.125])
+ACROSS, AHEAD = np.array([[-0.371, 0.0, 0.928], [0.928, 0.0, 0.371]]) / np.hypot(0.371, 0.928)
+REST_BEND, HALF_BEND = 0.2, 0.5  # share of the way from straight to bent: a relaxed finger, and one that shows where it bends to
+LOPSIDED = 1.3  # a joint bends to the side where it goes this much farther; else it spreads
+WIDE = 1.2  # a joint with a greater range [rad] does not only spread fingers: it places them, and zero is its middle
+REST_GAP = 0.04  # from the relaxed thumb's tip to the nearest relaxed fingertip [m]
+THUMB_TRIALS, SEED = 400, 0
+JAW_SAMPLES, CROSSED = 401, 1e-4  # poses of a gripper to look at; tips that come so much nearer [m] inside the range cross
+
+
+class Derived:
+    """Poses and directions of a mechanism whose joints and limits are settled.
+
+    Args:
+        mechanism: Hinges and fingertips.
+        coupling: Angles of the hinges by joints, shape (n_hinges, n).
+        lower, upper: Limits of the joints, shape (n,).
+    """
+
+    def __init__(self, mechanism: Mechanism, coupling: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+        self._mechanism, self._coupling, self._lower, self._upper = mechanism, coupling, lower, upper
+        self.fingers = tuple(mechanism.fingertips)
+        self._at = {hinge.name: hinge for hinge in mechanism.hinges}
+        self._rows = rows = {hinge.name: i for i, hinge in enumerate(mechanism.hinges)}
+        self._chains = {finger: self._chain(finger) for finger in self.fingers}
+        self._joints = {
+            finger: np.flatnonzero(coupling[[rows[name] for name in chain]].any(axis=0)) for finger, chain in self._chains.items()
+        }
+        self.lengths = {finger: self._length(finger) for finger in self.fingers}
+
+    def tips(self, q: np.ndarray) -> dict[str, np.ndarray]:
+        """Fingertips [m] in the base frame: (B, n) -> (B, 3) by finger."""
+        bodies = motions(self._mechanism.hinges, q @ self._coupling.T)
+        tips = self._mechanism.fingertips
+        return {finger: bodies[tip.hinge][:, :3, :3] @ tip.point + bodies[tip.hinge][:, :3, 3] for finger, tip in tips.items()}
+
+    @cached_property
+    def straight(self) -> np.ndarray:
+        """The pose (n,) with all fingers stretched: zero, but for joints that stretch their finger elsewhere.
+
+        Joints that spread fingers stand in the middle of their range.
+        """
+        q = np.where(self._spreads(), (self._lower + self._upper) / 2, np.clip(0.0, self._lower, self._upper))
+        for finger in self.fingers:
+            knuckle = self._at[self._chains[finger][0]].point
+            for joint in self._joints[finger]:
+                trials = np.tile(q, (41, 1))
+                trials[:, joint] = np.linspace(self._lower[joint], self._upper[joint], 41)
+                reach = np.linalg.norm(self.tips(np.vstack((q, trials)))[finger] - knuckle, axis=1)
+                if reach.max() > reach[0] + 0.03 * self.lengths[finger]:
+                    q = np.vstack((q, trials))[reach.argmax()]
+        return q
+
+    @cached_property
+    def bent(self) -> np.ndarray:
+        """The pose (n,) with every joint at the farther end of its range; those without a farther end stay.
+
+        A finger none of whose joints has a farther end bends to where its tip comes nearer to the thumb's.
+        """
+        straight = self.straight
+        down, up = straight - self._lower, self._upper - straight
+        q = np.where(up > LOPSIDED * down, self._upper, np.where(down > LOPSIDED * up, self._lower, straight))
+        for finger in self.fingers:
+            joints = self._joints[finger]
+            if finger == "thumb" or (q[joints] != straight[joints]).any():
+                continue
+            for joint in joints:
+                ends = np.tile(q, (2, 1))
+                ends[:, joint] = self._lower[joint], self._upper[joint]
+                tips = self.tips(ends)
+                q = ends[np.linalg.norm(tips[finger] - tips["thumb"], axis=1).argmin()]
+        return q
+
+    def rest(self) -> np.ndarray:
+        """A relaxed pose (n,): fingers slightly bent, the thumb's tip in front of the others."""
+        q = self.straight + REST_BEND * (self.bent - self.straight)
+        others = [joint for finger in self.fingers if finger != "thumb" for joint in self._joints[finger]]
+        thumb = np.setdiff1d(self._joints["thumb"], others)
+        if not len(thumb):
+            return frozen(np.clip(q, self._lower, self._upper))
+        middle = (self._lower + self._upper) / 2
+        trials = np.tile(q, (THUMB_TRIALS, 1))
+        shares = np.random.default_rng(SEED).uniform(0.05, 0.95, (THUMB_TRIALS, len(thumb)))
+        trials[:, thumb] = self._lower[thumb] + shares * (self._upper - self._lower)[thumb]
+        tips = self.tips(trials)
+        gaps = [np.linalg.norm(tips[finger] - tips["thumb"], axis=1) for finger in self.fingers if finger != "thumb"]
+        strain = np.square((trials - middle) / (self._upper - self._lower))[:, thumb].sum(axis=1)
+        cost = np.square((np.min(gaps, axis=0) - REST_GAP) / REST_GAP) + 0.5 * strain
+        return frozen(np.clip(trials[cost.argmin()], self._lower, self._upper))
+
+    def hand_frame(self, side: str) -> np.ndarray | str:
+        """T_base_hand (4, 4) of a hand, or why it cannot be told."""
+        half_bent = self.straight + HALF_BEND * (self.bent - self.straight)
+        poses, axes = self.tips(np.array([self.straight, half_bent])), self._last_axes(self.straight)
+        fingers = [finger for finger in self.fingers if finger != "thumb" and self.lengths[finger] > 0]
+        z, palm, knuckles = np.zeros(3), np.zeros(3), {}
+        for finger in fingers:
+            knuckles[finger] = self._at[self._chains[finger][0]].point
+            along = poses[finger][0] - knuckles[finger]
+            along -= axes[finger] * (axes[finger] @ along)  # the first hinge may lie beside the finger
+            z += along / max(np.linalg.norm(along), 1e-9)
+            palm += (poses[finger][1] - poses[finger][0]) / self.lengths[finger]
+        if np.linalg.norm(z) < 0.5:
+            return "the fingers do not point one way"
+        z /= np.linalg.norm(z)
+        across = palm - z * (z @ palm)
+        if np.linalg.norm(across) < 0.1 * len(fingers):
+            return "the joints do not bend the fingers to one side"
+        x = across / np.linalg.norm(across)
+        y = np.cross(z, x)
+        middle = np.mean(list(knuckles.values()), axis=0)
+        thumb = self._at[self._chains["thumb"][0]].point - middle
+        sideways = y @ thumb / np.median(list(self.lengths.values()))
+        if abs(sideways) > 0.1 and (sideways > 0) != (side == "right"):
+            other = "left" if side == "right" else "right"
+            return f"the thumb is where a {other} hand has it; write side: {other} if it is one"
+        first = "middle" if "middle" in fingers else fingers[0]
+        origin = knuckles[first] - WRIST * self.lengths[first] * z
+        return _frame(x, z, origin)
+
+    def gripper_frame(self, closed: float, opened: float, side: str) -> np.ndarray | str:
+        """T_base_hand (4, 4) of a gripper, or why it cannot be told."""
+        firsts = [self._at[self._chains[finger][0]] for finger in self.fingers if len(self._joints[finger])]
+        tips = self.tips(np.array([[closed + 0.25 * (opened - closed)]]))
+        thumb, index = (tips[finger][0] for finger in ("thumb", "index"))
+        across, pinch = index - thumb, (index + thumb) / 2
+        if np.linalg.norm(across) < 1e-4:
+            return "the jaws' tips do not part when they open"
+        across /= np.linalg.norm(across)
+        ahead = pinch - np.mean([hinge.point for hinge in firsts], axis=0)
+        for sideways in (*(hinge.axis for hinge in firsts if hinge.kind == "revolute"), across):
+            ahead -= sideways * (sideways @ ahead)  # a hinge's place along its own axis means nothing
+        if np.linalg.norm(ahead) < 1e-3:
+            ahead = pinch - across * (across @ pinch)
+        if np.linalg.norm(ahead) < 1e-3:
+            return "the jaws do not point away from the base"
+        ahead /= np.linalg.norm(ahead)
+        mirror = 1.0 if side == "right" else -1.0
+        z, x = (u[0] * across + u[1] * ahead for u in ((ACROSS[2], AHEAD[2]), (ACROSS[0], AHEAD[0])))
+        frame = _frame(x, z, np.zeros(3))
+        frame[:3, 3] = pinch - frame[:3, :3] @ (PINCH * [1.0, mirror, 1.0])
+        return frame
+
+    def jaws(self) -> tuple[float, float]:
+        """(q when closed, q when open) of a gripper: where its tips are nearest, and where they are farthest apart.
+
+        That is the ends of its range, unless its tips would cross, or swing so wide that they come nearer again.
+        """
+        q = np.linspace(self._lower, self._upper, JAW_SAMPLES)
+        tips = self.tips(q)
+        gap = np.linalg.norm(tips["index"] - tips["thumb"], axis=1)
+        closed = 0 if gap[0] < gap[-1] else len(q) - 1
+        if gap.min() < gap[closed] - CROSSED:
+            closed = int(gap.argmin())
+        opened = int(gap[: closed + 1].argmax()) if gap[0] > gap[-1] else closed + int(gap[closed:].argmax())
+        return float(q[closed, 0]), float(q[opened, 0])
+
+    def shape(self) -> Shape:
+        """Radii by the length of the fingers: a person's are a sixth as thick as long."""
+        length = float(np.median([length for length in self.lengths.values() if length > 0.0] or [0.1]))
+        radius = round(float(np.clip(length / 12.0, 0.006, 0.012)), 4)
+        return Shape(radius, radius, round(1.4 * radius, 4))
+
+    def servo(self, efforts: Mapping[str, float]) -> Servo:
+        """Gains that move hands of a usual size well; the effort is the description's, within reason."""
+        if all(hinge.kind == "prismatic" for hinge in self._mechanism.hinges):
+            return Servo(kp=1000.0, damping=50.0, max_effort=40.0, armature=0.1)
+        effort = float(np.median(list(efforts.values()))) if efforts else 1.0
+        return Servo(kp=3.0, damping=0.2, max_effort=float(np.clip(effort, 0.3, 5.0)), armature=0.001)
+
+    def _spreads(self) -> np.ndarray:
+        """Whether a joint spreads fingers, a little: about another axis than their last one, which bends them; shape (n,)."""
+        axes = self._last_axes(np.zeros(len(self._lower)))
+        spreads, bends = np.zeros(len(self._lower), dtype=bool), np.zeros(len(self._lower), dtype=bool)
+        for finger in (finger for finger in self.fingers if finger != "thumb"):
+            for name in self._chains[finger]:
+                moved = self._coupling[self._rows[name]] != 0.0
+                across = abs(self._at[name].axis @ axes[finger]) < 0.5
+                spreads, bends = spreads | (moved & across), bends | (moved & ~across)
+        return spreads & ~bends & (self._upper - self._lower < WIDE)
+
+    def _last_axes(self, q: np.ndarray) -> dict[str, np.ndarray]:
+        """The axis (3,) that each finger bends about last in the pose q (n,), base frame; zeros if it slides."""
+        bodies = motions(self._mechanism.hinges, q[None] @ self._coupling.T)
+        last = {finger: self._at[chain[-1]] for finger, chain in self._chains.items()}
+        return {f: bodies[h.name][0, :3, :3] @ h.axis * (h.kind == "revolute") for f, h in last.items()}
+
+    def _chain(self, finger: str) -> list[str]:
+        """Hinges from the base to a fingertip."""
+        chain: list[str] = []
+        at: str | None = self._mechanism.fingertips[finger].hinge
+        while at is not None:
+            chain.insert(0, at)
+            at = self._at[at].parent
+        return chain
+
+    def _length(self, finger: str) -> float:
+        """Of the links of a finger, from its first hinge to its tip [m]."""
+        points = [self._at[name].point for name in self._chains[finger]] + [self._mechanism.fingertips[finger].point]
+        return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
+
+
+def _frame(x: np.ndarray, z: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    frame = np.eye(4)
+    frame[:3] = np.column_stack((x, np.cross(z, x), z, origin))
+    return frame

@@ -1,0 +1,241 @@
+"""MJCF -> Description.
+
+MuJoCo itself compiles the file (defaults, angles, frames, replicas), but only what kinematics needs is shown to it: so
+missing meshes, plugins or textures do not matter.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from latent_policy_ros.common.errors import ConfigError
+from latent_policy_ros.embodiments.description.description import Coupling, Description, Joint, Link, Site
+from latent_policy_ros.embodiments.description.xml_file import number, numbers, parse_xml
+
+# Attributes that are kept of each element; elements that are not here are dropped.
+_PLACE = {"name", "pos", "quat", "axisangle", "xyaxes", "zaxis", "euler"}
+_KEPT = {
+    "mujoco": set(), "compiler": {"angle", "eulerseq", "autolimits"}, "default": {"class"}, "worldbody": set(), "equality": set(),
+    "body": _PLACE | {"childclass"}, "frame": _PLACE | {"childclass"}, "site": _PLACE | {"class", "fromto"},
+    "joint": {"name", "class", "type", "pos", "axis", "range", "limited", "ref", "joint1", "joint2", "polycoef", "active"},
+    "freejoint": {"name"}, "replicate": {"count", "offset", "euler", "sep", "childclass"}, "inertial": {"pos"},
+}  # fmt: skip
+_PARENTS = {  # where MuJoCo takes them
+    "joint": {"body", "default", "equality", "frame", "replicate"}, "site": {"body", "worldbody", "default", "frame", "replicate"},
+}  # fmt: skip
+_INCLUDES = re.compile(r"<include\s[^>]*?file\s*=\s*[\"']([^\"']+)")
+_ENDS = ("tendon1", "tendon2", "body1", "body2", "site1", "site2")  # of an equality
+SMALLEST_DEGREES = 7.0  # a file none of whose joints turns so far does not mean degrees
+SAMPLES = 101  # of a curved coupling, to which a line is fitted
+
+
+def read_mjcf(path: Path, root: ET.Element) -> Description:
+    """The mechanism of a parsed MJCF file. Raises ConfigError if it is wrong inside, with MuJoCo's words."""
+    import mujoco
+
+    root.tag = "mujoco"  # also what is made to be included
+    _include(path, path, root, ())
+    notes = _completed(path, root)
+    centred: set[str] = set()
+    bare = _bare(path, root, centred, [0])
+    try:
+        model = mujoco.MjModel.from_xml_string(ET.tostring(bare, encoding="unicode"))
+    except ValueError as error:
+        raise ConfigError(path, "", f"MuJoCo cannot read it: {' '.join(str(error).split())}") from error
+    data = mujoco.MjData(model)
+    data.qpos[:] = 0.0
+    for joint in np.flatnonzero((model.jnt_type == mujoco.mjtJoint.mjJNT_FREE) | (model.jnt_type == mujoco.mjtJoint.mjJNT_BALL)):
+        start = model.jnt_qposadr[joint]
+        size = 7 if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE else 4
+        data.qpos[start : start + size] = model.qpos0[start : start + size]
+    mujoco.mj_kinematics(model, data)
+    kinds = {0: "free", 1: "ball", 2: "prismatic", 3: "revolute"}
+    joints = {}
+    for i in range(model.njnt):
+        name = model.joint(i).name
+        limits = tuple(float(end) for end in model.jnt_range[i]) if model.jnt_limited[i] else None
+        joints[name] = Joint(name, kinds[int(model.jnt_type[i])], data.xaxis[i].copy(), data.xanchor[i].copy(), limits)
+    links = {}
+    for i in range(model.nbody):
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = data.xmat[i].reshape(3, 3), data.xpos[i]
+        first = model.body_jntadr[i]
+        own = tuple(model.joint(j).name for j in range(first, first + model.body_jntnum[i]))
+        name = model.body(i).name
+        parent = None if i == 0 else model.body(model.body_parentid[i]).name
+        links[name] = Link(name, parent, pose, own, model.body_ipos[i].copy() if name in centred else None)
+    sites = {
+        model.site(i).name: Site(model.body(model.site_bodyid[i]).name, model.site_pos[i].copy())
+        for i in range(model.nsite) if model.site(i).name
+    }  # fmt: skip
+    couplings, locked = _couplings(model, mujoco.mjtEq.mjEQ_JOINT, notes)
+    at_zero = {joint: float(model.qpos0[model.joint(joint).qposadr[0]]) for joint in joints}
+    couplings.update(_tendon_couplings(path, root, joints, at_zero, couplings, notes))
+    return Description(path, links, joints, couplings, locked, sites, tuple(notes))
+
+
+def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...]) -> None:
+    """Put the content of other files where they are included, in place."""
+    for child in list(element):
+        if child.tag != "include":
+            _include(main, file, child, above)
+            continue
+        name = child.get("file", "")
+        tried = _included(main, file, name)
+        found = next((path for path in tried if path.is_file()), None)
+        if found is None:
+            raise ConfigError(file, "", f"<include file={name!r}>: no such file: {', '.join(dict.fromkeys(map(str, tried)))}")
+        if found.resolve() in above:
+            raise ConfigError(file, "", f"<include file={name!r}>: the files include each other")
+        content = parse_xml(found)
+        _include(main, found, content, (*above, found.resolve()))
+        place = list(element).index(child)
+        element.remove(child)
+        for i, part in enumerate(list(content)):
+            element.insert(place + i, part)
+
+
+def _included(main: Path, file: Path, name: str) -> list[Path]:
+    """Where MuJoCo would look for a file that ``file``, a part of ``main``, includes by its name."""
+    return [main.parent / name, file.parent / name]
+
+
+def files_of(main: Path) -> list[Path]:
+    """The file and all that it includes, as far as they exist. OSError: one cannot be read."""
+    files = [main]
+    for file in files:  # which grows
+        for name in _INCLUDES.findall(file.read_text(errors="replace")):
+            found = next((path for path in _included(main, file, name) if path.is_file()), None)
+            if found is not None and found not in files:
+                files.append(found)
+    return files
+
+
+def _completed(path: Path, root: ET.Element) -> list[str]:
+    """Give a file that is made to be part of another what that one would, in place; notes on what was taken to be so."""
+    notes = []
+    if root.find("worldbody") is None:
+        bodies = root.findall("body")
+        if not bodies:
+            raise ConfigError(path, "", "has no <worldbody> and no <body>; expected the file that includes this one")
+        world = ET.SubElement(root, "worldbody")
+        for body in bodies:
+            root.remove(body)
+            world.append(body)
+    if not any("angle" in compiler.attrib for compiler in root.iter("compiler")):
+        # Degrees are MJCF's default. But parts leave the word to the file that includes them, and no finger turns by less
+        # than seven degrees.
+        hinges = [j for j in root.iter("joint") if j.get("type", "hinge") == "hinge" and j.get("range")]
+        ends = [numbers(path, hinge, "range", 2, None, hinge.get("name", "")) for hinge in hinges]
+        if ends and np.abs(ends).max() < SMALLEST_DEGREES:
+            ET.SubElement(root, "compiler", {"angle": "radian"})
+            notes.append("angles taken as radians: the file does not say, and as degrees no joint would move")
+    classes = {default.get("class") for default in root.iter("default")}
+    for element in root.iter():
+        for attribute in ("class", "childclass"):
+            if element.tag != "default" and attribute in element.attrib and element.get(attribute) not in classes:
+                del element.attrib[attribute]
+    return notes
+
+
+def _bare(path: Path, element: ET.Element, centred: set[str], count: list[int]) -> ET.Element:
+    """A copy with nothing but bodies, joints, sites, and what gives them meaning; all bodies and joints named."""
+    bare = ET.Element(element.tag, {key: value for key, value in element.attrib.items() if key in _KEPT[element.tag]})
+    if element.tag == "body":
+        count[0] += 1
+        bare.attrib.setdefault("name", f"body_{count[0]}")
+        _weigh(path, element, bare, centred)
+    for child in element:
+        if child.tag not in _KEPT or child.tag == "inertial" or element.tag not in _PARENTS.get(child.tag, {element.tag}):
+            continue
+        part = _bare(path, child, centred, count)
+        if child.tag in ("joint", "freejoint") and element.tag not in ("default", "equality"):
+            siblings = [other for other in element if other.tag in ("joint", "freejoint")]
+            number = "" if len(siblings) == 1 else f"_{siblings.index(child) + 1}"
+            part.attrib.setdefault("name", f"{bare.get('name', 'frame')}_joint{number}")
+        bare.append(part)
+    return bare
+
+
+def _weigh(path: Path, element: ET.Element, bare: ET.Element, centred: set[str]) -> None:
+    """Any mass, which MuJoCo wants, at the centre that the file gives: in words, or by the places of its shapes."""
+    inertial = element.find("inertial")
+    places = [numbers(path, geom, "pos", 3, None, bare.attrib["name"]) for geom in element.findall("geom") if geom.get("pos")]
+    centre = inertial.get("pos") if inertial is not None else None
+    if centre is None and places:
+        centre = " ".join(map(str, np.mean(places, axis=0)))
+    if centre is not None:
+        centred.add(bare.attrib["name"])
+    ET.SubElement(bare, "inertial", {"pos": centre or "0 0 0", "mass": "1", "diaginertia": "1 1 1"})
+
+
+def _couplings(model, kind: int, notes: list[str]) -> tuple[dict[str, Coupling], dict[str, float]]:
+    """(couplings, locked joints) of the equations between joints; one of a higher degree by its line, which is noted."""
+    couplings: dict[str, Coupling] = {}
+    locked: dict[str, float] = {}
+    for i in np.flatnonzero((model.eq_type == kind) & (model.eq_active0 != 0)):
+        follower, leader, curve = model.eq_obj1id[i], model.eq_obj2id[i], model.eq_data[i, :5]
+        name, at = model.joint(follower).name, float(model.qpos0[model.jnt_qposadr[follower]])
+        if leader < 0:
+            locked[name] = at + float(curve[0])
+            continue
+        at_leader = float(model.qpos0[model.jnt_qposadr[leader]])
+        ratio, offset = float(curve[1]), float(curve[0])
+        if curve[2:].any():
+            span = model.jnt_range[leader] if model.jnt_limited[leader] else np.array([-1.0, 1.0])
+            x = np.linspace(*span, SAMPLES) - at_leader
+            y = np.polyval(curve[::-1], x)
+            ratio, offset = (float(value) for value in np.polyfit(x, y, 1))
+            off = float(np.abs(ratio * x + offset - y).max())
+            notes.append(f"{name} follows {model.joint(leader).name} in a curve; taken as a line, {off:.3f} off at most")
+        if ratio == 0.0:
+            locked[name] = at + offset
+        else:
+            couplings[name] = Coupling(model.joint(leader).name, ratio, at + offset - ratio * at_leader)
+    return couplings, locked
+
+
+def _tendon_couplings(
+    path: Path, root: ET.Element, joints: Mapping[str, Joint], at_zero: Mapping[str, float],
+    known: Mapping[str, Coupling], notes: list[str],
+) -> dict[str, Coupling]:  # fmt: skip
+    """Couplings of tendons that are held at their length and run over two joints: the second follows the first.
+
+    Other loops that the file closes are noted, for what they do to the joints only a simulation tells; so are tendons that
+    would take a joint out of its range, being springs rather than couplings.
+    """
+    fixed = {
+        tendon.get("name"): [
+            (part.get("joint"), number(path, part, "coef", "1", tendon.get("name", ""))) for part in tendon.findall("joint")
+        ]
+        for tendon in root.iterfind("tendon/fixed")
+    }  # fmt: skip
+    found: dict[str, Coupling] = {}
+    for equality in root.iterfind("equality/*"):
+        if equality.tag == "joint" or equality.get("active") == "false":
+            continue
+        ends = fixed.get(equality.get("tendon1"), ()) if equality.tag == "tendon" and "tendon2" not in equality.attrib else ()
+        if len(ends) == 2 and all(joint in joints and coefficient for joint, coefficient in ends):
+            (leader, by_leader), (follower, by_follower) = ends if ends[1][0] not in {**known, **found} else ends[::-1]
+            ratio = -by_leader / by_follower
+            slack = float(equality.get("polycoef", "0").split()[0])
+            coupling = Coupling(leader, ratio, at_zero[follower] - ratio * at_zero[leader] + slack / by_follower)
+            if follower not in {**known, **found} and _may_follow(joints[follower], joints[leader], coupling):
+                found[follower] = coupling
+                continue
+        what = " ".join(f"{key}={equality.get(key)}" for key in _ENDS if key in equality.attrib)
+        notes.append(f"<{equality.tag} {what}> is not used; if it makes joints follow others, write couplings")
+    return found
+
+
+def _may_follow(follower: Joint, leader: Joint, coupling: Coupling) -> bool:
+    """Whether the coupling leaves the follower in its range somewhere in the leader's."""
+    if follower.range is None or leader.range is None:
+        return True
+    ends = sorted(coupling.ratio * end + coupling.offset for end in leader.range)
+    return min(ends[1], follower.range[1]) > max(ends[0], follower.range[0])

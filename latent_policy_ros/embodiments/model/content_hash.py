@@ -1,0 +1,51 @@
+"""The hash by which artefacts know the embodiment that they were made for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from latent_policy_ros.embodiments.model.schema import Embodiment
+
+DECIMALS = 8  # m and rad: processors differ in the last bits of what is computed
+
+
+def content_hash(embodiment: Embodiment) -> str:
+    """sha256 of the canonical JSON of everything that gives q and x their meaning, the same on every machine."""
+    e = embodiment
+    content = {
+        "name": e.name, "kind": e.kind, "side": e.side,
+        "joint_names": e.joint_names, "action_names": e.action_names,
+        "hinges": [[h.name, h.parent, h.kind, *h.axis, *h.point] for h in e.hinges],
+        "fingertips": {finger: [tip.hinge, *tip.point] for finger, tip in e.fingertips.items()},
+        **{key: getattr(e, key).tolist() for key in ("lower", "upper", "coupling", "T_base_hand")},
+        "action_limits": [e.action_lower.tolist(), e.action_upper.tolist()],
+        "action": [e.action_closed, e.action_open],
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(_rounded(content), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """An embodiment as the key of a cache. All that retargeting and simulation look at counts, radii and gains included."""
+
+    embodiment: Embodiment = field(compare=False)
+    content: tuple
+
+    @classmethod
+    def of(cls, embodiment: Embodiment) -> Keyed:
+        """The key of an embodiment, which may have been changed since it was loaded."""
+        e = embodiment
+        ranges = tuple((hinge.lower, hinge.upper) for hinge in e.hinges)
+        return cls(e, (content_hash(e), e.shape, e.servo, ranges, e.rest.tobytes(), e.max_velocity.tobytes()))
+
+
+def _rounded(content):
+    if isinstance(content, dict):
+        return {key: _rounded(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_rounded(value) for value in content]
+    return round(float(content), DECIMALS) + 0.0 if isinstance(content, (float, np.floating)) else content  # no -0.0

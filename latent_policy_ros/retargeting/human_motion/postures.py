@@ -1,0 +1,110 @@
+"""Postures of a person's hand as 21 joint angles: relaxed, fists, spreads, pinches and grasps solved for contact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from latent_policy_ros.embodiments.human.human_hand import TIPS, HumanHand
+from latent_policy_ros.retargeting.solver import descend_all, keyvectors
+
+# Where the fingertips of an average hand meet [m], and the direction from the thumb to the fingers: in front of the
+# palm at the height of the bent fingers. All in the canonical hand frame.
+PINCH_POINT = np.array([0.072, 0.014, 0.122])
+PINCH_AXIS = np.array([-0.4, 0.0, 1.0]) / np.linalg.norm([-0.4, 0.0, 1.0])
+SIDE_BY_SIDE = 0.011  # half the distance between the tips of neighbouring fingers that hold one object [m]
+
+RELAXED = {
+    "thumb_cmc_abduction": 0.1, "thumb_cmc_flexion": 0.2, "thumb_mcp": 0.2, "thumb_ip": 0.2,
+    **{f"{finger}_{joint}": angle for finger, more in (("index", 0.0), ("middle", 0.05), ("ring", 0.1), ("pinky", 0.12))
+       for joint, angle in (("mcp", 0.35 + more), ("pip", 0.45 + more), ("dip", 0.2 + more))},
+}  # fmt: skip
+# Bent fingers converge on the scaphoid, at the thumb's side of the wrist [rad of abduction].
+CONVERGING = {"index": 0.18, "middle": -0.12, "ring": -0.3, "pinky": -0.45}
+# What the thumb and the fingers that take part in a pinch do while the others stay relaxed.
+PINCHING = {"mcp": 0.75, "pip": 0.7, "dip": 0.35}
+PINCHING_THUMB = {"cmc_abduction": 0.3, "cmc_flexion": 0.5, "cmc_rotation": 0.0, "mcp": 0.3, "ip": 0.3}
+POSTURE_WEIGHT = 2e-5  # pull to a natural posture [m^2/rad^2], against contacts weighed 1
+
+
+def posture(hand: HumanHand, angles: Mapping[str, float]) -> np.ndarray:
+    """Angles (21,) from those named, the others zero, clipped to the joints' limits. KeyError: an unknown name."""
+    result = np.zeros(len(hand.angle_names))
+    for name, angle in angles.items():
+        if name not in hand.angle_names:
+            raise KeyError(f"no joint angle {name!r}; available: {', '.join(hand.angle_names)}")
+        result[hand.angle_names.index(name)] = angle
+    return np.clip(result, hand.lower, hand.upper)
+
+
+def relaxed(hand: HumanHand) -> np.ndarray:
+    """A hand at ease, shape (21,)."""
+    return posture(hand, RELAXED)
+
+
+def fist(hand: HumanHand, closing: float, open_fingers: Sequence[str] = ()) -> np.ndarray:
+    """From relaxed (0) to a fist (1), except for ``open_fingers``, which point; shape (21,)."""
+    closed = {"thumb_cmc_abduction": 0.3, "thumb_cmc_flexion": 0.8, "thumb_mcp": 0.7, "thumb_ip": 0.8}
+    for finger in ("index", "middle", "ring", "pinky"):
+        bend = (0.0, 0.0, 0.05, 0.05) if finger in open_fingers else (CONVERGING[finger], 1.35, 1.6, 0.9)
+        closed.update({f"{finger}_{joint}": angle for joint, angle in zip(("abduction", "mcp", "pip", "dip"), bend, strict=True)})
+    return (1 - closing) * relaxed(hand) + closing * posture(hand, closed)
+
+
+def spread(hand: HumanHand, wideness: float) -> np.ndarray:
+    """A flat hand (0) to one with all fingers spread (1), shape (21,)."""
+    wide = {"thumb_cmc_abduction": 0.1, "thumb_cmc_flexion": -0.3, "index_abduction": 0.3, "ring_abduction": -0.25}
+    return wideness * posture(hand, {**wide, "pinky_abduction": -0.45, "middle_abduction": 0.03})
+
+
+def opened(hand: HumanHand, bent_back: float, thumb_abduction: float, thumb_flexion: float) -> np.ndarray:
+    """A flat hand with its fingers ``bent_back`` at the knuckles [rad] and the thumb beside them or apart, shape (21,)."""
+    back = {f"{finger}_mcp": -bent_back for finger in ("index", "middle", "ring", "pinky")}
+    return posture(hand, {**back, "thumb_cmc_abduction": thumb_abduction, "thumb_cmc_flexion": thumb_flexion})
+
+
+def pinch(
+    hand: HumanHand, fingers: Sequence[str], gaps: np.ndarray, point: np.ndarray | None = None,
+    axis: np.ndarray = PINCH_AXIS, others: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """The thumb opposes ``fingers`` at each of the distances ``gaps`` (T,) [m] between their tips: angles (T, 21).
+
+    Args:
+        hand: Whose hand.
+        fingers: One or more of index, middle, ring, pinky, side by side.
+        gaps: Distance from the thumb's tip to the middle of the fingers' tips, one a posture [m].
+        point: Middle of that gap [m], hand frame; default: in front of the fingers, by the hand's size.
+        axis: Direction from the thumb to the fingers, hand frame.
+        others: Posture (21,) of the fingers that take no part; default relaxed.
+    """
+    gaps = np.atleast_1d(np.asarray(gaps, dtype=np.float64))
+    natural = (relaxed(hand) if others is None else np.asarray(others)).copy()
+    for finger, joints in (("thumb", PINCHING_THUMB), *((finger, PINCHING) for finger in fingers)):
+        for joint, angle in joints.items():
+            natural[hand.angle_names.index(f"{finger}_{joint}")] = angle
+    if point is None:
+        point = _in_front_of(hand, fingers)
+    offsets = SIDE_BY_SIDE * hand.scale * (len(fingers) - 1 - 2.0 * np.arange(len(fingers)))
+    targets = np.empty((len(gaps), 1 + len(fingers), 3))
+    targets[:, 0] = point - 0.5 * gaps[:, None] * axis
+    targets[:, 1:] = (point + 0.5 * gaps[:, None] * axis)[:, None] + offsets[None, :, None] * np.array([0.0, 1.0, 0.0])
+    # Places only guide; what must come out is the vectors from the thumb to the fingers.
+    tips = [TIPS["thumb"], *(TIPS[finger] for finger in fingers)]
+    across = len(fingers)
+    vectors = keyvectors(hand.tree, [-1] * len(tips) + [tips[0]] * across, tips + tips[1:])
+    weights = np.tile(np.r_[np.full(len(tips), 0.1), np.ones(across)], (len(gaps), 1))
+    prior = np.tile(natural, (len(gaps), 1))
+    targets = np.concatenate((targets, targets[:, 1:] - targets[:, :1]), axis=1)
+    angles, weight = prior.copy(), np.full(len(natural), POSTURE_WEIGHT)
+    descend_all(vectors, hand.lower, hand.upper, angles, prior, weight, targets, weights, 30, 1e-8, np.empty(len(gaps)))
+    return angles
+
+
+def _in_front_of(hand: HumanHand, fingers: Sequence[str]) -> np.ndarray:
+    """Where the thumb meets these fingers [m]: in front of their own knuckles, nearer to the palm towards the pinky."""
+    across = {"index": 0.010, "middle": -0.008, "ring": -0.028, "pinky": -0.045}
+    y = float(np.mean([across[finger] for finger in fingers]))
+    toward_palm = max(0.0, PINCH_POINT[1] - y)
+    x, _, z = PINCH_POINT + toward_palm * np.array([0.05, 0.0, -0.35])
+    return hand.scale * np.array([x, 0.6 * PINCH_POINT[1] + 0.8 * y, z])

@@ -1,0 +1,111 @@
+"""The command line says what was wrong in one line on standard error, brackets and all, before any long work."""
+
+import importlib
+import io
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from latent_policy_ros import __version__, nodes
+from latent_policy_ros.cli import common, evaluate_command
+from latent_policy_ros.common.errors import ConfigError
+from latent_policy_ros.common.paths import config_dir
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.sim.evaluation import Rollout
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "latent_policy_ros.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_brackets_are_printed_as_they_are(capsys):
+    common.tell("write hand_frame: {origin: [x, y, z]}", "error:", "bold red")
+    common.console.print("median time [s]")
+    assert capsys.readouterr().out == "error: write hand_frame: {origin: [x, y, z]}\nmedian time [s]\n"
+
+
+def test_no_table_loses_a_word():
+    cells = [f"{'abcdefgh' * n}{n}" for n in range(1, 8)]
+    for terminal in (True, False):
+        table, file = Table(*cells), io.StringIO()
+        table.add_row(*cells[::-1])
+        common.show(table, Console(file=file, width=80, force_terminal=terminal))
+        lines, letters = file.getvalue().splitlines(), sum(len(cell) for cell in 2 * cells)
+        assert sum(c.isalnum() for c in re.sub(r"\x1b\[\d+m", "", file.getvalue())) == letters and "…" not in file.getvalue()
+        assert (len(lines) == 5) != terminal
+
+
+def test_the_table_of_retargeting_shows_every_figure_in_80_columns(tmp_path, monkeypatch):
+    from latent_policy_ros.retargeting import generate_motion
+
+    retarget = importlib.import_module("latent_policy_ros.cli.retarget")  # the package has a function of that name
+    file, screen = tmp_path / "a_recording_of_a_person.npz", io.StringIO()
+    np.savez(file, keypoints=generate_motion(3, 2.0).keypoints)
+    monkeypatch.setattr(common, "console", Console(file=screen, width=80, force_terminal=True, markup=False))
+    markdown = tmp_path / "table.md"
+    with pytest.raises(typer.Exit):
+        retarget.retarget([file], ["inspire_hand"], None, "auto", "auto", "m", markdown)
+    shown, row = screen.getvalue(), markdown.read_text().splitlines()[2].strip("| ").split(" | ")
+    assert len(row) == 11 and "…" not in shown
+    for figure in [*row[1:7], *row[7].replace(",", "").split(), *row[8].split(), *row[9:]]:
+        assert figure in shown, f"{figure}:\n{shown}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train", "latent", "-o"), ("latent", "add", "leap_hand", "--to", "default", "-o"), ("latent", "report", "-o")]
+)
+def test_an_output_folder_that_is_a_file_is_said_at_once(arguments, tmp_path):
+    (tmp_path / "file").touch()
+    ran = run(*arguments, tmp_path / "file")
+    assert (ran.returncode, ran.stderr) == (2, f"error: {tmp_path / 'file'}: File exists\n")
+
+
+def test_a_wrong_file_is_told_whole_by_worker_processes():
+    error = pickle.loads(pickle.dumps(ConfigError("hand.yaml", "joints.thumb", "missing")))
+    assert (error.file, error.path, error.message) == ("hand.yaml", "joints.thumb", "missing")
+    assert str(error) == "hand.yaml: joints.thumb: missing"
+
+
+@pytest.mark.parametrize("name", ["nosuch", "./nosuch.urdf", "nosuch.yaml"])
+def test_an_embodiment_that_is_not_there_is_named(name):
+    for command in (("embodiments", "show", name), ("eval", "--episodes", "1", "--embodiment", name)):
+        ran = run(*command)
+        assert ran.returncode == 2 and "Traceback" not in ran.stderr
+        assert ran.stderr.startswith("error: ") and name in ran.stderr and "available: ability_hand" in ran.stderr
+
+
+def test_a_hand_is_evaluated_once_by_whatever_name(monkeypatch, capsys):
+    def evaluated(policy, latent, names, seeds, **options):
+        return [Rollout(load_embodiment(name).name, seed, seed > 5, 1.0) for name in names for seed in seeds]
+
+    monkeypatch.setattr("latent_policy_ros.sim.evaluation.evaluate", evaluated)
+    file = config_dir() / "embodiments" / "faive_hand.yaml"
+    evaluate_command("default", "default", ["mimic_hand_right", str(file), "faive_hand"], 2, 5, 0.08, 1, None)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[1::2][:2] for row in rows if "1/2" in row] == [["mimic_hand", "1/2"], ["faive_hand", "1/2"]]
+
+
+def test_it_tells_its_version():
+    ran = run("--version")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{__version__}\n", "")
+
+
+def test_ctrl_c_while_a_program_is_still_importing_is_no_traceback(tmp_path):
+    (tmp_path / "slow.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    template = (Path(nodes.__file__).parent / "executable.in").read_text()
+    program = template.replace("@module@", "slow").replace("@Python3_EXECUTABLE@", sys.executable)
+    (tmp_path / "program").write_text(program)
+    with subprocess.Popen([sys.executable, "program"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b"" and process.wait(10) == -signal.SIGINT

@@ -1,0 +1,79 @@
+"""Worker processes end with the process that started them, however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from latent_policy_ros.common.processes import worker_pool
+
+PARENT = """
+import os, time
+from latent_policy_ros.common.processes import worker_pool
+with worker_pool(2) as pool:
+    pids = {pool.submit(os.getpid).result() for _ in range(2)}
+    sleeping = [pool.submit(time.sleep, 60) for _ in range(4)]
+    time.sleep(0.3)
+    print(*pids, flush=True)
+    time.sleep(60)
+"""
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_a_parent_that_is_killed(number):
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    assert workers and all(alive(pid) for pid in workers)
+    parent.send_signal(number)
+    assert parent.wait(10) == -number
+    end = time.monotonic() + 10
+    while any(alive(pid) for pid in workers):
+        assert time.monotonic() < end, "workers go on without their parent"
+        time.sleep(0.05)
+
+
+def test_an_error_drops_what_has_not_begun():
+    with pytest.raises(KeyError), worker_pool(1) as pool:
+        assert pool.submit(os.getpid).result() != os.getpid()
+        futures = [pool.submit(time.sleep, 0.2) for _ in range(50)]
+        raise KeyError("stop")
+    assert sum(f.cancelled() for f in futures) > 40
+
+
+CTRL_C = """
+import time
+from latent_policy_ros.common.processes import worker_pool
+try:
+    with worker_pool(2) as pool:
+        futures = [pool.submit(time.sleep, 60) for _ in range(2)]
+        print("started", flush=True)
+        futures[0].result()
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 3.0])
+def test_ctrl_c_is_for_the_parent_alone(after):
+    """As in a terminal: to all processes of a group at once, while workers start as well as later."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background of a script ignores it
+    parent = subprocess.Popen([sys.executable, "-c", CTRL_C], **pipes, start_new_session=True, preexec_fn=listen)
+    assert parent.stdout.readline() == "started\n"
+    time.sleep(after)
+    os.killpg(parent.pid, signal.SIGINT)
+    out, errors = parent.communicate(timeout=20)
+    assert (out, errors, parent.returncode) == ("stopped\n", "", 0)

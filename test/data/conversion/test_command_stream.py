@@ -1,0 +1,179 @@
+"""`latent-policy dataset`: what was done is told, and the exit status says whether anything was."""
+
+import errno
+import shutil
+
+import pytest
+from random_latents import random_codec
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from typer.testing import CliRunner
+
+from latent_policy_ros.cli.dataset import app
+from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.data.conversion import conversion
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.sim.demonstrations import generation
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "200"})
+
+
+def test_bags_that_are_left_out_are_listed_with_the_reason(tmp_path, recording):
+    made = recording(seconds=1)
+    made.drop("joint_states")
+    made.write(tmp_path / "bags" / "bad")
+    recording(seconds=1).write(tmp_path / "bags" / "good")
+    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and "missing topic" in done.output
+    assert "1 episodes written (11 frames), 0 kept, 1 left out" in done.output
+
+
+def test_a_look_at_what_is_no_bag_has_failed(tmp_path, recording):
+    file = tmp_path / "notes.txt"
+    file.write_text("no bag")
+    done = run("view", file, "-o", tmp_path / "view")
+    assert done.exit_code == 1 and "no bag" in done.output
+    assert run("view", recording(seconds=1).write(tmp_path / "bag"), "-o", tmp_path / "view").exit_code == 0
+
+
+def test_each_bag_has_a_sheet_of_its_own(tmp_path, recording):
+    for run_ in ("run1", "run2"):
+        recording(seconds=1).write(tmp_path / run_ / "rec")
+    file = next((tmp_path / "run1" / "rec").glob("*.mcap"))
+    shutil.copytree(file.parent, tmp_path / "one" / "rec" / "rec")
+    shutil.copy(file, tmp_path / "one" / "rec")  # a bag without metadata, beside a folder of its name
+    (tmp_path / "rig.yaml").write_text("""
+robots:
+  left:
+    embodiment: faive_hand
+    cameras: {front: /left/front/image_raw}
+    state: {topic: /left/joint_states}
+    command: {topic: /left/hand_command}
+""")
+    cases = (".", "run1/rec_left run2/rec_left"), ("run1/rec", "rec_left"), ("one/rec", "rec_left rec/rec_left")
+    for path, sheets in ((path, names.split()) for path, names in cases):
+        out = tmp_path / "view" / path
+        done = run("view", tmp_path / path, "-o", out, "--mapping", tmp_path / "rig.yaml")
+        assert done.exit_code == 0 and all(f"{out / sheet}.png" in done.output.splitlines() for sheet in sheets), done.output
+        assert {out / f"{sheet}.png" for sheet in sheets} <= set(out.rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("report", "status"), [(generation.Report(0, 0, (7,)), 1), (generation.Report(1, 0, (7,)), 0), (generation.Report(0, 1, ()), 0)]
+)
+def test_demonstrations_that_all_failed_are_a_failure(tmp_path, monkeypatch, report, status):
+    monkeypatch.setattr(generation, "generate_episodes", lambda *_, **__: report)
+    done = run("from-sim", "-o", tmp_path, "--latent", "none")
+    assert done.exit_code == status and str(report) in done.output
+
+
+def test_demonstrations_that_are_stopped_say_what_is_kept(tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generation, "generate_episodes", stop)
+    done = run("from-sim", "-o", tmp_path, "--latent", "none")
+    assert done.exit_code == 130
+    assert f"stopped; finished episodes are kept in {tmp_path}, and the same command goes on from there" in done.output
+
+
+def commands_after_the_images(made):
+    gone = made.drop("hand_command")
+    made.add("hand_command", gone[-1].received + 0.2, gone[-1].message)
+
+
+def nameless_wrists(made):
+    for event in made.on("wrist_command"):
+        event.message.pose.orientation.w = 0.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "custom", "reason"),
+    [
+        (commands_after_the_images, {}, "too short: no image that was taken while all else is known"),
+        (nameless_wrists, {}, "wrist command has a quaternion of length 0"),
+        (lambda made: None, {"success": "false", "outcome": ""}, "marked as a failure"),
+    ],
+)
+def test_one_odd_bag_does_not_keep_the_others(tmp_path, recording, spoil, custom, reason):
+    made = recording(seconds=1)
+    spoil(made)
+    bag = made.write(tmp_path / "bags" / "b_odd", custom=made.custom(**custom))
+    if custom:  # as rosbag2's writer of YAML has it: without quotes
+        told = bag / "metadata.yaml"
+        told.write_text(told.read_text().replace("success: 'false'", "success: false"))
+    for name in ("a_good", "c_good"):
+        recording(seconds=1).write(tmp_path / "bags" / name)
+    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and reason in done.output, done.output
+    assert "2 episodes written" in done.output and "1 left out" in done.output
+
+
+def test_whatever_a_bag_makes_the_converter_raise_is_told_and_a_full_disk_ends_it(tmp_path, recording, monkeypatch):
+    convert = conversion._convert_bag
+
+    def fails(path, *rest):
+        if path.name == "b_odd":
+            raise raised
+        convert(path, *rest)
+
+    monkeypatch.setattr(conversion, "_convert_bag", fails)
+    for name in ("a_good", "b_odd"):
+        recording(seconds=1).write(tmp_path / "bags" / name)
+    raised = ZeroDivisionError("by zero")
+    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and "unusable: ZeroDivisionError: by zero" in done.output and "1 left out" in done.output
+    raised = OSError(errno.ENOSPC, "No space left on device")
+    assert run("from-bags", tmp_path / "bags", "-o", tmp_path / "out2", "--latent", "none").exception is raised
+
+
+def test_a_seed_that_is_no_number_does_no_harm(tmp_path, recording):
+    made = recording(seconds=1)
+    made.write(tmp_path / "bag", custom=made.custom(seed="random"))
+    done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and "1 episodes written" in done.output
+
+
+def test_images_that_were_all_received_at_once_tell_no_rate(tmp_path, recording):
+    made = recording(seconds=1)
+    for event in made.events:
+        event.received = made.events[0].received + 1.0
+    made.write(tmp_path / "bag")
+    done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out", "--latent", "none")
+    assert isinstance(done.exception, ArtifactError) and "to tell the frames a second (give --fps)" in str(done.exception)
+
+
+def test_messages_in_the_journal_of_a_killed_recorder_are_not_passed_over(tmp_path, recording):
+    bag = recording(seconds=1).write(tmp_path / "bag", storage=StoragePlugin.SQLITE3)
+    next(bag.glob("*.db3")).with_name(f"{next(bag.glob('*.db3')).name}-wal").write_bytes(b"x" * 100)
+    done = run("from-bags", bag, "-o", tmp_path / "out", "--latent", "none", "--fps", "10")
+    assert done.exit_code == 1 and "db3-wal holds messages that are not in" in done.output and "wal_checkpoint" in done.output
+
+
+def test_a_disk_without_room_to_unpack_ends_it(tmp_path, recording, monkeypatch):
+    for name in ("a", "b"):
+        recording(seconds=1).write(tmp_path / "bags" / name, compression=CompressionMode.FILE)
+    opened = []
+
+    def full(source, *_):
+        opened.append(source)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    for fps in ((), ("--fps", "10")):
+        done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none", *fps)
+        assert isinstance(done.exception, OSError) and done.exception.errno == errno.ENOSPC and "damaged" not in done.output
+    assert len(opened) == 2 and f"no room to unpack {tmp_path / 'bags' / 'a'}" in str(done.exception)
+
+
+def test_the_way_out_that_is_told_works_in_the_same_folder(tmp_path, recording, monkeypatch):
+    """A folder that holds no episode takes new settings."""
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    monkeypatch.setattr(LatentSpace, "load", lambda _: LatentSpace({"another": random_codec("another", 3, seed=1, dim=32)}))
+    done = run("from-bags", bag, "-o", tmp_path / "out")
+    assert done.exit_code == 1 and "(--latent none does without)" in done.output
+    done = run("from-bags", bag, "-o", tmp_path / "out", "--latent", "none")
+    assert done.exit_code == 0 and "1 episodes written" in done.output, done.output
+    done = run("from-bags", bag, "-o", tmp_path / "out")
+    assert "latent_id: the folder was begun with ''" in str(done.exception)

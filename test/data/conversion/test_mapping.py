@@ -1,0 +1,130 @@
+"""Mapping files are checked whole when they are read; every mistake is named with its place."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from latent_policy_ros.common.errors import ConfigError
+from latent_policy_ros.common.paths import config_dir
+from latent_policy_ros.data.conversion.mapping import load_mapping, robots_of_bag, with_cameras
+from latent_policy_ros.data.recording.episode_recording import describe
+from latent_policy_ros.embodiments import load_embodiment
+
+GOOD = {
+    "task": "stack",
+    "fps": 30,
+    "limits": {"state": 0.02},
+    "robots": {
+        "rig": {
+            "embodiment": "panda_gripper",
+            "cameras": {"top": "/cam"},
+            "state": {"topic": "/state", "units": "mm", "more_units": "deg"},
+            "command": {"topic": "/command", "order": ["a", "b"]},
+            "more_joints": ["arm"],
+            "rename": {"a": "panda_finger_joint1", "b": "arm"},
+        }
+    },
+}
+
+
+def load(tmp_path, content):
+    file = tmp_path / "mapping.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return load_mapping(file)
+
+
+def changed(path, value):
+    """GOOD with one field changed, or without it."""
+    content = yaml.safe_load(yaml.safe_dump(GOOD))
+    *parents, last = path.split(".")
+    section = content
+    for parent in parents:
+        section = section[parent]
+    if value is None:
+        del section[last]
+    else:
+        section[last] = value
+    return content
+
+
+def test_a_good_mapping(tmp_path):
+    mapping = load(tmp_path, GOOD)
+    (robot,) = mapping.robots
+    assert (mapping.task, mapping.fps, mapping.limits.state, mapping.limits.command) == ("stack", 30, 0.02, 0.3)
+    assert robot.joints == ("panda_finger_joint1", "arm") and robot.command_scale == {}
+    assert robot.state_scale == {"panda_finger_joint1": 1e-3, "arm": pytest.approx(np.pi / 180)}
+    assert mapping.limits.camera_at(30) == pytest.approx(0.05) and mapping.limits.camera_at(5) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("fps", 29.97, "fps: expected a whole number, got 29.97"),
+        ("fps", 0, "fps: expected a number greater than 0"),
+        ("stamps", "arrival", "stamps: got 'arrival'; available: header, receive"),
+        ("limits.state", -1, "limits.state: expected a number greater than 0"),
+        ("limits.touch", 1, "limits.touch: unknown field; available: camera, command, state"),
+        ("robots", {}, "robots: expected at least one robot"),
+        ("robots.rig.embodiment", "tentacle", "robots.rig.embodiment: .*no embodiment 'tentacle'"),
+        ("robots.rig.embodiment", "human_hand", "robots.rig.embodiment: human_hand is no robot's"),
+        ("robots.rig.cameras", None, "robots.rig.cameras: missing"),
+        ("robots.rig.state.topic", None, "robots.rig.state.topic: missing"),
+        ("robots.rig.state.units", "inch", "robots.rig.state.units: got 'inch'; available: deg, m, mm, rad"),
+        ("robots.rig.state.units", "deg", "robots.rig.state.units: deg is of revolute joints, but panda_gripper has none"),
+        ("robots.rig.state.more_units", None, "robots.rig.state.more_units: missing: are more_joints in mm too"),
+        ("robots.rig.command.order", ["a"], "robots.rig.command.order: does not name arm; got a"),
+        ("robots.rig.rename", {"a": "thumb"}, "robots.rig.rename: no joints thumb; available: arm, panda_finger_joint1"),
+        ("robots.rig.rename", {"a": "arm", "b": "arm"}, "robots.rig.rename: two joints become arm"),
+        ("robots.rig.more_joints", ["panda_finger_joint1"], "robots.rig.more_joints: panda_finger_joint1 are the end-effector's"),
+        ("robots.rig.cameras", {"top": "/cam", "front": "/cam"}, "robots.rig.cameras.top: /cam is cameras.front already"),
+        ("robots.rig.command.topic", "/state", "robots.rig.command.topic: /state is state.topic already"),
+        ("robots.rig.cameras", {"arm/top": "/cam"}, "robots.rig.cameras.arm/top: got the name 'arm/top'; expected letters"),
+        ("robots.rig.wrist_topic", "/pose", "robots.rig.wrist_topic: unknown field"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, path, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, changed(path, value))
+
+
+def test_the_example_is_right_and_names_what_is_there():
+    mapping = load_mapping("example")
+    assert len(mapping.robots[0].joints) == 23
+    with pytest.raises(ConfigError, match="no mapping 'nothing'; available: .*example"):
+        load_mapping("nothing")
+    for file in (config_dir() / "mappings").glob("*.yaml"):
+        load_mapping(file)
+
+
+def test_bags_of_robots_of_ones_own_tell_where_they_are_described(tmp_path):
+    shipped = load_embodiment("panda_gripper")
+    file = tmp_path / "my_gripper.yaml"
+    file.write_text(shipped.file.read_text().replace("name: panda_gripper", "name: my_gripper"))
+    mine = load_embodiment(file)
+    told = describe(["rig"], {"rig": ["top"]}, [str(file)], "", "", "")
+    (robot,) = robots_of_bag(told)
+    assert robot.embodiment == mine and mine.name == "my_gripper"
+    earlier = {"rig": {"name": mine.name, "content_hash": mine.content_hash}}  # bags by earlier versions: only the fleet has it
+    fleet = yaml.safe_dump({"robots": {"rig": {"embodiment": str(file), "cameras": ["top"], "driver": "sim"}}})
+    (robot,) = robots_of_bag({"embodiments": json.dumps(earlier), "fleet": fleet})
+    assert robot.embodiment == mine
+    file.unlink()
+    with pytest.raises(ConfigError, match="no embodiment '.*my_gripper.yaml'"):
+        robots_of_bag(told)
+    moved = {"rig": {"name": "panda_gripper", "content_hash": "", "reference": str(file)}}
+    (robot,) = robots_of_bag({"embodiments": json.dumps(moved), "cameras": '{"rig": []}'})
+    assert robot.embodiment.name == "panda_gripper"
+
+
+def test_bags_of_the_demo_tell_of_their_robots():
+    (left, right) = robots_of_bag({"fleet": (config_dir() / "robots/demo.yaml").read_text()})
+    assert (left.robot, left.embodiment.name, tuple(left.cameras)) == ("left", "mimic_hand", ("front", "wrist"))
+    assert right.command == ("/right/gripper_command",) and right.state == "/right/joint_states"
+    assert [tuple(robot.cameras) for robot in with_cameras((left, right), ("front",))] == [("front",), ("front",)]
+    with pytest.raises(ConfigError, match="available: front$"):
+        with_cameras((left, right), ("wrist",))
+    with pytest.raises(ConfigError, match="cannot be understood"):
+        robots_of_bag({"embodiments": "[1]", "cameras": "{}"})
+    assert robots_of_bag({}) == ()

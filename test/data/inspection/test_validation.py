@@ -1,0 +1,224 @@
+"""What cameras, joints and commands cannot be is found, in bags and in data sets alike, and nothing else."""
+
+import dataclasses
+import io
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.data.inspection.episode_plots import RerunFile, write_sheet
+from latent_policy_ros.data.inspection.episode_view import episode_views
+from latent_policy_ros.data.inspection.summary import describe
+from latent_policy_ros.data.inspection.validation import validate
+
+T0 = 1_700_000_000.0
+
+
+def textured(made, camera, frozen=(), black=()):
+    """Give a camera images with content that drifts; at some times not."""
+    rng = np.random.default_rng(5)
+    scene = cv2.resize(rng.integers(0, 255, (20, 40, 3), dtype=np.uint8), (240, 120), interpolation=cv2.INTER_CUBIC)
+    for event in made.on(f"{camera}/image_raw"):
+        k = round((event.at - 0.01) * 10)
+        shift = int(frozen[0]) if frozen and frozen[0] <= k <= frozen[1] else k
+        rgb = scene[shift : shift + 48, 2 * shift : 2 * shift + 64].copy()
+        if black and black[0] <= k <= black[1]:
+            rgb[:] = 2
+        event.message = made.image(T0 + k / 10, rgb)
+
+
+@pytest.fixture
+def found(tmp_path, recording, converted):
+    """Issues of a recording as a bag, and as a data set: they must agree, but for those of time, which are no data set's."""
+
+    def run(spoil=lambda made: None, **options):
+        made = recording(seconds=3, **options)
+        for event in made.on("joint_states"):  # a motion that the hand can make
+            event.message.position = 0.5 * made.embodiment.upper + 0.1 * event.message.position
+        for event in made.on("hand_command"):
+            event.message.points[0].positions = 0.5 * made.embodiment.upper + 0.1 * event.message.points[0].positions + 0.005
+        for camera in ("front", "wrist"):
+            textured(made, camera)
+        spoil(made)
+        bag = made.write(tmp_path / "bag")
+        report, out = converted(bag)
+        (of_bag,) = [validate(look) for look in episode_views(bag)]
+        (of_dataset,) = [validate(look) for look in episode_views(out / "faive_hand")] if report.written else [of_bag]
+        assert {f.kind for f in of_bag} == {f.kind for f in of_dataset}
+        for one, other in zip(of_bag, of_dataset):
+            assert one.time == pytest.approx(other.time, abs=0.5) if one.time is not None else other.time is None
+        return {fault.kind: fault for fault in of_bag}
+
+    return run
+
+
+def test_a_good_episode_has_no_faults(found):
+    assert found() == {}
+
+
+def test_a_frozen_camera(found):
+    fault = found(lambda made: textured(made, "front", frozen=(8, 25)))["frozen camera"]
+    assert fault.topic == "/left/front/image_raw" and fault.time == pytest.approx(0.8, abs=0.15) and "1.7 s" in fault.text
+
+
+def test_a_camera_may_see_the_same_while_nothing_moves(found):
+    def rest(made):
+        textured(made, "front", frozen=(0, 30))
+        for name in ("joint_states", "hand_command"):
+            for event in made.on(name):
+                where = event.message if name == "joint_states" else event.message.points[0]
+                where.position = where.positions = 0.5 * made.embodiment.upper + (name == "hand_command") * 0.01
+
+    assert found(rest) == {}
+
+
+def test_a_black_camera(found):
+    fault = found(lambda made: textured(made, "wrist", black=(10, 20)))["black camera"]
+    assert fault.topic == "/left/wrist/image_raw" and fault.time == pytest.approx(1.0, abs=0.15)
+
+
+def degrees(made):
+    for event in made.on("joint_states"):
+        event.message.position = np.rad2deg(event.message.position)
+
+
+def jump(made):
+    for event in made.on("joint_states"):
+        low, high = made.embodiment.lower[4], made.embodiment.upper[4]
+        event.message.position[4] = high - 0.02 if event.at > 1.45 else low + 0.02
+
+
+def clipped(made):
+    for event in made.on("hand_command"):
+        if event.at > 0.5:
+            event.message.points[0].positions[4] = made.embodiment.upper[4]
+
+
+def outside(made):
+    for event in made.on("joint_states"):
+        event.message.position[4] = 1.1 * made.embodiment.upper[4] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "topic", "word"),
+    [
+        (degrees, "units", "/left/joint_states", "degrees"),
+        (jump, "jump", "/left/joint_states", "rad/s"),
+        (clipped, "clipped", "/left/hand_command", "at a limit"),
+        (outside, "outside limits", "/left/joint_states", "its limits are"),
+    ],
+)
+def test_joints_that_cannot_be(found, spoil, kind, topic, word):
+    fault = found(spoil)[kind]
+    assert fault.topic == topic and word in fault.text
+
+
+def test_a_state_that_is_the_command(recording, tmp_path):
+    made = recording()
+    made.drop("hand_command")
+    for event in made.on("joint_states"):
+        q = 0.5 * made.embodiment.upper + 0.1 * np.sin(event.at)
+        event.message.position = q
+        made.add("hand_command", event.received + 0.0005, made.trajectory(event.received, made.joints, q))
+    (look,) = episode_views(made.write(tmp_path / "bag"))
+    assert "state equals command" in {fault.kind for fault in validate(look)}
+
+
+def test_ids_that_do_not_match(recording, converted, tmp_path):
+    _, out = converted(recording().write(tmp_path / "bag"))
+    manifest = out / "faive_hand/meta/latent_policy.json"
+    manifest.write_text(manifest.read_text().replace(json.loads(manifest.read_text())["embodiment_hash"], "d" * 64))
+    (look,) = episode_views(out)
+    faults = {fault.kind: fault for fault in validate(look)}
+    assert "dddddddddddd" in faults["mismatched ids"].text
+
+
+def test_gaps_and_clocks_of_bags_and_unreadable_bags_are_told(recording, tmp_path):
+    made = recording()
+    made.drop("front/image_raw", keep=lambda event: not 1 < event.at < 2)
+    made.write(tmp_path / "bags" / "hole")
+    bag = recording().write(tmp_path / "bags" / "short")
+    file = next(bag.glob("*.mcap"))
+    file.write_bytes(file.read_bytes()[:5000])
+    told = {fault.kind for look in episode_views(tmp_path / "bags") for fault in validate(look)}
+    assert {"hole", "truncated"} <= told
+
+
+def test_a_look_at_a_bag_sees_the_hole_that_conversion_refuses(recording, converted, tmp_path):
+    """Three images of a camera of 20 Hz are no hole at 10 frames a second."""
+    made = recording()
+    for camera in ("front", "wrist"):
+        made.drop(f"{camera}/image_raw")
+        for k in range(61):
+            if camera == "wrist" or k not in (30, 31, 32):
+                made.add_image(camera, T0 + k * 0.05)
+    bag = made.write(tmp_path / "bag")
+    told = {fault.kind: fault.text for look in episode_views(bag) for fault in validate(look)}
+    report, _ = converted(bag)
+    ((_, refused),) = report.left_out
+    assert told["hole"] == next(fault.text for fault in refused if fault.kind == "hole")
+    assert "fewer frames a second allow more: --fps" in told["hole"]
+
+
+def test_a_sheet_shows_every_camera_and_joint(recording, converted, tmp_path):
+    made = recording()
+    _, out = converted(made.write(tmp_path / "bag"))
+    for source in (out, tmp_path / "bag"):
+        (look,) = episode_views(source, rows=48, moments=5)
+        assert look.images["front"].shape[1:] == (48, 64, 3) and 4 <= len(look.moments) <= 7
+        assert np.abs(look.images["front"][:, 40, 30, 1].astype(int) - look.moments).max() <= 1
+        write_sheet(look, tmp_path / "view" / "sheet.png")
+        sheet = cv2.imread(str(tmp_path / "view" / "sheet.png"))
+        assert sheet.shape[1] == 1280 and (np.abs(sheet.astype(int) - (0, 0, 200)).max(axis=-1) < 30).sum() > 2000
+
+
+def test_info_tells_what_is_in_bags_and_data_sets(recording, converted, tmp_path):
+    made = recording(seconds=1)
+    _, out = converted(made.write(tmp_path / "bag"))
+    console = Console(width=200, record=True, file=io.StringIO())
+    for path in (tmp_path / "bag", out):
+        for table in describe(path):
+            console.print(table)
+    told = console.export_text()
+    words = " ".join(told.split())
+    assert "robots: left, task: put the cube in the box, outcome: success" in words and "sensor_msgs/msg/Image" in words
+    assert "1 episodes, 11 frames at 10 a second" in words
+    (row,) = [line for line in told.splitlines() if "joint_states" in line and "tolerated" not in line and "msg" not in line]
+    assert [cell.strip() for cell in row.split("│")[1:5]] == ["joint_states", "0.0", "0.0", "100.0"]
+
+
+def test_rerun_is_optional(recording, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(LatentPolicyError, match="pip install rerun-sdk"):
+        RerunFile(tmp_path / "x.rrd")
+
+
+@pytest.mark.parametrize("size", [(64, 48), (24, 32)])
+def test_a_camera_that_changes_its_images_is_told_as_conversion_does_and_the_next_bag_is_looked_at(
+    recording, converted, tmp_path, size
+):
+    made = recording()
+    for event in made.on("wrist/image_raw")[12:]:
+        event.message = made.image(event.received - 0.01, np.full((*size, 3), 99, np.uint8))
+    bag = made.write(tmp_path / "bags" / "a_odd")
+    recording().write(tmp_path / "bags" / "b_good")
+    odd, good = episode_views(tmp_path / "bags")
+    (fault,) = [fault for fault in validate(odd) if fault.kind == "image"]
+    report, _ = converted(bag)
+    ((_, (refused,)),) = report.left_out
+    assert refused.time == pytest.approx(1.2, abs=0.03) and f"{size[1]}x{size[0]}" in refused.text
+    assert fault == dataclasses.replace(refused, text=f"{refused.text} (and 18 more)")
+    assert len(odd.images["wrist"]) == 12 and len(good.images["wrist"]) == 31
+
+
+def test_what_a_run_that_was_killed_has_left_is_no_data_set(recording, converted, tmp_path):
+    _, out = converted(recording(seconds=1).write(tmp_path / "bag"))
+    shutil.copytree(out / "faive_hand", out / ".faive_hand.new")
+    assert [look.name for look in episode_views(out)] == ["faive_hand_0000"]

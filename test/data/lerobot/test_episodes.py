@@ -1,0 +1,80 @@
+"""Episodes come back as they were written, or not at all."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.data.lerobot.episodes import Episode, EpisodeMeta, load_episode, stage
+from latent_policy_ros.data.lerobot.reader import LeRobotReader
+from latent_policy_ros.data.lerobot.staging import Identity, staged
+from latent_policy_ros.data.lerobot.writer import append
+from latent_policy_ros.embodiments import load_embodiment
+
+
+def make_episode(frames: int = 5) -> Episode:
+    rng = np.random.default_rng(3)
+    pose = np.concatenate([rng.normal(size=(frames, 3)), np.tile([0.0, 0.0, 0.0, 1.0], (frames, 1))], axis=1)
+    return Episode(
+        images={"front": np.full((frames, 32, 32, 3), (90, 160, 40), np.uint8) + rng.integers(0, 6, (frames, 32, 32, 1), np.uint8)},
+        wrist_pose=pose,
+        hand=rng.normal(size=(frames, 11)),
+        wrist_command=pose + 0.01,
+        hand_command=rng.normal(size=(frames, 11)),
+        meta=EpisodeMeta("left", "faive_hand", "ab" * 32, 0.1, seed=7, success=True, task="put the cube in the box"),
+    )
+
+
+IDENTITY = Identity("faive_hand", "ab" * 32, tuple(f"j{i}" for i in range(11)), 0.0, 1.0, 10)
+
+
+def test_an_episode_comes_back_out_of_its_data_set(tmp_path):
+    episodes = [make_episode(), make_episode(7)]
+    for k, episode in enumerate(episodes):
+        stage(episode, tmp_path / "staging", str(k), IDENTITY)
+    append(tmp_path / "set", staged(tmp_path / "staging"))
+    reader = LeRobotReader(tmp_path / "set")
+    for k, episode in enumerate(episodes):
+        loaded = load_episode(reader, k, ("front", "none"), (32, 32))
+        assert loaded.meta == episode.meta and loaded.images.keys() == {"front"}
+        for name in ("wrist_pose", "hand", "wrist_command", "hand_command"):
+            np.testing.assert_allclose(getattr(loaded, name), getattr(episode, name), atol=1e-6)
+        assert np.abs(loaded.images["front"].astype(int) - episode.images["front"]).mean() < 2  # little is lost of small images
+
+
+def test_grippers_are_kept_in_metres_and_come_back_as_openings(tmp_path):
+    e = load_embodiment("panda_gripper")
+    opening = np.linspace(0, 1, 5)[:, None]
+    episode = replace(make_episode(), hand=opening, hand_command=opening)
+    stage(episode, tmp_path / "staging", "0", Identity.for_embodiment(e, 10))
+    append(tmp_path / "set", staged(tmp_path / "staging"))
+    reader = LeRobotReader(tmp_path / "set")
+    np.testing.assert_allclose(reader.columns(0)["action"], e.to_joints(opening), atol=1e-7)
+    np.testing.assert_allclose(load_episode(reader, 0, (), (32, 32)).hand, opening, atol=1e-5)
+
+
+@pytest.mark.parametrize("file", ["data/chunk-000/file-000.parquet", "videos/observation.images.front/chunk-000/file-000.mp4"])
+@pytest.mark.parametrize("keep", [0, 200, -30])
+def test_a_data_set_with_a_file_cut_short_is_refused_by_name(tmp_path, file, keep):
+    stage(make_episode(), tmp_path / "staging", "0", IDENTITY)
+    append(tmp_path / "set", staged(tmp_path / "staging"))
+    path = tmp_path / "set" / file
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ArtifactError, match=path.name):
+        load_episode(LeRobotReader(tmp_path / "set"), 0, ("front",), (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hand_command": np.zeros((5, 3))}, r"hand_command: expected shape \(5, 11\), got \(5, 3\)"),
+        ({"wrist_command": np.zeros((4, 7))}, r"wrist_command: expected shape \(5, 7\)"),
+        ({"hand": np.full((5, 11), np.nan)}, "hand: NaN or infinite at frame 0"),
+        ({"images": {"front": np.zeros((5, 32, 32, 3), dtype=np.float32)}}, "images.front: expected .* uint8"),
+        ({"images": {"front": np.zeros((4, 32, 32, 3), dtype=np.uint8)}}, "images.front: expected"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(ArtifactError, match=message):
+        replace(make_episode(), **change)

@@ -1,0 +1,274 @@
+"""From messages to synchronised observations: by stamps, by names, and nothing malformed gets in."""
+
+import cv2
+import numpy as np
+import pytest
+
+from latent_policy_ros.common.errors import ObservationRefused
+from latent_policy_ros.observations.images import compressed_to_rgb, fit, raw_to_rgb
+from latent_policy_ros.observations.observation_buffer import ObservationBuffer
+from latent_policy_ros.observations.streams import Stream
+
+NAMES = ("j0", "j1", "j2")
+POSE = (0.1, 0.2, 0.3, 0.0, 0.0, 0.0, 1.0)
+T0 = 1000.0
+
+
+def image(value=7, height=96, width=96):
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def make(cameras=("front", "wrist"), **changes):
+    return ObservationBuffer(cameras, NAMES, **changes)
+
+
+def fill(buffer, start=T0, seconds=0.5, camera_rate=20.0, state_rate=100.0):
+    """Cameras whose pixel is the number of the image; joints whose value is their stamp less T0."""
+    for k in range(round(seconds * camera_rate) + 1):
+        for camera in buffer.cameras:
+            buffer.push_image(camera, start + k / camera_rate, image(k % 256))
+    for k in range(round(seconds * state_rate) + 1):
+        stamp = start + k / state_rate
+        buffer.push_joints(stamp, NAMES, [stamp - T0] * 3)
+        buffer.push_wrist(stamp, POSE)
+    return start + seconds
+
+
+def test_an_observation_takes_what_was_measured_at_its_stamp():
+    buffer = make()
+    now = fill(buffer)
+    buffer.push_joints(now + 0.02, NAMES, [9, 9, 9])  # newer than the images: not what they show
+    frame = buffer.observation(now + 0.03)
+    assert frame.stamp == now
+    np.testing.assert_allclose(frame.joints, 0.5)
+    assert frame.images["front"][0, 0, 0] == 10 and frame.images["wrist"].shape == (96, 96, 3)
+
+
+def test_the_history_is_dt_apart_oldest_first():
+    buffer = make(history=3)
+    frames = buffer.observations(fill(buffer))
+    np.testing.assert_allclose([f.stamp for f in frames], [T0 + 0.3, T0 + 0.4, T0 + 0.5])
+    assert [int(f.images["front"][0, 0, 0]) for f in frames] == [6, 8, 10]
+    np.testing.assert_allclose([f.joints[0] for f in frames], [0.3, 0.4, 0.5], atol=1e-6)
+
+
+def test_a_history_that_began_just_now_repeats_its_oldest_frame():
+    buffer = make(history=3)
+    frames = buffer.observations(fill(buffer, seconds=0.1))
+    assert [int(f.images["front"][0, 0, 0]) for f in frames] == [0, 0, 2]
+
+
+def test_order_of_arrival_does_not_matter():
+    pushes = []
+    for k in range(11):
+        pushes.append(lambda b, k=k: b.push_image("front", T0 + k * 0.05, image(k)))
+    for k in range(51):
+        pushes.append(lambda b, k=k: b.push_joints(T0 + k * 0.01, NAMES, [k] * 3))
+        pushes.append(lambda b, k=k: b.push_wrist(T0 + k * 0.01, POSE))
+    results = []
+    for seed in range(3):
+        buffer = make(("front",))
+        for k in np.random.default_rng(seed).permutation(len(pushes)):
+            pushes[k](buffer)
+        results.append(buffer.observations(T0 + 0.5))
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
+            assert a.stamp == b.stamp and np.array_equal(a.joints, b.joints)
+            np.testing.assert_array_equal(a.images["front"], b.images["front"])
+
+
+@pytest.mark.parametrize("silent", ["front", "wrist", "joint_states", "wrist_pose"])
+def test_a_silent_stream_is_named(silent):
+    buffer = make()
+    now = fill(buffer)
+    assert buffer.missing(now) == ()
+    for k in range(40):  # everything else goes on
+        stamp = now + k * 0.01
+        for camera in buffer.cameras:
+            if camera != silent:
+                buffer.push_image(camera, stamp, image())
+        if silent != "joint_states":
+            buffer.push_joints(stamp, NAMES, [0] * 3)
+        if silent != "wrist_pose":
+            buffer.push_wrist(stamp, POSE)
+    assert buffer.missing(now + 0.39) == (f"{silent}: stale",)
+    assert buffer.observations(now + 0.39) is None
+
+
+def test_before_anything_came_every_stream_is_named():
+    assert len(make().missing(T0)) == 4
+
+
+def test_cameras_out_of_step_are_not_put_together():
+    buffer = make(tolerances=None)
+    now = fill(buffer, seconds=0.0)
+    buffer.push_image("front", now + 0.2, image())
+    buffer._images["front"]._stamps.remove(now)  # front has only the new one
+    assert buffer.missing(now + 0.2) == ("front: out of step",)
+
+
+def test_a_stamp_from_the_future_is_named():
+    buffer = make(("front",))
+    fill(buffer, start=T0 + 50)
+    assert "front: stamped in the future" in buffer.missing(T0)
+
+
+def test_a_clock_set_back_begins_anew():
+    buffer = make()
+    fill(buffer, start=T0 + 100)
+    now = fill(buffer, start=T0)
+    assert buffer.observation(now).stamp == now
+
+
+def test_joints_are_matched_by_name():
+    buffer = make(("front",))
+    buffer.push_image("front", T0, image())
+    buffer.push_wrist(T0, POSE)
+    buffer.push_joints(T0, ("x", "j2", "j0", "y", "j1"), (9, 2, 0, 9, 1))
+    np.testing.assert_array_equal(buffer.observation(T0).joints, [0, 1, 2])
+
+
+def test_the_arms_joint_states_are_passed_over():
+    buffer = make()
+    buffer.push_joints(T0, ("panda_joint1",), (1.0,))
+    assert not buffer.refused and "joint_states: nothing received" in buffer.missing(T0)
+
+
+@pytest.mark.parametrize(
+    "names, positions, word",
+    [
+        (("j0", "j1"), (0, 0), "without j2"),
+        (("j0", "j1", "j2"), (0, 0), "3 names and 2 positions"),
+        (("j2", "j1", "j0", "z"), (0, 0, 0), "4 names and 3 positions"),
+        (("j0", "j1", "j2", "j2"), (0, 0, 0, 0), "twice"),
+        (NAMES, (0, np.nan, 0), "not finite"),
+        (("j2", "j1", "j0"), (0, np.inf, 0), "not finite"),
+    ],
+)
+def test_malformed_joint_states_are_refused_and_counted(names, positions, word):
+    buffer = make()
+    with pytest.raises(ObservationRefused, match=word):
+        buffer.push_joints(T0, names, positions)
+    assert sum(buffer.refused.values()) == 1
+
+
+@pytest.mark.parametrize("pose", [(0,) * 7, (0,) * 6, (0, 0, np.nan, 0, 0, 0, 1), (0, 0, 0, 0, 0, 0, 2)])
+def test_malformed_wrist_poses_are_refused(pose):
+    with pytest.raises(ObservationRefused, match="wrist_pose"):
+        make().push_wrist(T0, pose)
+
+
+@pytest.mark.parametrize("stamp", [0.0, -1.0, np.nan])
+def test_what_has_no_stamp_is_refused(stamp):
+    with pytest.raises(ObservationRefused, match="no stamp"):
+        make().push_wrist(stamp, POSE)
+
+
+def test_images_of_another_size_are_fitted_and_others_refused():
+    buffer = make(("front",))
+    buffer.push_joints(T0, NAMES, [0] * 3)
+    buffer.push_wrist(T0, POSE)
+    buffer.push_image("front", T0, image(5, 480, 640))
+    assert buffer.observation(T0).images["front"].shape == (96, 96, 3)
+    for bad in (np.zeros((96, 96), np.uint8), np.zeros((96, 96, 3), np.float32), np.zeros((0, 96, 3), np.uint8)):
+        with pytest.raises(ObservationRefused, match="front"):
+            buffer.push_image("front", T0, bad)
+    with pytest.raises(ObservationRefused, match="available: front"):
+        buffer.push_image("back", T0, image())
+
+
+def test_memory_stays_bounded():
+    buffer = make(("front",))
+    fill(buffer, seconds=20)
+    assert len(buffer._images["front"]) <= 20 and len(buffer._joints) <= 90
+
+
+def test_fitting_keeps_the_centre_and_the_aspect():
+    wide = np.zeros((100, 300, 3), np.uint8)
+    wide[:, 100:200] = 255
+    assert fit(wide, 50, 50).min() == 255
+    assert fit(wide.transpose(1, 0, 2).copy(), 50, 50).min() == 255
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8"])
+def test_encodings_become_rgb(encoding):
+    rgb = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    codes = {"rgb8": None, "bgr8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGB2RGBA, "bgra8": cv2.COLOR_RGB2BGRA}
+    there = rgb if codes[encoding] is None else cv2.cvtColor(rgb, codes[encoding])
+    padded = np.zeros((4, there.shape[1] * there.shape[2] + 5), np.uint8)
+    padded[:, :-5] = there.reshape(4, -1)
+    np.testing.assert_array_equal(raw_to_rgb(encoding, 4, 6, padded.shape[1], padded.tobytes()), rgb)
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (("16UC1", 2, 2, 4, bytes(8)), "'16UC1' is not understood; available: .*rgb8"),
+        (("rgb8", 2, 2, 5, bytes(10)), "step"),
+        (("rgb8", 2, 2, 6, bytes(11)), "expected 12 bytes, got 11"),
+        (("rgb8", 0, 2, 6, b""), "image 2x0"),
+    ],
+)
+def test_malformed_images_are_refused(arguments, word):
+    with pytest.raises(ObservationRefused, match=word):
+        raw_to_rgb(*arguments)
+
+
+def test_compressed_images():
+    rgb = np.zeros((32, 32, 3), np.uint8)
+    rgb[..., 0] = 200
+    _, data = cv2.imencode(".png", rgb[..., ::-1])
+    np.testing.assert_array_equal(compressed_to_rgb(data.tobytes(), ""), rgb)
+    for bad in (b"", b"no image", data.tobytes()[:20]):
+        with pytest.raises(ObservationRefused, match="cannot be decoded"):
+            compressed_to_rgb(bad, "")
+
+
+def test_images_of_16_bits_do_not_lose_8_in_silence():
+    for shape in ((32, 32), (32, 32, 3)):
+        _, data = cv2.imencode(".png", np.full(shape, 5000, np.uint16))
+        with pytest.raises(ObservationRefused, match="16 bits a channel.*expected 8"):
+            compressed_to_rgb(data.tobytes(), "")
+
+
+COLOUR = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("label", [
+    "", "jpeg", "png", "JPEG", "rgb8; jpeg compressed bgr8", "bgr8; png compressed bgr8", "BGR8; JPEG COMPRESSED BGR8",
+    "mono8; jpeg compressed ", "rgb8; jpeg", "bayer_rggb8; jpeg compressed bgr8", "bayer_rggb8; jpeg compressed mono8",
+    "rgb16; jpeg compressed bgr8", "mono16; jpeg compressed mono8",
+])  # fmt: skip
+def test_compressed_images_of_usual_labels_are_taken(label):
+    data = cv2.imencode(".png", COLOUR)[1].tobytes()
+    np.testing.assert_array_equal(compressed_to_rgb(data, label), COLOUR[..., ::-1])
+    assert compressed_to_rgb(cv2.imencode(".jpg", COLOUR)[1].tobytes(), label).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("label", [
+    "bayer_rggb8; jpeg compressed ", "bayer_gbrg8; png compressed ", "bayer_rggb8; jpeg compressed bayer_rggb8",
+    "BAYER_BGGR16; JPEG COMPRESSED ", "bayer_grbg8", "mono16; jpeg compressed ", "rgb16; png compressed bgr16",
+    "16UC1; png compressed 16UC1", "16UC1; compressedDepth png", "32FC1; compressedDepth", "32FC1; tiff compressed ",
+])  # fmt: skip
+def test_compressed_images_of_what_is_no_colour_are_refused(label):
+    data = cv2.imencode(".png" if "png" in label else ".jpg", COLOUR[..., 0])[1].tobytes()
+    with pytest.raises(ObservationRefused, match=f"'{label}' is not understood; available: .*rgb8"):
+        compressed_to_rgb(data, label)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(".tiff", np.uint16), (".tiff", np.uint8), (".webp", np.uint8), (".bmp", np.uint8)])
+def test_compressed_images_are_jpeg_or_png(kind, dtype):
+    data = cv2.imencode(kind, COLOUR.astype(dtype))[1].tobytes()
+    for label in ("tiff", ""):
+        text = rf"{len(data)} bytes cannot be decoded \(JPEG and PNG are understood; its format is '{label}'\)"
+        with pytest.raises(ObservationRefused, match=text):
+            compressed_to_rgb(data, label)
+
+
+def test_a_stream_finds_the_nearest():
+    stream = Stream(1.0)
+    for stamp in (1.0, 1.2, 1.1):
+        stream.push(stamp, stamp)
+    assert [s for s, _ in stream] == [1.0, 1.1, 1.2]
+    assert stream.nearest(1.14)[0] == 1.1 and stream.nearest(9)[0] == 1.2 and stream.nearest(0)[0] == 1.0
+    assert Stream(1.0).nearest(1.0) is None

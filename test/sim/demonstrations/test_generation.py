@@ -1,0 +1,91 @@
+"""Demonstrations on disk: only successes, reproducible, resumable, with the plan's own commands."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.common.errors import ArtifactError, ConfigError
+from latent_policy_ros.common.paths import artifact
+from latent_policy_ros.data.lerobot.episodes import load_episode
+from latent_policy_ros.data.lerobot.reader import LeRobotReader
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.sim.demonstrations import generation
+from latent_policy_ros.sim.demonstrations.generation import generate_episodes, run_episode
+from latent_policy_ros.sim.render import choose_gl
+from latent_policy_ros.sim.tasks.expert import plan
+from latent_policy_ros.sim.world import World
+
+pytestmark = pytest.mark.skipif(choose_gl() == "disable", reason="no EGL or OSMesa here (apt install libegl1)")
+
+
+def test_episodes_are_kept_and_made_only_where_missing(tmp_path):
+    seen = []
+    report = generate_episodes("panda_gripper", [0, 1], tmp_path, workers=1, progress=lambda seed, ok: seen.append(seed))
+    assert (report.written, report.kept, report.failed, sorted(seen)) == (2, 0, (), [0, 1])
+    report = generate_episodes("panda_gripper_right", [0, 1, 2], tmp_path, workers=1)  # whatever it is called
+    assert (report.written, report.kept) == (1, 2)
+    reader, e = LeRobotReader(tmp_path / "panda_gripper"), load_embodiment("panda_gripper")
+    assert [told["seed"] for told in reader.about] == [0, 1, 2] and reader.identity.embodiment_hash == e.content_hash
+    made = run_episode(World("panda_gripper"), 1)
+    episode = load_episode(reader, 1, ("front", "wrist"), (96, 96))
+    assert episode.meta == dataclasses.replace(made.meta, dt=0.1) and set(episode.images) == {"front"}
+    for name in ("wrist_pose", "hand", "wrist_command", "hand_command"):
+        np.testing.assert_allclose(getattr(episode, name), getattr(made, name), atol=1e-5)
+    error = episode.images["front"].astype(float) - made.images["front"]
+    assert 10 * np.log10(255**2 / np.mean(error**2)) > 45  # dB: next to nothing is lost
+    assert (tmp_path / "mixture.yaml").is_file()
+
+
+def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
+    def stop(seed, ok):
+        if seed == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate_episodes("panda_gripper", range(6), tmp_path, workers=1, progress=stop)
+    assert not (tmp_path / "panda_gripper").exists()
+    report = generate_episodes("panda_gripper", range(6), tmp_path, workers=1)
+    assert (report.written, report.kept) == (0, 6) and len(LeRobotReader(tmp_path / "panda_gripper")) == 6
+
+
+def test_a_data_set_has_one_latent_space(tmp_path):
+    generate_episodes("panda_gripper", [0], tmp_path, workers=1)
+    with pytest.raises(ArtifactError, match="latent_id: expected ''"):
+        generate_episodes("panda_gripper", [1], tmp_path, workers=1, latent=artifact("latents", "default"))
+
+
+def test_same_seed_same_episode():
+    world = World("mimic_hand")
+    one, other = run_episode(world, 4), run_episode(world, 4)
+    assert set(one.images) == {"front", "wrist"}
+    np.testing.assert_array_equal(one.wrist_pose, other.wrist_pose)
+    np.testing.assert_array_equal(one.images["wrist"], other.images["wrist"])
+
+
+def test_a_disturbed_episode_records_the_plan_not_the_disturbance():
+    world = World("panda_gripper", cameras=())
+    calm, pushed = run_episode(world, 5, disturbed=0.0), run_episode(world, 5, disturbed=1.0)
+    world.reset(5)
+    np.testing.assert_array_equal(pushed.wrist_command, plan(world).wrist)
+    np.testing.assert_array_equal(pushed.wrist_command, calm.wrist_command)
+    off = np.linalg.norm(pushed.wrist_pose[:, :3] - calm.wrist_pose[:, :3], axis=1)
+    assert 0.004 < off.max() < 0.1
+
+
+def test_failures_are_counted_and_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(World, "success", lambda self: False)
+    report = generate_episodes("panda_gripper", [0], tmp_path, workers=1)
+    assert report.failed == (0,) and not list(tmp_path.iterdir())
+    assert "1 failed (seeds 0)" in str(report)
+
+
+def test_unknown_embodiment_is_named_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match="no embodiment 'tentacle'"):
+        generate_episodes("tentacle", [0], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_about_half_of_the_seeds_are_disturbed():
+    draws = [np.random.default_rng([generation.DISTURBANCE_STREAM, seed]).random() < generation.DISTURBED for seed in range(200)]
+    assert 70 < sum(draws) < 130

@@ -1,0 +1,154 @@
+"""The bus between drivers and simulator, with the real driver at its other end."""
+
+import socket
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.common.errors import HardwareError
+from latent_policy_ros.drivers import simulator_protocol
+from latent_policy_ros.drivers.simulator import SimDriver
+from latent_policy_ros.sim.driver_bus import SimulatedRobot
+from latent_policy_ros.sim.world import World
+
+
+class Clock:
+    time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def robot(tmp_path, clock):
+    robot = SimulatedRobot(World("panda_gripper"), tmp_path / "run" / "robot.sock", clock)
+    yield robot
+    robot.close()
+
+
+def test_what_else_lies_where_the_socket_is_to_be_stays(tmp_path, clock):
+    file, stream = tmp_path / "notes.txt", tmp_path / "other.sock"
+    file.write_text("mine")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(stream))
+        other.listen()
+        found = {file: "a file is", stream: "a socket of another program is", tmp_path: "a folder is", file / "below": "notes.txt"}
+        for path, what in found.items():
+            with pytest.raises(HardwareError, match=f"cannot serve at {path}: .*{what}"):
+                SimulatedRobot(World("panda_gripper"), path, clock)
+        assert file.read_text() == "mine" and stream.is_socket()
+
+
+def _driver(robot: SimulatedRobot, channel: str) -> SimDriver:
+    names = robot.bus.channels[channel].joint_names
+    driver = SimDriver(robot.bus.path, channel, tuple(reversed(names)))
+    driver.connect()
+    return driver
+
+
+def _run(robot: SimulatedRobot, clock: Clock, seconds: float) -> None:
+    for _ in range(round(seconds / 0.05)):
+        clock.time += 0.05
+        robot.advance()
+
+
+def test_what_is_written_is_done_and_measured(robot, clock):
+    """Both channels, with the joints in another order than the simulator's."""
+    arm, hand = _driver(robot, "arm"), _driver(robot, "hand")
+    start = arm.read().position
+    np.testing.assert_allclose(start, robot.world.arm_q[::-1])
+    arm.write(start + np.linspace(0.01, 0.07, 7))
+    hand.write(np.array([0.01]))
+    _run(robot, clock, 1.5)
+    reading = arm.read()
+    np.testing.assert_allclose(reading.position, start + np.linspace(0.01, 0.07, 7), atol=2e-3)
+    np.testing.assert_allclose(reading.velocity, 0.0, atol=0.01)
+    assert reading.stamp == pytest.approx(clock.time, abs=0.011)
+    np.testing.assert_allclose(hand.read().position, [0.01], atol=1e-3)
+
+
+def test_the_reply_to_a_write_says_what_was_really_set(robot):
+    np.testing.assert_allclose(_driver(robot, "hand").write(np.array([0.3])), [0.04])
+
+
+def test_one_driver_moves_a_channel_until_it_is_gone(robot):
+    first, second, arm = _driver(robot, "hand"), _driver(robot, "hand"), _driver(robot, "arm")
+    here = first.read().position
+    first.write(here)
+    arm.write(arm.read().position)
+    with pytest.raises(HardwareError, match="'hand': another driver moves it"):
+        second.write(here)
+    np.testing.assert_array_equal(second.read().position, here)  # to look is no harm
+    first.connect()  # anew, as after an error
+    first.write(here)
+    first.close()
+    second.write(here)
+
+
+def test_an_unwritten_robot_stands_still(robot, clock):
+    before = robot.world.arm_q
+    _run(robot, clock, 1.0)
+    np.testing.assert_allclose(robot.world.arm_q, before, atol=1e-3)
+
+
+def test_a_pause_of_the_machine_is_not_made_up_for(robot, clock):
+    clock.time += 60.0
+    robot.advance()
+    assert 0 < robot.world.time < 0.2
+    clock.time -= 3600.0
+    robot.advance()
+    _run(robot, clock, 0.5)
+    assert robot.world.time == pytest.approx(0.6, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "request_bytes, text",
+    [
+        (b"hello?", "at least"),
+        (
+            simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.READ, "tail")),
+            "no channel 'tail'; available: arm, hand",
+        ),
+        (simulator_protocol.pack(simulator_protocol.write_message("arm", np.zeros(6))), "expected 7 finite positions"),
+        (simulator_protocol.pack(simulator_protocol.write_message("arm", np.full(7, np.nan))), "expected 7 finite positions"),
+        (simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.WRITE, "arm", 0.0, b"12345")), "whole float64"),
+        (simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.ERROR, "arm")), "not a request"),
+    ],
+)
+def test_bad_requests_are_answered_with_what_is_wrong(robot, request_bytes, text):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.settimeout(2.0)
+        client.connect(str(robot.bus.path))
+        client.send(request_bytes)
+        reply = simulator_protocol.unpack(client.recv(simulator_protocol.MAX_MESSAGE))
+        assert reply.op == simulator_protocol.ERROR and text in reply.text()
+        client.send(simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.READ, "arm")))
+        assert simulator_protocol.unpack(client.recv(simulator_protocol.MAX_MESSAGE)).op == simulator_protocol.READ
+    assert robot.bus.written("arm") is None
+
+
+def test_one_simulator_a_socket_but_a_dead_ones_is_taken_over(robot, tmp_path):
+    with pytest.raises(HardwareError, match="another simulator"):
+        SimulatedRobot(robot.world, robot.bus.path)
+    dead = tmp_path / "dead.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as left_behind:
+        left_behind.bind(str(dead))
+    SimulatedRobot(robot.world, dead).close()
+    assert not dead.exists()
+
+
+def test_a_path_too_long_for_a_socket_is_refused(robot, tmp_path):
+    with pytest.raises(HardwareError, match="at most 107"):
+        SimulatedRobot(robot.world, tmp_path / ("x" * 120))
+
+
+def test_a_driver_notices_that_the_simulator_went_away(robot):
+    driver = _driver(robot, "arm")
+    robot.close()
+    with pytest.raises(HardwareError, match="simulator at"):
+        driver.read()

@@ -1,0 +1,37 @@
+"""A simulated robot keeps the policy's pace, whatever that is, and shows it images of its size."""
+
+import numpy as np
+import pytest
+
+from latent_policy_ros.common.paths import artifact
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.policy import Policy
+from latent_policy_ros.policy.checkpoint import Checkpoint
+from latent_policy_ros.policy.diffusion import PolicyNetwork
+from latent_policy_ros.policy.scaling import Scaling
+from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.sim.evaluation import COMMAND_PERIOD, RobotRollout, Rollout, rollouts
+from latent_policy_ros.sim.render import choose_gl
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.05, 1 / 30, 0.01])
+def test_time_goes_by_as_the_policy_counts_it(dt):
+    robot = RobotRollout("panda_gripper", 1, LatentSpace.load(artifact("latents", "default")), 1, 96, 0.0)
+    for _ in range(12):
+        robot.advance(dt)
+    assert 12 * dt - 1e-6 <= robot.time < 12 * dt + COMMAND_PERIOD
+    assert robot.world.time == pytest.approx(robot.time)
+
+
+@pytest.mark.skipif(choose_gl() == "disable", reason="no EGL or OSMesa here (apt install libegl1)")
+def test_a_policy_of_smaller_images_is_evaluated():
+    space = LatentSpace.load(artifact("latents", "default"))
+    settings = PolicySettings(image_size=64, keypoints=8, width=32, denoiser_width=32, denoiser_blocks=1, sampling_steps=2)
+    weights = {k: v.numpy().astype(np.float32) for k, v in PolicyNetwork(settings, space.dim).state_dict().items()}
+    plans = np.ones((settings.horizon, 9 + space.dim), np.float32)
+    scaling = Scaling(0 * plans[0], plans[0], 0 * plans, 0.02 * plans)
+    hashes = {"panda_gripper": load_embodiment("panda_gripper").content_hash}
+    policy = Policy(Checkpoint(settings, space.latent_id, hashes, scaling, weights), space)
+    (result,) = rollouts(policy, space, [("panda_gripper", 5)], time_limit=0.15)
+    assert result == Rollout("panda_gripper", 5, False, pytest.approx(0.2))
