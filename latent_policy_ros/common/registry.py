@@ -33,7 +33,7 @@ class Registry:
         Raises:
             LatentPolicyError: Unknown name, a name registered twice, or an entry that cannot be imported.
         """
-        found = [point for point in self._installed.get(name, ())]
+        found = self._installed.get(name, [])
         owners = [*(["latent_policy_ros"] if name in self._builtin else []), *(_owner(point) for point in found)]
         if not owners:
             raise LatentPolicyError(f"unknown {self.kind} {name!r}; {available(self.names())}")
