@@ -26,12 +26,12 @@ class Batch:
     Attributes:
         states: Scaled states (B, S, 9 + L) float32.
         plans: Scaled plans (B, H, 9 + L) float32.
-        image_batch: {camera: (rows that have its image (N,), image_batch (N, H, W, 3) uint8, their shifts (N, 2))}.
+        images: {camera: (rows that have its image (N,), image_batch (N, H, W, 3) uint8, their shifts (N, 2))}.
     """
 
     states: np.ndarray
     plans: np.ndarray
-    image_batch: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    images: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class Demonstrations:
