@@ -1,4 +1,4 @@
-"""What ``latent-policy embodiments check`` prints."""
+"""Terminal report of ``latent-policy embodiments check``."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from latent_policy_ros.cli.common import SIMPLE, show, tell
+from latent_policy_ros.cli.common import COMPACT, print_line, print_table
 from latent_policy_ros.retargeting.checks.embodiment_check import CheckReport
 from latent_policy_ros.retargeting.human_motion.reference_poses import FINGERS
 
-MOST_CONTACTS = 6
+MAX_CONTACT_ROWS = 6
 
 
 def print_report(report: CheckReport, console: Console) -> None:
     """Tables of the figures, what was taken of the file, then what is wrong."""
-    tell(f"{report.side} {report.kind}, {len(report.joints)} joints, {report.hinges} hinges", f"{report.name}:", "bold", console)
+    print_line(
+        f"{report.side} {report.kind}, {len(report.joints)} joints, {report.hinges} hinges", f"{report.name}:", "bold", console
+    )
     if report.fingers:
         for title, table in _tables(report):
             console.print()
-            tell("", title, "bold", console)
-            show(table, console)
+            print_line("", title, "bold", console)
+            print_table(table, console)
         _facts(report, console)
     for note in report.notes:
-        tell(note, "note:", "cyan", console)
+        print_line(note, "note:", "cyan", console)
     for finding in report.findings:
         colour = "red" if finding.level == "failure" else "yellow"
-        tell(f"{finding.field}: {finding.message}", f"{finding.level}:", colour, console)
+        print_line(f"{finding.field}: {finding.message}", f"{finding.level}:", colour, console)
     if not report.findings:
-        tell("nothing looks wrong", "ok:", "green", console)
+        print_line("nothing looks wrong", "ok:", "green", console)
 
 
 def _tables(report: CheckReport) -> Iterator[tuple[str, Table]]:
@@ -50,7 +52,7 @@ def _right(*names: str) -> list[Column]:
 
 
 def _fingers(report: CheckReport) -> Table:
-    table = Table("finger", *_right("length", "reach", "x", "y", "z", "to thumb"), "can pinch", **SIMPLE)
+    table = Table("finger", *_right("length", "reach", "x", "y", "z", "to thumb"), "can pinch", **COMPACT)
     for f in report.fingers:
         box = [f"{1000 * low:.0f}..{1000 * high:.0f}" for low, high in zip(f.lower, f.upper)]
         pinch = "" if f.thumb_gap is None else "yes" if f.can_pinch else Text("no", "yellow")
@@ -59,7 +61,7 @@ def _fingers(report: CheckReport) -> Table:
 
 
 def _pinches(report: CheckReport) -> Table:
-    table = Table("", *_right(*FINGERS), **SIMPLE)
+    table = Table("", *_right(*FINGERS), **COMPACT)
     for name, gaps in report.pinches.items():
         cells = [_mm(gaps.get(finger)) for finger in FINGERS]
         table.add_row(name, *cells, style="bold" if name == report.name else None)
@@ -67,7 +69,7 @@ def _pinches(report: CheckReport) -> Table:
 
 
 def _joints(report: CheckReport) -> Table:
-    table = Table("joint", "", *_right("lower", "upper", "rest", "moves a tip by", "at lower", "at upper"), **SIMPLE)
+    table = Table("joint", "", *_right("lower", "upper", "rest", "moves a tip by", "at lower", "at upper"), **COMPACT)
     for j in report.joints:
         shares = [f"{share:.0%}" if share else "" for share in (j.at_lower, j.at_upper)]
         numbers = [f"{value:.3f}" for value in (j.lower, j.upper, j.rest)]
@@ -76,11 +78,11 @@ def _joints(report: CheckReport) -> Table:
 
 
 def _contacts(report: CheckReport) -> Table:
-    table = Table("links", *_right("depth", "poses"), "deepest in", **SIMPLE)
-    for contact in report.contacts[:MOST_CONTACTS]:
+    table = Table("links", *_right("depth", "poses"), "deepest in", **COMPACT)
+    for contact in report.contacts[:MAX_CONTACT_ROWS]:
         table.add_row(" - ".join(contact.links), f"{_mm(contact.depth)} mm", f"{contact.share:.0%}", contact.pose)
-    if len(report.contacts) > MOST_CONTACTS:
-        table.add_row(f"and {len(report.contacts) - MOST_CONTACTS} more", "", "", "")
+    if len(report.contacts) > MAX_CONTACT_ROWS:
+        table.add_row(f"and {len(report.contacts) - MAX_CONTACT_ROWS} more", "", "", "")
     return table
 
 

@@ -1,8 +1,7 @@
-"""What the commands share: the console, progress bars, and options that appear in several of them."""
+"""Shared by the commands: consoles, tables, progress bars, and options that several commands have."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,45 +10,50 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-console = Console(markup=False)  # brackets are units, and what people are to type
-errors = Console(markup=False, stderr=True)
+console = Console(markup=False)  # brackets stand for units and YAML lists, not for rich's markup
+error_console = Console(markup=False, stderr=True)
 
-WIDEST = 10_000  # columns; wider than any table
-SIMPLE = {"box": None, "pad_edge": False, "collapse_padding": True}  # of tables that hardly fit into 80 columns
+MAX_TABLE_WIDTH = 10_000  # columns, when the output is a file or a pipe
+COMPACT = {"box": None, "pad_edge": False, "collapse_padding": True}  # options of tables that barely fit into 80 columns
 
 DEMO_EMBODIMENTS = ("mimic_hand", "panda_gripper")
+EVALUATION_SEED = 1_000_000  # first seed of evaluation and demo; training data uses seeds far below
 
-LatentOption = Annotated[str, typer.Option("--latent", help="A latent space: its folder, or a name in config/latents.")]
-SideOption = Annotated[str, typer.Option("--side", help="Of the keypoints: left, right, or auto: told by how the hand bends.")]
-LayoutOption = Annotated[str, typer.Option("--layout", help="Of the keypoints: auto, mediapipe, mano, manus, webxr or openxr.")]
-UnitsOption = Annotated[str, typer.Option("--units", help="Of the keypoints: m, cm or mm.")]
-PolicyOption = Annotated[str, typer.Option("--policy", help="A policy: its folder, or a name in config/policies.")]
+FleetArgument = Annotated[str, typer.Argument(help="Fleet: a YAML file, or a name in `config/robots`.")]
+LatentOption = Annotated[str, typer.Option("--latent", help="Latent space: a folder, or a name in `config/latents`.")]
+PolicyOption = Annotated[str, typer.Option("--policy", help="Policy: a folder, or a name in `config/policies`.")]
+SideOption = Annotated[str, typer.Option("--side", help="Side of the hand that the keypoints show: left, right, or auto.")]
+LayoutOption = Annotated[
+    str, typer.Option("--layout", help="Order of the keypoints: auto, mediapipe, mano, manus, webxr or openxr.")
+]
+UnitsOption = Annotated[str, typer.Option("--units", help="Unit of the keypoints: m, cm or mm.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the nodes and their parameters, and start nothing.")]
 
 
-def tell(text: str, word: str = "", style: str = "", to: Console | None = None) -> None:
-    """Print a line as it is, however long; ``word`` before it in a style of its own."""
-    (to or console).print(Text.assemble((word, style), " " if word else "", text), highlight=False, soft_wrap=True)
+def print_line(text: str, prefix: str = "", style: str = "", to: Console | None = None) -> None:
+    """Print one line without wrapping it.
+
+    Args:
+        text: The line.
+        prefix: Word printed before the line.
+        style: Style of the prefix, e.g. ``bold red``.
+        to: Console; default stdout.
+    """
+    (to or console).print(Text.assemble((prefix, style), " " if prefix else "", text), highlight=False, soft_wrap=True)
 
 
-def show(table: Table, to: Console | None = None) -> None:
-    """Print a table whole: a terminal's width folds long cells, and in a file or pipe it is as wide as it must be."""
+def print_table(table: Table, to: Console | None = None) -> None:
+    """Print a table without truncating a cell: a terminal folds long cells, a file or pipe gets the full width."""
     to = to or console
     for column in table.columns:
         column.overflow = "fold"
     if not to.is_terminal:
-        width = table.__rich_measure__(to, to.options.update(max_width=WIDEST)).maximum
+        width = table.__rich_measure__(to, to.options.update(max_width=MAX_TABLE_WIDTH)).maximum
         to = Console(markup=False, file=to.file, width=width)
     to.print(table)
 
 
-def artifact_folder(kind: str, name: str) -> Path:
-    """The folder of a latent space or policy, given or shipped."""
-    from latent_policy_ros.common.paths import artifact
-
-    return artifact(kind, name)
-
-
 def progress_bar() -> Progress:
-    """Done of all, and the time that is left."""
+    """A progress bar with a count and the remaining time."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     return Progress(*columns, console=console)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, artifact_folder, console, progress_bar, tell
+from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, console, print_line, progress_bar
+from latent_policy_ros.common.paths import artifact
 
 if TYPE_CHECKING:
     from latent_policy_ros.data.conversion.mapping import Mapping
@@ -37,7 +38,7 @@ def from_sim(
 
     from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 
-    folder, nothing = None if latent == "none" else artifact_folder("latents", latent), False
+    folder, nothing = None if latent == "none" else artifact("latents", latent), False
     for name in embodiment or DEMO_EMBODIMENTS:
         began = time.monotonic()
         try:
@@ -52,7 +53,7 @@ def from_sim(
                     latent=folder,
                 )
         except KeyboardInterrupt:
-            tell(f"stopped; finished episodes are kept in {out}, and the same command goes on from there")
+            print_line(f"stopped; finished episodes are kept in {out}, and the same command goes on from there")
             raise
         nothing |= not report.written + report.kept
         seconds = time.monotonic() - began
@@ -100,11 +101,11 @@ def from_bags(
             raise
         progress.update(task, completed=len(found), description="bags")
     for fault in report.told:
-        tell(str(fault), "note", "yellow")
+        print_line(str(fault), "note", "yellow")
     for source, reasons in report.left_out:
-        tell(source, "left out", "red")
+        print_line(source, "left out", "red")
         for fault in reasons:
-            tell(f"    {fault}")
+            print_line(f"    {fault}")
     made = f"{report.written} episodes written ({report.frames} frames)"
     console.print(f"{made}, {report.kept} kept, {len(report.left_out)} left out")
     for folder in report.datasets:
@@ -125,12 +126,12 @@ def repair(bags: Annotated[list[Path], typer.Argument(help="Bags, or folders tha
             done = repair_bag(bag)
         except ArtifactError as error:
             failed = True
-            tell(str(error), "not repaired", "red")
+            print_line(str(error), "not repaired", "red")
             continue
         what = f"{', '.join(done.repaired)} written anew" if done.repaired else "whole, untouched"
-        tell(f"{bag}: {what}; {done.messages} messages", "repaired" if done.repaired else "", "green")
+        print_line(f"{bag}: {what}; {done.messages} messages", "repaired" if done.repaired else "", "green")
         for text in done.lost:
-            tell(f"    lost: {text}")
+            print_line(f"    lost: {text}")
     raise typer.Exit(int(failed))
 
 
@@ -161,7 +162,7 @@ def check(
         episodes += 1
         bad += any(fault.fatal for fault in faults)
         for fault in faults:
-            tell(str(fault), look.name, "red" if fault.fatal else "yellow")
+            print_line(str(fault), look.name, "red" if fault.fatal else "yellow")
     console.print(f"{episodes} episodes, {bad} with faults")
     raise typer.Exit(int(bad > 0))
 
@@ -181,11 +182,11 @@ def view(
     file, drawn = RerunFile(rerun) if rerun else None, 0
     for look in episode_views(path, _mapping(mapping, fleet), rows=96, moments=0 if file else COLUMNS):
         for fault in look.faults:
-            tell(str(fault), look.name, "yellow")
+            print_line(str(fault), look.name, "yellow")
         if len(look.state):
             sheet = out / f"{look.name}.png"
             write_sheet(look, sheet)
-            tell(str(sheet))
+            print_line(str(sheet))
             drawn += 1
             if file:
                 file.add(look)
@@ -209,4 +210,4 @@ def _mapping(mapping: str | None, fleet: str | None) -> Mapping:
 def _space(latent: str) -> LatentSpace | None:
     from latent_policy_ros.latent import LatentSpace
 
-    return None if latent == "none" else LatentSpace.load(artifact_folder("latents", latent))
+    return None if latent == "none" else LatentSpace.load(artifact("latents", latent))

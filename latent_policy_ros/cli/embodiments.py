@@ -11,7 +11,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from latent_policy_ros.cli.common import SIMPLE, console, show, tell
+from latent_policy_ros.cli.common import COMPACT, console, print_line, print_table
 from latent_policy_ros.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def embodiments_list() -> None:
     from latent_policy_ros.embodiments.model.catalogue import embodiment_files, shipped_folder
 
     numbers = [Column(name, no_wrap=True) for name in ("fingers", "actuated", "hinges", "action")]
-    table = Table("name", "kind", "sides", *numbers, "from", **SIMPLE)
+    table = Table("name", "kind", "sides", *numbers, "from", **COMPACT)
     wrong = []
     for name, file in sorted(embodiment_files().items()):
         origin = "shipped" if file.parent == shipped_folder() else str(file.parent)
@@ -55,9 +55,9 @@ def embodiments_list() -> None:
         sides = e.side if e.kind == "gripper" else "left right"
         counts = len(e.fingertips) or 5, len(e.joint_names), len(e.hinges), e.action_dim
         table.add_row(name, e.kind, sides, *map(str, counts), origin)
-    show(table)
+    print_table(table)
     for error in wrong:
-        tell(str(error), "error:", "red")
+        print_line(str(error), "error:", "red")
     raise typer.Exit(2 if wrong else 0)
 
 
@@ -70,20 +70,20 @@ def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list
     table = Table("joint", "lower", "upper", "max velocity", "rest", title=f"{e.name} ({e.side} {e.kind})  {e.content_hash[:12]}")
     for row in zip(e.joint_names, e.lower, e.upper, e.max_velocity, e.rest):
         table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
-    show(table)
+    print_table(table)
     for hinge, row in zip(e.hinges, e.coupling):
         if hinge.name not in e.joint_names and row.any():
             joint = abs(row).argmax()
-            tell(f"coupled: {hinge.name} = {row[joint]:g} * {e.joint_names[joint]}")
+            print_line(f"coupled: {hinge.name} = {row[joint]:g} * {e.joint_names[joint]}")
     origin, (palm, _, fingers) = e.T_base_hand[:3, 3], e.T_base_hand[:3, :3].T
     axes = f"palm faces {palm.round(3).tolist()}, fingers along {fingers.round(3).tolist()}"
-    tell(f"hand frame: at {(1e3 * origin).round(1).tolist()} mm of the palm frame, which is the base link; {axes}")
+    print_line(f"hand frame: at {(1e3 * origin).round(1).tolist()} mm of the palm frame, which is the base link; {axes}")
     for finger, tip in e.fingertips.items():
         point = ", ".join(f"{value * 1e3:.1f}" for value in tip.point)
-        tell(f"fingertip {finger}: on {tip.hinge}, at [{point}] mm of the palm frame at zero")
+        print_line(f"fingertip {finger}: on {tip.hinge}, at [{point}] mm of the palm frame at zero")
     for note in e.notes:
-        tell(f"note: {note}")
-    tell(f"file: {e.file}")
+        print_line(f"note: {note}")
+    print_line(f"file: {e.file}")
 
 
 @app.command("check")
@@ -133,6 +133,6 @@ def _draw(image: Callable[[], np.ndarray], path: Path) -> None:
     try:
         save(image(), path)
     except HardwareError as error:
-        tell(str(error), "no image:", "yellow")
+        print_line(str(error), "no image:", "yellow")
     else:
-        tell(f"image: {path}")
+        print_line(f"image: {path}")

@@ -1,4 +1,4 @@
-"""``latent-policy latent``: look at a latent space, and add an embodiment to it."""
+"""``latent-policy latent``: report on a latent space, and add an embodiment to it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import LayoutOption, SideOption, UnitsOption, artifact_folder, console, show
+from latent_policy_ros.cli.common import LayoutOption, SideOption, UnitsOption, console, print_table
+from latent_policy_ros.common.paths import artifact
 
-app = typer.Typer(no_args_is_help=True, help="EpisodeView at a latent space, and add an embodiment to it.")
+app = typer.Typer(no_args_is_help=True, help="Report on a latent space, or add an embodiment to it.")
 
 LatentArgument = Annotated[str, typer.Argument(help="A latent space: its folder, or a name in config/latents.")]
 
@@ -35,7 +36,7 @@ def report_command(
     for file in recordings or []:
         found = canonical_hands(read_hand_recording(file).points, layout, units, side)
         hands[file.stem] = found.keypoints[found.good]
-    file = write_report(LatentSpace.load(artifact_folder("latents", latent)), out, hands, console)
+    file = write_report(LatentSpace.load(artifact("latents", latent)), out, hands, console)
     console.print(f"wrote {file}", highlight=False)
 
 
@@ -50,7 +51,7 @@ def add_command(
     from latent_policy_ros.latent.add import add_to_folder
     from latent_policy_ros.latent.metrics import report_table
 
-    folder, new = artifact_folder("latents", to), load_embodiment(embodiment)
+    folder, new = artifact("latents", to), load_embodiment(embodiment)
     _, measures = add_to_folder(new, folder, out, console)
-    show(report_table(measures, new.name))
+    print_table(report_table(measures, new.name))
     console.print(f"added to {out or folder}", highlight=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.table import Column, Table
 
-from latent_policy_ros.cli.common import SIMPLE, LayoutOption, SideOption, UnitsOption, console, show
+from latent_policy_ros.cli.common import COMPACT, LayoutOption, SideOption, UnitsOption, console, print_table
 
 if TYPE_CHECKING:
     from latent_policy_ros.retargeting.quality import Quality
@@ -24,7 +24,7 @@ beside that of the person's bones. `limits`: whether every joint was within its 
 """
 
 
-def retarget(
+def retarget_command(
     recordings: Annotated[list[Path], typer.Argument(help="Recorded hands: .npz, .npy, .csv or a bag of PoseArrays.")],
     embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable: a name or a YAML; default: every robot.")] = None,
     out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Folder for the joints: an .npz for each.")] = None,
@@ -52,7 +52,7 @@ def retarget(
         console.print(f"{file.name}: {len(keypoints)} of {len(hands.good)} frames, {hands.side} hand, {hands.layout}")
         for reason, count in hands.refused.items():
             console.print(f"  left out {count} frames: {reason}")
-        table = Table(*(Column(name.replace(" ", "\n"), no_wrap=name not in PARTED) for name in HEAD), **SIMPLE)
+        table = Table(*(Column(name.replace(" ", "\n"), no_wrap=name not in PARTED) for name in HEAD), **COMPACT)
         for robot in robots:
             q = Retargeter(robot).retarget_sequence(keypoints[None])[0]
             measured = measure(robot, keypoints, q, unreachable_fingers(robot))
@@ -63,7 +63,7 @@ def retarget(
                 target = out / f"{file.stem}_{robot.name}.npz"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 np.savez(target, q=q, joint_names=np.array(robot.joint_names), timestamps=recording.timestamps[hands.good])
-        show(table)
+        print_table(table)
     if markdown:
         head = ("recording", *HEAD)
         lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *cells)]

@@ -7,7 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import LatentOption, artifact_folder, console
+from latent_policy_ros.cli.common import LatentOption, console
+from latent_policy_ros.common.paths import artifact
 
 app = typer.Typer(no_args_is_help=True, help="Train the latent space, or a policy in it.")
 
@@ -42,5 +43,5 @@ def train_policy_command(
     """Train the latent diffusion policy. Ctrl-C saves; the same command resumes."""
     from latent_policy_ros.policy.training.training import train_policy_from_settings
 
-    begin = artifact_folder("policies", start) if start else None
-    train_policy_from_settings(settings, data, artifact_folder("latents", latent), out, not fresh, console, begin)
+    begin = artifact("policies", start) if start else None
+    train_policy_from_settings(settings, data, artifact("latents", latent), out, not fresh, console, begin)

@@ -1,6 +1,5 @@
 """The command line says what was wrong in one line on standard error, brackets and all, before any long work."""
 
-import importlib
 import io
 import pickle
 import re
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from latent_policy_ros import __version__, nodes
-from latent_policy_ros.cli import common, evaluate_command
+from latent_policy_ros.cli import common, evaluate, retarget
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.embodiments import load_embodiment
@@ -29,7 +28,7 @@ def run(*arguments):
 
 
 def test_brackets_are_printed_as_they_are(capsys):
-    common.tell("write hand_frame: {origin: [x, y, z]}", "error:", "bold red")
+    common.print_line("write hand_frame: {origin: [x, y, z]}", "error:", "bold red")
     common.console.print("median time [s]")
     assert capsys.readouterr().out == "error: write hand_frame: {origin: [x, y, z]}\nmedian time [s]\n"
 
@@ -39,7 +38,7 @@ def test_no_table_loses_a_word():
     for terminal in (True, False):
         table, file = Table(*cells), io.StringIO()
         table.add_row(*cells[::-1])
-        common.show(table, Console(file=file, width=80, force_terminal=terminal))
+        common.print_table(table, Console(file=file, width=80, force_terminal=terminal))
         lines, letters = file.getvalue().splitlines(), sum(len(cell) for cell in 2 * cells)
         assert sum(c.isalnum() for c in re.sub(r"\x1b\[\d+m", "", file.getvalue())) == letters and "…" not in file.getvalue()
         assert (len(lines) == 5) != terminal
@@ -48,13 +47,12 @@ def test_no_table_loses_a_word():
 def test_the_table_of_retargeting_shows_every_figure_in_80_columns(tmp_path, monkeypatch):
     from latent_policy_ros.retargeting import generate_motion
 
-    retarget = importlib.import_module("latent_policy_ros.cli.retarget")  # the package has a function of that name
     file, screen = tmp_path / "a_recording_of_a_person.npz", io.StringIO()
     np.savez(file, keypoints=generate_motion(3, 2.0).keypoints)
     monkeypatch.setattr(common, "console", Console(file=screen, width=80, force_terminal=True, markup=False))
     markdown = tmp_path / "table.md"
     with pytest.raises(typer.Exit):
-        retarget.retarget([file], ["inspire_hand"], None, "auto", "auto", "m", markdown)
+        retarget.retarget_command([file], ["inspire_hand"], None, "auto", "auto", "m", markdown)
     shown, row = screen.getvalue(), markdown.read_text().splitlines()[2].strip("| ").split(" | ")
     assert len(row) == 11 and "…" not in shown
     for figure in [*row[1:7], *row[7].replace(",", "").split(), *row[8].split(), *row[9:]]:
@@ -90,7 +88,7 @@ def test_a_hand_is_evaluated_once_by_whatever_name(monkeypatch, capsys):
 
     monkeypatch.setattr("latent_policy_ros.sim.evaluation.evaluate", evaluated)
     file = config_dir() / "embodiments" / "faive_hand.yaml"
-    evaluate_command("default", "default", ["mimic_hand_right", str(file), "faive_hand"], 2, 5, 0.08, 1, None)
+    evaluate.evaluate_command("default", "default", ["mimic_hand_right", str(file), "faive_hand"], 2, 5, 0.08, 1, None)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[1::2][:2] for row in rows if "1/2" in row] == [["mimic_hand", "1/2"], ["faive_hand", "1/2"]]
 

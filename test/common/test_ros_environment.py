@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from latent_policy_ros.cli import machine_checks
+from latent_policy_ros.cli import doctor
 from latent_policy_ros.common import ros_environment
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.ros_environment import DOMAINS, choose_transport, node_environment, private_domain
@@ -78,11 +78,11 @@ def test_shared_memory_of_killed_processes_is_found_and_that_of_others_is_not(tm
         fcntl.flock(held, fcntl.LOCK_SH)
         assert ros_environment.orphaned_segments(tmp_path) == [tmp_path / "fastrtps_dead"]
     monkeypatch.setattr(ros_environment, "orphaned_segments", lambda: [tmp_path / "fastrtps_dead"])
-    monkeypatch.setattr(machine_checks, "CHECKS", {"shared memory": machine_checks.CHECKS["shared memory"]})
-    assert list(machine_checks.checks())[1:] == [("shared memory", True, "0.0 GB are held by killed ROS processes")]
-    monkeypatch.setattr(machine_checks, "MUCH", 0.0)
-    _, well, text = list(machine_checks.checks())[1]
-    assert not well and "1 ROS processes that were killed" in text and "fastdds shm clean" in text
+    monkeypatch.setattr(doctor, "CHECKS", {"shared memory": doctor.CHECKS["shared memory"]})
+    assert list(doctor.run_checks())[1:] == [("shared memory", True, "killed ROS processes left 0.0 GB")]
+    monkeypatch.setattr(doctor, "MAX_ORPHANED_MEMORY", 0.0)
+    _, well, text = list(doctor.run_checks())[1]
+    assert not well and "1 killed ROS processes left" in text and "fastdds shm clean" in text
 
 
 @pytest.mark.parametrize("given", [{"FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml"}, {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}])
