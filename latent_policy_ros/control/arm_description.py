@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from latent_policy_ros.common.config_reader import YAML_SUFFIXES, Section, froze
 from latent_policy_ros.common.errors import ConfigError, available
 from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.embodiments.description.xml_file import parse_xml
+from latent_policy_ros.embodiments.description.urdf import ONE_DOF_TYPES, UrdfFile
 from latent_policy_ros.embodiments.kinematics.pinocchio_model import pinocchio_model
 
 PANDA = "panda"  # the arm where no other is named
@@ -131,32 +130,26 @@ def _read_urdf(top: Section) -> tuple[pin.Model, set[str]]:
     file = top.file_path("description")
     if not file.is_file():
         raise top.error("description", f"no file {file}")
-    robot = parse_xml(file)
-    joints = {j.get("name", ""): j for j in robot.findall("joint") if j.get("type") in ("revolute", "continuous", "prismatic")}
-    followers = {name for name, joint in joints.items() if joint.find("mimic") is not None}
-    _narrow(top.optional("ranges"), joints)
+    urdf = UrdfFile.read(file)
+    followers = {joint.name for joint in urdf.joints.values() if joint.mimic is not None}
+    _narrow(top.optional("ranges"), urdf)
     try:
-        return pin.buildModelFromXML(ET.tostring(robot, encoding="unicode")), followers
+        return pin.buildModelFromXML(urdf.to_xml()), followers
     except (ValueError, RuntimeError) as error:
         raise top.error("description", f"{file} cannot be read: {error}") from error
 
 
-def _narrow(ranges: Section, joints: Mapping[str, ET.Element]) -> None:
-    """Give joints the ranges of the arm's file: less than the URDF's, or any where that lets them turn without end."""
+def _narrow(ranges: Section, urdf: UrdfFile) -> None:
+    """Set the joint ranges of the arm's file: a part of the URDF's range, or any range for a continuous joint."""
+    joints = {name: joint for name, joint in urdf.joints.items() if joint.type in ONE_DOF_TYPES}
     for name in ranges.names():
         if name not in joints:
             raise ranges.error(name, f"the URDF has no such joint that moves; {available(joints)}")
         joint, (lower, upper) = joints[name], ranges.interval(name)
-        limit = joint.find("limit")
-        if limit is None:
-            limit = ET.SubElement(joint, "limit", effort="0", velocity="0")
-        least, most = (float(limit.get(end, 0)) for end in ("lower", "upper"))
-        if joint.get("type") == "continuous":
-            joint.set("type", "revolute")
-        elif lower < least or upper > most:
+        least, most = joint.limits or (0.0, 0.0)
+        if joint.type != "continuous" and (lower < least or upper > most):
             raise ranges.error(name, f"expected a part of the URDF's [{least:g}, {most:g}], got [{lower:g}, {upper:g}]")
-        limit.set("lower", str(lower))
-        limit.set("upper", str(upper))
+        urdf.set_limits(name, lower, upper)
 
 
 def _link(top: Section, field: str, model: pin.Model) -> str:

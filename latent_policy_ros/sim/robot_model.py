@@ -8,14 +8,13 @@ but links of one finger never with each other.
 
 from __future__ import annotations
 
-import re
-
 import mujoco
 import numpy as np
 
 from latent_policy_ros.common.paths import package_folder
 from latent_policy_ros.control.arm_description import PANDA, load_arm
 from latent_policy_ros.embodiments import Embodiment
+from latent_policy_ros.embodiments.description.urdf import UrdfFile
 from latent_policy_ros.embodiments.kinematics.capsules import Capsule, capsules
 
 FRICTION = (1.2, 0.02, 0.002)  # sliding, torsional [m], rolling [m]
@@ -27,7 +26,6 @@ DENSITY = 600.0  # kg/m^3 of the hand's primitives
 COUPLING_SOLREF = (0.008, 1.0)  # time constant [s] and damping ratio that hold coupled hinges together
 WHITE, DARK, FINGER, THUMB = (0.92, 0.92, 0.9, 1), (0.25, 0.26, 0.28, 1), (0.3, 0.33, 0.36, 1), (0.85, 0.7, 0.25, 1)
 WORLD_BIT, FINGER_BIT = 1, 2
-_COMPILER = '<mujoco><compiler strippath="false" balanceinertia="true" discardvisual="true" fusestatic="false"/></mujoco>'
 
 
 def robot_spec(embodiment: Embodiment, T_flange_hand: np.ndarray) -> mujoco.MjSpec:
@@ -52,11 +50,11 @@ def robot_spec(embodiment: Embodiment, T_flange_hand: np.ndarray) -> mujoco.MjSp
 
 def _arm(keep_gripper: bool) -> mujoco.MjSpec:
     folder = package_folder("example-robot-data") / "robots"
-    urdf = (folder / "panda_description" / "urdf" / "panda.urdf").read_text()
-    urdf = urdf.replace("package://example-robot-data/robots/", f"{folder}/")
-    urdf = re.sub(r"<visual>.*?</visual>", "", urdf, flags=re.DOTALL)  # COLLADA, which MuJoCo does not read
-    urdf = re.sub(r"(<robot[^>]*>)", lambda match: match.group(1) + _COMPILER, urdf, count=1)
-    spec = mujoco.MjSpec.from_string(urdf)
+    urdf = UrdfFile.read(folder / "panda_description" / "urdf" / "panda.urdf")
+    urdf.remove_visuals()  # COLLADA, which MuJoCo does not read
+    urdf.resolve_meshes()
+    urdf.set_mujoco_compiler(strippath="false", balanceinertia="true", discardvisual="true", fusestatic="false")
+    spec = mujoco.MjSpec.from_string(urdf.to_xml())
     if not keep_gripper:
         spec.delete(spec.body("panda_hand"))
     for geom in spec.geoms:

@@ -104,7 +104,7 @@ def test_every_mistake_is_named_with_its_place(described, changes, where, words)
 def test_what_is_no_urdf_is_named(tmp_path):
     (tmp_path / "arm.urdf.xacro").write_text('<robot name="x" xmlns:xacro="x"><xacro:include filename="y"/></robot>')
     (tmp_path / "arm.yaml").write_text("description: arm.urdf.xacro")
-    with pytest.raises(ConfigError, match=r"arm.urdf.xacro: has <xacro:include>: run xacro first"):
+    with pytest.raises(ConfigError, match=r"arm.urdf.xacro: contains <xacro:include>: run xacro first"):
         load_arm(str(tmp_path / "arm.yaml"))
 
 

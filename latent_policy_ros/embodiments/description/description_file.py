@@ -8,7 +8,7 @@ from pathlib import Path
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.embodiments.description.description import Description
 from latent_policy_ros.embodiments.description.mjcf import read_mjcf
-from latent_policy_ros.embodiments.description.urdf import read_urdf
+from latent_policy_ros.embodiments.description.urdf import UrdfFile
 from latent_policy_ros.embodiments.description.xml_file import parse_xml
 
 
@@ -21,7 +21,7 @@ def read_description(path: str | Path) -> Description:
     path = Path(os.path.expandvars(path)).expanduser()
     root = parse_xml(path)
     if root.tag == "robot":
-        return read_urdf(path, root)
+        return UrdfFile(path, root).to_description()
     if root.tag in ("mujoco", "mujocoinclude"):
         return read_mjcf(path, root)
     raise ConfigError(path, "", f"expected a URDF (<robot>) or MJCF (<mujoco>) file, got <{root.tag}>")

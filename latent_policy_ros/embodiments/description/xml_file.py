@@ -1,60 +1,71 @@
-"""Reading numbers and names from XML elements, with errors that name the file and the element."""
+"""XML parsing and numeric attributes, with errors that name the file and the element."""
 
 from __future__ import annotations
 
 import math
-import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from xml.parsers import expat
 
 import numpy as np
 
 from latent_policy_ros.common.errors import ConfigError
 
-_TAG_PREFIX = re.compile(rb"(</?[A-Za-z_][\w.-]*):")
-_ATTRIBUTE_PREFIX = re.compile(rb"(\s[A-Za-z_][\w.-]*):([A-Za-z_][\w.-]*\s*=\s*[\"'])")
-
 
 def parse_xml(path: Path) -> ET.Element:
-    """The first element of an XML file, prefixes joined to names by ``_``: the readers of robots never asked what they mean.
+    """Parse an XML file and return its root element.
+
+    Namespace prefixes stay part of the names (``xacro:include``) and need no declaration: robot files often omit it.
 
     Raises:
-        ConfigError: The file cannot be read, is not XML, or still has xacro's macros.
+        ConfigError: The file cannot be read, is not XML, or contains xacro macros.
     """
+    builder, parser = ET.TreeBuilder(), expat.ParserCreate()  # ElementTree's own parser refuses undeclared prefixes
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
+    parser.CharacterDataHandler = builder.data
     try:
-        text = _ATTRIBUTE_PREFIX.sub(rb"\1_\2", _TAG_PREFIX.sub(rb"\1_", path.read_bytes()))
-        root = ET.fromstring(text)
+        parser.Parse(path.read_bytes(), True)
+        root = builder.close()
     except FileNotFoundError as error:
         raise ConfigError(path, "", "no such file") from error
     except OSError as error:
         raise ConfigError(path, "", f"cannot be read: {error.strerror}") from error
-    except (ET.ParseError, ValueError, LookupError) as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:
         raise ConfigError(path, "", f"is not valid XML: {error}") from error
-    macro = next((element.tag for element in root.iter() if element.tag.startswith("xacro_")), None)
+    macro = next((element.tag for element in root.iter() if element.tag.startswith("xacro:")), None)
     if macro is not None:
-        raise ConfigError(path, "", f"has <{macro.replace('_', ':', 1)}>: run xacro first, and name the URDF that it writes")
+        raise ConfigError(path, "", f"contains <{macro}>: run xacro first, and name the URDF file that it writes")
     return root
 
 
 def numbers(path: Path, element: ET.Element, attribute: str, size: int, default: str | None, where: str) -> np.ndarray:
-    """``size`` finite numbers of an attribute, separated by spaces.
+    """Parse an attribute as ``size`` finite numbers separated by spaces.
+
+    Args:
+        path: The file, for error messages.
+        element: The element that has the attribute.
+        attribute: Name of the attribute.
+        size: Expected count of numbers.
+        default: Text to parse if the attribute is missing; None if it is required.
+        where: Place in the file, for error messages, e.g. ``joint elbow``.
 
     Raises:
-        ConfigError: Missing (and there is no default), of another size, or not finite numbers.
+        ConfigError: The attribute is missing, has another count of numbers, or has a value that is not a finite number.
     """
     text = element.get(attribute, default)
     if text is None:
-        raise ConfigError(path, where, f"<{element.tag}> needs {attribute}=: expected {size} numbers")
+        raise ConfigError(path, where, f"<{element.tag}> has no attribute {attribute}; expected {size} numbers")
     try:
         values = np.array([float(word) for word in text.split()])
     except ValueError:
         values = np.zeros(0)
     if len(values) != size or not all(map(math.isfinite, values)):
-        hint = "; run xacro first: this file still has its macros" if "${" in text else ""
+        hint = "; the value is a xacro expression: run xacro first" if "${" in text else ""
         raise ConfigError(path, where, f"<{element.tag} {attribute}={text!r}>: expected {size} numbers{hint}")
     return values
 
 
 def number(path: Path, element: ET.Element, attribute: str, default: str | None, where: str) -> float:
-    """One finite number of an attribute; raises like :func:`numbers`."""
+    """Parse an attribute as one finite number. Arguments and errors as of :func:`numbers`."""
     return float(numbers(path, element, attribute, 1, default, where)[0])

@@ -333,7 +333,7 @@ MISTAKES = {
     "an unset variable": (SHORT, "description: tiny.urdf", "description: $NOWHERE_AT_ALL/tiny.urdf", "description", "this variable is not set"),
     "not XML": (SHORT, "</robot>", "</robt>", "", "is not valid XML"),
     "another language": (SHORT, 'robot name="tiny" xmlns', 'sdf name="tiny" xmlns', "", "is not valid XML"),
-    "xacro": (SHORT, '<link name="ground"/>', '<link name="ground"/><xacro:arm/>', "", "has <xacro:arm>: run xacro first"),
+    "xacro": (SHORT, '<link name="ground"/>', '<link name="ground"/><xacro:arm/>', "", "contains <xacro:arm>: run xacro first"),
     "unknown link": (SHORT, "index: index_tip", "index: index_top", "fingertips.index", "got 'index_top'; available: cover, forearm"),
     "unknown finger": (SHORT, "index: index_tip", "toe: index_tip", "fingertips.toe", "unknown finger; available: index"),
     "unknown base": (SHORT, "side: right", "side: right\nbase: hand", "base", "got 'hand'; available: cover"),
