@@ -60,7 +60,7 @@ def warm(bag: Path) -> None:
                 pass
 
 
-def ours(bag: Path, kind: str, folder: Path, latent: str) -> tuple[float, int, str]:
+def ours(bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
     """Frames a second of this package, start of Python and all imports included."""
     mapping = (ROOT / "config/mappings/example.yaml").read_text()
     if kind == "jpeg":
@@ -68,7 +68,7 @@ def ours(bag: Path, kind: str, folder: Path, latent: str) -> tuple[float, int, s
     (folder / "mapping.yaml").write_text(mapping)
     out = folder / "ours"
     command = [sys.executable, "-m", "latent_policy_ros.cli", "dataset", "from-bags", str(bag), "-o", str(out)]
-    command += ["--mapping", str(folder / "mapping.yaml"), "--latent", latent]
+    command += ["--mapping", str(folder / "mapping.yaml")]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}  # as it is installed
     environment |= {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "OMP_NUM_THREADS": "1"}
     seconds, memory, output = run(command, environment)
@@ -95,7 +95,6 @@ def main() -> None:
     parser.add_argument("--forge", nargs=2, metavar=("PYTHON", "SCRIPT"))
     parser.add_argument("--lerobot", nargs=2, metavar=("PYTHON", "SCRIPT"))
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--latent", default="none", help="also write latents of this space; the peers have none")
     parser.add_argument("--work", type=Path, help="where the outputs go; default: a temporary folder")
     options = parser.parse_args()
     peers = {"forge-robotics": options.forge, "rosbags + lerobot": options.lerobot}
@@ -106,13 +105,13 @@ def main() -> None:
                 print(f"{kind}: skipped, no bag given")
                 continue
             rates: dict[str, list[float]] = {}
-            ours(bag, kind, folder, options.latent)  # not counted: it compiles Python's bytecode
+            ours(bag, kind, folder)  # not counted: it compiles Python's bytecode
             for _ in range(options.repeat):
                 for who, how in {"ours": None, **peers}.items():
                     if who != "ours" and how is None:
                         continue
                     warm(bag)
-                    measured = ours(bag, kind, folder, options.latent) if who == "ours" else peer(*how, bag, kind, folder)
+                    measured = ours(bag, kind, folder) if who == "ours" else peer(*how, bag, kind, folder)
                     rate, memory, output = measured
                     rates.setdefault(who, []).append(rate)
                     told = f"{rate:7.1f} frames/s, peak {memory} MB" if rate else f"failed: {output[-300:]}"

@@ -53,7 +53,7 @@ class Study:
         """Folder of the demonstrations of an embodiment."""
         with progress_bar(self.console, self.demonstrations, f"demonstrations of {embodiment}") as advance:
             seeds = range(self.demonstrations)
-            generate_episodes(embodiment, seeds, self.folder / "demos", progress=lambda *_: advance(None), latent=self.latent)
+            generate_episodes(embodiment, seeds, self.folder / "demos", progress=lambda *_: advance(None))
         return self.folder / "demos" / embodiment
 
     def policy(self, kind: str, embodiments: Sequence[str], parts: int = 1) -> Path:

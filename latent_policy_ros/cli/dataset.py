@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, console, print_line, progress_bar
-from latent_policy_ros.common.paths import artifact
 
 if TYPE_CHECKING:
     from latent_policy_ros.data.conversion.mapping import Mapping
-    from latent_policy_ros.latent import LatentSpace
 
 MappingOption = Annotated[Optional[str], typer.Option(help="What topics are: a YAML file, or a name in config/mappings.")]
 FleetOption = Annotated[Optional[str], typer.Option(help="Whose robots are in bags that do not tell.")]
@@ -27,7 +25,6 @@ def from_sim(
     episodes: Annotated[int, typer.Option(min=1, help="Demonstrations for each embodiment.")] = 300,
     first_seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
-    latent: Annotated[str, typer.Option(help="Latent space of action.latent; `none`: without it.")] = "default",
 ) -> None:
     """Record the scripted expert as LeRobotDataset v3.0: in parallel, headless, the same for the same seeds.
 
@@ -38,7 +35,7 @@ def from_sim(
 
     from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 
-    folder, nothing = None if latent == "none" else artifact("latents", latent), False
+    nothing = False
     for name in embodiment or DEMO_EMBODIMENTS:
         began = time.monotonic()
         try:
@@ -50,7 +47,6 @@ def from_sim(
                     out,
                     workers=workers,
                     progress=lambda *_, task=task: progress.advance(task),
-                    latent=folder,
                 )
         except KeyboardInterrupt:
             print_line(f"stopped; finished episodes are kept in {out}, and the same command goes on from there")
@@ -67,11 +63,9 @@ def from_bags(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder; one data set for each embodiment, and mixture.yaml.")],
     mapping: MappingOption = None,
     fleet: FleetOption = None,
-    latent: Annotated[str, typer.Option(help="Latent space of action.latent; `none`: without it.")] = "default",
     fps: Annotated[int, typer.Option(min=0, help="Frames a second; 0: as the mapping says, or the fastest camera.")] = 0,
     camera: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: all of the robots'.")] = None,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also episodes that are marked as failures.")] = False,
-    any_latent: Annotated[bool, typer.Option("--any-latent", help="Also bags recorded with another latent space.")] = False,
 ) -> None:
     """Bags of any robot -> LeRobotDataset v3.0, one for each embodiment.
 
@@ -85,7 +79,7 @@ def from_bags(
     from latent_policy_ros.data.conversion.conversion import Options, convert
 
     known = _mapping(mapping, fleet)
-    options = Options(replace(known, fps=fps or known.fps), _space(latent), tuple(camera or ()), keep_failed, any_latent)
+    options = Options(replace(known, fps=fps or known.fps), tuple(camera or ()), keep_failed)
     found = find_bags(bags)
     with progress_bar() as progress:
         task, done = progress.add_task("bags", total=len(found)), {}
@@ -149,15 +143,13 @@ def check(
     path: Annotated[Path, typer.Argument(help="A data set, a folder of data sets, or bags.")],
     mapping: MappingOption = None,
     fleet: FleetOption = None,
-    latent: Annotated[str, typer.Option(help="Latent space that all should be in; `none`: any.")] = "none",
 ) -> None:
     """Find gaps, frozen or black cameras, impossible joints, wrong units, state equal to command, foreign ids, clock jumps."""
     from latent_policy_ros.data.inspection.episode_view import episode_views
     from latent_policy_ros.data.inspection.validation import validate
 
-    space = _space(latent)
     episodes = bad = 0
-    for look in episode_views(path, _mapping(mapping, fleet), space.latent_id if space else ""):
+    for look in episode_views(path, _mapping(mapping, fleet)):
         faults = validate(look)
         episodes += 1
         bad += any(fault.fatal for fault in faults)
@@ -205,9 +197,3 @@ def _mapping(mapping: str | None, fleet: str | None) -> Mapping:
         return load_mapping(mapping)
     robots = load_fleet(fleet).robots.values() if fleet else ()
     return Mapping(tuple(conventional(robot.namespace, robot.embodiment, robot.cameras) for robot in robots))
-
-
-def _space(latent: str) -> LatentSpace | None:
-    from latent_policy_ros.latent import LatentSpace
-
-    return None if latent == "none" else LatentSpace.load(artifact("latents", latent))

@@ -1,6 +1,5 @@
 """Recordings of a made-up robot, to be spoiled in many ways and written in all forms of bags."""
 
-import dataclasses
 import itertools
 import shutil
 from dataclasses import dataclass
@@ -9,12 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from random_latents import random_codec
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from latent_policy_ros.data.bags.message_types import message_types
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.latent import LatentSpace
 
 T0 = 1_700_000_000.0
 STORE = message_types()
@@ -203,14 +200,6 @@ def _put_together(path, folders):
 def recording():
     """Makes recordings."""
     return Recording
-
-
-@pytest.fixture
-def space():
-    """A latent space of random weights that fits the made-up robot, whatever becomes of the shipped one."""
-    e = load_embodiment("faive_hand")
-    codec = random_codec(e.name, len(e.action_names), seed=1, dim=32)
-    return LatentSpace({e.name: dataclasses.replace(codec, content_hash=e.content_hash, action_names=tuple(e.action_names))})
 
 
 @pytest.fixture

@@ -173,40 +173,6 @@ def test_nan(recording, faults_of, name):
     assert length is None and fault.topic == f"/left/{name}" and fault.time == pytest.approx(1.2, abs=0.05)
 
 
-def plans(made, latent_id):
-    from latent_policy_ros.data.bags.message_types import message_types
-
-    kind = message_types().types["latent_policy_ros/msg/LatentAction"]
-    for at in (1.0, 1.1):
-        made.add("latent_action", T0 + at, kind(
-            header=made.joint_state(T0 + at, [], []).header, policy_id="p", latent_id=latent_id, sequence=1, horizon=0, dim=32,
-            time_step=0.1, latents=np.zeros(0, np.float32), wrist_poses=[],
-        ))  # fmt: skip
-
-
-def test_a_foreign_latent_id(recording, faults_of, space):
-    made = recording()
-    plans(made, "f" * 64)
-    told, length, _ = faults_of(made, latent=space)
-    fault = told["foreign latent_id"]
-    assert length is None and fault.topic == "/left/latent_action" and fault.time == pytest.approx(1.0, abs=0.05)
-    assert "ffffffffffff" in fault.text and space.latent_id[:12] in fault.text
-
-
-def test_a_foreign_latent_id_by_the_bags_own_account(recording, faults_of, tmp_path, space):
-    made = recording()
-    told, length, _ = faults_of(made.write(tmp_path / "spoiled", custom=made.custom(latent_id="f" * 64)), latent=space)
-    assert length is None and "recorded with latent space ffffffffffff" in told["foreign latent_id"].text
-
-
-def test_a_foreign_latent_id_may_be_accepted(recording, faults_of, tmp_path, space):
-    made = recording()
-    plans(made, "f" * 64)
-    bag = made.write(tmp_path / "spoiled", custom=made.custom(latent_id="f" * 64))
-    told, length, _ = faults_of(bag, latent=space, any_latent=True)
-    assert length == 31 and not told
-
-
 def test_another_robot_by_its_own_account(recording, faults_of, tmp_path):
     made = recording()
     told = {"left": {"name": "faive_hand", "content_hash": "e" * 64}}

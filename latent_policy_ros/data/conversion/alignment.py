@@ -46,17 +46,16 @@ class Alignment:
         start: Time of the bag's first message [s], from which faults are timed.
         report: Told of every fault.
         file: The bag, for faults.
-        latent_id: Of the latent space that plans must be in; empty: any.
     """
 
     def __init__(
         self, robot: RobotTopics, sources: Sources, fps: int, limits: Limits, by_receipt: bool, start: float,
-        report: Callable[[Issue], None], file: Any, latent_id: str = "",
+        report: Callable[[Issue], None], file: Any,
     ) -> None:  # fmt: skip
         self.sources, self.fps, self.limits, self.count = sources, fps, limits, 0
         self.skew: dict[str, list[float]] = {}  # stream: [sum, maximum] of what it was off the frames [s]
         self._desk = IssueReporter(report, file, robot.robot, start)
-        self._intake = Intake(robot, sources, limits, limits.camera_at(fps), by_receipt, self._desk, latent_id)
+        self._intake = Intake(robot, sources, limits, limits.camera_at(fps), by_receipt, self._desk)
         self.buffer, self._watches = self._intake.buffer, self._intake.watches
         self._repeated: Counter[str] = Counter()
         self._shown: dict[str, float] = {}

@@ -30,7 +30,6 @@ from latent_policy_ros.data.conversion.topic_resolution import (
 from latent_policy_ros.data.issues import BagUnreadable, Issue, Issues
 from latent_policy_ros.data.lerobot.collection import REPORT, SETTINGS, Collection
 from latent_policy_ros.data.lerobot.staging import EpisodeWriter, Identity
-from latent_policy_ros.latent import LatentSpace
 
 Progress = Callable[[Path, int, int], None]  # bag, messages done, of all
 
@@ -41,22 +40,13 @@ class Options:
 
     Attributes:
         mapping: Where topics have other names; also task, frames a second and limits. Without robots: each bag tells.
-        latent: The latent space of ``action.latent``; None: without it.
         cameras: Those to convert; none named: all of the robots'.
         keep_failed: Also convert episodes that are marked as failures.
-        any_latent: Also convert bags recorded with another latent space: their latents are encoded anew.
     """
 
     mapping: Mapping = field(default_factory=lambda: Mapping(()))
-    latent: LatentSpace | None = None
     cameras: tuple[str, ...] = ()
     keep_failed: bool = False
-    any_latent: bool = False
-
-    @property
-    def latent_id(self) -> str:
-        """Of the latent space; empty without one."""
-        return self.latent.latent_id if self.latent else ""
 
     def robots(self, bag: Bag) -> tuple[RobotTopics, ...]:
         """The robots of a bag."""
@@ -126,7 +116,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
 
 def _settled(collection: Collection, options: Options, bags: Sequence[Path]) -> int:
     """Frames a second; the settings are kept with the data, and must not change once there is an episode."""
-    wanted = {"fps": options.mapping.fps, "latent_id": options.latent_id}
+    wanted = {"fps": options.mapping.fps}
     file = collection.root / SETTINGS
     if file.is_file() and collection.begun:
         known = load_json(file, ArtifactError, "choose another folder")
@@ -184,7 +174,7 @@ def _convert_bag(
         recordings: list[_Recording] = []
         with contextlib.ExitStack() as stack:
             for robot in robots:
-                origin = Origin.of(bag, robot, options.mapping, fps, options.latent_id)
+                origin = Origin.of(bag, robot, options.mapping, fps)
                 if collection.converted(origin):
                     report.kept += 1
                     keys.add(origin.key)
@@ -205,14 +195,8 @@ def _begin(
     bag: Bag, robot: RobotTopics, origin: Origin, collection: Collection, fps: int, options: Options, report: Report
 ) -> _Recording | None:
     """Open everything for one robot; None, with the reasons in the report, if its episode is of no use."""
-    faults, latent = Issues(), options.latent
-    if latent:
-        try:
-            latent.check(robot.embodiment)
-        except ArtifactError as error:
-            faults.add(Issue("unknown to the latent space", f"{error} (--latent none does without)", bag.path, robot=robot.robot))
-    latent_id = latent.latent_id if latent and not options.any_latent else ""
-    check_told(bag, robot, latent_id, faults.add)
+    faults = Issues()
+    check_told(bag, robot, faults.add)
     if outcome(bag, robot) is False and not options.keep_failed:
         faults.add(Issue("failed", "marked as a failure (--keep-failed keeps it)", bag.path, robot=robot.robot))
     sources = find_sources(bag, robot, faults.add)
@@ -220,10 +204,10 @@ def _begin(
         report.left_out.append((_source(bag, robot), list(faults)))
         return None
     alignment = Alignment(
-        robot, sources, fps, options.mapping.limits, options.mapping.stamps == "receive", bag.start, faults.add, bag.path, latent_id
+        robot, sources, fps, options.mapping.limits, options.mapping.stamps == "receive", bag.start, faults.add, bag.path
     )
     expected = round((bag.end - bag.start) * fps)
-    identity = Identity.for_embodiment(robot.embodiment, fps, options.latent_id)
+    identity = Identity.for_embodiment(robot.embodiment, fps)
     writer = EpisodeWriter(collection.staging(robot.embodiment.name), origin.key, identity, tuple(sources.cameras), expected)
     return _Recording(robot, origin, sources, EpisodeBuilder(robot, alignment, writer), faults)
 
@@ -236,12 +220,13 @@ def _end(bag: Bag, recording: _Recording, options: Options, report: Report) -> b
         if told is None:
             faults.add(Issue("outcome unknown", "taken for a success", bag.path, robot=robot.robot, fatal=False))
         about = {
-            "source": str(bag.path), **recording.origin.plain(), "seed": _seed(bag), "policy_id": bag.custom.get("policy_id", ""),
+            "source": str(bag.path), **recording.origin.plain(), "seed": _seed(bag),
+            "policy_id": bag.custom.get("policy_id", ""), "latent_id": bag.custom.get("latent_id", ""),
             "tolerance": {"camera": options.mapping.limits.camera_at(builder.alignment.fps), "state": options.mapping.limits.state},
             "told": [str(fault) for fault in faults],
         }  # fmt: skip
         try:
-            builder.finish(options.latent, recording.origin.settings["task"], told is not False, about)
+            builder.finish(recording.origin.settings["task"], told is not False, about)
         except ObservationRefused as error:
             camera, stamp, text = builder.writer.failure or ("", bag.start, str(error))
             topic = recording.sources.cameras.get(camera, "")

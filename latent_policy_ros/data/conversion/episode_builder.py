@@ -9,9 +9,8 @@ import numpy as np
 
 from latent_policy_ros.data.conversion.alignment import Alignment, Row
 from latent_policy_ros.data.conversion.mapping import RobotTopics
-from latent_policy_ros.data.lerobot.layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
+from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WRIST, WRIST_ACTION
 from latent_policy_ros.data.lerobot.staging import EpisodeWriter, StagedEpisode
-from latent_policy_ros.latent import LatentSpace
 
 
 class EpisodeBuilder:
@@ -38,14 +37,11 @@ class EpisodeBuilder:
             if values is not None:
                 self._columns[name].append(values.astype(np.float32))
 
-    def finish(self, space: LatentSpace | None, task: str, success: bool, about: Mapping[str, Any]) -> StagedEpisode:
+    def finish(self, task: str, success: bool, about: Mapping[str, Any]) -> StagedEpisode:
         """Complete the episode; raises ObservationRefused if an image could not be taken."""
-        e, joints = self.robot.embodiment, self.robot.joints
+        joints = self.robot.joints
         names = {STATE: joints, WRIST: POSE_NAMES, ACTION: joints, WRIST_ACTION: POSE_NAMES}
         vectors = {name: (names[name], np.array(values)) for name, values in self._columns.items() if values}
-        if space:
-            x = e.to_action(vectors[ACTION][1][:, : len(e.joint_names)])
-            vectors[LATENT] = tuple(f"latent_{i}" for i in range(space.dim)), space.encode(e.name, x)
         count = self.alignment.count
         skew = {name: {"mean": total / count, "max": largest} for name, (total, largest) in self.alignment.skew.items()}
         return self.writer.finish(vectors, task, success, {**about, "begins": self._begins, "skew": skew})

@@ -54,7 +54,6 @@ class RobotTopics:
         state: JointState, measured.
         command: JointTrajectory, JointState or Float64MultiArray.
         wrist, wrist_command: PoseStamped; empty where there is none.
-        plans: LatentAction, whose latent_id is checked; empty where there is none.
         more_joints: Joints that are kept beside the end-effector's, such as the arm's.
         rename: {the bag's name of a joint: ours}.
         order: Names (the bag's) of the numbers of a command without names.
@@ -69,7 +68,6 @@ class RobotTopics:
     command: tuple[str, ...]
     wrist: str = ""
     wrist_command: str = ""
-    plans: str = ""
     more_joints: tuple[str, ...] = ()
     rename: Map[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
@@ -100,7 +98,7 @@ def conventional(robot: str, embodiment: Embodiment, cameras: Sequence[str]) -> 
         robot, embodiment,
         {camera: (f"/{robot}/{camera}/image_raw", f"/{robot}/{camera}/image_raw/compressed") for camera in cameras},
         f"/{robot}/joint_states", (f"/{robot}/{embodiment.command}_command",), f"/{robot}/wrist_pose", f"/{robot}/wrist_command",
-        f"/{robot}/latent_action", optional_wrist=True,
+        optional_wrist=True,
     )  # fmt: skip
 
 
@@ -201,7 +199,6 @@ def _robot(name: str, section: Section) -> RobotTopics:
         name, embodiment, seen, state.string("topic"), (command.string("topic"),),
         section.string("wrist") if section.has("wrist") else "",
         section.string("wrist_command") if section.has("wrist_command") else "",
-        section.string("plans") if section.has("plans") else "",
         more,
         _renaming(section.section("rename")) if section.has("rename") else {},
         command.strings("order") if command.has("order") else (),
@@ -243,7 +240,7 @@ def _scale(section: Section, embodiment: Embodiment, more_joints: Sequence[str])
 def _check_topics(section: Section, topics: RobotTopics) -> None:
     named = {f"cameras.{camera}": names[0] for camera, names in topics.cameras.items()}
     named |= {"state.topic": topics.state, "command.topic": topics.command[0]}
-    named |= {name: getattr(topics, name) for name in ("wrist", "wrist_command", "plans") if getattr(topics, name)}
+    named |= {name: getattr(topics, name) for name in ("wrist", "wrist_command") if getattr(topics, name)}
     for name, topic in named.items():
         first = next(other for other, same in named.items() if same == topic)
         if first != name:

@@ -34,12 +34,10 @@ class Intake:
         camera_limit: The same for images [s].
         by_receipt: Ignore stamps.
         desk: Where faults go.
-        latent_id: Of the latent space that plans must be in; empty: any.
     """
 
     def __init__(
         self, robot: RobotTopics, sources: Sources, limits: Limits, camera_limit: float, by_receipt: bool, desk: IssueReporter,
-        latent_id: str,
     ) -> None:  # fmt: skip
         self.robot, self.sources, self.limits = robot, sources, limits
         #: Time [s] after which nobody waits for a topic any more.
@@ -60,7 +58,7 @@ class Intake:
         self._listen(sources.command, self._take_command, float("inf"))
         self._listen(sources.wrist, self._take_wrist, 2 * limits.state)
         self._listen(sources.wrist_command, self._take_wrist_command, float("inf"))
-        self._by_receipt, self._desk, self._latent_id = by_receipt, desk, latent_id
+        self._by_receipt, self._desk = by_receipt, desk
         self._wrist_commands: Stream[np.ndarray] = Stream(keep + limits.command)
         self._measured: np.ndarray | None = None
         self._names: dict[str, tuple[str, ...]] = {}
@@ -69,9 +67,6 @@ class Intake:
 
     def push(self, topic: str, received: float, message: Any) -> None:
         """Take a message."""
-        if topic == self.sources.plans:
-            self._check_plan(topic, received, message)
-            return
         if topic == self.sources.state and not self._ours(tuple(message.name)):
             return
         stamp = received if topic in self.given else self._stamp(topic, received, message)
@@ -147,11 +142,6 @@ class Intake:
         if not np.isfinite(pose).all():
             raise ObservationRefused("wrist command is not finite")
         self._wrist_commands.push(stamp, with_unit_quaternion(pose, "wrist command"))
-
-    def _check_plan(self, topic: str, received: float, message: Any) -> None:
-        if self._latent_id and message.latent_id != self._latent_id:
-            text = f"plans of latent space {message.latent_id[:12]}, converting with {self._latent_id[:12]}"
-            self._desk.report("foreign latent_id", topic, received, text)
 
     def _check_clocks(self) -> None:
         """Tell of topics whose stamps are off, by too little for each message to show it."""

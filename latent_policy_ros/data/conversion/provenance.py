@@ -36,11 +36,11 @@ class Origin:
     settings: Map[str, Any]
 
     @classmethod
-    def of(cls, bag: Bag, robot: RobotTopics, mapping: Mapping, fps: int, latent_id: str) -> Origin:
+    def of(cls, bag: Bag, robot: RobotTopics, mapping: Mapping, fps: int) -> Origin:
         """Of an open bag."""
         e = robot.embodiment
         settings = {
-            **vars(robot), "embodiment": e.name, "embodiment_hash": e.content_hash, "fps": fps, "latent_id": latent_id,
+            **vars(robot), "embodiment": e.name, "embodiment_hash": e.content_hash, "fps": fps,
             "limits": vars(mapping.limits), "stamps": mapping.stamps,
             "task": bag.custom.get("task") or mapping.task, "success": outcome(bag, robot) is not False,
         }  # fmt: skip
@@ -77,7 +77,7 @@ def is_among(origin: Origin, episodes: Iterable[Map[str, Any]]) -> bool:
 
 def _changes(before: Map[str, Any], now: Map[str, Any]) -> str:
     """What is different in two settings, in words; empty if nothing is."""
-    one, other = _flat(before), _flat(now)
+    one, other = _flat({name: value for name, value in before.items() if name in now}), _flat(now)
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
     told = [f"{name} was {one.get(name)!r}, is {other.get(name)!r}" for name in names[:SHOWN]]
     return "; ".join(told) + (f" (and {len(names) - SHOWN} more)" if len(names) > SHOWN else "")

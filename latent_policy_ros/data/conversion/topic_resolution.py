@@ -17,7 +17,6 @@ IMAGE = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 STATE, POSE = ("sensor_msgs/msg/JointState",), ("geometry_msgs/msg/PoseStamped",)
 ARRAY = "std_msgs/msg/Float64MultiArray"
 COMMAND = ("trajectory_msgs/msg/JointTrajectory", "sensor_msgs/msg/JointState", ARRAY)
-PLAN = ("latent_policy_ros/msg/LatentAction",)
 
 SAMPLE = 50  # images of each camera that tell its rate
 
@@ -33,12 +32,11 @@ class Sources:
     command: str
     wrist: str = ""
     wrist_command: str = ""
-    plans: str = ""
 
     @property
     def topics(self) -> set[str]:
         """All of them."""
-        return {t for t in (*self.cameras.values(), self.state, self.command, self.wrist, self.wrist_command, self.plans) if t}
+        return {t for t in (*self.cameras.values(), self.state, self.command, self.wrist, self.wrist_command) if t}
 
 
 def camera_topics(robots: Iterable[RobotTopics]) -> set[str]:
@@ -84,12 +82,11 @@ def find_sources(bag: Bag, robot: RobotTopics, report: Report) -> Sources | None
         choose(robot.command, COMMAND),
         choose((robot.wrist,), POSE, not robot.optional_wrist) if robot.wrist else "",
         choose((robot.wrist_command,), POSE, not robot.optional_wrist) if robot.wrist_command else "",
-        choose((robot.plans,), PLAN, required=False) if robot.plans else "",
     )
     return None if failed else found
 
 
-def check_told(bag: Bag, robot: RobotTopics, latent_id: str, report: Report) -> None:
+def check_told(bag: Bag, robot: RobotTopics, report: Report) -> None:
     """Report what the bag tells of itself and does not agree with what is known here."""
     told = _told(bag, "embodiments").get(robot.robot, {})
     e = robot.embodiment
@@ -98,10 +95,6 @@ def check_told(bag: Bag, robot: RobotTopics, latent_id: str, report: Report) -> 
     elif told.get("content_hash", e.content_hash) != e.content_hash:
         text = f"recorded with {e.name} {told['content_hash'][:12]}, which is {e.content_hash[:12]} here"
         report(Issue("another robot", text, bag.path, robot=robot.robot))
-    recorded = bag.custom.get("latent_id", "")
-    if latent_id and recorded and recorded != latent_id:
-        text = f"recorded with latent space {recorded[:12]}, converting with {latent_id[:12]}"
-        report(Issue("foreign latent_id", text, bag.path, robot=robot.robot))
     if bag.unlisted:
         text = f"{', '.join(bag.unlisted)}: not named in metadata.yaml, so not read (`dataset repair` takes in pieces of a bag)"
         report(Issue("files passed over", text, bag.path, fatal=False))

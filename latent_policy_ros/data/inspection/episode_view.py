@@ -73,23 +73,20 @@ def datasets_or_bags(path: Path) -> tuple[list[Path], list[Path]]:
         raise
 
 
-def episode_views(
-    path: Path, mapping: Mapping | None = None, latent_id: str = "", rows: int = 24, moments: int = 0
-) -> Iterator[EpisodeView]:
+def episode_views(path: Path, mapping: Mapping | None = None, rows: int = 24, moments: int = 0) -> Iterator[EpisodeView]:
     """All episodes of a data set, of a folder of data sets, or of bags.
 
     Args:
         mapping: What the topics of foreign bags are.
-        latent_id: Of the latent space that they shall be in; empty: any.
         rows: Height of the images.
         moments: About how many frames of each episode to take images of, evenly spread; 0: all.
     """
     datasets, bags = datasets_or_bags(path)
     for root in datasets:
-        yield from _of_dataset(LeRobotReader(root), latent_id, rows, moments)
+        yield from _of_dataset(LeRobotReader(root), rows, moments)
     above = Path(os.path.abspath(path)).name if path in bags else ""
     for bag in bags:
-        yield from _of_bag(bag, f"{above / bag.relative_to(path)}", mapping or Mapping(()), latent_id, rows, moments)
+        yield from _of_bag(bag, f"{above / bag.relative_to(path)}", mapping or Mapping(()), rows, moments)
 
 
 def _small(image: np.ndarray, rows: int) -> np.ndarray:
@@ -97,7 +94,7 @@ def _small(image: np.ndarray, rows: int) -> np.ndarray:
     return cv2.resize(image, (max(1, round(width * rows / height)), rows), interpolation=cv2.INTER_AREA)
 
 
-def _of_dataset(reader: LeRobotReader, latent_id: str, rows: int, moments: int) -> Iterator[EpisodeView]:
+def _of_dataset(reader: LeRobotReader, rows: int, moments: int) -> Iterator[EpisodeView]:
     identity, faults = reader.identity, []
     embodiment = None
     try:
@@ -107,9 +104,6 @@ def _of_dataset(reader: LeRobotReader, latent_id: str, rows: int, moments: int) 
             faults.append(Issue("mismatched ids", text, reader.root))
     except ConfigError as error:
         faults.append(Issue("mismatched ids", str(error), reader.root))
-    if latent_id and identity.latent_id and identity.latent_id != latent_id:
-        text = f"latents of {identity.latent_id[:12]}, expected {latent_id[:12]}"
-        faults.append(Issue("mismatched ids", text, reader.root))
     for number, row in enumerate(reader.episodes):
         columns = reader.columns(number)
         wanted = _spread(row["length"], moments)
@@ -132,7 +126,7 @@ def _spread(length: int, moments: int) -> np.ndarray:
     return np.unique(np.linspace(0, length - 1, moments).round().astype(int)) if moments else np.arange(length)
 
 
-def _of_bag(path: Path, name: str, mapping: Mapping, latent_id: str, rows: int, moments: int) -> Iterator[EpisodeView]:
+def _of_bag(path: Path, name: str, mapping: Mapping, rows: int, moments: int) -> Iterator[EpisodeView]:
     faults = Issues()
     try:
         with open_bag(path) as bag:
@@ -143,10 +137,10 @@ def _of_bag(path: Path, name: str, mapping: Mapping, latent_id: str, rows: int, 
             every = max(1, round((bag.end - bag.start) * fps / moments)) if moments else 1
             for robot in robots:
                 mine = Issues()
-                check_told(bag, robot, latent_id, mine.add)
+                check_told(bag, robot, mine.add)
                 if sources := find_sources(bag, robot, mine.add):
                     by_receipt = mapping.stamps == "receive"
-                    alignment = Alignment(robot, sources, fps, mapping.limits, by_receipt, bag.start, mine.add, path, latent_id)
+                    alignment = Alignment(robot, sources, fps, mapping.limits, by_receipt, bag.start, mine.add, path)
                     desk = IssueReporter(mine.add, path, robot.robot, bag.start)
                     seen.append((robot, alignment, mine, _Gathering(rows, every, desk, sources.cameras)))
                 else:

@@ -31,10 +31,9 @@ def _dataset(reader: LeRobotReader) -> Iterator[Table]:
     lengths = [row["length"] for row in reader.episodes]
     minutes = reader.frames / reader.fps / 60
     ours = (reader.root / MANIFEST).is_file()
-    latent = f", latents of {reader.identity.latent_id[:12]}" if ours and reader.identity.latent_id else ""
     title = (
         f"{reader.root}: {reader.info['robot_type']}, {len(reader)} episodes, {reader.frames} frames at {reader.fps} a second "
-        f"({minutes:.1f} min), {min(lengths)} to {max(lengths)} each{latent}; tasks: {'; '.join(reader.tasks)}"
+        f"({minutes:.1f} min), {min(lengths)} to {max(lengths)} each; tasks: {'; '.join(reader.tasks)}"
     )
     table = Table("feature", "kind", "shape", "names", title=title)
     for name, feature in reader.features.items():

@@ -144,7 +144,7 @@ class Collection:
         for root in roots:
             reader = LeRobotReader(root)
             identity = reader.identity
-            told = {name: getattr(identity, name) for name in ("embodiment", "embodiment_hash", "latent_id", "fps")}
+            told = {name: getattr(identity, name) for name in ("embodiment", "embodiment_hash", "fps")}
             entries.append({"path": root.name, **told, "episodes": len(reader), "frames": reader.frames, "weight": _weight(root)})
         if entries:
             write_atomically(self.root / MIXTURE, yaml.safe_dump({"datasets": entries}, sort_keys=False).encode())

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError
-from latent_policy_ros.data.lerobot.layout import ACTION, LATENT, POSE_NAMES, STATE, WRIST, WRIST_ACTION
+from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WRIST, WRIST_ACTION
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.data.lerobot.staging import EpisodeWriter, Identity, StagedEpisode
-from latent_policy_ros.latent.space import LatentSpace
 
 
 @dataclass(frozen=True)
@@ -86,16 +85,13 @@ class Episode:
         return len(self.wrist_pose)
 
 
-def stage(
-    episode: Episode, root: Path, key: str, identity: Identity, space: LatentSpace | None = None, source: str = ""
-) -> StagedEpisode:
+def stage(episode: Episode, root: Path, key: str, identity: Identity, source: str = "") -> StagedEpisode:
     """Write an episode into a staging folder, on its way into a data set.
 
     Args:
         root: The staging folder.
         key: Of the episode.
         identity: Which data set it is for.
-        space: Encodes its commands, if there is one.
         source: What made it.
     """
     meta = episode.meta
@@ -109,9 +105,6 @@ def stage(
             ACTION: (identity.joints, identity.to_joints(episode.hand_command)),
             WRIST_ACTION: (POSE_NAMES, episode.wrist_command),
         }
-        if space:
-            latents = space.encode(meta.embodiment, episode.hand_command)
-            vectors[LATENT] = tuple(f"latent_{i}" for i in range(space.dim)), latents
         about = {"source": source, "robot": meta.robot, "seed": meta.seed, "fingerprint": identity.embodiment_hash}
         return writer.finish(vectors, meta.task, meta.success, about)
     except BaseException:

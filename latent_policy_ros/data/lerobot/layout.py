@@ -16,7 +16,7 @@ VIDEO = f"videos/{{video_key}}/{FILE}.mp4"
 CHUNK_SIZE, DATA_MB, VIDEO_MB = 1000, 100, 200
 MANIFEST = "meta/latent_policy.json"  # ours, beside the format's own files
 
-STATE, ACTION, LATENT = "observation.state", "action", "action.latent"
+STATE, ACTION = "observation.state", "action"
 WRIST, WRIST_ACTION = "observation.wrist", "action.wrist"
 DONE, SUCCESS = "next.done", "next.success"
 IMAGES = "observation.images."

@@ -33,7 +33,6 @@ class Identity:
         joints: Its actuated joints, which are the first of ``observation.state`` and of ``action``.
         closed, open: The action that policies see is (q - closed) / (open - closed).
         fps: Frames a second.
-        latent_id: The latent space of ``action.latent``; empty if there is none.
     """
 
     embodiment: str
@@ -42,13 +41,12 @@ class Identity:
     closed: float
     open: float
     fps: int
-    latent_id: str = ""
 
     @classmethod
-    def for_embodiment(cls, embodiment: Embodiment, fps: int, latent_id: str = "") -> Identity:
+    def for_embodiment(cls, embodiment: Embodiment, fps: int) -> Identity:
         """Of the episodes of an embodiment."""
         ends = (embodiment.action_closed, embodiment.action_open) if embodiment.kind == "gripper" else (0.0, 1.0)
-        return cls(embodiment.name, embodiment.content_hash, embodiment.joint_names, *ends, fps, latent_id)
+        return cls(embodiment.name, embodiment.content_hash, embodiment.joint_names, *ends, fps)
 
     def to_action(self, q: np.ndarray) -> np.ndarray:
         """Joints (..., n) to what policies see (..., n)."""

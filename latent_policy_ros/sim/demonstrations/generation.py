@@ -15,7 +15,6 @@ from latent_policy_ros.data.lerobot.collection import Collection
 from latent_policy_ros.data.lerobot.episodes import Episode, stage
 from latent_policy_ros.data.lerobot.staging import Identity, key_of
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.sim.demonstrations.recording import Disturbance, record
 from latent_policy_ros.sim.tasks.expert import DT, plan
 from latent_policy_ros.sim.world import World
@@ -51,14 +50,13 @@ def episode_key(embodiment: str, seed: int, disturbed: float) -> str:
     return key_of("sim", embodiment, str(seed), str(disturbed))
 
 
-def _worker(embodiment: str, seeds: list[int], staging: Path, disturbed: float, latent: Path | None) -> list[tuple[int, bool]]:
+def _worker(embodiment: str, seeds: list[int], staging: Path, disturbed: float) -> list[tuple[int, bool]]:
     world, results = World(embodiment), []
-    space = LatentSpace.load(latent) if latent else None
-    identity = Identity.for_embodiment(world.embodiment, round(1 / DT), space.latent_id if space else "")
+    identity = Identity.for_embodiment(world.embodiment, round(1 / DT))
     for seed in seeds:
         episode = run_episode(world, seed, disturbed)
         if episode.meta.success:
-            stage(episode, staging, episode_key(world.embodiment.name, seed, disturbed), identity, space, "sim")
+            stage(episode, staging, episode_key(world.embodiment.name, seed, disturbed), identity, "sim")
         results.append((seed, episode.meta.success))
     return results
 
@@ -70,7 +68,6 @@ def generate_episodes(
     workers: int = 2,
     progress: Callable[[int, bool], None] | None = None,
     disturbed: float = DISTURBED,
-    latent: Path | None = None,
 ) -> Report:
     """Demonstrate every seed and put the successes into the data set `out_dir`/`embodiment`.
 
@@ -83,19 +80,14 @@ def generate_episodes(
         workers: Processes, of one thread each.
         progress: Called with (seed, success) for every seed.
         disturbed: Share of episodes in which something pushes the wrist.
-        latent: Folder of the latent space of `action.latent`; None to leave that out.
 
     Raises:
-        ArtifactError: The latent space does not know the embodiment, or the data set was made with others.
+        ArtifactError: The data set was made with another embodiment or rate.
         ConfigError: No such embodiment. HardwareError: No OpenGL to draw images with.
     """
-    e, latent_id = load_embodiment(embodiment), ""
-    if latent:
-        space = LatentSpace.load(latent)
-        space.check(e)
-        latent_id = space.latent_id
+    e = load_embodiment(embodiment)
     collection, seeds = Collection(Path(out_dir)), list(seeds)
-    collection.expect(Identity.for_embodiment(e, round(1 / DT), latent_id))
+    collection.expect(Identity.for_embodiment(e, round(1 / DT)))
     kept = [s for s in seeds if collection.has(e.name, episode_key(e.name, s, disturbed), e.content_hash)]
     wanted = sorted(set(seeds) - set(kept))
     results: list[tuple[int, bool]] = []
@@ -109,7 +101,7 @@ def generate_episodes(
     for seed in kept:
         if progress:
             progress(seed, True)
-    how = (collection.staging(e.name), disturbed, latent)
+    how = (collection.staging(e.name), disturbed)
     pieces = [wanted[i : i + 4] for i in range(0, len(wanted), 4)]
     if workers <= 1 or len(pieces) <= 1:
         for piece in pieces:

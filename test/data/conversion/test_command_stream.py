@@ -4,14 +4,12 @@ import errno
 import shutil
 
 import pytest
-from random_latents import random_codec
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from typer.testing import CliRunner
 
 from latent_policy_ros.cli.dataset import app
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.conversion import conversion
-from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.sim.demonstrations import generation
 
 
@@ -24,7 +22,7 @@ def test_bags_that_are_left_out_are_listed_with_the_reason(tmp_path, recording):
     made.drop("joint_states")
     made.write(tmp_path / "bags" / "bad")
     recording(seconds=1).write(tmp_path / "bags" / "good")
-    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none")
+    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out")
     assert done.exit_code == 0 and "missing topic" in done.output
     assert "1 episodes written (11 frames), 0 kept, 1 left out" in done.output
 
@@ -64,7 +62,7 @@ robots:
 )
 def test_demonstrations_that_all_failed_are_a_failure(tmp_path, monkeypatch, report, status):
     monkeypatch.setattr(generation, "generate_episodes", lambda *_, **__: report)
-    done = run("from-sim", "-o", tmp_path, "--latent", "none")
+    done = run("from-sim", "-o", tmp_path)
     assert done.exit_code == status and str(report) in done.output
 
 
@@ -73,7 +71,7 @@ def test_demonstrations_that_are_stopped_say_what_is_kept(tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(generation, "generate_episodes", stop)
-    done = run("from-sim", "-o", tmp_path, "--latent", "none")
+    done = run("from-sim", "-o", tmp_path)
     assert done.exit_code == 130
     assert f"stopped; finished episodes are kept in {tmp_path}, and the same command goes on from there" in done.output
 
@@ -105,7 +103,7 @@ def test_one_odd_bag_does_not_keep_the_others(tmp_path, recording, spoil, custom
         told.write_text(told.read_text().replace("success: 'false'", "success: false"))
     for name in ("a_good", "c_good"):
         recording(seconds=1).write(tmp_path / "bags" / name)
-    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none")
+    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out")
     assert done.exit_code == 0 and reason in done.output, done.output
     assert "2 episodes written" in done.output and "1 left out" in done.output
 
@@ -122,16 +120,16 @@ def test_whatever_a_bag_makes_the_converter_raise_is_told_and_a_full_disk_ends_i
     for name in ("a_good", "b_odd"):
         recording(seconds=1).write(tmp_path / "bags" / name)
     raised = ZeroDivisionError("by zero")
-    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none")
+    done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out")
     assert done.exit_code == 0 and "unusable: ZeroDivisionError: by zero" in done.output and "1 left out" in done.output
     raised = OSError(errno.ENOSPC, "No space left on device")
-    assert run("from-bags", tmp_path / "bags", "-o", tmp_path / "out2", "--latent", "none").exception is raised
+    assert run("from-bags", tmp_path / "bags", "-o", tmp_path / "out2").exception is raised
 
 
 def test_a_seed_that_is_no_number_does_no_harm(tmp_path, recording):
     made = recording(seconds=1)
     made.write(tmp_path / "bag", custom=made.custom(seed="random"))
-    done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out", "--latent", "none")
+    done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out")
     assert done.exit_code == 0 and "1 episodes written" in done.output
 
 
@@ -140,14 +138,14 @@ def test_images_that_were_all_received_at_once_tell_no_rate(tmp_path, recording)
     for event in made.events:
         event.received = made.events[0].received + 1.0
     made.write(tmp_path / "bag")
-    done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out", "--latent", "none")
+    done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out")
     assert isinstance(done.exception, ArtifactError) and "to tell the frames a second (give --fps)" in str(done.exception)
 
 
 def test_messages_in_the_journal_of_a_killed_recorder_are_not_passed_over(tmp_path, recording):
     bag = recording(seconds=1).write(tmp_path / "bag", storage=StoragePlugin.SQLITE3)
     next(bag.glob("*.db3")).with_name(f"{next(bag.glob('*.db3')).name}-wal").write_bytes(b"x" * 100)
-    done = run("from-bags", bag, "-o", tmp_path / "out", "--latent", "none", "--fps", "10")
+    done = run("from-bags", bag, "-o", tmp_path / "out", "--fps", "10")
     assert done.exit_code == 1 and "db3-wal holds messages that are not in" in done.output and "wal_checkpoint" in done.output
 
 
@@ -162,18 +160,18 @@ def test_a_disk_without_room_to_unpack_ends_it(tmp_path, recording, monkeypatch)
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     for fps in ((), ("--fps", "10")):
-        done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", "--latent", "none", *fps)
+        done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", *fps)
         assert isinstance(done.exception, OSError) and done.exception.errno == errno.ENOSPC and "damaged" not in done.output
     assert len(opened) == 2 and f"no room to unpack {tmp_path / 'bags' / 'a'}" in str(done.exception)
 
 
-def test_the_way_out_that_is_told_works_in_the_same_folder(tmp_path, recording, monkeypatch):
-    """A folder that holds no episode takes new settings."""
-    bag = recording(seconds=1).write(tmp_path / "bag")
-    monkeypatch.setattr(LatentSpace, "load", lambda _: LatentSpace({"another": random_codec("another", 3, seed=1, dim=32)}))
-    done = run("from-bags", bag, "-o", tmp_path / "out")
-    assert done.exit_code == 1 and "(--latent none does without)" in done.output
-    done = run("from-bags", bag, "-o", tmp_path / "out", "--latent", "none")
+def test_new_settings_are_accepted_while_a_folder_holds_no_episode(tmp_path, recording):
+    made = recording(seconds=1)
+    made.write(tmp_path / "failed", custom=made.custom(outcome="failure"))
+    bag, out = made.write(tmp_path / "bag"), tmp_path / "out"
+    done = run("from-bags", tmp_path / "failed", "-o", out, "--fps", "5")
+    assert done.exit_code == 1 and "(--keep-failed keeps it)" in done.output
+    done = run("from-bags", bag, "-o", out, "--fps", "10")
     assert done.exit_code == 0 and "1 episodes written" in done.output, done.output
-    done = run("from-bags", bag, "-o", tmp_path / "out")
-    assert "latent_id: the folder was begun with ''" in str(done.exception)
+    done = run("from-bags", bag, "-o", out, "--fps", "5")
+    assert "fps: the folder was begun with 10, got 5" in str(done.exception)

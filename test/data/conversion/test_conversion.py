@@ -96,14 +96,6 @@ robots:
     np.testing.assert_allclose(columns["action"][:, 0], [made.state(T0 + k / 10 - 0.02)[0] + 0.01 for k in range(11)], atol=1e-6)
 
 
-def test_latents_are_those_of_the_commands(tmp_path, recording, converted, space):
-    report, out = converted(recording().write(tmp_path / "bag"), latent=space)
-    reader = LeRobotReader(out / "faive_hand")
-    columns = reader.columns(0)
-    np.testing.assert_allclose(columns["action.latent"], space.encode("faive_hand", columns["action"]), atol=1e-5)
-    assert reader.identity.latent_id == space.latent_id
-
-
 def test_several_trajectory_points_follow_each_other_and_none_hold_what_is_measured(tmp_path, recording, converted):
     made = recording()
     ahead = [made.state(T0 + k / 10) for k in range(40)]
@@ -169,11 +161,19 @@ def test_a_run_that_is_stopped_goes_on_and_never_looks_whole(tmp_path, recording
     assert grown.columns(3)["index"][0] == 36
 
 
-def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, converted, space):
+def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, converted):
     bag = recording(seconds=1).write(tmp_path / "bag")
     _, out = converted(bag)
-    with pytest.raises(ConfigError, match=r"latent_id: the folder was begun with ''"):
-        converted(bag, out=out, latent=space)
+    with pytest.raises(ConfigError, match=r"fps: the folder was begun with 10, got 5"):
+        converted(bag, out=out, mapping=Mapping((), fps=5))
+
+
+def test_recorded_ids_of_policy_and_latent_space_are_kept_as_provenance(tmp_path, recording, converted):
+    made = recording(seconds=1)
+    bag = made.write(tmp_path / "bag", custom=made.custom(policy_id="ab" * 32, latent_id="cd" * 32))
+    _, out = converted(bag)
+    (about,) = LeRobotReader(out / "faive_hand").about
+    assert (about["policy_id"], about["latent_id"]) == ("ab" * 32, "cd" * 32)
 
 
 def mapped(made, **changes):
@@ -201,6 +201,19 @@ def test_a_bag_that_was_converted_with_another_mapping_is_not_kept(tmp_path, rec
     assert (report.written, report.kept) == (0, 1)
     report, _ = converted(other, out=out, mapping=mended)  # of another rig, say: mappings may differ from bag to bag
     assert (report.written, report.kept) == (1, 0)
+
+
+def test_settings_that_no_longer_exist_do_not_change_an_episode(tmp_path, recording, converted):
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    _, out = converted(bag)
+    file = out / "faive_hand/meta/latent_policy.json"
+    manifest = json.loads(file.read_text())
+    manifest["latent_id"] = ""
+    for episode in manifest["episodes"]:
+        episode["settings"] |= {"plans": "/left/latent_action", "latent_id": ""}
+    file.write_text(json.dumps(manifest))
+    report, _ = converted(bag, out=out)
+    assert (report.written, report.kept, report.left_out) == (0, 1, [])
 
 
 def test_what_a_bag_says_of_its_outcome_later_is_told(tmp_path, recording, converted):

@@ -24,14 +24,14 @@ LENGTHS = (11, 16, 21)
 
 
 @pytest.fixture
-def root(tmp_path, recording, converted, space):
+def root(tmp_path, recording, converted):
     """Three episodes of two tasks, of which the third came in a second run."""
     bags = []
     for k, (seconds, task) in enumerate(((1, "push"), (1.5, "pull"), (2, "push"))):
         made = recording(seconds=seconds)
         bags.append(made.write(tmp_path / f"bag{k}", custom=made.custom(task=task)))
-    converted(*bags[:2], latent=space)
-    _, out = converted(*bags, latent=space)
+    converted(*bags[:2])
+    _, out = converted(*bags)
     return out / "faive_hand"
 
 
@@ -64,7 +64,7 @@ def test_info(root):
         assert features[name] == {"dtype": kind, "shape": [1], "names": None}
     for name in ("next.done", "next.success"):
         assert features[name] == {"dtype": "bool", "shape": [1], "names": None}
-    widths = {"observation.state": 11, "action": 11, "observation.wrist": 7, "action.wrist": 7, "action.latent": 32}
+    widths = {"observation.state": 11, "action": 11, "observation.wrist": 7, "action.wrist": 7}
     for name, width in widths.items():
         assert (features[name]["dtype"], features[name]["shape"], len(features[name]["names"])) == ("float32", [width], width)
     for camera in CAMERAS:

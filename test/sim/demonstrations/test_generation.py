@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import ArtifactError, ConfigError
-from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.data.lerobot.episodes import load_episode
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.embodiments import load_embodiment
@@ -49,10 +48,11 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
     assert (report.written, report.kept) == (0, 6) and len(LeRobotReader(tmp_path / "panda_gripper")) == 6
 
 
-def test_a_data_set_has_one_latent_space(tmp_path):
+def test_a_data_set_of_another_rate_is_refused(tmp_path, monkeypatch):
     generate_episodes("panda_gripper", [0], tmp_path, workers=1)
-    with pytest.raises(ArtifactError, match="latent_id: expected ''"):
-        generate_episodes("panda_gripper", [1], tmp_path, workers=1, latent=artifact("latents", "default"))
+    monkeypatch.setattr(generation, "DT", 0.2)
+    with pytest.raises(ArtifactError, match="fps: expected 10, as it was begun, got 5"):
+        generate_episodes("panda_gripper", [1], tmp_path, workers=1)
 
 
 def test_same_seed_same_episode():
