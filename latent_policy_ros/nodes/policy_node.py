@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
@@ -22,31 +22,28 @@ from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.lifecycle_node import main as run
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.images import compressed_to_rgb, raw_to_rgb
-from latent_policy_ros.observations.observation_buffer import Frame, ObservationBuffer, Tolerances
-from latent_policy_ros.policy import Observation
+from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
+
+if TYPE_CHECKING:
+    from latent_policy_ros.policy.runtime import PolicyInput
 
 
-class RobotInput:
-    """One robot as the policy sees it: its embodiment, its observations, its outgoing topic."""
+class RobotChannel:
+    """One robot of the policy node: its embodiment, its observation buffer and its output topic."""
 
     def __init__(self, namespace: str, embodiment: Embodiment, buffer: ObservationBuffer) -> None:
         self.namespace, self.embodiment, self.buffer = namespace, embodiment, buffer
         self.missing: tuple[str, ...] = ("nothing received",)
-        self.answered = 0.0  # stamp of the newest observation that got a plan
+        self.answered = 0.0  # stamp of the newest observation that was answered with a chunk
         self.meter = RateMeter()
-        self.plans = None  # its publisher
+        self.output: Any = None  # publisher of LatentAction
 
-    def observations(self, now: float) -> list[Observation] | None:
-        """The history to be answered now; None if there is none, or none that is new."""
+    def history(self, now: float) -> list[Observation] | None:
+        """Observations to answer now, oldest first; None if there are none, or if the newest was answered already."""
         self.missing = self.buffer.missing(now)
-        frames = self.buffer.observations(now)
-        if frames is None or frames[-1].stamp == self.answered:
-            return None
-        return [self._observation(frame) for frame in frames]
-
-    def _observation(self, frame: Frame) -> Observation:
-        hand = self.embodiment.to_action(frame.joints)
-        return Observation(frame.stamp, frame.images, frame.wrist_pose, hand, self.embodiment.name)
+        history = self.buffer.observations(now)
+        return None if history is None or history[-1].stamp == self.answered else history
 
 
 class PolicyNode(ManagedNode):
@@ -68,9 +65,10 @@ class PolicyNode(ManagedNode):
         self.declare("max_age", 0.3, "A camera or state older than this [s] is stale.", 0.05, 5.0)
         self.declare("camera_skew", 0.1, "Cameras of one observation may lie this far apart [s].", 0.001, 1.0)
         self.declare("state_skew", 0.1, "Joints and wrist pose may lie this far from an observation [s].", 0.001, 1.0)
+        self.declare("task", "", "Task description that is part of every observation, in plain text.")
         self.declare("device", "auto", "Where the network runs: cpu, cuda, cuda:1, ...; auto: on a GPU if there is one.")
         self.declare("threads", 1, "Threads of torch; more than 1 slows down beside busy processes.", 1, 64)
-        self.robots: dict[str, RobotInput] = {}
+        self.robots: dict[str, RobotChannel] = {}
 
     def configure(self) -> None:
         import torch
@@ -99,31 +97,28 @@ class PolicyNode(ManagedNode):
             robot.missing = ("nothing received",)
 
     def tick(self, now: float) -> None:
-        batch: list[tuple[RobotInput, list[Observation]]] = []
+        batch: list[tuple[RobotChannel, PolicyInput]] = []
         for robot in self.robots.values():
             try:
                 history = self._history(robot, now)
-            except Exception as error:  # of one robot: the others get their plans
+                if history is not None:
+                    batch.append((robot, self.policy.prepare(history)))
+            except Exception as error:  # must not stop the other robots
                 self.count(f"{robot.namespace}: refused", str(error))
-                continue
-            if history is not None:
-                batch.append((robot, history))
         if not batch:
             return
         began = time.perf_counter()
-        chunks = self.policy.predict([history for _, history in batch])
+        chunks = self.policy.predict([prepared for _, prepared in batch])
         self.inference.add(time.perf_counter() - began)
         for (robot, _), chunk in zip(batch, chunks):
-            robot.plans.publish(message_conversion.latent_action(chunk, robot.namespace))
+            robot.output.publish(message_conversion.latent_action(chunk, robot.namespace))
             robot.answered = chunk.stamp
             robot.meter.tick(time.monotonic())
 
-    def _history(self, robot: RobotInput, now: float) -> list[Observation] | None:
-        seen, history = not robot.missing, robot.observations(now)
-        if history is None and robot.missing and seen:
+    def _history(self, robot: RobotChannel, now: float) -> list[Observation] | None:
+        complete_before, history = not robot.missing, robot.history(now)
+        if history is None and robot.missing and complete_before:
             self.count(f"{robot.namespace}: left out", "; ".join(robot.missing))
-        for observation in history or ():
-            self.policy.check(observation)
         return history
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
@@ -149,7 +144,7 @@ class PolicyNode(ManagedNode):
             raise LatentPolicyError(f"parameter {key}: expected one entry for each of {', '.join(names)}; got {values}")
         return values
 
-    def _robot(self, name: str, embodiment: Embodiment, cameras: str, images: str) -> RobotInput:
+    def _robot(self, name: str, embodiment: Embodiment, cameras: str, images: str) -> RobotChannel:
         self.policy.latent_space.check(embodiment)
         size, known = self.policy.settings.image_size, self.policy.cameras
         listed = [camera.strip() for camera in cameras.split(",") if camera.strip()]
@@ -158,10 +153,10 @@ class PolicyNode(ManagedNode):
             raise LatentPolicyError(f"{name}: cameras: the policy knows {', '.join(known)}; got {', '.join(listed) or 'none'}")
         tolerances = Tolerances(self.value("max_age"), self.value("camera_skew"), self.value("state_skew"))
         buffer = ObservationBuffer(
-            used, embodiment.joint_names, self.policy.dt, self.policy.observation_steps, (size, size), tolerances
+            used, embodiment, (), self.policy.dt, self.policy.observation_steps, (size, size), tolerances, task=self.value("task")
         )
-        robot = RobotInput(name, embodiment, buffer)
-        robot.plans = self.publisher(LatentAction, f"{name}/latent_action", qos.LATENTS)
+        robot = RobotChannel(name, embodiment, buffer)
+        robot.output = self.publisher(LatentAction, f"{name}/latent_action", qos.LATENTS)
         for camera in used:
             topic = f"{name}/{camera}/image_raw"
             if images == "compressed":
@@ -188,15 +183,15 @@ class PolicyNode(ManagedNode):
         buffer.push_wrist(message_conversion.to_seconds(message.header.stamp), message_conversion.pose_array(message.pose))
 
     def _warm_up(self) -> None:
-        """Plan once for made-up observations: the first call of a network is slow, and shall not be a robot's."""
+        """Predict once for synthetic observations: the first call of a network is slow."""
         size = self.policy.settings.image_size
         rest = np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])
-        made_up = [
+        histories = [
             [Observation(1.0, {c: np.zeros((size, size, 3), np.uint8) for c in robot.buffer.cameras}, rest,
-                         robot.embodiment.to_action(robot.embodiment.rest), robot.embodiment.name)]
+                         robot.embodiment.rest, robot.embodiment)]
             for robot in self.robots.values()
         ]  # fmt: skip
-        self.policy.predict(made_up)
+        self.policy.predict([self.policy.prepare(history) for history in histories])
 
 
 def main() -> int:

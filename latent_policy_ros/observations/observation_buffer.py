@@ -1,54 +1,38 @@
-"""From topics to synchronised observations of one robot. The same code serves the live node and the bag reader.
+"""ObservationBuffer: time alignment of one robot's streams, for live topics and for bags.
 
-Everything goes by the stamps in the messages, never by their arrival: an observation at time t takes from each camera
-and state the value that was measured nearest to t.
+Alignment uses the stamps in the messages, not the time of arrival: an observation at time t contains, for each stream,
+the value measured nearest to t.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Union
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latent_policy_ros.common.errors import ObservationRefused, available
 from latent_policy_ros.observations.images import fit
 from latent_policy_ros.observations.joint_matcher import JointMatcher
+from latent_policy_ros.observations.observation import Observation, RgbImage, normalize_pose
 from latent_policy_ros.observations.streams import Stream
 
-#: An image (H, W, 3) uint8 RGB, or what makes one when it is needed (images of a bag are decoded late, in threads).
-RgbImage = Union[np.ndarray, Callable[[], np.ndarray]]
+if TYPE_CHECKING:
+    from latent_policy_ros.embodiments import Embodiment
 
-
-@dataclass(frozen=True)
-class Frame:
-    """What one robot saw and measured at one moment.
-
-    Attributes:
-        stamp: Time [s]: the newest moment of which every camera knows.
-        images: {camera: (H, W, 3) uint8 RGB}; as they were pushed where the buffer has no image size.
-        wrist_pose: (7,) x y z [m], qx qy qz qw, of the hand frame in the robot's base; None where the buffer has no wrist.
-        joints: (n,) measured end-effector joints [rad or m], in the buffer's order of names.
-        offsets: {stream: how much later than ``stamp`` its value was measured [s]}.
-    """
-
-    stamp: float
-    images: dict[str, RgbImage]
-    wrist_pose: np.ndarray | None
-    joints: np.ndarray
-    offsets: Mapping[str, float] = field(default_factory=dict, compare=False)
+JOINTS, WRIST = "joint_states", "wrist_pose"  # names of the two streams every robot may have
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How far in time things may lie apart [s].
+    """Largest accepted time differences [s].
 
     Attributes:
-        max_age: The oldest that the newest value of any stream may be when it is used.
-        camera_skew: Between cameras of one observation.
-        state_skew: Between an observation and the joints and wrist pose in it.
+        max_age: Age of the newest value of a stream when an observation is requested.
+        camera_skew: Between an observation and each of its images.
+        state_skew: Between an observation and its joints, wrist pose and other values.
     """
 
     max_age: float = 0.3
@@ -57,49 +41,73 @@ class Tolerances:
 
 
 class ObservationBuffer:
-    """Collects what comes from one robot's topics and hands out synchronised frames.
+    """Buffers the streams of one robot and returns synchronised observations.
+
+    Messages are validated here, when they are pushed. Observations that leave the buffer are not validated again, except
+    against the contract of a policy (:meth:`latent_policy_ros.policy.runtime.Policy.prepare`).
 
     Args:
-        cameras: Cameras that every frame must have.
-        joint_names: The n end-effector joints of a frame, in this order.
-        dt: Time between the frames of a history [s].
-        history: Number of frames in a history.
-        image_size: (height, width) of the images handed out; None: as they come, undecoded ones too.
-        tolerances: What counts as together, and as stale.
-        wrist: Whether the robot has a wrist pose, without which there is no frame.
-        keep: Seconds that are remembered; by default what live observations need.
+        cameras: Cameras required in every observation.
+        embodiment: The end-effector; its n joints are required in every observation.
+        more_joints: Names of additional joints, appended to those of the embodiment.
+        dt: Time between the observations of a history [s].
+        history: Number of observations in a history.
+        image_size: (height, width) to which images are cropped and scaled; None keeps images as pushed, undecoded
+            images included.
+        tolerances: Largest accepted time differences.
+        wrist: Whether a wrist pose is required in every observation.
+        values: Additional streams required in every observation, {name: tolerance [s]}.
+        task: Task description copied to every observation.
+        keep: Duration of the stored past [s]; the default covers one history.
     """
 
     def __init__(
         self,
         cameras: Sequence[str],
-        joint_names: Sequence[str],
+        embodiment: Embodiment,
+        more_joints: Sequence[str] = (),
         dt: float = 0.1,
         history: int = 2,
         image_size: tuple[int, int] | None = (96, 96),
         tolerances: Tolerances | None = None,
         wrist: bool = True,
+        values: Mapping[str, float] | None = None,
+        task: str = "",
         keep: float | None = None,
     ) -> None:
-        self.cameras, self.joint_names = tuple(cameras), tuple(joint_names)
+        self.cameras, self.embodiment, self.task = tuple(cameras), embodiment, task
+        self.joint_names = (*embodiment.joint_names, *more_joints)
         self.dt, self.history_length, self.image_size = dt, history, image_size
         self.tolerances = tolerances or Tolerances()
         keep = keep or history * dt + 2 * self.tolerances.camera_skew + self.tolerances.max_age
         self._images: dict[str, Stream[RgbImage]] = {camera: Stream(keep) for camera in self.cameras}
         self._joints: Stream[np.ndarray] = Stream(keep)
         self._wrist: Stream[np.ndarray] = Stream(keep)
-        self._streams: dict[str, Stream] = {**self._images, "joint_states": self._joints}
+        self._values: dict[str, Stream[np.ndarray]] = {name: Stream(keep) for name in values or ()}
+        self._streams: dict[str, Stream[Any]] = {**self._images, JOINTS: self._joints}
         if wrist:
-            self._streams["wrist_pose"] = self._wrist
+            self._streams[WRIST] = self._wrist
+        self._streams |= self._values
+        names = [*self.cameras, JOINTS, WRIST, *self._values]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stream names must be unique, got {', '.join(names)}")
+        self._tolerance = dict.fromkeys(self._streams, self.tolerances.state_skew)
+        self._tolerance |= dict.fromkeys(self._images, self.tolerances.camera_skew)
+        self._tolerance |= values or {}
         self._matcher = JointMatcher(self.joint_names)
-        #: Why messages were refused, and how often.
+        #: Number of refused messages by reason.
         self.refused: Counter[str] = Counter()
 
     def push_image(self, camera: str, stamp: float, image: RgbImage) -> None:
-        """Take an image (H, W, 3) uint8 RGB of any size; undecoded ones only where the buffer has no image size.
+        """Add an image.
+
+        Args:
+            camera: One of ``cameras``.
+            stamp: Time of exposure [s].
+            image: (H, W, 3) uint8 RGB of any size; undecoded images only if ``image_size`` is None.
 
         Raises:
-            ObservationRefused: Not a camera of this robot, or not such an array.
+            ObservationRefused: Unknown camera, or another shape or type.
         """
         if camera not in self._images:
             self._refuse(f"unknown camera {camera!r}; {available(self.cameras)}")
@@ -107,13 +115,13 @@ class ObservationBuffer:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
                 self._refuse(f"{camera}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
             image = fit(image, *self.image_size)
-        self._images[camera].push(self._stamp(camera, stamp), image)
+        self._push(self._images[camera], camera, stamp, image)
 
     def push_joints(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
-        """Take measured joints, matched by name in any order. Messages without any of ours (the arm's) are passed over.
+        """Add measured joints, matched by name. A message without any joint of this robot is ignored.
 
         Raises:
-            ObservationRefused: Some of our joints are missing, named twice, or not finite.
+            ObservationRefused: Some joints of this robot are missing, named twice, or not finite.
         """
         try:
             values = self._matcher.match(names, positions)
@@ -121,26 +129,36 @@ class ObservationBuffer:
             self.refused[str(error)] += 1
             raise
         if values is not None:
-            self._joints.push(self._stamp("joint_states", stamp), values)
+            self._push(self._joints, JOINTS, stamp, values)
 
     def push_wrist(self, stamp: float, pose: Sequence[float]) -> None:
-        """Take a measured wrist pose (7,).
+        """Add a measured wrist pose (7,): x y z [m], qx qy qz qw.
 
         Raises:
-            ObservationRefused: Not finite, or its quaternion is not of length 1 (within 1%).
+            ObservationRefused: As of :func:`~latent_policy_ros.observations.observation.normalize_pose`.
         """
-        values = np.array(pose, dtype=np.float64)
-        if values.shape != (7,) or not np.all(np.isfinite(values)):
-            self._refuse("wrist_pose is not 7 finite numbers")
         try:
-            values = with_unit_quaternion(values, "wrist_pose")
+            values = normalize_pose(pose, WRIST)
         except ObservationRefused:
-            self.refused["wrist_pose with a quaternion not of length 1"] += 1
+            self.refused[f"{WRIST} is not a valid pose"] += 1
             raise
-        self._wrist.push(self._stamp("wrist_pose", stamp), values)
+        self._push(self._wrist, WRIST, stamp, values)
+
+    def push_value(self, name: str, stamp: float, value: np.ndarray) -> None:
+        """Add a value of an additional stream.
+
+        Raises:
+            ObservationRefused: Unknown stream, or a shape that differs from that of the previous value.
+        """
+        if name not in self._values:
+            self._refuse(f"unknown stream {name!r}; {available(self._values)}")
+        stream = self._values[name]
+        if stream.newest_value is not None and value.shape != stream.newest_value.shape:
+            self._refuse(f"{name}: expected shape {stream.newest_value.shape} as before, got {value.shape}")
+        self._push(stream, name, stamp, value)
 
     def missing(self, now: float) -> tuple[str, ...]:
-        """What keeps this robot from being observed at ``now``, in words; empty when nothing does."""
+        """Reasons why no observation is available at ``now``, e.g. ``front: stale``; empty if one is."""
         reasons = []
         for name, stream in self._streams.items():
             if stream.newest is None:
@@ -152,83 +170,70 @@ class ObservationBuffer:
         if reasons:
             return tuple(reasons)
         stamp = self._reference()
-        return tuple(f"{name}: out of step" for name in self._streams if self._value(name, stamp) is None)
+        return tuple(f"{name}: out of step" for name in self._streams if self._nearest(name, stamp) is None)
 
-    def observation(self, now: float) -> Frame | None:
-        """The newest synchronised frame, or None when ``missing(now)`` says why."""
-        return None if self.missing(now) else self.frame_at(self._reference())
+    def observation(self, now: float) -> Observation | None:
+        """The newest synchronised observation; None if :meth:`missing` lists a reason."""
+        return None if self.missing(now) else self.observation_at(self._reference())
 
-    def observations(self, now: float) -> list[Frame] | None:
-        """``history`` frames, ``dt`` apart, oldest first; None when ``missing(now)`` says why.
+    def observations(self, now: float) -> list[Observation] | None:
+        """``history`` observations, ``dt`` apart, oldest first; None if :meth:`missing` lists a reason.
 
-        Where the past is not known (just started) the oldest known frame is repeated.
+        Before a full history is available, the oldest observation is repeated.
         """
         newest = self.observation(now)
         if newest is None:
             return None
-        frames = [newest]
+        history = [newest]
         for k in range(1, self.history_length):
-            frames.append(self.frame_at(newest.stamp - k * self.dt) or frames[-1])
-        return frames[::-1]
+            history.append(self.observation_at(newest.stamp - k * self.dt) or history[-1])
+        return history[::-1]
 
-    def frame_at(self, stamp: float) -> Frame | None:
-        """The frame at any time that is remembered; None where a stream has nothing near enough."""
-        found = {name: self._value(name, stamp) for name in self._streams}
+    def observation_at(self, stamp: float) -> Observation | None:
+        """The observation at a stored time [s]; None if a stream has no value within its tolerance."""
+        found = {name: self._nearest(name, stamp) for name in self._streams}
         if any(value is None for value in found.values()):
             return None
         offsets = {name: at - stamp for name, (at, _) in found.items()}
-        values = {name: value for name, (_, value) in found.items()}
-        wrist, joints = values.pop("wrist_pose", None), values.pop("joint_states")
-        return Frame(stamp, values, wrist, joints, offsets)
+        value = {name: value for name, (_, value) in found.items()}
+        return Observation(
+            stamp, {name: value[name] for name in self._images}, value.get(WRIST), value[JOINTS], self.embodiment, self.task,
+            {name: value[name] for name in self._values}, offsets,
+        )  # fmt: skip
 
     def lacking(self, stamp: float) -> list[tuple[str, float]]:
-        """The streams that keep ``stamp`` from having a frame, each with the time [s] within which it has nothing."""
-        return [(name, self._tolerance(name)) for name in self._streams if self._value(name, stamp) is None]
+        """Streams without a value near ``stamp``, each with its tolerance [s]."""
+        return [(name, self._tolerance[name]) for name in self._streams if self._nearest(name, stamp) is None]
 
     def first_from(self, stamp: float) -> float | None:
-        """Stamp of the first image of the first camera (without cameras: of the joints) that is not older than ``stamp``."""
+        """Stamp of the first image of the first camera that is not older than ``stamp``; of the joints without cameras."""
         stream = next(iter(self._streams.values()))
         return next((at for at, _ in stream if at >= stamp), None)
 
     @property
     def newest_joints(self) -> np.ndarray | None:
-        """The newest measured joints (n,)."""
-        newest = self._joints.newest
-        return None if newest is None else self._joints.held(newest)[1]
+        """Newest measured joints (n,); None before the first."""
+        return self._joints.newest_value
 
     def clear(self) -> None:
-        """Forget everything (the robot was set back, or a new episode begins)."""
+        """Discard everything stored, e.g. at the start of an episode."""
         for stream in self._streams.values():
             stream.clear()
 
     def _reference(self) -> float:
+        """Newest time up to which every camera has images; without cameras, up to which the state is known."""
         streams = self._images.values() if self._images else (self._joints, self._wrist)
         return min(stream.newest for stream in streams if stream.newest is not None)
 
-    def _value(self, name: str, stamp: float) -> tuple[float, RgbImage] | None:
+    def _nearest(self, name: str, stamp: float) -> tuple[float, Any] | None:
         found = self._streams[name].nearest(stamp)
-        return found if found and abs(found[0] - stamp) <= self._tolerance(name) else None
+        return found if found and abs(found[0] - stamp) <= self._tolerance[name] else None
 
-    def _tolerance(self, name: str) -> float:
-        return self.tolerances.camera_skew if name in self._images else self.tolerances.state_skew
-
-    def _stamp(self, name: str, stamp: float) -> float:
+    def _push(self, stream: Stream[Any], name: str, stamp: float, value: Any) -> None:
         if not np.isfinite(stamp) or stamp <= 0:
             self._refuse(f"{name} has no stamp")
-        return float(stamp)
+        stream.push(float(stamp), value)
 
     def _refuse(self, text: str) -> None:
         self.refused[text] += 1
         raise ObservationRefused(text)
-
-
-def with_unit_quaternion(pose: np.ndarray, name: str) -> np.ndarray:
-    """A pose (7,) with its quaternion brought to length 1.
-
-    Raises:
-        ObservationRefused: The quaternion is not of length 1 (within 1%); ``name`` says whose.
-    """
-    length = float(np.linalg.norm(pose[3:]))
-    if abs(length - 1.0) > 0.01:
-        raise ObservationRefused(f"{name} has a quaternion of length {length:.3g}")
-    return np.concatenate((pose[:3], pose[3:] / length))

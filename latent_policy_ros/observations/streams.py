@@ -1,4 +1,4 @@
-"""Alignment of streams by their stamps: the newest values of one stream, and the one nearest to a time."""
+"""Stream: a short history of stamped values with lookup by time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: A stamp this much older than the newest [s] is not a late message but a clock that was set back (or a bag that began anew).
-CLOCK_RESET = 1.0
+CLOCK_RESET = 1.0  # [s]; a stamp older than the newest by more than this is a clock that was set back, or a bag that restarted
 
 
 class Stream(Generic[T]):
-    """Values with stamps, kept in the order of stamps for ``keep`` seconds.
+    """Stamped values of the last ``keep`` seconds, sorted by stamp.
 
     Args:
-        keep: Seconds of history.
+        keep: Duration of the history before the newest stamp [s].
     """
 
     def __init__(self, keep: float) -> None:
@@ -25,7 +24,7 @@ class Stream(Generic[T]):
         self._values: dict[float, T] = {}
 
     def push(self, stamp: float, value: T) -> None:
-        """Add a value; late ones are put in their place, and a clock set back starts the history anew."""
+        """Add a value. Late values are sorted in; a clock that was set back clears the history first."""
         if self._stamps and stamp < self._stamps[-1] - CLOCK_RESET:
             self.clear()
         if stamp in self._values:
@@ -40,6 +39,7 @@ class Stream(Generic[T]):
             del self._values[self._stamps.pop(0)]
 
     def clear(self) -> None:
+        """Remove all values."""
         self._stamps.clear()
         self._values.clear()
 
@@ -51,11 +51,16 @@ class Stream(Generic[T]):
 
     @property
     def newest(self) -> float | None:
-        """Stamp of the newest value, None while there is none."""
+        """Stamp of the newest value; None if the stream is empty."""
         return self._stamps[-1] if self._stamps else None
 
+    @property
+    def newest_value(self) -> T | None:
+        """The newest value; None if the stream is empty."""
+        return self._values[self._stamps[-1]] if self._stamps else None
+
     def nearest(self, stamp: float) -> tuple[float, T] | None:
-        """The value whose stamp is nearest to ``stamp``, with its stamp."""
+        """Stamp and value nearest to ``stamp``; None if the stream is empty."""
         if not self._stamps:
             return None
         k = bisect_left(self._stamps, stamp)
@@ -64,16 +69,16 @@ class Stream(Generic[T]):
         return best, self._values[best]
 
     def held(self, stamp: float) -> tuple[float, T] | None:
-        """The newest value that is not newer than ``stamp``, with its stamp: what is in force at that time."""
+        """Stamp and value in force at ``stamp``: the newest that is not newer; None if there is none."""
         k = bisect_right(self._stamps, stamp)
         return (self._stamps[k - 1], self._values[self._stamps[k - 1]]) if k else None
 
     def forget_before(self, stamp: float) -> None:
-        """Drop what was no longer in force at ``stamp``."""
+        """Remove values that are no longer in force at ``stamp``."""
         while len(self._stamps) > 1 and self._stamps[1] <= stamp:
             del self._values[self._stamps.pop(0)]
 
     def forget_after(self, stamp: float) -> None:
-        """Drop what is newer than ``stamp``: a plan that another one replaced."""
+        """Remove values newer than ``stamp``, e.g. the rest of a replaced trajectory."""
         while self._stamps and self._stamps[-1] > stamp:
             del self._values[self._stamps.pop()]

@@ -5,11 +5,11 @@ Decoders need no torch, so ``Policy`` is imported only when it is asked for.
 
 from typing import Any
 
-from latent_policy_ros.policy.action_chunk import ActionChunk, Observation
+from latent_policy_ros.policy.action_chunk import ActionChunk
 from latent_policy_ros.policy.chunking import ChunkBuffer
 from latent_policy_ros.policy.decoder import DecodedCommand, RobotDecoder
 
-__all__ = ["ActionChunk", "ChunkBuffer", "DecodedCommand", "Observation", "Policy", "RobotDecoder"]
+__all__ = ["ActionChunk", "ChunkBuffer", "DecodedCommand", "Policy", "RobotDecoder"]
 
 
 def __getattr__(name: str) -> Any:

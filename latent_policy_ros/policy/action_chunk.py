@@ -1,29 +1,10 @@
-"""What goes into a policy and what comes out of it."""
+"""ActionChunk: the output of the policy for one robot."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one robot saw and measured at one moment.
-
-    Attributes:
-        stamp: Time of the observation [s].
-        images: RGB images by camera, {camera: (H, W, 3) uint8}; a camera that gave none is absent.
-        wrist_pose: Measured pose of the hand frame in the robot's base frame, (7,): x y z [m], qx qy qz qw.
-        hand: Measured end-effector in its action representation, (d,).
-        embodiment: Name of the end-effector.
-    """
-
-    stamp: float
-    images: dict[str, np.ndarray]
-    wrist_pose: np.ndarray
-    hand: np.ndarray
-    embodiment: str
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,27 @@ import torch
 
 from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.latent.space import LatentSpace
-from latent_policy_ros.policy.action_chunk import ActionChunk, Observation
+from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.policy.action_chunk import ActionChunk
 from latent_policy_ros.policy.checkpoint import RETRAIN, Checkpoint
 from latent_policy_ros.policy.device import choose_device
 from latent_policy_ros.policy.diffusion import ImageBatch, PolicyNetwork
 from latent_policy_ros.policy.scaling import POSITION, flatten
 
-#: Rad or m: beyond lies no joint, no keypoint and no wrist, and what a network makes of it soon is no number any more.
-FURTHEST = 100.0
+PLAUSIBLE = 100.0  # plausibility bound [rad or m]; larger inputs are rejected
+
+
+@dataclass(frozen=True)
+class PolicyInput:
+    """Validated input of one robot, made by :meth:`Policy.prepare`.
+
+    Attributes:
+        observation: The newest observation.
+        states: Raw states (S, 9 + L), oldest first: wrist position and rotation, latent of the hand.
+    """
+
+    observation: Observation
+    states: np.ndarray
 
 
 class Policy:
@@ -77,50 +91,56 @@ class Policy:
         """Cameras it can use."""
         return self.settings.cameras
 
-    def check(self, observation: Observation) -> None:
-        """Make sure that a plan can be made for this observation.
+    def prepare(self, history: Sequence[Observation]) -> PolicyInput:
+        """Validate the observations of one robot and encode its states.
+
+        This is the only check of the policy's contract: :meth:`predict` accepts its result only.
+
+        Args:
+            history: The last observations, ``dt`` apart, oldest first, at least one. Images are read from the newest only. If
+                there are fewer than ``observation_steps``, the oldest is repeated.
 
         Raises:
-            ObservationRefused: Unknown embodiment, no image of any known camera, wrong sizes or types, not finite, or
-                so far away that nobody can have measured it.
+            ObservationRefused: Unknown embodiment, no image of a known camera, wrong shapes or types, or numbers that are not
+                finite or beyond ``PLAUSIBLE``.
         """
-        name, size = observation.embodiment, self.settings.image_size
+        actions = np.stack([self._checked_action(observation) for observation in history])
+        last = np.maximum(0, np.arange(len(history) - self.observation_steps, len(history)))
+        newest = history[-1]
+        latents = self.latent_space.encode(newest.embodiment.name, actions[last])
+        return PolicyInput(newest, flatten(np.stack([history[k].wrist_pose for k in last]), latents))
+
+    def _checked_action(self, observation: Observation) -> np.ndarray:
+        """The joints of a valid observation in the action representation, (d,)."""
+        embodiment, size = observation.embodiment, self.settings.image_size
+        name = embodiment.name
         try:
-            d = self.latent_space.codec(name).action_dim
+            self.latent_space.codec(name)
         except ArtifactError as cause:
             raise ObservationRefused(str(cause)) from cause
-        seen = [camera for camera in self.cameras if camera in observation.images]
-        if not seen:
+        cameras = [camera for camera in self.cameras if camera in observation.images]
+        if not cameras:
             got = sorted(observation.images)
-            raise ObservationRefused(f"{name}: images: expected one of {list(self.cameras)} at least, got {got}")
-        for camera in seen:
+            raise ObservationRefused(f"{name}: images: expected at least one of {list(self.cameras)}, got {got}")
+        for camera in cameras:
             image = observation.images[camera]
             if image.shape != (size, size, 3) or image.dtype != np.uint8:
                 raise ObservationRefused(
                     f"{name}: images.{camera}: expected {(size, size, 3)} uint8, got {image.shape} {image.dtype}"
                 )
-        for field, value, shape in (("wrist_pose", observation.wrist_pose, (7,)), ("hand", observation.hand, (d,))):
-            if np.shape(value) != shape or not (np.abs(value) < FURTHEST).all():
-                raise ObservationRefused(f"{name}: {field}: expected {shape} finite numbers, none beyond {FURTHEST:g}, got {value}")
+        _check_numbers(f"{name}: wrist_pose", observation.wrist_pose, observation.wrist_pose, (7,))
+        shape = (len(embodiment.joint_names),)
+        action = embodiment.to_action(observation.joints) if np.shape(observation.joints) == shape else None
+        _check_numbers(f"{name}: joints", action, observation.joints, shape)
+        return action
 
-    def predict(self, histories: Sequence[Sequence[Observation]]) -> list[ActionChunk]:
-        """A plan for each robot.
-
-        Args:
-            histories: For each robot its last observations, ``dt`` apart, oldest first, at least one. The newest alone
-                gives image_batch; if there are fewer than ``observation_steps``, the oldest counts repeatedly.
-
-        Raises:
-            ObservationRefused: As of ``check``, for any robot.
-        """
-        if not histories:
+    def predict(self, inputs: Sequence[PolicyInput]) -> list[ActionChunk]:
+        """Sample an action chunk for each robot, as one batch."""
+        if not inputs:
             return []
-        for history in histories:
-            for observation in history:
-                self.check(observation)
         scaling = self.checkpoint.scaling
-        states = np.stack([self._states(history) for history in histories])
-        newest = [history[-1] for history in histories]
+        states = np.stack([robot.states for robot in inputs])
+        newest = [robot.observation for robot in inputs]
         plans = self._network.sample(
             torch.from_numpy(scaling.scale_states(states)).to(self.device), self._image_batch(newest), self._generator
         ).cpu()
@@ -132,13 +152,6 @@ class Policy:
         self._sequence += 1
         return ActionChunk(observation.stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence)
 
-    def _states(self, history: Sequence[Observation]) -> np.ndarray:
-        """Raw states (S, 9 + L) of one robot."""
-        steps = self.observation_steps
-        last = [history[0]] * (steps - len(history)) + list(history[-steps:])
-        hands = self.latent_space.encode(last[-1].embodiment, np.stack([o.hand for o in last]))
-        return flatten(np.stack([o.wrist_pose for o in last]), hands)
-
     def _image_batch(self, observations: Sequence[Observation]) -> ImageBatch:
         image_batch: ImageBatch = {}
         for camera in self.cameras:
@@ -147,3 +160,8 @@ class Policy:
                 images = np.stack([observations[row].images[camera] for row in rows])
                 image_batch[camera] = (torch.tensor(rows).to(self.device), torch.from_numpy(images).to(self.device), None)
         return image_batch
+
+
+def _check_numbers(what: str, values: np.ndarray | None, got: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    if values is None or np.shape(values) != shape or not (np.abs(values) < PLAUSIBLE).all():
+        raise ObservationRefused(f"{what}: expected {shape} finite numbers below {PLAUSIBLE:g}, got {got}")

@@ -20,7 +20,8 @@ from latent_policy_ros.control.command_guard import CommandGuard
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.observations.images import fit
-from latent_policy_ros.policy import Observation, Policy, RobotDecoder
+from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.policy import Policy, RobotDecoder
 from latent_policy_ros.sim.world import World
 
 COMMAND_PERIOD = 0.02  # s: decoders command at 50 Hz
@@ -103,8 +104,8 @@ class RobotRollout:
                 stamp=self.time,
                 images={camera: fit(world.render(camera), self.image_size, self.image_size) for camera in world.cameras},
                 wrist_pose=world.wrist_pose,
-                hand=self.embodiment.to_action(world.hand_q),
-                embodiment=self.embodiment.name,
+                joints=world.hand_q,
+                embodiment=self.embodiment,
             )
         )
         missing = self.history.maxlen - len(self.history)
@@ -156,7 +157,7 @@ def rollouts(
             embodiment, seed = waiting.popleft()
             settings = policy.settings
             active.append(RobotRollout(embodiment, seed, latent, settings.observation_steps, settings.image_size, latency))
-        for robot, chunk in zip(active, policy.predict([robot.observe() for robot in active])):
+        for robot, chunk in zip(active, policy.predict([policy.prepare(robot.observe()) for robot in active])):
             robot.accept(chunk)
             robot.advance(policy.dt)
             if on_frame:

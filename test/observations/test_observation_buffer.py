@@ -1,5 +1,7 @@
 """From messages to synchronised observations: by stamps, by names, and nothing malformed gets in."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from latent_policy_ros.observations.observation_buffer import ObservationBuffer
 from latent_policy_ros.observations.streams import Stream
 
 NAMES = ("j0", "j1", "j2")
+HAND = SimpleNamespace(name="hand", joint_names=NAMES)
 POSE = (0.1, 0.2, 0.3, 0.0, 0.0, 0.0, 1.0)
 T0 = 1000.0
 
@@ -19,7 +22,7 @@ def image(value=7, height=96, width=96):
 
 
 def make(cameras=("front", "wrist"), **changes):
-    return ObservationBuffer(cameras, NAMES, **changes)
+    return ObservationBuffer(cameras, HAND, **changes)
 
 
 def fill(buffer, start=T0, seconds=0.5, camera_rate=20.0, state_rate=100.0):

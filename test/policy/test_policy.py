@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from reaching import image, reach, save
 from latent_policy_ros.common.artifacts import load_tensors
 from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError, ObservationRefused
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
-from latent_policy_ros.policy import Observation, Policy
+from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.policy import Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.device import choose_device
 from latent_policy_ros.policy.diffusion import PolicyNetwork
@@ -44,11 +46,19 @@ def untrained(demonstrations, quick, space, tmp_path) -> tuple[Checkpoint, objec
     return train_policy(replace(quick, steps=1), [demonstrations], space, tmp_path), tmp_path
 
 
+def end_effector(name):
+    joints = {"gripper": 1}.get(name, 3)
+    return SimpleNamespace(name=name, joint_names=tuple(f"joint_{k}" for k in range(joints)), to_action=lambda q: q)
+
+
 def observation(embodiment="hand", **changes) -> Observation:
-    width = {"hand": 3, "gripper": 1}[embodiment]
-    images = {"front": image(np.zeros(2), None)}
+    hand, images = end_effector(embodiment), {"front": image(np.zeros(2), None)}
     pose = np.array([0, 0, 0.2, 0, 0, 0, 1.0])
-    return replace(Observation(5.0, images, pose, np.zeros(width), embodiment), **changes)
+    return replace(Observation(5.0, images, pose, np.zeros(len(hand.joint_names)), hand), **changes)
+
+
+def predict(policy, histories):
+    return policy.predict([policy.prepare(history) for history in histories])
 
 
 def test_it_reaches_for_squares_it_never_saw(trained, space):
@@ -58,17 +68,17 @@ def test_it_reaches_for_squares_it_never_saw(trained, space):
         embodiment = ("hand", "gripper")[i % 2]
         episode = reach(rng.uniform(-1, 1, 2), rng.uniform(-0.1, 0.1, 2), embodiment, space)
         images = {camera: images[0] for camera, images in episode.images.items()}
-        histories.append([Observation(0.0, images, episode.wrist_pose[0], episode.hand[0], embodiment)])
+        histories.append([Observation(0.0, images, episode.wrist_pose[0], episode.hand[0], end_effector(embodiment))])
         wanted.append(episode.wrist_command[:4, :3])
         still.append(np.repeat(episode.wrist_pose[:1, :3], 4, axis=0))
-    plans = np.stack([chunk.wrist_poses[:, :3] for chunk in trained.predict(histories)])
+    plans = np.stack([chunk.wrist_poses[:, :3] for chunk in predict(trained, histories)])
     error = np.linalg.norm(plans - wanted, axis=-1).mean()
     assert error < 0.25 * np.linalg.norm(np.array(still) - wanted, axis=-1).mean()
     assert error < 0.02
 
 
 def test_plans_are_what_decoders_expect(trained, space):
-    chunks = trained.predict([[observation("hand", stamp=4.9), observation("hand")], [observation("gripper", stamp=6.0)]])
+    chunks = predict(trained, [[observation("hand", stamp=4.9), observation("hand")], [observation("gripper", stamp=6.0)]])
     assert [chunk.stamp for chunk in chunks] == [5.0, 6.0]
     assert chunks[0].sequence < chunks[1].sequence
     for chunk in chunks:
@@ -81,9 +91,9 @@ def test_plans_are_what_decoders_expect(trained, space):
 def test_robots_in_one_batch_do_not_disturb_each_other(trained):
     def plans(histories):
         policy = Policy(trained.checkpoint, trained.latent_space, seed=3)
-        return policy.predict(histories)[0].wrist_poses
+        return predict(policy, histories)[0].wrist_poses
 
-    first, other = [observation()], [observation("gripper", hand=np.ones(1))]
+    first, other = [observation()], [observation("gripper", joints=np.ones(1))]
     different = [observation("gripper", wrist_pose=np.array([0.1, 0, 0.2, 0, 0, 0, 1.0]))]
     assert np.allclose(plans([first, other]), plans([first, different]), atol=1e-5)
 
@@ -99,7 +109,7 @@ def test_all_that_a_plan_needs_goes_to_the_device_of_the_network(trained, other_
     assert trained.device.type == "cpu"
     policy = Policy(trained.checkpoint, trained.latent_space, device=other_device)
     with pytest.raises(NotImplementedError, match="copy out of meta"):
-        policy.predict([[observation()], [observation("gripper")]])
+        predict(policy, [[observation()], [observation("gripper")]])
 
 
 def test_a_step_of_training_runs_where_the_network_is(demonstrations, quick, space, other_device):
@@ -138,7 +148,7 @@ def test_a_left_hand_is_planned_for_as_its_right_one(trained):
     plans = []
     for name in ("hand", "hand_left"):
         policy = Policy(trained.checkpoint, trained.latent_space, seed=3)
-        plans.append(policy.predict([[replace(observation(), embodiment=name)]])[0].latents)
+        plans.append(predict(policy, [[replace(observation(), embodiment=end_effector(name))]])[0].latents)
     assert np.array_equal(*plans)
 
 
@@ -147,27 +157,27 @@ def test_a_missing_camera_is_not_a_black_one(trained):
     plans = []
     for images in (observation().images, black):
         policy = Policy(trained.checkpoint, trained.latent_space, seed=3)
-        plans.append(policy.predict([[observation(images=images)]])[0].wrist_poses)
+        plans.append(predict(policy, [[observation(images=images)]])[0].wrist_poses)
     assert not np.allclose(plans[0], plans[1], atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": {}}, r"hand: images: expected one of \['front', 'wrist'\] at least, got \[\]"),
+        ({"images": {}}, r"hand: images: expected at least one of \['front', 'wrist'\], got \[\]"),
         (
             {"images": {"front": np.zeros((8, 8, 3), np.uint8)}},
             r"images.front: expected \(32, 32, 3\) uint8, got \(8, 8, 3\)",
         ),
         ({"images": {"front": np.zeros((32, 32, 3))}}, "images.front: expected .* got .* float64"),
-        ({"hand": np.zeros(2)}, r"hand: expected \(3,\) finite numbers"),
+        ({"joints": np.zeros(2)}, r"hand: joints: expected \(3,\) finite numbers"),
         ({"wrist_pose": np.full(7, np.nan)}, r"wrist_pose: expected \(7,\) finite"),
-        ({"embodiment": "foot"}, "has no embodiment 'foot'; available: gripper, hand"),
+        ({"embodiment": end_effector("foot")}, "has no embodiment 'foot'; available: gripper, hand"),
     ],
 )
 def test_observations_that_make_no_sense_are_refused(trained, changes, message):
     with pytest.raises(ObservationRefused, match=message):
-        trained.predict([[replace(observation(), **changes)]])
+        trained.prepare([replace(observation(), **changes)])
 
 
 def test_a_foreign_latent_space_is_refused_with_both_ids(trained, space):

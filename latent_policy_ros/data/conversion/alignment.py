@@ -17,7 +17,7 @@ from latent_policy_ros.data.conversion.message_intake import Intake
 from latent_policy_ros.data.conversion.stream_monitor import LAG
 from latent_policy_ros.data.conversion.topic_resolution import Sources
 from latent_policy_ros.data.issues import Issue, IssueReporter
-from latent_policy_ros.observations.observation_buffer import Frame
+from latent_policy_ros.observations.observation import Observation
 
 TRIMMED = 1.0  # [s] at either end of a recording that may go without notice
 REPEATED = 0.1  # share of frames that may show an image a second time, where there are fewer images than frames
@@ -29,7 +29,7 @@ LESS = "(fewer frames a second, or the other cameras only, would do)"
 class Row:
     """A frame with the commands in force at its time: joints (n,) [rad or m] and wrist pose (7,)."""
 
-    frame: Frame
+    observation: Observation
     command: np.ndarray
     wrist_command: np.ndarray | None
 
@@ -155,16 +155,16 @@ class Alignment:
         if ended:
             self._silent = ended
             return None
-        frame = self.buffer.frame_at(stamp)
-        self._measure(frame)
-        return Row(frame, command, wrist)
+        observation = self.buffer.observation_at(stamp)
+        self._measure(observation)
+        return Row(observation, command, wrist)
 
-    def _measure(self, frame: Frame) -> None:
-        for name, offset in frame.offsets.items():
+    def _measure(self, observation: Observation) -> None:
+        for name, offset in observation.offsets.items():
             total = self.skew.setdefault(name, [0.0, 0.0])
             total[0], total[1] = total[0] + abs(offset), max(total[1], abs(offset))
             if name in self.sources.cameras:
-                shown = frame.stamp + offset
+                shown = observation.stamp + offset
                 self._repeated[name] += self._shown.get(name) == shown
                 self._shown[name] = shown
 

@@ -29,10 +29,10 @@ class EpisodeBuilder:
 
     def add(self, row: Row) -> None:
         """Take one row."""
-        frame = row.frame
-        self._begins = self._begins or frame.stamp
-        self.writer.add(frame.stamp, frame.images)
-        given = {STATE: frame.joints, WRIST: frame.wrist_pose, ACTION: row.command, WRIST_ACTION: row.wrist_command}
+        observed = row.observation
+        self._begins = self._begins or observed.stamp
+        self.writer.add(observed.stamp, observed.images)
+        given = {STATE: observed.joints, WRIST: observed.wrist_pose, ACTION: row.command, WRIST_ACTION: row.wrist_command}
         for name, values in given.items():
             if values is not None:
                 self._columns[name].append(values.astype(np.float32))

@@ -15,7 +15,8 @@ from latent_policy_ros.data.conversion.stream_monitor import APART, LAG, StreamW
 from latent_policy_ros.data.conversion.topic_resolution import Sources
 from latent_policy_ros.data.issues import IssueReporter
 from latent_policy_ros.observations.messages import image, pose_array, seconds
-from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances, with_unit_quaternion
+from latent_policy_ros.observations.observation import normalize_pose
+from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 from latent_policy_ros.observations.streams import Stream
 
 SILENT = 1.0  # [s] after which nobody waits for a topic any more, if its limits do not make it longer
@@ -44,7 +45,7 @@ class Intake:
         self.patience = max(SILENT, 2 * camera_limit, 2 * limits.state)
         keep = self.patience + 2 * LAG
         self.buffer = ObservationBuffer(
-            tuple(sources.cameras), robot.joints, image_size=None, wrist=bool(sources.wrist), keep=keep,
+            tuple(sources.cameras), robot.embodiment, robot.more_joints, image_size=None, wrist=bool(sources.wrist), keep=keep,
             tolerances=Tolerances(camera_skew=camera_limit, state_skew=limits.state),
         )  # fmt: skip
         self.commands = CommandStream(robot.joints, robot.rename, robot.order, robot.command_scale, keep)
@@ -138,10 +139,7 @@ class Intake:
             self._order_of(topic, stamp, order)
 
     def _take_wrist_command(self, topic: str, stamp: float, message: Any) -> None:
-        pose = pose_array(message.pose)
-        if not np.isfinite(pose).all():
-            raise ObservationRefused("wrist command is not finite")
-        self._wrist_commands.push(stamp, with_unit_quaternion(pose, "wrist command"))
+        self._wrist_commands.push(stamp, normalize_pose(pose_array(message.pose), "wrist command"))
 
     def _check_clocks(self) -> None:
         """Tell of topics whose stamps are off, by too little for each message to show it."""

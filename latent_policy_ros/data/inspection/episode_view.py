@@ -179,20 +179,20 @@ class _Gathering:
             self._moments.append(number)
             for camera, image in small.items():
                 self._images.setdefault(camera, []).append(image)
-        self._state.append(row.frame.joints)
+        self._state.append(row.observation.joints)
         self._action.append(row.command)
-        if row.frame.wrist_pose is not None:
-            self._wrist.append(row.frame.wrist_pose)
+        if row.observation.wrist_pose is not None:
+            self._wrist.append(row.observation.wrist_pose)
 
     def _look_at(self, row: Row) -> dict[str, np.ndarray]:
         """Small images of a row, by camera; none, with a fault, if no video could take one of them."""
         small = {}
-        for camera, image in row.frame.images.items():
+        for camera, image in row.observation.images.items():
             try:
                 rgb = image()
                 height, width = self._sizes[camera] = size_in_video(rgb, self._sizes.get(camera))
             except ObservationRefused as error:
-                self._desk.report("image", self._topics[camera], row.frame.stamp, str(error))
+                self._desk.report("image", self._topics[camera], row.observation.stamp, str(error))
                 return {}
             small[camera] = _small(rgb[:height, :width], self._rows)
         return small

@@ -19,7 +19,7 @@ from latent_policy_ros.data.lerobot.feature_statistics import Stats, arrays, pla
 from latent_policy_ros.data.lerobot.layout import DEFAULTS, DONE, IMAGES, SUCCESS, array_of, flag, schema, table_of, vector, video
 from latent_policy_ros.data.lerobot.video import VideoWriter, encoder_threads, pixel_format
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.observations.observation_buffer import RgbImage
+from latent_policy_ros.observations.observation import RgbImage
 
 TOLD, FRAMES, PART = "episode.json", "frames.parquet", ".part"
 

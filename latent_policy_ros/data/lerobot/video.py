@@ -16,7 +16,7 @@ import numpy as np
 from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.data.lerobot.feature_statistics import PixelStats
 from latent_policy_ros.observations.images import fit
-from latent_policy_ros.observations.observation_buffer import RgbImage
+from latent_policy_ros.observations.observation import RgbImage
 
 #: x264: every second image stands alone, so that any is found fast; ultrafast has the best quality for its time here, and
 #: looking ahead (which zerolatency leaves out) costs a tenth of it and gives nothing. Slices would depend on the number of cores.

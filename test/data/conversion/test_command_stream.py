@@ -90,7 +90,7 @@ def nameless_wrists(made):
     ("spoil", "custom", "reason"),
     [
         (commands_after_the_images, {}, "too short: no image that was taken while all else is known"),
-        (nameless_wrists, {}, "wrist command has a quaternion of length 0"),
+        (nameless_wrists, {}, "wrist command has a quaternion of norm 0, expected 1"),
         (lambda made: None, {"success": "false", "outcome": ""}, "marked as a failure"),
     ],
 )

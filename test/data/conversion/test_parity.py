@@ -30,7 +30,7 @@ def uneven(recording):
     return made
 
 
-def live(bag, joints):
+def live(bag, embodiment):
     """Observations as the policy node makes them: its own callbacks take ROS messages, and it is asked at 20 Hz."""
     from geometry_msgs.msg import PoseStamped
     from rclpy.serialization import deserialize_message
@@ -38,7 +38,7 @@ def live(bag, joints):
 
     from latent_policy_ros.nodes.policy_node import PolicyNode
 
-    buffer = ObservationBuffer(("front", "wrist"), joints, history=1, tolerances=Tolerances(state_skew=0.05))
+    buffer = ObservationBuffer(("front", "wrist"), embodiment, history=1, tolerances=Tolerances(state_skew=0.05))
     callbacks = {
         NAMES["front"]: (Image, lambda message: PolicyNode._on_image(None, buffer, "front", message)),
         NAMES["wrist"]: (CompressedImage, lambda message: PolicyNode._on_compressed(None, buffer, "wrist", message)),
@@ -48,9 +48,9 @@ def live(bag, joints):
     found, tick, store = {}, bag.start, message_types()
     for topic, received, message in bag.messages(callbacks):
         while tick < received:
-            frame = buffer.observation(tick)
-            if frame is not None:
-                found[frame.stamp] = frame
+            observation = buffer.observation(tick)
+            if observation is not None:
+                found[observation.stamp] = observation
             tick += 0.05
         kind, callback = callbacks[topic]
         callback(deserialize_message(bytes(store.serialize_cdr(message, message.__msgtype__)), kind))
@@ -62,7 +62,7 @@ def test_live_and_recorded_frames_are_equal(tmp_path, recording):
     path = made.write(tmp_path / "bag")
     robot = conventional("left", made.embodiment, ("front", "wrist"))
     with open_bag(path) as bag:
-        seen = live(bag, made.joints)
+        seen = live(bag, made.embodiment)
         faults = []
         sources = find_sources(bag, robot, faults.append)
         alignment = Alignment(robot, sources, 10, Limits(), False, bag.start, faults.append, path)
@@ -71,7 +71,7 @@ def test_live_and_recorded_frames_are_equal(tmp_path, recording):
             rows += alignment.push(topic, received, message)
             # a recorded frame at the very stamps that the policy answered; the buffer remembers more than a second
             for stamp in [s for s in seen if s < received - 0.6]:
-                frame, mine = alignment.buffer.frame_at(stamp), seen.pop(stamp)
+                frame, mine = alignment.buffer.observation_at(stamp), seen.pop(stamp)
                 np.testing.assert_array_equal(frame.joints, mine.joints)
                 np.testing.assert_array_equal(frame.wrist_pose, mine.wrist_pose)
                 for camera in ("front", "wrist"):
