@@ -47,8 +47,10 @@ demo: setup   ## two robots, one policy, real ROS 2: writes a bag, a video and a
 test: setup   ## the test suite; TESTS=test/nodes for a part of it
 	@ROS_PYTHON_CHECK_FIELDS=1 $(BIN)/python -m pytest -q $(or $(TESTS),test) $(ARGS)
 
-lint: setup   ## ruff
+lint: setup   ## ruff check, ruff format and mypy over the ROS-free packages
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 setup: $(BUILD)/installed-$(LIST) opengl   ## the virtual environment in .venv, with messages and nodes
 

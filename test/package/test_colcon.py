@@ -1,0 +1,58 @@
+"""The package builds with colcon, and ``colcon test`` runs its tests, in a workspace of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAME = "latent_policy_ros"
+
+pytest.importorskip("colcon_core", reason="needs colcon (requirements/build.txt)")
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+
+
+def colcon(workspace, verb, *arguments):
+    prefixes = os.environ.get("AMENT_PREFIX_PATH") or sys.prefix
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "AMENT_PREFIX_PATH": prefixes,
+        "CMAKE_PREFIX_PATH": prefixes,
+        "COLCON_HOME": str(workspace / "colcon"),
+    }
+    command = [sys.executable, "-m", "colcon", verb, "--base-paths", "src", "--executor", "sequential", *arguments]
+    return subprocess.run(command, cwd=workspace, env=env, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A workspace with this package in ``src``, built."""
+    folder = tmp_path_factory.mktemp("workspace")
+    (folder / "src").mkdir()
+    (folder / "src" / NAME).symlink_to(ROOT)
+    flags = [f"-DPython3_EXECUTABLE={sys.executable}", "-DPython3_FIND_VIRTUALENV=ONLY"]
+    flags += ["-GNinja"] if shutil.which("ninja") else []
+    done = colcon(folder, "build", "--cmake-args", *flags)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def test_colcon_installs_nodes_launch_files_and_messages(workspace):
+    prefix = workspace / "install" / NAME
+    assert os.access(prefix / "lib" / NAME / "policy_node", os.X_OK)
+    assert (prefix / "share" / NAME / "launch" / "bringup.launch.py").is_file()
+    assert (prefix / "share" / NAME / "config" / "robots" / "demo.yaml").is_file()
+    assert list(prefix.glob(f"lib/python3*/site-packages/{NAME}/msg/_latent_action.py"))
+
+
+def test_colcon_test_runs_the_tests_of_the_package(workspace):
+    done = colcon(workspace, "test", "--return-code-on-test-failure", "--ctest-args", "-R", "test_observations")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (result,) = (workspace / "build" / NAME / "test_results" / NAME).glob("test_observations.xunit.xml")
+    suite = ElementTree.parse(result).getroot().find("testsuite")
+    assert int(suite.get("tests")) > 20 and suite.get("failures") == suite.get("errors") == "0"
