@@ -1,4 +1,4 @@
-"""The tree reads as the data flows: imports point backwards only, and ROS stays in its folder."""
+"""Layering of the package: import direction, import cycles, rclpy only in the nodes, size of folders, start-up imports."""
 
 import ast
 import subprocess
@@ -15,29 +15,70 @@ ORDER = (
 )  # fmt: skip
 #: Folders that a folder must not import although they stand before it: a data set does not depend on a latent space.
 INDEPENDENT = {"data": ("latent",)}
-MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+MODULES = [p.relative_to(PACKAGE) for p in FILES]
+NAMES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES}
 
 
-def part(module: str) -> str:
-    return module.split(".")[1] if "." in module else ""
+def imports(path):
+    """(line, imported module) of every import in a file, relative ones and those inside functions included."""
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            for alias in node.names:
+                submodule = f"{module}.{alias.name}"
+                yield node.lineno, submodule if submodule in NAMES else module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_a_folder_imports_only_what_stands_before_it(path):
-    own = path.parts[0].removesuffix(".py")
-    assert own in ORDER, f"{own} has no place in the order"
-    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            if name.startswith("latent_policy_ros.") and part(name) not in ("msg", own):
-                assert ORDER.index(part(name)) < ORDER.index(own), f"{path}:{node.lineno} imports {name}"
-                assert part(name) not in INDEPENDENT.get(own, ()), f"{path}:{node.lineno} imports {name}"
-            if name.split(".")[0] in ("rclpy", "launch", "launch_ros"):
-                assert own == "nodes", f"{path}:{node.lineno} imports {name}"
+def folder(module):
+    """The folder of the package that a module is in; empty for modules of other packages."""
+    return module.split(".")[1] if module.startswith("latent_policy_ros.") else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_folder_imports_only_folders_before_it(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert own in ORDER, f"{own} has no place in ORDER"
+    for line, module in imports(path):
+        other = folder(module)
+        if other and other not in ("msg", own):
+            assert ORDER.index(other) < ORDER.index(own), f"{path}:{line} imports {module}"
+            assert other not in INDEPENDENT.get(own, ()), f"{path}:{line} imports {module}"
+        if module.split(".")[0] in ("rclpy", "launch", "launch_ros"):
+            assert own == "nodes", f"{path}:{line} imports {module}"
+
+
+def test_relative_imports_are_followed(tmp_path, monkeypatch):
+    file = PACKAGE / "data" / "bags" / "made_up.py"
+    monkeypatch.setattr(Path, "read_text", lambda self: "def f():\n    from ...sim import world\n    from .. import issues\n")
+    assert [module for _, module in imports(file)] == ["latent_policy_ros.sim.world", "latent_policy_ros.data.issues"]
+
+
+def test_no_import_cycles():
+    """Not even inside functions: a module that is needed by what it needs belongs with it, or apart."""
+    graph = {name: {m for _, m in imports(path) if m in NAMES and m != name} for name, path in NAMES.items()}
+    waiting, cycle = dict(graph), []
+    while free := [name for name, needs in waiting.items() if not needs & waiting.keys()]:
+        for name in free:
+            del waiting[name]
+    if waiting:  # walk until a module comes again
+        cycle = [next(iter(waiting))]
+        while (following := min(waiting[cycle[-1]] & waiting.keys())) not in cycle:
+            cycle.append(following)
+        cycle = [*cycle[cycle.index(following) :], following]
+    assert not cycle, " -> ".join(cycle)
+
+
+def test_folders_stay_rooms():
+    counts = {}
+    for path in FILES:
+        counts[path.parent] = counts.get(path.parent, 0) + (path.name != "__init__.py")
+    crowded = {str(parent.relative_to(ROOT)): count for parent, count in counts.items() if count > 17}
+    assert not crowded, f"more than 17 modules in one folder: {crowded}"
 
 
 def test_everything_but_the_nodes_imports_without_rclpy():
