@@ -19,15 +19,14 @@ import argparse
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from latent_policy_ros.common.artifacts import canonical_json, write_atomically
+from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.paths import artifact, runs_dir
 from latent_policy_ros.common.progress import progress_bar
-from latent_policy_ros.common.settings import as_plain, read_settings
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.settings import PolicySettings
@@ -59,10 +58,10 @@ class Study:
     def policy(self, kind: str, embodiments: Sequence[str], parts: int = 1) -> Path:
         """Folder of a policy of that kind, trained with one of so many parts of the steps."""
         start = self.shipped if kind == BEGUN else None
-        settings = read_settings(PolicySettings, "policy_again" if start else "policy")
-        settings = replace(settings, steps=round(settings.steps / parts))
+        settings = load(PolicySettings, config_file("training", "policy_again" if start else "policy", "settings"))
+        settings = settings.model_copy(update={"steps": round(settings.steps / parts)})
         # What was trained before counts only if it was made of the same.
-        made = [as_plain(settings), self.space.latent_id, start.policy_id if start else ""]
+        made = [settings.model_dump(mode="json"), self.space.latent_id, start.policy_id if start else ""]
         key = hashlib.sha256(canonical_json(made).encode()).hexdigest()[:12]
         out = self.folder / "-".join([kind, *embodiments, key])
         if not (out / "policy.json").is_file():

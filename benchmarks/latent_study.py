@@ -15,15 +15,14 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from latent_policy_ros.common.artifacts import canonical_json, write_atomically
+from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.paths import runs_dir
-from latent_policy_ros.common.settings import as_plain, read_settings
 from latent_policy_ros.data.hand_recordings import read_hand_recording
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.embodiments.human.hand_input import canonical_hands
@@ -42,23 +41,28 @@ BEGIN, END = "<!-- latent_study begins -->", "<!-- latent_study ends -->"
 
 def configurations() -> dict[str, LatentSettings]:
     """Settings of every line of the study, by name."""
-    paper, ours = (replace(read_settings(LatentSettings, name), **SAME) for name in ("latent_paper", "latent"))
-    paper = replace(paper, contrastive_steps=STEPS // 2, decoding_steps=STEPS // 2)
-    ours = replace(ours, decoding_steps=STEPS)
+    paper, ours = (
+        load(LatentSettings, config_file("training", name, "settings")).model_copy(update=SAME)
+        for name in ("latent_paper", "latent")
+    )
+    paper = paper.model_copy(update={"contrastive_steps": STEPS // 2, "decoding_steps": STEPS // 2})
+    ours = ours.model_copy(update={"decoding_steps": STEPS})
     return {
         "paper": paper,
-        "paper, no annealing": replace(paper, annealing=False),
-        "paper, encoders frozen": replace(paper, finetune_encoders=False),
-        "paper, twice the steps": replace(paper, contrastive_steps=STEPS, decoding_steps=STEPS),
-        "paper, our rates": replace(paper, learning_rate=ours.learning_rate, encoder_learning_rate=ours.learning_rate),
-        "paper, batches of 2,048": replace(paper, batch=2048),
+        "paper, no annealing": paper.model_copy(update={"annealing": False}),
+        "paper, encoders frozen": paper.model_copy(update={"finetune_encoders": False}),
+        "paper, twice the steps": paper.model_copy(update={"contrastive_steps": STEPS, "decoding_steps": STEPS}),
+        "paper, our rates": paper.model_copy(
+            update={"learning_rate": ours.learning_rate, "encoder_learning_rate": ours.learning_rate}
+        ),
+        "paper, batches of 2,048": paper.model_copy(update={"batch": 2048}),
         "ours": ours,
-        "ours, own decoding only": replace(ours, cross_weight=0.0),
-        "ours, no kinematics": replace(ours, fingertip_weight=0.0, pinch_weight=0.0),
-        "ours, not bounded": replace(ours, bounded=False),
-        "ours, and gain": replace(ours, decoder_gain=16.0),
-        "ours, no alignment": replace(ours, alignment_weight=0.0),
-        "ours, and contrast": replace(ours, contrastive_weight=0.01),
+        "ours, own decoding only": ours.model_copy(update={"cross_weight": 0.0}),
+        "ours, no kinematics": ours.model_copy(update={"fingertip_weight": 0.0, "pinch_weight": 0.0}),
+        "ours, not bounded": ours.model_copy(update={"bounded": False}),
+        "ours, and gain": ours.model_copy(update={"decoder_gain": 16.0}),
+        "ours, no alignment": ours.model_copy(update={"alignment_weight": 0.0}),
+        "ours, and contrast": ours.model_copy(update={"contrastive_weight": 0.01}),
     }
 
 
@@ -134,7 +138,7 @@ def run(settings: LatentSettings, pairs: PairedActions, real: PairedActions | No
     embodiments = {name: load_embodiment(name) for name in settings.embodiments}
     started = time.process_time()
     space = train_latent(settings, pairs, embodiments)
-    result = {"settings": as_plain(settings), "seconds": round(time.process_time() - started, 1)}
+    result = {"settings": settings.model_dump(mode="json"), "seconds": round(time.process_time() - started, 1)}
     result["held-out motion"] = summary(measure_held_out(space, settings, pairs, embodiments), embodiments)
     if real is not None:
         measures = measure(space, real, embodiments)
@@ -197,8 +201,8 @@ def main() -> None:
         for name, settings in chosen.items():
             if name in ONCE and seed != options.seeds[0]:
                 continue
-            seeded = replace(settings, seed=seed)
-            key = hashlib.sha256((canonical_json(as_plain(seeded)) + digest).encode()).hexdigest()[:12]
+            seeded = settings.model_copy(update={"seed": seed})
+            key = hashlib.sha256((canonical_json(seeded.model_dump(mode="json")) + digest).encode()).hexdigest()[:12]
             result = run(seeded, pairs, real, folder / f"{name.replace(' ', '_').replace(',', '')}_{seed}_{key}.json")
             results[name].append(result)
             told = {split: {k: round(result[split][k], 2) for k in ("tips", "tips_hands", "pinch", "direct")}

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 
 class LatentPolicyError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
+class Finding(NamedTuple):
+    """One mistake in a configuration file: the dotted path of the field, empty for the whole file, and what is wrong."""
+
+    path: str
+    message: str
+
+
 class ConfigError(LatentPolicyError):
-    """A configuration file is wrong.
+    """A configuration file is invalid.
 
     Args:
-        file: The file at fault.
-        path: Dotted path of the field inside it, e.g. ``joints.index_mcp.axis``; empty for the whole file.
+        file: The file.
+        path: Dotted path of the field, e.g. ``joints.index_mcp.axis``; empty for the whole file.
         message: What is wrong, with got / expected / available.
+        more: Further findings in the same file.
+
+    Attributes:
+        file, path, message: As above.
+        findings: All mistakes, the first one included; the text of the error has one line for each.
     """
 
-    def __init__(self, file: str | Path, path: str, message: str) -> None:
+    def __init__(self, file: str | Path, path: str, message: str, more: Iterable[Finding] = ()) -> None:
         self.file, self.path, self.message = str(file), path, message
-        super().__init__(f"{file}: {path + ': ' if path else ''}{message}")
+        self.findings = (Finding(path, message), *more)
+        super().__init__("\n".join(f"{file}: {where + ': ' if where else ''}{what}" for where, what in self.findings))
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str, str]]:
-        return type(self), (self.file, self.path, self.message)  # as worker processes send it
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[Any, ...]]:
+        return type(self), (self.file, self.path, self.message, self.findings[1:])  # pickled by worker processes
 
 
 class ArtifactError(LatentPolicyError):

@@ -8,7 +8,7 @@ the others say. Nothing of the others changes, so policies made for the space go
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,12 +106,11 @@ def _known(space: LatentSpace) -> dict[str, Embodiment]:
 def _settings(space: LatentSpace) -> LatentSettings:
     """Those that the space was trained with, as far as they are known here, for a short training."""
     told = space.report.get("settings", {})
-    names = {field.name for field in fields(LatentSettings)}
-    kept = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items() if name in names}
+    kept = {name: value for name, value in told.items() if name in LatentSettings.model_fields}
     ours = LatentSettings()
-    return replace(
-        LatentSettings(**kept), dim=space.dim, bounded=space.bounded, decoding_steps=STEPS,
-        finetune_encoders=True, encoder_learning_rate=ours.learning_rate, learning_rate=ours.learning_rate,
-        cross_weight=ours.cross_weight, fingertip_weight=ours.fingertip_weight, pinch_weight=ours.pinch_weight,
-        contrastive_weight=ours.contrastive_weight, contrastive_batch=ours.contrastive_batch,
-    )  # fmt: skip
+    return LatentSettings(**kept).model_copy(update={
+        "dim": space.dim, "bounded": space.bounded, "decoding_steps": STEPS,
+        "finetune_encoders": True, "encoder_learning_rate": ours.learning_rate, "learning_rate": ours.learning_rate,
+        "cross_weight": ours.cross_weight, "fingertip_weight": ours.fingertip_weight, "pinch_weight": ours.pinch_weight,
+        "contrastive_weight": ours.contrastive_weight, "contrastive_batch": ours.contrastive_batch,
+    })  # fmt: skip

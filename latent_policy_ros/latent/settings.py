@@ -2,97 +2,80 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Annotated
 
-from latent_policy_ros.common.settings import demand
+from pydantic import Field
+
+from latent_policy_ros.common.config import Config, Names, Positive
 from latent_policy_ros.retargeting.pairs import FRAMES_A_RECORDING
 
+EMBODIMENTS = (
+    "human_hand", "ability_hand", "allegro_hand", "dex3_hand", "faive_hand", "inspire_hand", "leap_hand", "mimic_hand",
+    "orca_hand", "shadow_hand", "panda_gripper", "robotiq_2f85", "so101_gripper", "xarm_gripper",
+)  # fmt: skip
+Weight = Annotated[float, Field(ge=0.0)]
 
-@dataclass(frozen=True)
-class LatentSettings:
-    """Settings of the latent space and its training; METHOD.md stages 1 to 3. The defaults are ours; ``latent_paper``
-    in config/training has those of Bauer et al.
 
-    Attributes:
-        embodiments: Who shares the space.
-        frames: Number of paired actions to make.
-        seed: Of the hand motion, the initial weights and the batches.
-        held_out: Fraction of the recordings kept from training, for the report.
-        dim: Latent dimension L.
-        hidden: Width of the one hidden layer of encoders and decoders.
-        bounded: Latents of length 1. A cosine says nothing of their length, so nothing should depend on it.
-        decoder_gain: How many times as long decoders see latents. Of a length of 1 each of 32 numbers has some 0.18,
-            where SiLU is nearly a line.
-        batch: Paired actions in a batch; in the contrast all but one are negatives.
-        contrastive_steps: Steps of stage 2, encoders alone.
-        decoding_steps: Steps of stage 3, decoders and encoders.
-        learning_rate: Adam's, of what is trained from scratch; it falls to zero along a cosine in each stage.
-        encoder_learning_rate: Adam's, of the encoders in stage 3.
-        finetune_encoders: Whether encoders go on learning in stage 3.
-        annealing: Whether the temperature falls in stage 2; else it is ``temperature_end`` from the start.
-        temperature_start: InfoNCE temperature at the first step; it falls exponentially through stage 2 ...
-        temperature_end: ... to this, and stays there in stage 3.
-        contrastive_weight: lambda in L = L_recon + lambda L_NCE.
-        contrastive_batch: Rows of the batch that are contrasted: its cost is quadratic. 0: all.
-        soft_targets: Width [m] of the kernel that says how alike two poses are, by the root mean square of their
-            keyvectors' distances; 0: only the pose itself counts as alike (InfoNCE as published).
-        alignment_weight: Weight of 1 - cosine between the latents of one pose. The contrast only ranks: without this, all
-            latents of an embodiment that knows little (a gripper) may lie far from those of the others.
-        cross_weight: Weight in L_recon of decoding j from what another i encoded, against 1 for decoding i from i.
-        fingertip_weight: Weight of the decoded fingertips' distance to where they should be [1/cm].
-        pinch_weight: Weight of the error of the vectors from thumb to fingers, near contact [1/cm].
-        latent_noise: Deviation of the noise that decoders learn to bear, as a length beside the unit sphere's radius.
+class LatentSettings(Config):
+    """Settings of a latent space and of its training, which has three stages: paired actions are made (1), the encoders are
+    trained by contrast (2), decoders and encoders are trained to reconstruct (3).
+
+    The defaults are those of the shipped latent space; ``config/training/latent_paper.yaml`` has those of Bauer et al.
     """
 
-    embodiments: tuple[str, ...] = (
-        "human_hand", "ability_hand", "allegro_hand", "dex3_hand", "faive_hand", "inspire_hand", "leap_hand", "mimic_hand",
-        "orca_hand", "shadow_hand", "panda_gripper", "robotiq_2f85", "so101_gripper", "xarm_gripper",
-    )  # fmt: skip
-    frames: int = 40_000
-    seed: int = 0
-    held_out: float = 0.1
-    dim: int = 32
-    hidden: int = 256
-    bounded: bool = True
-    decoder_gain: float = 1.0
-    batch: int = 512
-    contrastive_steps: int = 0
-    decoding_steps: int = 3000
-    learning_rate: float = 8e-3
-    encoder_learning_rate: float = 8e-3
-    finetune_encoders: bool = True
-    annealing: bool = True
-    temperature_start: float = 0.3
-    temperature_end: float = 0.05
-    contrastive_weight: float = 0.0
-    contrastive_batch: int = 256
-    soft_targets: float = 0.01
-    alignment_weight: float = 0.5
-    cross_weight: float = 1.0
-    fingertip_weight: float = 0.5
-    pinch_weight: float = 0.5
-    latent_noise: float = 0.02
+    embodiments: Annotated[Names, Field(min_length=2)] = Field(EMBODIMENTS, description="Embodiments that share the space.")
+    frames: int = Field(
+        40_000, gt=FRAMES_A_RECORDING, description=f"Paired actions to make; {FRAMES_A_RECORDING} are one recording."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the hand motion, the initial weights and the batches.")
+    held_out: float = Field(0.1, gt=0.0, lt=1.0, description="Fraction of the recordings held out of training for evaluation.")
+    dim: int = Field(32, ge=2, description="Latent dimension L.")
+    hidden: int = Field(256, ge=2, description="Width of the one hidden layer of encoders and decoders.")
+    bounded: bool = Field(
+        True, description="Normalise latents to length 1. Cosine similarity ignores the length, so no output should depend on it."
+    )
+    decoder_gain: Positive = Field(
+        1.0,
+        description="Factor on the decoders' input. Each of 32 entries of a vector of length 1 is about 0.18, where SiLU is "
+        "nearly linear.",
+    )
+    batch: int = Field(512, ge=2, description="Paired actions per batch; all but one are negatives of the contrastive loss.")
+    contrastive_steps: int = Field(0, ge=0, description="Steps of stage 2.")
+    decoding_steps: int = Field(3000, ge=1, description="Steps of stage 3.")
+    learning_rate: Positive = Field(8e-3, description="Initial learning rate of Adam; cosine decay to zero in each stage.")
+    encoder_learning_rate: Positive = Field(8e-3, description="Initial learning rate of the encoders in stage 3.")
+    finetune_encoders: bool = Field(True, description="Train the encoders in stage 3 too.")
+    annealing: bool = Field(
+        True, description="Anneal the temperature in stage 2; otherwise it is temperature_end from the first step."
+    )
+    temperature_start: Positive = Field(0.3, description="InfoNCE temperature at the first step; decays exponentially in stage 2.")
+    temperature_end: Positive = Field(0.05, description="InfoNCE temperature at the end of stage 2 and in stage 3.")
+    contrastive_weight: Weight = Field(0.0, description="lambda in L = L_recon + lambda L_NCE.")
+    contrastive_batch: int = Field(
+        256, ge=0, description="Rows of the batch in the contrastive loss, whose cost is quadratic; 0 uses all."
+    )
+    soft_targets: Weight = Field(
+        0.01,
+        description="Width [m] of the kernel on the RMS distance of keyvectors that defines how similar two poses are; "
+        "0 counts only the pose itself as similar (InfoNCE as published).",
+    )
+    alignment_weight: Weight = Field(
+        0.5,
+        description="Weight of 1 - cosine between the latents of one pose. The contrastive loss only ranks: without alignment, "
+        "the latents of an embodiment with few joints (a gripper) may lie far from those of the others.",
+    )
+    cross_weight: Weight = Field(
+        1.0,
+        description="Weight in L_recon of decoding embodiment j from the latent of embodiment i; decoding i from i has weight 1.",
+    )
+    fingertip_weight: Weight = Field(0.5, description="Weight of the distance from decoded to desired fingertips [1/cm].")
+    pinch_weight: Weight = Field(0.5, description="Weight of the error of the thumb-to-finger vectors near contact [1/cm].")
+    latent_noise: Weight = Field(
+        0.02, description="Standard deviation of the noise on the decoders' input in training, as a fraction of a latent's length."
+    )
 
-    def __post_init__(self) -> None:
-        if len(self.embodiments) < 2:
-            raise ValueError(f"embodiments: expected at least 2 to share a space, got {list(self.embodiments)}")
-        demand(self, f"more than {FRAMES_A_RECORDING}, which are one recording", lambda v: v > FRAMES_A_RECORDING, "frames")
-        demand(self, "a fraction between 0 and 1", lambda v: 0 < v < 1, "held_out")
-        demand(self, "at least 2", lambda v: v >= 2, "dim", "hidden", "batch")
-        demand(self, "at least 1", lambda v: v >= 1, "decoding_steps")
-        demand(self, "at least 0", lambda v: v >= 0, "seed", "contrastive_steps", "contrastive_batch")
-        demand(
-            self, "a number above 0", lambda v: 0 < v < math.inf,
-            "decoder_gain", "learning_rate", "encoder_learning_rate", "temperature_start", "temperature_end",
-        )  # fmt: skip
-        demand(
-            self, "a number of at least 0", lambda v: 0 <= v < math.inf, "contrastive_weight", "soft_targets",
-            "alignment_weight", "cross_weight", "fingertip_weight", "pinch_weight", "latent_noise",
-        )  # fmt: skip
-
-    def temperature(self, done: float) -> float:
-        """InfoNCE temperature when the share ``done`` of stage 2 is over."""
+    def temperature(self, progress: float) -> float:
+        """InfoNCE temperature at a fraction (0 to 1) of stage 2."""
         if not self.annealing:
             return self.temperature_end
-        return self.temperature_start * (self.temperature_end / self.temperature_start) ** done
+        return self.temperature_start * (self.temperature_end / self.temperature_start) ** progress

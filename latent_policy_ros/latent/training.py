@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.errors import ArtifactError, ConfigError, LatentPolicyError
 from latent_policy_ros.common.progress import progress_bar
-from latent_policy_ros.common.settings import as_plain, read_settings
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.latent.metrics import Measures, measure, report_table, split_by_recording
 from latent_policy_ros.latent.networks import TorchCodec
@@ -53,7 +53,7 @@ def train_latent(
         reconstruct(objective, generator, advance)
     space = LatentSpace({name: codec.to_numpy(embodiments[name]) for name, codec in codecs.items()})
     report = {
-        "settings": as_plain(settings),
+        "settings": settings.model_dump(mode="json"),
         "seconds": round(time.monotonic() - started, 1),
         "frames": {"train": len(train), "held_out": len(held_out)},
     }
@@ -133,7 +133,7 @@ def train_latent_from_settings(settings: str | Path, out_dir: Path | str, consol
         ConfigError: The settings or an embodiment's YAML are wrong.
         ArtifactError: In ``out_dir`` is a latent space to which embodiments were added.
     """
-    chosen = read_settings(LatentSettings, settings)
+    chosen = load(LatentSettings, config_file("training", settings, "settings"))
     embodiments = {embodiment.name: embodiment for embodiment in map(load_embodiment, chosen.embodiments)}
     if len(embodiments) != len(chosen.embodiments):
         raise ConfigError(settings, "embodiments", f"expected each once, got {list(chosen.embodiments)}")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from latent_policy_ros.common.artifacts import content_hash, load_described, save_described
+from latent_policy_ros.common.config import validate
 from latent_policy_ros.common.errors import ArtifactError, ConfigError
-from latent_policy_ros.common.settings import as_plain, make_settings
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import PolicySettings
 
@@ -50,7 +50,7 @@ class Checkpoint:
             "format": FORMAT,
             "latent_id": self.latent_id,
             "embodiments": dict(sorted(self.embodiments.items())),
-            "settings": as_plain(self.settings),
+            "settings": self.settings.model_dump(mode="json"),
         }
 
     def _tensors(self) -> dict[str, np.ndarray]:
@@ -73,7 +73,7 @@ class Checkpoint:
         file = folder / "policy.json"
         described, tensors = load_described(folder, "policy", FORMAT, RETRAIN, REMEDY)
         try:
-            settings = make_settings(PolicySettings, described["settings"], file)
+            settings = validate(PolicySettings, described["settings"], file)
             scaling = Scaling(**{f.name: tensors.pop(f"scaling.{f.name}") for f in fields(Scaling)})
             weights = {name.removeprefix("network."): array for name, array in tensors.items()}
             latent_id, embodiments = described["latent_id"], described["embodiments"]

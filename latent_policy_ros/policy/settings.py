@@ -2,76 +2,58 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Annotated
 
-from latent_policy_ros.common.settings import demand
+from pydantic import Field, model_validator
+
+from latent_policy_ros.common.config import Config, Names, Positive, error_at
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-@dataclass(frozen=True)
-class PolicySettings:
-    """Everything that decides what a policy is and how it is trained; METHOD.md stages 4 and 5.
+class PolicySettings(Config):
+    """Settings of a policy (its observation, its network, its diffusion process) and of its training."""
 
-    Attributes:
-        seed: Of the initial weights and, with the number of the step, of all that is random in it.
-        cameras: Cameras the policy can use; a robot may lack some.
-        image_size: Height and width of the images [pixels].
-        dt: Time between observations, and between steps of the plan [s].
-        observation_steps: States (wrist and hand) the policy sees; of each camera it sees the newest image.
-        horizon: Steps of the plan.
-        keypoints: Points that each camera's network looks for.
-        width: Width of the observation's features.
-        denoiser_width, denoiser_blocks: Size of the denoiser.
-        diffusion_steps: Noise levels in training.
-        sampling_steps: DDIM steps at inference.
-        steps: Steps of training.
-        batch: Observations in a step.
-        noise_samples: Noisy plans denoised for each observation, which is encoded once.
-        learning_rate: AdamW's at its height: after ``warmup`` steps, before it falls to zero along a cosine.
-        warmup: Steps of linear warm-up.
-        weight_decay: AdamW's.
-        ema_decay: Of the averaged weights, which are what is saved as the policy.
-        shift: Largest random shift of an image in training [pixels].
-        camera_dropout: Probability that a camera's image is withheld in training; never the last one.
-        wrist_noise: Deviation of the noise on observed wrist positions [m]; plans lead back from it.
-        checkpoint_every: Steps between saved states, from which training can be resumed.
-    """
+    seed: int = Field(
+        0, ge=0, description="Seed of the initial weights and, with the step number, of all random draws of the step."
+    )
+    cameras: Annotated[Names, Field(min_length=1)] = Field(
+        ("front", "wrist"), description="Cameras that the policy can use; a robot may lack some."
+    )
+    image_size: int = Field(96, ge=16, description="Height and width of the images [px].")
+    dt: Positive = Field(0.1, description="Time between observations, and between steps of an action chunk [s].")
+    observation_steps: int = Field(
+        2, ge=1, description="Wrist and hand states in an observation; of each camera only the newest image is used."
+    )
+    horizon: int = Field(16, ge=1, description="Steps of an action chunk.")
+    keypoints: int = Field(48, ge=1, description="Spatial softmax keypoints of each camera's network.")
+    width: int = Field(256, ge=1, description="Width of the observation features.")
+    denoiser_width: int = Field(384, ge=1, description="Width of the denoiser.")
+    denoiser_blocks: int = Field(3, ge=1, description="Residual blocks of the denoiser.")
+    diffusion_steps: int = Field(100, ge=1, description="Noise levels in training.")
+    sampling_steps: int = Field(8, ge=1, description="DDIM steps at inference; at most diffusion_steps.")
+    steps: int = Field(6_500, ge=1, description="Training steps.")
+    batch: int = Field(64, ge=1, description="Observations per step.")
+    noise_samples: int = Field(4, ge=1, description="Noisy action chunks per observation, which is encoded once.")
+    learning_rate: Positive = Field(
+        5e-4, description="Peak learning rate of AdamW: after warm-up, before the cosine decay to zero."
+    )
+    warmup: int = Field(500, ge=0, description="Steps of linear warm-up.")
+    weight_decay: float = Field(1e-4, ge=0.0, description="Weight decay of AdamW.")
+    ema_decay: Probability = Field(0.999, description="Decay of the averaged weights, which are saved as the policy.")
+    shift: int = Field(4, ge=0, description="Largest random shift of an image in training [px].")
+    camera_dropout: Probability = Field(
+        0.1, description="Probability that a camera is masked in training; at least one camera always remains."
+    )
+    wrist_noise: float = Field(
+        0.003, ge=0.0, description="Standard deviation of the noise on observed wrist positions in training [m]."
+    )
+    checkpoint_every: int = Field(1000, ge=1, description="Steps between saved training states, from which training can resume.")
 
-    seed: int = 0
-    cameras: tuple[str, ...] = ("front", "wrist")
-    image_size: int = 96
-    dt: float = 0.1
-    observation_steps: int = 2
-    horizon: int = 16
-    keypoints: int = 48
-    width: int = 256
-    denoiser_width: int = 384
-    denoiser_blocks: int = 3
-    diffusion_steps: int = 100
-    sampling_steps: int = 8
-    steps: int = 6_500
-    batch: int = 64
-    noise_samples: int = 4
-    learning_rate: float = 5e-4
-    warmup: int = 500
-    weight_decay: float = 1e-4
-    ema_decay: float = 0.999
-    shift: int = 4
-    camera_dropout: float = 0.1
-    wrist_noise: float = 0.003
-    checkpoint_every: int = 1000
-
-    def __post_init__(self) -> None:
-        demand(
-            self, "at least 1", lambda v: v >= 1, "observation_steps", "horizon", "keypoints", "width", "denoiser_width",
-            "denoiser_blocks", "diffusion_steps", "sampling_steps", "steps", "batch", "noise_samples", "checkpoint_every",
-        )  # fmt: skip
-        demand(self, "at least 16", lambda v: v >= 16, "image_size")
-        demand(self, "at least 0", lambda v: v >= 0, "seed", "warmup", "shift")
-        demand(self, "a number above 0", lambda v: 0 < v < math.inf, "dt", "learning_rate")
-        demand(self, "a number of at least 0", lambda v: 0 <= v < math.inf, "weight_decay", "wrist_noise")
-        demand(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "ema_decay", "camera_dropout")
-        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
-            raise ValueError(f"cameras: expected different names, at least one, got {list(self.cameras)}")
+    @model_validator(mode="after")
+    def _check(self) -> PolicySettings:
         if self.sampling_steps > self.diffusion_steps:
-            raise ValueError(f"sampling_steps: expected at most {self.diffusion_steps}, got {self.sampling_steps}")
+            raise error_at(
+                f"expected at most diffusion_steps = {self.diffusion_steps}, got {self.sampling_steps}", "sampling_steps"
+            )
+        return self

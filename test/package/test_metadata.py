@@ -16,7 +16,7 @@ NODES = sorted(path.stem for path in (ROOT / NAME / "nodes").glob("*_node.py"))
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 DISTRIBUTIONS = {  # import name -> name in requirements/core.txt, where they differ
     "cv2": "opencv-python-headless", "example_robot_data": "example-robot-data", "mcap_ros2": "mcap-ros2-support",
-    "pinocchio": "pin", "yaml": "PyYAML",
+    "pinocchio": "pin", "pydantic_core": "pydantic", "yaml": "PyYAML",
 }  # fmt: skip
 OPTIONAL = {"rerun", "OpenGL", "google", "tf_transformations", "message_filters", "launch", "launch_ros", "lifecycle_msgs"}
 

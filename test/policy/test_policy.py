@@ -43,7 +43,7 @@ def trained(demonstrations, quick, space, tmp_path_factory) -> Policy:
 
 @pytest.fixture
 def untrained(demonstrations, quick, space, tmp_path) -> tuple[Checkpoint, object]:
-    return train_policy(replace(quick, steps=1), [demonstrations], space, tmp_path), tmp_path
+    return train_policy(quick.model_copy(update={"steps": 1}), [demonstrations], space, tmp_path), tmp_path
 
 
 def end_effector(name):
@@ -216,7 +216,7 @@ def test_damaged_files_are_refused(untrained, space):
 def test_training_stopped_and_resumed_is_the_same_as_uninterrupted(demonstrations, quick, space, tmp_path, monkeypatch):
     from latent_policy_ros.policy.training import training
 
-    settings = replace(quick, steps=6, checkpoint_every=2)
+    settings = quick.model_copy(update={"steps": 6, "checkpoint_every": 2})
     whole = train_policy(settings, [demonstrations], space, tmp_path / "whole")
     stop, step = threading.Event(), training.train_step
 
@@ -241,7 +241,7 @@ def test_training_stopped_and_resumed_is_the_same_as_uninterrupted(demonstration
 def test_a_state_that_could_not_be_written_leaves_the_one_before(demonstrations, quick, space, tmp_path, monkeypatch):
     from latent_policy_ros.common import artifacts
 
-    settings = replace(quick, steps=4, checkpoint_every=2)
+    settings = quick.model_copy(update={"steps": 4, "checkpoint_every": 2})
     replacing, count = artifacts.os.replace, []
 
     def full_disk(source, target):
@@ -261,7 +261,7 @@ def test_a_state_that_could_not_be_written_leaves_the_one_before(demonstrations,
 def test_a_training_that_diverges_ends_and_leaves_what_was_saved_before(demonstrations, quick, space, tmp_path, monkeypatch):
     from latent_policy_ros.policy.training import training
 
-    settings = replace(quick, steps=12, checkpoint_every=3)
+    settings = quick.model_copy(update={"steps": 12, "checkpoint_every": 3})
     monkeypatch.setattr(training, "train_step", lambda *given: train_step(*given) * (math.nan if given[5] > 3 else 1.0))
     with pytest.raises(LatentPolicyError, match="diverged: its loss is nan at step 5; lower learning_rate"):
         train_policy(settings, [demonstrations], space, tmp_path)
@@ -272,16 +272,16 @@ def test_a_training_that_diverges_ends_and_leaves_what_was_saved_before(demonstr
 def test_a_training_is_not_resumed_with_other_demonstrations(quick, space, tmp_path):
     for name, goal in (("a", 0.1), ("b", 0.2)):  # as many episodes and frames
         save(tmp_path / name, [reach(np.full(2, goal), np.zeros(2), "hand", space)], space)
-    train_policy(replace(quick, steps=1), [tmp_path / "a"], space, tmp_path / "out")
+    train_policy(quick.model_copy(update={"steps": 1}), [tmp_path / "a"], space, tmp_path / "out")
     with pytest.raises(ArtifactError, match="demonstrations: this training is with .* the saved one .*--fresh"):
-        train_policy(replace(quick, steps=1), [tmp_path / "b"], space, tmp_path / "out")
+        train_policy(quick.model_copy(update={"steps": 1}), [tmp_path / "b"], space, tmp_path / "out")
 
 
 def test_a_training_is_not_resumed_with_other_settings(demonstrations, quick, space, tmp_path):
-    train_policy(replace(quick, steps=2), [demonstrations], space, tmp_path)
+    train_policy(quick.model_copy(update={"steps": 2}), [demonstrations], space, tmp_path)
     with pytest.raises(ArtifactError, match="settings: this training is with .* the saved one .*--fresh"):
-        train_policy(replace(quick, steps=2, batch=8), [demonstrations], space, tmp_path)
-    train_policy(replace(quick, steps=2, batch=8), [demonstrations], space, tmp_path, resume=False)
+        train_policy(quick.model_copy(update={"steps": 2, "batch": 8}), [demonstrations], space, tmp_path)
+    train_policy(quick.model_copy(update={"steps": 2, "batch": 8}), [demonstrations], space, tmp_path, resume=False)
 
 
 def test_failures_are_not_learned_from_and_misfits_are_named(space, quick, tmp_path):
@@ -312,7 +312,7 @@ def test_faster_data_sets_are_thinned_and_larger_images_fitted(space, quick, tmp
     episode = reach(np.zeros(2), np.ones(2) * 0.1, "hand", space, frames=31)
     larger = {camera: images.repeat(3, axis=1).repeat(3, axis=2) for camera, images in episode.images.items()}
     save(tmp_path, [replace(episode, images=larger)], space, dt=1 / 30)
-    data = Demonstrations([tmp_path], replace(quick, batch=11, camera_dropout=0.0), space)
+    data = Demonstrations([tmp_path], quick.model_copy(update={"batch": 11, "camera_dropout": 0.0}), space)
     assert len(data) == 11
     x = data.batch(np.random.default_rng(0), augment=False).states[:, -1, 0]
     assert set(np.round(x * data.scaling.state_scale[0] + data.scaling.state_offset[0], 5)) <= set(
@@ -324,7 +324,7 @@ def test_faster_data_sets_are_thinned_and_larger_images_fitted(space, quick, tmp
 
 
 def test_windows_hold_the_ends_of_their_own_episode(demonstrations, quick, space):
-    data = Demonstrations([demonstrations], replace(quick, batch=400), space)
+    data = Demonstrations([demonstrations], quick.model_copy(update={"batch": 400}), space)
     readers = [LeRobotReader(demonstrations / name) for name in ("hand", "gripper")]
     starts = {reader.columns(k)["observation.wrist"][0, 0] for reader in readers for k in range(len(reader))}
     batch = data.batch(np.random.default_rng(0), augment=False)
@@ -335,7 +335,7 @@ def test_windows_hold_the_ends_of_their_own_episode(demonstrations, quick, space
 
 def test_embodiments_are_balanced(demonstrations, quick, space, tmp_path):
     save(tmp_path, [reach(np.full(2, 0.1 * i), np.zeros(2), "gripper", space) for i in range(3)], space)
-    data = Demonstrations([tmp_path, demonstrations], replace(quick, batch=100, camera_dropout=0.0), space)
+    data = Demonstrations([tmp_path, demonstrations], quick.model_copy(update={"batch": 100, "camera_dropout": 0.0}), space)
     rows, images, _ = data.batch(np.random.default_rng(0)).images["wrist"]
     assert len(rows) == len(images) == 50  # only hands have a wrist camera
 
@@ -345,7 +345,7 @@ def test_the_mixture_decides_how_often_each_embodiment_is_drawn(space, quick, tm
     save(tmp_path, [reach(np.zeros(2), np.ones(2) * 0.1, name, space) for name in ("hand", "gripper")], space)
     mixture = tmp_path / "mixture.yaml"
     mixture.write_text(f"datasets: [{{path: hand, weight: {weight}}}, {{path: gripper, weight: 1}}]")
-    data = Demonstrations([tmp_path], replace(quick, batch=100, camera_dropout=0.0), space)
+    data = Demonstrations([tmp_path], quick.model_copy(update={"batch": 100, "camera_dropout": 0.0}), space)
     rows, _, _ = data.batch(np.random.default_rng(0)).images["wrist"]
     assert abs(len(rows) - hands) <= 1
     mixture.write_text("datasets: [{path: hand, weight: 0}]")
@@ -361,7 +361,7 @@ def test_two_data_sets_of_one_embodiment_are_drawn_by_their_weights(space, quick
         (tmp_path / name / "mixture.yaml").write_text(f"datasets: [{{path: hand, weight: {weight}}}]")
     shares = []
     for order in (("sim", "real"), ("real", "sim")):
-        data = Demonstrations([tmp_path / name for name in order], replace(quick, batch=2000), space)
+        data = Demonstrations([tmp_path / name for name in order], quick.model_copy(update={"batch": 2000}), space)
         z = data.batch(np.random.default_rng(0), augment=False).states[:, -1, 2]
         shares.append(np.mean(z * data.scaling.state_scale[2] + data.scaling.state_offset[2] > 0.5))
     assert np.abs(np.array(shares) - 0.9).max() < 0.03
@@ -369,10 +369,10 @@ def test_two_data_sets_of_one_embodiment_are_drawn_by_their_weights(space, quick
 
 def test_a_policy_may_begin_with_the_weights_of_another(trained, demonstrations, quick, space, tmp_path):
     start = trained.checkpoint
-    still = replace(quick, steps=1, learning_rate=1e-12)  # one step that moves nothing
+    still = quick.model_copy(update={"steps": 1, "learning_rate": 1e-12})  # one step that moves nothing
     again = train_policy(still, [demonstrations], space, tmp_path, start=start)
     for name, weights in start.weights.items():
         np.testing.assert_allclose(again.weights[name], weights, atol=1e-6, err_msg=name)
     assert again.report["start"] == start.policy_id
     with pytest.raises(ArtifactError, match=r"expected shape .* to begin with, got .*; give both the same cameras and sizes"):
-        train_policy(replace(quick, width=2 * quick.width), [demonstrations], space, tmp_path / "other", start=start)
+        train_policy(quick.model_copy(update={"width": 2 * quick.width}), [demonstrations], space, tmp_path / "other", start=start)

@@ -17,9 +17,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
 from latent_policy_ros.common.progress import progress_bar
-from latent_policy_ros.common.settings import as_plain, read_settings
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.device import choose_device
@@ -71,7 +71,7 @@ def train_policy(
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     identity = {
-        "settings": as_plain(settings),
+        "settings": settings.model_dump(mode="json"),
         "latent_id": latent_space.latent_id,
         "frames": len(data),
         "episodes": data.episodes,
@@ -214,7 +214,7 @@ def train_policy_from_settings(
         ConfigError: The settings are wrong.
         ArtifactError: Episodes, latent space or saved state do not fit.
     """
-    chosen = read_settings(PolicySettings, settings)
+    chosen = load(PolicySettings, config_file("training", settings, "settings"))
     begin = Checkpoint.load(start) if start else None
     checkpoint = train_policy(chosen, data, LatentSpace.load(latent), out, resume, console, begin)
     if console:
