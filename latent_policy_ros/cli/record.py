@@ -77,10 +77,10 @@ def recorder(what: list[str], topics: list[str], out: Path | None, task: str, im
     """
     from latent_policy_ros.bringup.node_list import NodeSpec, load_fleet, recorder_spec
     from latent_policy_ros.common.config_reader import YAML_SUFFIXES
-    from latent_policy_ros.data.recording.jpeg import IMAGES
+    from latent_policy_ros.data.recording.jpeg import IMAGE_FORMATS
 
-    if images not in IMAGES:
-        raise ConfigError("command line", "--images", f"expected one of {', '.join(IMAGES)}; got {images!r}")
+    if images not in IMAGE_FORMATS:
+        raise ConfigError("command line", "--images", f"expected one of {', '.join(IMAGE_FORMATS)}; got {images!r}")
     more = {"images": images, "start_wait": wait, "start_now": not services, "topics": topics}
     if not what[0].startswith("/") or what[0].endswith(YAML_SUFFIXES):
         if len(what) > 1:
@@ -106,5 +106,5 @@ def ask(action: Action, recorder: str) -> int:
     from latent_policy_ros.common.ros_environment import node_environment
 
     service = f"mark_{action.value}" if action in (Action.success, Action.failure) else action.value
-    command = [sys.executable, "-m", "latent_policy_ros.nodes.recorder.service_call", service, recorder]
+    command = [sys.executable, "-m", "latent_policy_ros.nodes.base.trigger_client", f"{recorder}/{service}"]
     return subprocess.run(command, env=node_environment(), check=False).returncode

@@ -31,7 +31,7 @@ from latent_policy_ros.cli.record import recorder as recorder_of  # noqa: E402
 from latent_policy_ros.common.ros_environment import node_environment  # noqa: E402
 from latent_policy_ros.data.bags import metadata  # noqa: E402
 from latent_policy_ros.data.bags.repair import repair_bag  # noqa: E402
-from latent_policy_ros.data.recording.jpeg import IMAGES  # noqa: E402
+from latent_policy_ros.data.recording.jpeg import IMAGE_FORMATS  # noqa: E402
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
@@ -119,7 +119,7 @@ def test_an_episode_becomes_one_bag_that_others_can_read(graph, recorder, robot,
     graph.publish(EpisodeEvent, "left/episode_event", qos.EVENTS, event("success"))
     graph.run(0.1)
     end(graph, recorder, success=True)
-    bag = recorder.last
+    bag = recorder.episodes.last_bag
     files = sorted(p.name for p in bag.iterdir())
     assert files == [f"{bag.name}_0.mcap", "metadata.yaml"] and bag.parent.name == bag.name[:10] == time.strftime("%Y-%m-%d")
 
@@ -150,7 +150,7 @@ def test_stamps_are_kept_and_receipt_is_timed(graph, recorder, robot):
     begin(graph, recorder, robot)
     record(graph, robot, 0.3)
     end(graph, recorder)
-    with AnyReader([recorder.last]) as reader:
+    with AnyReader([recorder.episodes.last_bag]) as reader:
         for connection, log_time, data in reader.messages():
             if connection.topic in ("/left/front/image_raw/compressed", "/left/joint_states"):
                 stamp = reader.deserialize(data, connection.msgtype).header.stamp
@@ -162,7 +162,7 @@ def test_each_episode_gets_a_bag_and_a_discarded_one_goes(graph, recorder, robot
     for number, name in enumerate(("end", "end", "discard")):
         begin(graph, recorder, robot)
         end(graph, recorder, name)
-        assert len(list(recorder.folder.glob("*/*"))) == min(number + 1, 2)
+        assert len(list(recorder.episodes.folder.glob("*/*"))) == min(number + 1, 2)
 
 
 def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
@@ -173,7 +173,7 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
     record(graph, robot, 0.3)
     stopped = call("stop", robot.publish)
     assert stopped.success and stopped.message == started.message
-    bag = recorder.last
+    bag = recorder.episodes.last_bag
     assert information(bag)["outcome"] == "unknown" and "success" not in information(bag)
     assert call("mark_success").success and information(bag)["outcome"] == "success"  # after the stop
     assert call("mark_failure").success and information(bag)["outcome"] == "failure" and information(bag)["success"] == "false"
@@ -184,8 +184,8 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
     record(graph, robot, 0.3)
     assert call("mark_success").success  # before the stop; and the first bag is as it was
     assert call("stop").success
-    assert information(recorder.last)["outcome"] == "success" and information(bag)["outcome"] == "failure"
-    second = recorder.last
+    assert information(recorder.episodes.last_bag)["outcome"] == "success" and information(bag)["outcome"] == "failure"
+    second = recorder.episodes.last_bag
     assert call("discard").success and not second.exists() and bag.exists()
     assert not call("discard").success and bag.exists()
 
@@ -202,14 +202,17 @@ def test_an_episode_without_a_command_is_no_success(graph, recorder, robot, call
     graph.run(0.3, each)
     for step in ("while it is recorded", "after it"):
         answer = call("mark_success")
-        assert not answer.success and "no command of /left (hand_command, " in answer.message, step
+        assert not answer.success and "no motion command was recorded on /left/arm_command, " in answer.message, step
         assert recorder.recording is None or call("stop").success
-    assert counts(recorder.last)["/left/hand_command"] > 0 and information(recorder.last)["outcome"] == "unknown"
+    assert (
+        counts(recorder.episodes.last_bag)["/left/hand_command"] > 0
+        and information(recorder.episodes.last_bag)["outcome"] == "unknown"
+    )
     assert call("mark_failure").success
     graph.run(0.3, robot.publish)
     begin(graph, recorder, robot)
     end(graph, recorder, success=True)
-    assert information(recorder.last)["outcome"] == "unknown" and recorder.counts["no success"] == 1
+    assert information(recorder.episodes.last_bag)["outcome"] == "unknown" and recorder.counts["no success"] == 1
 
 
 def test_it_refuses_to_start_and_names_what_is_silent(graph, recorder, robot, call):
@@ -220,7 +223,7 @@ def test_it_refuses_to_start_and_names_what_is_silent(graph, recorder, robot, ca
     assert "/left/wrist_pose: 1 publisher, nothing for 0." in answer.message and "joint_states" not in answer.message
     graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
     graph.until(lambda: "refused to start" in recorder.counts, what="refusal", each=robot.publish)
-    assert not recorder.recording and "wrist_pose" in recorder.trouble and not list(recorder.folder.glob("*/*"))
+    assert not recorder.recording and "wrist_pose" in recorder.trouble and not list(recorder.episodes.folder.glob("*/*"))
     status = graph.listen(DiagnosticArray, "/recorder/status", qos.EVENTS)
     graph.until(lambda: status, each=robot.publish)
     told = {s.name: s for s in status[-1][1].status}
@@ -239,7 +242,7 @@ def test_an_episode_waits_a_moment_for_a_topic_that_comes_late(graph, recorder, 
     assert not recorder.recording and "front/image_raw" in recorder.trouble
     robot.silent.clear()
     graph.until(lambda: recorder.recording, what="recording", each=robot.publish)
-    assert recorder.recording.bag.information["task"] == "stack"
+    assert recorder.recording.bag.custom_data["task"] == "stack"
 
 
 def test_status_tells_rates_and_the_file(graph, recorder, robot, call):
@@ -267,7 +270,7 @@ def test_compressed_images_of_the_driver_are_recorded_as_they_come(graph, record
     assert call("start", each).success
     graph.run(0.5, each)
     assert call("stop").success
-    with AnyReader([recorder.last]) as reader:
+    with AnyReader([recorder.episodes.last_bag]) as reader:
         images = [reader.deserialize(d, c.msgtype) for c, _, d in reader.messages() if "image_raw" in c.topic]
         assert {c.topic for c in reader.connections if "image_raw" in c.topic} == {"/left/front/image_raw/compressed"}
     assert len(images) > 5 and all(bytes(m.data) == bytes(payload) and m.format == "x" for m in images)
@@ -296,7 +299,7 @@ def test_it_adapts_to_publishers_and_keeps_what_was_published_before(graph, tmp_
             publisher.publish(PointStamped())
 
     graph.run(1.5, each)
-    sources = {s.topic: s for s in recorder.watch.sources}
+    sources = {s.topic: s for s in recorder.topics.topics}
     assert sources["/strong"].reliable and not sources["/strong"].transient_local
     assert sources["/description"].reliable and sources["/description"].transient_local
     assert not sources["/mixed"].reliable
@@ -327,7 +330,7 @@ def test_of_what_was_published_before_only_the_newest_of_each_publisher_is_in_ev
         graph.run(0.05)
         if k == 9:
             once.publish(String(data="once"))
-    publishers = {source.topic: source.publishers for source in recorder.watch.sources}
+    publishers = {source.topic: source.publishers for source in recorder.topics.topics}
     assert (publishers["/alone"], publishers["/shared"]) == (1, 2)
     for _ in range(2):
         assert call("start").success
@@ -346,7 +349,7 @@ def test_losses_in_transport_are_counted(graph, tmp_path, call):
     """More messages at once than wait in the middleware: the oldest are gone, and the bag says how many."""
     publisher = graph.probe.create_publisher(String, "/fast", qos.STATES)
     recorder = graph.add(Recorder, topics=["/fast"], folder=str(tmp_path), min_free=0.001)
-    (source,) = [s for s in recorder.watch.sources if s.topic == "/fast"]
+    (source,) = [s for s in recorder.topics.topics if s.topic == "/fast"]
     source.depth = 10
     graph.run(1.0, lambda: publisher.publish(String(data="x")))
     assert call("start", lambda: publisher.publish(String(data="x"))).success
@@ -369,8 +372,8 @@ def test_it_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypa
     usage = SimpleNamespace(total=1, used=1, free=100_000)
     monkeypatch.setattr("latent_policy_ros.data.recording.episode_recording.shutil.disk_usage", lambda _: usage)
     graph.until(lambda: not recorder.recording, what="the end", each=robot.publish)
-    assert information(recorder.last)["stopped"].startswith("disk: 0.00 GB left")
-    assert counts(recorder.last)["/left/joint_states"] > 3
+    assert information(recorder.episodes.last_bag)["stopped"].startswith("disk: 0.00 GB left")
+    assert counts(recorder.episodes.last_bag)["/left/joint_states"] > 3
     answer = call("start", robot.publish)
     assert not answer.success and "disk" in answer.message and "min_free" in answer.message
 
@@ -396,7 +399,7 @@ def test_a_recorder_can_be_configured_again(graph, recorder, robot):
     begin(graph, recorder, robot)
     for transition in ("deactivate", "cleanup", "configure", "activate"):
         getattr(recorder, f"trigger_{transition}")()
-    assert information(recorder.last)["stopped"] == "shut down"
+    assert information(recorder.episodes.last_bag)["stopped"] == "shut down"
     graph.run(0.7, robot.publish)
     begin(graph, recorder, robot)
 
@@ -419,7 +422,7 @@ def test_the_command_ends_at_once_where_nothing_can_be_recorded(tmp_path, wrong)
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     words = f"error: {out}: File exists\n" if wrong == "a file" else "expected one of jpeg, raw; got 'png'\n"
     assert ran.returncode == 2 and ran.stdout == "" and ran.stderr.endswith(words) and ran.stderr.count("\n") == 1
-    assert all(recorder_of(["/a"], [], tmp_path, "", images, 1.0, False) for images in IMAGES)
+    assert all(recorder_of(["/a"], [], tmp_path, "", images, 1.0, False) for images in IMAGE_FORMATS)
 
 
 def test_a_recorder_that_cannot_write_its_first_file_ends(graph, tmp_path, robot):
@@ -441,7 +444,7 @@ def test_what_comes_while_the_bag_before_is_finished_is_in_the_next_one(graph, t
     graph.run(1.0, each, 0.02)
     first = node.start({"task": "a"})
     graph.run(0.3, each, 0.02)
-    close = node.episode.queue.close
+    close = node.episodes.episode.writer.close
 
     def slow(told):  # a slow disk
         for _ in range(8):
@@ -449,7 +452,7 @@ def test_what_comes_while_the_bag_before_is_finished_is_in_the_next_one(graph, t
             time.sleep(0.02)
         close(told)
 
-    node.episode.queue.close = slow
+    node.episodes.episode.writer.close = slow
     before = sent[0]
     second = node.start({"task": "b"})
     graph.run(0.3, each, 0.02)

@@ -1,4 +1,4 @@
-"""One episode as a rosbag2 folder in MCAP, with every message definition inside. Needs no ROS."""
+"""Writer of one episode as a rosbag2 folder with an MCAP file, including all message definitions."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ from latent_policy_ros import __version__
 from latent_policy_ros.common.paths import PACKAGE
 from latent_policy_ros.data.bags import metadata
 from latent_policy_ros.data.bags.mcap_writer import McapWriter
-from latent_policy_ros.data.bags.message_types import definition, message_types
+from latent_policy_ros.data.bags.message_types import definition
 from latent_policy_ros.data.bags.metadata import BagFile, Topic
 
-__all__ = ["EpisodeBag", "bag_folder", "channel_metadata", "message_types", "offered_qos"]
-
-Times = tuple[int, int, int]  # log time [ns], publish time [ns], sequence number
+MessageTimes = tuple[int, int, int]  # log time [ns], publish time [ns], sequence number
 RECORDER = f"{PACKAGE} {__version__}"
-_UNLIMITED = {"sec": 9223372036, "nsec": 854775807}  # rosbag2's way to say "no deadline"
+_UNLIMITED = {"sec": 9223372036, "nsec": 854775807}  # rosbag2's value of an infinite duration
 
 
 def offered_qos(reliable: bool, transient_local: bool = False, depth: int = 10) -> dict[str, object]:
-    """The quality of service with which ``ros2 bag play`` shall publish a topic."""
+    """The QoS profile of a topic, as ``ros2 bag play`` reads it from a bag."""
     return {
         "history": QosHistory.KEEP_LAST.name.lower(),
         "depth": depth,
@@ -42,31 +40,31 @@ def offered_qos(reliable: bool, transient_local: bool = False, depth: int = 10) 
 
 
 def channel_metadata(topic: Topic) -> dict[str, str]:
-    """What rosbag2 keeps beside a topic inside MCAP."""
+    """Metadata that rosbag2 stores with a channel of an MCAP file."""
     qos = metadata.dump([dict(profile) for profile in topic.qos]).strip() if topic.qos else ""
     return {"offered_qos_profiles": qos, "topic_type_hash": topic.type_hash}
 
 
 class EpisodeBag:
-    """A bag that is being written: ``<folder>/<name>_0.mcap``, with ``metadata.yaml`` once it is finished.
+    """A bag being written: ``<folder>/<name>_0.mcap``, and ``metadata.yaml`` once the bag is finished.
 
-    What is known at the beginning stands at the head of the MCAP too, where ``dataset repair`` finds it in the bag of a
-    recorder that was killed. What is known only at the end (the outcome) is given to ``close``, or to
-    ``bag_metadata.update_custom`` even later.
+    ``custom_data`` is also written to the beginning of the MCAP file, from which ``dataset repair`` restores it if the recorder
+    was killed. Values that are known only at the end, such as the outcome, are passed to ``close``, or later to
+    ``data.bags.metadata.update_custom``.
 
     Args:
-        folder: Of this bag; made. If it is taken, a number is appended.
-        information: What the bag is to say about itself.
+        folder: Folder of this bag; created. A number is appended if it exists.
+        custom_data: Metadata of the bag, written to rosbag2's ``custom_data``.
 
     Raises:
-        OSError: It cannot be written, here or in any method.
+        OSError: The bag cannot be written; raised by any method.
     """
 
-    def __init__(self, folder: Path, information: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, custom_data: Mapping[str, str]) -> None:
         self.path = _make_folder(folder)
-        self.information = {"recorder": RECORDER, **information}
+        self.custom_data = {"recorder": RECORDER, **custom_data}
         self._file = McapWriter(self.path / f"{self.path.name}_0.mcap", RECORDER)
-        self._file.metadata(PACKAGE, self.information)
+        self._file.metadata(PACKAGE, self.custom_data)
         self._file.sync()
         metadata.sync_folder(self.path)
         self._topics: dict[int, Topic] = {}
@@ -75,18 +73,18 @@ class EpisodeBag:
 
     @property
     def bytes(self) -> int:
-        """Size so far."""
+        """Size of the file [bytes]."""
         return self._file.size
 
     def counts(self) -> dict[str, int]:
-        """Messages handed to the system, by topic."""
+        """Number of messages by topic that were passed to the operating system."""
         return {topic.name: self._file.counts[channel] for channel, topic in self._topics.items()}
 
     def add_topic(self, topic: Topic) -> int:
-        """Announce a topic; returns its channel, for ``write``.
+        """Add a topic; returns its channel number.
 
         Raises:
-            ArtifactError: The message type is not defined anywhere.
+            ArtifactError: The message type has no definition.
         """
         described, type_hash = definition(topic.kind)
         if topic.kind not in self._schemas:
@@ -96,19 +94,19 @@ class EpisodeBag:
         self._topics[channel] = topic
         return channel
 
-    def write(self, channel: int, times: Times, data: bytes) -> None:
-        """Add one serialised message: CDR, as it came."""
+    def write(self, channel: int, times: MessageTimes, data: bytes) -> None:
+        """Add one message, serialised as CDR."""
         self._file.message(channel, *times, data)
 
     def flush(self, older_than: float, sync_every: float) -> None:
-        """Hand what is older than ``older_than`` s to the system, and every ``sync_every`` s all of that to the disk."""
+        """Pass messages older than ``older_than`` [s] to the operating system, and call fsync every ``sync_every`` [s]."""
         self._file.flush(older_than)
         if time.monotonic() - self._synced >= sync_every:
             self._file.sync()
             self._synced = time.monotonic()
 
     def end_chunk(self) -> Counter[str]:
-        """Write what is left; returns what the disk would not take, by topic."""
+        """Write the open chunk; returns the number of messages by topic that were dropped because writing failed."""
         try:
             self._file.flush()
             return Counter()
@@ -116,9 +114,9 @@ class EpisodeBag:
             dropped = self._file.drop_chunk()
             return Counter({self._topics[channel].name: count for channel, count in dropped.items()})
 
-    def close(self, information: Mapping[str, str] | None = None) -> Path:
-        """Finish the bag; returns its folder."""
-        custom = {**self.information, **(information or {})}
+    def close(self, custom_data: Mapping[str, str] | None = None) -> Path:
+        """Add ``custom_data``, finish the bag, and return its folder."""
+        custom = {**self.custom_data, **(custom_data or {})}
         self._file.flush()
         file = BagFile(self._file.path.name, self._file.start, self._file.end, self._file.counts.total())
         topics = [(topic, self._file.counts[channel]) for channel, topic in self._topics.items()]
@@ -129,7 +127,7 @@ class EpisodeBag:
         return self.path
 
     def discard(self) -> None:
-        """Delete the bag: it was not worth keeping."""
+        """Delete the bag."""
         self._file.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
@@ -146,6 +144,6 @@ def _make_folder(folder: Path) -> Path:
 
 
 def bag_folder(folder: Path, now: float | None = None) -> Path:
-    """Where a bag goes by local time, e.g. ``<folder>/2026-03-01/2026-03-01_12-30-05``."""
+    """Folder of a bag by its start in local time, e.g. ``<folder>/2026-03-01/2026-03-01_12-30-05``."""
     moment = time.localtime(time.time() if now is None else now)
     return folder / time.strftime("%Y-%m-%d", moment) / time.strftime("%Y-%m-%d_%H-%M-%S", moment)

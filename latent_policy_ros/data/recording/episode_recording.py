@@ -1,50 +1,54 @@
-"""One recorded episode, from its beginning until nobody can say any more how it turned out. Needs no ROS."""
+"""Recording of episodes: bags with outcome and metadata, one episode at a time, and checks of the disk."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.data.bags import metadata
-from latent_policy_ros.data.bags.metadata import Topic
-from latent_policy_ros.data.recording.bag_queue import BagQueue
-from latent_policy_ros.data.recording.episode_bag import EpisodeBag, Times, bag_folder
+from latent_policy_ros.data.recording.bag_writer import BagWriter
+from latent_policy_ros.data.recording.episode_bag import EpisodeBag, bag_folder
 from latent_policy_ros.embodiments import load_embodiment
 
 UNKNOWN, SUCCESS, FAILURE = "unknown", "success", "failure"
+GIGABYTE = 1e9
 
 
-def describe(
+class RecordingRefused(LatentPolicyError):
+    """A request to a recorder cannot be fulfilled; the message says why."""
+
+
+def recording_metadata(
     robots: list[str], cameras: Mapping[str, list[str]], embodiments: list[str], policy: str, latent: str, fleet: str
 ) -> dict[str, str]:
-    """What every bag of these robots says of itself.
+    """Metadata that all bags of a recorder have in common.
 
     Args:
-        robots: Their namespaces.
-        cameras: Of each robot.
-        embodiments: Name or YAML file of each robot's end-effector; may be empty.
-        policy, latent: Folders or names of policy and latent space; may be empty.
-        fleet: The fleet's YAML.
+        robots: Namespaces.
+        cameras: {robot: names of its cameras}.
+        embodiments: Embodiment of each robot, as a name or YAML file; may be empty.
+        policy, latent: Folder or name of the policy and of the latent space; may be empty.
+        fleet: Content of the fleet's YAML file; may be empty.
 
     Raises:
-        LatentPolicyError: There are not as many embodiments as robots, or one cannot be loaded.
+        LatentPolicyError: The number of embodiments differs from the number of robots, or an embodiment cannot be loaded.
     """
     found = {"robots": ",".join(robots), "cameras": json.dumps(dict(cameras))} if robots else {}
     if embodiments:
         if len(embodiments) != len(robots):
             raise LatentPolicyError(f"embodiments: expected one for each of {', '.join(robots)}; got {', '.join(embodiments)}")
         loaded = {robot: load_embodiment(name) for robot, name in zip(robots, embodiments)}
-        told = {robot: {"name": e.name, "content_hash": e.content_hash} for robot, e in loaded.items()}
+        described = {robot: {"name": e.name, "content_hash": e.content_hash} for robot, e in loaded.items()}
         for robot, e in loaded.items():
-            if e.reference != e.name:  # a file of the user's
-                told[robot]["reference"] = e.reference
-        found["embodiments"] = json.dumps(told)
+            if e.reference != e.name:  # a file outside the package
+                described[robot]["reference"] = e.reference
+        found["embodiments"] = json.dumps(described)
     for key, kind, folder in (("policy", "policies", policy), ("latent", "latents", latent)):
         if folder:
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -53,76 +57,181 @@ def describe(
 
 
 class EpisodeRecording:
-    """A bag that is open, then finished, and may be marked or discarded all that time.
+    """A bag while it is recorded and afterwards, until the next episode begins. It can be marked or discarded at any time.
 
     Args:
-        folder: Of all bags.
-        information: What the bag is to say of itself.
-        limit: Bytes that may wait for the disk, and as many for the JPEG encoder.
-        quality: Of JPEGs.
+        folder: Folder of all bags.
+        custom_data: Metadata of the bag.
+        limit: Largest size of each of the writer's queues [bytes].
+        quality: JPEG quality, 1 to 100.
+
+    Attributes:
+        path: Folder of the bag.
+        open: Whether the bag is being recorded.
+        writer: Queues and counters of messages.
+        outcome: ``unknown``, ``success`` or ``failure``.
+        robot_outcomes: {robot: outcome}, as the robots' episode events report it.
+        commanded: Whether a robot was commanded to move.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The bag cannot be written.
     """
 
-    def __init__(self, folder: Path, information: Mapping[str, str], limit: int, quality: int) -> None:
+    def __init__(self, folder: Path, custom_data: Mapping[str, str], limit: int, quality: int) -> None:
         started = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        self.bag = EpisodeBag(bag_folder(folder), {**information, "started": started})
+        self.bag = EpisodeBag(bag_folder(folder), {**custom_data, "started": started})
         self.path, self.open = self.bag.path, True
-        self.queue = BagQueue(self.bag, limit, quality)
+        self.writer = BagWriter(self.bag, limit, quality)
         self.outcome = UNKNOWN
-        self.outcomes: dict[str, str] = {}  # of each robot
+        self.robot_outcomes: dict[str, str] = {}
+        self.commanded = False
 
-    def put(self, topic: Topic, times: Times, data: bytes, encode: bool) -> None:
-        """Record a message; see ``BagQueue.put``."""
-        self.queue.put(topic, times, data, encode)
-
-    def stop(self, reason: str, information: Mapping[str, str], lost: Mapping[str, int]) -> None:
+    def stop(self, reason: str, custom_data: Mapping[str, str], lost: Mapping[str, int]) -> None:
         """Finish the bag.
 
         Args:
-            reason: Why it ends.
-            information: More that it is to say of itself.
-            lost: Messages of each topic that did not arrive here.
+            reason: Why the recording ends.
+            custom_data: Additional metadata.
+            lost: Number of messages by topic that were published but not received.
 
         Raises:
-            OSError: The disk failed, and the bag could not be finished: it can be repaired.
+            OSError: Writing failed and the bag is unfinished; ``latent-policy dataset repair`` finishes it.
         """
         self.open = False
-        told = {"lost": json.dumps(dict(lost))} if lost else {}
-        self.queue.close({**information, **self._told(), **told, "stopped": reason})
+        losses = {"lost": json.dumps(dict(lost))} if lost else {}
+        self.writer.close({**custom_data, **self._outcome_metadata(), **losses, "stopped": reason})
 
     def mark(self, outcome: str) -> None:
-        """Say how the episode turned out, the last word counts.
+        """Set the outcome of the episode. A later call replaces an earlier one.
 
         Raises:
-            ArtifactError: The finished bag was moved or deleted.
+            ArtifactError: The bag is finished, and was moved or deleted.
         """
         self.outcome = outcome
         if not self.open:
-            metadata.update_custom(self.path, self._told())
+            metadata.update_custom(self.path, self._outcome_metadata())
 
     def discard(self) -> None:
         """Delete the bag."""
         if self.open:
             self.open = False
-            self.queue.discard()
+            self.writer.discard()
         else:
             shutil.rmtree(self.path)
 
-    def _told(self) -> dict[str, str]:
-        known = {"success": str(self.outcome == SUCCESS).lower()} if self.outcome != UNKNOWN else {}
-        robots = {"outcomes": json.dumps(self.outcomes)} if self.outcomes else {}
-        return {"outcome": self.outcome, **known, **robots}
+    def status(self) -> dict[str, str]:
+        """Folder, size and counters of the open bag, for diagnostics."""
+        return {
+            "bag": str(self.path), "messages": str(self.writer.accepted.total()), "megabytes": f"{self.bag.bytes / 1e6:.1f}",
+            "dropped": str(self.writer.dropped.total()), "waiting_mb": f"{self.writer.pending_bytes / 1e6:.1f}",
+            **self.writer.undefined,
+        }  # fmt: skip
+
+    def _outcome_metadata(self) -> dict[str, str]:
+        success = {"success": str(self.outcome == SUCCESS).lower()} if self.outcome != UNKNOWN else {}
+        robots = {"outcomes": json.dumps(self.robot_outcomes)} if self.robot_outcomes else {}
+        return {"outcome": self.outcome, **success, **robots}
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """Bags in the folders of all days that have no ending: their recorder was killed, or is recording them now."""
+class EpisodeRecorder:
+    """Records episodes one at a time. The last episode can be marked or discarded until the next one begins.
+
+    Args:
+        folder: Folder of all bags.
+        custom_data: Metadata that all bags have in common.
+        commands: Topics of the robots' commands. A success requires a motion command on one of them; empty: no such condition.
+        limit: Largest size of each of the writer's queues [bytes].
+        quality: JPEG quality, 1 to 100.
+        min_free: Required free space on the disk [GB].
+
+    Attributes:
+        episode: The open or last episode; None before the first one, and after it was discarded.
+        last_bag: Folder of the last finished bag.
+    """
+
+    def __init__(
+        self, folder: Path, custom_data: Mapping[str, str], commands: Collection[str], limit: int, quality: int, min_free: float
+    ) -> None:
+        self.folder, self.custom_data, self.commands = folder, custom_data, commands
+        self.episode: EpisodeRecording | None = None
+        self.last_bag: Path | None = None
+        self._limit, self._quality, self._min_free = limit, quality, min_free
+
+    @property
+    def recording(self) -> EpisodeRecording | None:
+        """The open episode; None while nothing is recorded."""
+        return self.episode if self.episode and self.episode.open else None
+
+    def open(self, custom_data: Mapping[str, str]) -> EpisodeRecording:
+        """Open the bag of a new episode. The caller finishes the previous episode, before or afterwards.
+
+        Raises:
+            RecordingRefused: The disk is full.
+            OSError: The bag cannot be written.
+        """
+        if shortage := self.disk_shortage():
+            raise RecordingRefused(shortage)
+        self.episode = EpisodeRecording(self.folder, {**self.custom_data, **custom_data}, self._limit, self._quality)
+        return self.episode
+
+    def finish(self, episode: EpisodeRecording, reason: str, custom_data: Mapping[str, str], lost: Mapping[str, int]) -> None:
+        """Finish the bag of an episode: see ``EpisodeRecording.stop``."""
+        self.last_bag = episode.path
+        episode.stop(reason, custom_data, lost)
+
+    def mark(self, outcome: str) -> str:
+        """Set the outcome of the open episode, or else of the last one; returns the outcome and the bag's folder.
+
+        Raises:
+            RecordingRefused: There is no episode, or a success is claimed although no robot was commanded to move.
+            ArtifactError: The bag was moved or deleted.
+        """
+        if self.episode is None:
+            raise RecordingRefused(f"no episode to be marked as {outcome}")
+        if outcome == SUCCESS and self.commands and not self.episode.commanded:
+            raise RecordingRefused(
+                f"{self.episode.path} cannot be marked as success: no motion command was recorded on "
+                f"{', '.join(sorted(self.commands))}; run a policy or teleoperation"
+            )
+        self.episode.mark(outcome)
+        return f"{outcome}: {self.episode.path}"
+
+    def discard(self) -> str:
+        """Delete the open bag, or else the last one; returns a text that names its folder.
+
+        Raises:
+            RecordingRefused: There is no episode.
+        """
+        if self.episode is None:
+            raise RecordingRefused("no episode to be discarded")
+        episode, self.episode = self.episode, None
+        episode.discard()
+        if self.last_bag == episode.path:
+            self.last_bag = None
+        return f"deleted {episode.path}"
+
+    def disk_shortage(self) -> str:
+        """An error message if too little space is free on the disk; otherwise empty."""
+        free = free_gigabytes(self.folder)
+        if free >= self._min_free:
+            return ""
+        return f"disk: {free:.2f} GB left in {self.folder}, expected at least {self._min_free:g} (parameter min_free)"
+
+    def failure(self) -> str:
+        """Why the open episode must be stopped: the disk is almost full, or writing failed; otherwise empty."""
+        if self.recording is None:
+            return ""
+        error = self.recording.writer.error
+        return self.disk_shortage() or (f"disk: {error}" if error else "")
+
+
+def find_unfinished_bags(folder: Path) -> list[Path]:
+    """Bags in ``<folder>/<day>/`` without ``metadata.yaml``: their recorder was killed, or is still recording them."""
     found = (path for path in folder.glob("*/*") if path.is_dir() and not (path / metadata.FILE).exists())
     return sorted(path for path in found if any(path.glob("*.mcap")))
 
 
-def free_bytes(folder: Path) -> int:
-    """Free bytes where a folder is or will be."""
+def free_gigabytes(folder: Path) -> float:
+    """Free space of the disk that holds ``folder`` [GB]; the folder need not exist yet."""
     present = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(present).free
+    return shutil.disk_usage(present).free / GIGABYTE

@@ -1,4 +1,4 @@
-"""A serialised sensor_msgs/Image -> a serialised sensor_msgs/CompressedImage with a JPEG in it. Needs no ROS."""
+"""JPEG compression of serialised messages: sensor_msgs/Image to sensor_msgs/CompressedImage."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ObservationRefused, available
 
-KIND, COMPRESSED_KIND = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-LITTLE_ENDIAN = b"\x00\x01\x00\x00"  # plain CDR
-IMAGES = JPEG, RAW = "jpeg", "raw"  # how a recorder takes raw images
-#: Encodings that a JPEG can hold: channels, the conversion to what OpenCV encodes, and what image_transport calls the result.
+IMAGE_TYPE, COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+LITTLE_ENDIAN = b"\x00\x01\x00\x00"  # encapsulation header of plain CDR, little endian
+IMAGE_FORMATS = JPEG, RAW = "jpeg", "raw"  # formats in which a recorder stores raw images
+#: Encodings that JPEG can represent: {encoding: (channels, OpenCV color conversion, ``format`` as image_transport writes it)}.
 ENCODINGS = {
     "rgb8": (3, cv2.COLOR_RGB2BGR, "rgb8; jpeg compressed bgr8"),
     "bgr8": (3, None, "bgr8; jpeg compressed bgr8"),
@@ -26,14 +26,15 @@ ENCODINGS = {
 
 
 @dataclass(frozen=True)
-class ImageHead:
-    """What stands before the pixels of a serialised image.
+class ImageFields:
+    """The fields of a serialised sensor_msgs/Image, and the position of its pixels.
 
     Attributes:
-        header: Its std_msgs/Header, serialised.
-        height, width, step: In pixels, and bytes in a row.
-        encoding: As in sensor_msgs/image_encodings.
-        start, size: Where the pixels are, in bytes.
+        header: Serialised std_msgs/Header.
+        height, width: Size [px].
+        step: Length of a row [bytes].
+        encoding: Encoding, as in sensor_msgs/image_encodings.
+        start, size: Offset and size of the pixels [bytes].
     """
 
     header: bytes
@@ -45,17 +46,17 @@ class ImageHead:
     size: int
 
 
-def image_head(data: bytes) -> ImageHead:
-    """Read the head of a serialised image.
+def parse_image(data: bytes) -> ImageFields:
+    """Parse the fields of a serialised sensor_msgs/Image without copying its pixels.
 
     Raises:
-        ObservationRefused: It is no such message.
+        ObservationRefused: ``data`` is not such a message in little-endian CDR.
     """
     try:
         if data[:4] != LITTLE_ENDIAN:
             raise ObservationRefused(f"image serialised as {data[:4]!r}; expected little endian CDR, {LITTLE_ENDIAN!r}")
         (length,) = struct.unpack_from("<I", data, 12)
-        end = 16 + length  # of the header
+        end = 16 + length  # of the std_msgs/Header
         at = _aligned(end)
         height, width, length = struct.unpack_from("<III", data, at)
         encoding = data[at + 12 : at + 12 + length].rstrip(b"\0").decode()
@@ -63,37 +64,41 @@ def image_head(data: bytes) -> ImageHead:
         step, size = struct.unpack_from("<II", data, at)
     except (struct.error, UnicodeDecodeError) as error:
         raise ObservationRefused(f"{len(data)} bytes are not an image: {error}") from error
-    return ImageHead(data[4:end], height, width, step, encoding, at + 8, size)
+    return ImageFields(data[4:end], height, width, step, encoding, at + 8, size)
 
 
 def to_jpeg(data: bytes, quality: int) -> bytes:
-    """Compress a serialised image; its header stays as it is.
+    """Compress a serialised image. The message header is kept.
 
     Args:
-        data: CDR of a sensor_msgs/Image.
-        quality: Of the JPEG, 1 to 100.
+        data: sensor_msgs/Image in CDR.
+        quality: JPEG quality, 1 to 100.
+
+    Returns:
+        sensor_msgs/CompressedImage in CDR.
 
     Raises:
-        ObservationRefused: No such message, sizes that contradict each other, or pixels that a JPEG cannot hold.
+        ObservationRefused: ``data`` is not an image, its sizes are inconsistent, or JPEG cannot represent its encoding.
     """
-    head = image_head(data)
-    if head.encoding not in ENCODINGS:
-        raise ObservationRefused(f"image encoding {head.encoding!r} does not fit into a JPEG; {available(ENCODINGS)}")
-    channels, conversion, name = ENCODINGS[head.encoding]
-    if not 0 < head.width * channels <= head.step or head.step * head.height > head.size or len(data) < head.start + head.size:
+    fields = parse_image(data)
+    if fields.encoding not in ENCODINGS:
+        raise ObservationRefused(f"image encoding {fields.encoding!r} cannot be compressed to JPEG; {available(ENCODINGS)}")
+    channels, conversion, name = ENCODINGS[fields.encoding]
+    rows_fit = 0 < fields.width * channels <= fields.step and fields.step * fields.height <= fields.size
+    if not rows_fit or len(data) < fields.start + fields.size:
         raise ObservationRefused(
-            f"image {head.width}x{head.height} {head.encoding}, step {head.step}: got {head.size} of {len(data)} bytes"
+            f"image {fields.width}x{fields.height} {fields.encoding}, step {fields.step}: got {fields.size} of {len(data)} bytes"
         )
-    rows = np.frombuffer(data, np.uint8, head.step * head.height, head.start).reshape(head.height, head.step)
-    pixels = rows[:, : head.width * channels].reshape(head.height, head.width, channels)
+    rows = np.frombuffer(data, np.uint8, fields.step * fields.height, fields.start).reshape(fields.height, fields.step)
+    pixels = rows[:, : fields.width * channels].reshape(fields.height, fields.width, channels)
     if conversion is not None:
         pixels = cv2.cvtColor(pixels, conversion)
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(pixels), (cv2.IMWRITE_JPEG_QUALITY, quality))
     label = name.encode() + b"\0"
-    start = LITTLE_ENDIAN + head.header + bytes(-len(head.header) % 4) + struct.pack("<I", len(label)) + label
+    start = LITTLE_ENDIAN + fields.header + bytes(-len(fields.header) % 4) + struct.pack("<I", len(label)) + label
     return b"".join((start, bytes(-len(start) % 4), struct.pack("<I", encoded.size), encoded.tobytes()))
 
 
 def _aligned(at: int) -> int:
-    """The next offset that is a multiple of 4 from the end of CDR's own 4 bytes."""
+    """The next multiple of 4 after the encapsulation header of 4 bytes."""
     return at + (-at % 4)

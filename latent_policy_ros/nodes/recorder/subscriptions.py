@@ -1,11 +1,11 @@
-"""Topics that are listened to without knowing beforehand who publishes them and how: found, subscribed to, measured."""
+"""Subscriptions that follow the graph: topic, message type and QoS are chosen from the publishers that are present."""
 
 from __future__ import annotations
 
 import importlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import rclpy
@@ -13,217 +13,239 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
+from latent_policy_ros.data.bags.metadata import Topic
+from latent_policy_ros.data.recording.episode_bag import offered_qos
 from latent_policy_ros.nodes.base import qos
 
-LATCHED = 100  # messages of a transient local topic that are kept at most
-Candidate = tuple[str, str]  # topic, message type; an empty type: whatever it is published as
+LATCHED_DEPTH = 100  # largest number of stored messages of a transient local topic
+Candidate = tuple[str, str]  # topic, message type; an empty type accepts the type it is published as
+Info = Mapping[str, int]  # the middleware's information about a message
+Handler = Callable[["TopicSubscription", bytes, Info], None]
 
 
-class Source:
-    """Something to listen to: the first of several topics that has a publisher.
+class TopicSubscription:
+    """A subscription to the first of several topics that has a publisher.
 
     Args:
-        candidates: Fully qualified topics with their types, the most wanted first.
-        expected: Whether its silence is a fault.
-        depth: Messages that may wait between two looks.
+        candidates: Fully qualified topics with their message types, in order of preference.
+        required: Whether a recording must not start while the topic is silent.
+        depth: Depth of the middleware's queue, which is emptied by ``poll``.
+
+    Attributes:
+        topic, msg_type: The current candidate.
+        bag_topic: The topic as a bag describes it.
+        profile: QoS of the subscription; None before the first one.
+        publishers: Number of publishers.
+        error: Why the topic cannot be subscribed to; empty otherwise.
+        received: Number of messages received.
+        rate: Messages per second in the last period of ``update_rate``.
+        lost: Number of messages published but not received, known only while there is a single publisher.
+        latched: Newest message of each publisher of a transient local topic.
     """
 
-    def __init__(self, candidates: Iterable[Candidate], expected: bool, depth: int) -> None:
-        self.candidates, self.expected, self.depth = tuple(candidates), expected, depth
-        self.topic, self.kind = self.candidates[0]
+    def __init__(self, candidates: Iterable[Candidate], required: bool, depth: int) -> None:
+        self.candidates, self.required, self.depth = tuple(candidates), required, depth
+        self.topic, self.msg_type = self.candidates[0]
+        self.bag_topic = Topic(self.topic, self.msg_type)
         self.profile: QoSProfile | None = None
         self.publishers = 0
-        self.fault = ""  # why it cannot be subscribed to
-        self.since = time.monotonic()  # when listening began
-        self.heard: float | None = None  # when the newest message came
+        self.error = ""
         self.received = 0
-        self.rate = 0.0  # messages/s over the last period of `measure`
-        self.lost = 0  # messages that were published and never came; known for a single publisher only
-        self.latched: deque[tuple[bytes, dict[str, int]]] = deque(maxlen=LATCHED)
+        self.rate = 0.0
+        self.lost = 0
+        self.latched: deque[tuple[bytes, Info]] = deque(maxlen=LATCHED_DEPTH)
+        self._created = time.monotonic()
+        self._last_received: float | None = None
         self._subscription: Subscription | None = None
-        self._type: Any = None
-        self._fresh = True  # nothing came by the present subscription yet
+        self._class: Any = None
+        self._unheard = True  # the current subscription has not received a message
         self._sequence: int | None = None
         self._measured = (time.monotonic(), 0)
 
     @property
     def transient_local(self) -> bool:
-        """Whether what was published before still counts."""
+        """Whether messages published before the subscription are received."""
         return self.profile is not None and self.profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
     @property
     def reliable(self) -> bool:
-        """Whether it is received reliably."""
+        """Whether the subscription is reliable."""
         return self.profile is not None and self.profile.reliability == ReliabilityPolicy.RELIABLE
 
-    def silence(self, now: float, after: float) -> str:
-        """Why nothing was heard for ``after`` seconds, in words; empty if something was, or is not to be expected again."""
-        if self.heard is not None and (now - self.heard < after or self.transient_local):
+    def silence(self, now: float, timeout: float) -> str:
+        """Describe why no message arrived within ``timeout`` [s]; empty if one did.
+
+        A transient local topic counts as heard once it has received a message.
+        """
+        if self._last_received is not None and (now - self._last_received < timeout or self.transient_local):
             return ""
         name = " or ".join(topic for topic, _ in self.candidates) if not self.publishers else self.topic
         publishers = {0: "no publisher", 1: "1 publisher"}.get(self.publishers, f"{self.publishers} publishers")
-        waited = f"nothing for {now - (self.heard or self.since):.1f} s"
-        return f"{name}: {self.fault or publishers}, {waited}"
+        waited = f"nothing for {now - (self._last_received or self._created):.1f} s"
+        return f"{name}: {self.error or publishers}, {waited}"
 
-    def look(self, node: Node, recording: bool) -> None:
-        """Follow the graph: choose the topic and the quality of service, and subscribe anew if they changed.
+    def follow_graph(self, node: Node, recording: bool) -> None:
+        """Choose the topic and the QoS from the present publishers, and subscribe again if they changed.
 
-        While recording, only where what was subscribed to cannot be heard: a change takes a moment, in which messages pass by.
+        While recording, a subscription that has received messages is replaced only if it is incompatible with a publisher:
+        messages may be lost during the change.
         """
-        stay = recording and not self._fresh
-        topic, kind, infos = self._choose(node, stay)
+        keep = recording and not self._unheard
+        topic, msg_type, infos = self._choose(node, keep)
         self.publishers = len(infos)
-        wanted = qos.matching([info.qos_profile for info in infos], self.depth)
-        same = self._subscription is not None and (topic, kind) == (self.topic, self.kind)
-        good = not infos or wanted == self.profile or (stay and self._hears(wanted))
-        if kind and not (same and good):
-            self._subscribe(node, topic, kind, wanted)
+        profile = qos.matching([info.qos_profile for info in infos], self.depth)
+        same = self._subscription is not None and (topic, msg_type) == (self.topic, self.msg_type)
+        suitable = not infos or profile == self.profile or (keep and self._is_compatible(profile))
+        if msg_type and not (same and suitable):
+            self._subscribe(node, topic, msg_type, profile)
 
-    def take(self, handle: Callable[[Source, bytes, dict[str, int]], None]) -> None:
-        """Hand over what came since the last look."""
+    def poll(self, handle: Handler) -> None:
+        """Pass every message received since the last call to ``handle``, serialised."""
         if self._subscription is None:
             return
-        taker, kind = self._subscription.handle, self._type
+        subscription, message_class = self._subscription.handle, self._class
         for _ in range(self.depth):
-            taken = taker.take_message(kind, True)
-            if taken is None:
+            message = subscription.take_message(message_class, True)
+            if message is None:
                 return
-            data, info = taken
+            data, info = message
             self.received += 1
-            self._fresh = False
-            self.heard = time.monotonic()
-            self._follow(info)
+            self._unheard = False
+            self._last_received = time.monotonic()
+            self._count_losses(info)
             if self.transient_local:
-                self._keep(data, info)
+                self._store_latched(data, info)
             handle(self, data, info)
 
-    def restart(self, handle: Callable[[Source, bytes, dict[str, int]], None]) -> None:
-        """Count losses from now on, and hand over what was published before and still counts, as received now.
-
-        That is the newest message of each publisher.
-        """
+    def replay_latched(self, handle: Handler) -> None:
+        """Reset the counter of losses, and pass the newest message of each publisher to ``handle`` as if received now."""
         self.lost = 0
         now = time.time_ns()
         for data, info in list(self.latched)[-1:] if self.publishers == 1 else self.latched:
             handle(self, data, {**info, "received_timestamp": now})
 
-    def measure(self, now: float) -> None:
-        """Set ``rate`` from what came since the last call."""
+    def update_rate(self, now: float) -> None:
+        """Compute ``rate`` from the messages received since the last call."""
         before, received = self._measured
         self.rate = (self.received - received) / max(now - before, 1e-6)
         self._measured = now, self.received
 
     def close(self, node: Node) -> None:
-        """Stop listening."""
+        """Destroy the subscription."""
         if self._subscription is not None:
             node.destroy_subscription(self._subscription)
             self._subscription = None
 
-    def _choose(self, node: Node, stay: bool) -> tuple[str, str, list[Any]]:
-        """The topic to hear, its type, and its publishers. The present one if none is published, or if it shall stay."""
-        self.fault = ""
-        present = ((self.topic, self.kind),) if stay else ()
-        for topic, kind in (*present, *self.candidates):
+    def _choose(self, node: Node, keep: bool) -> tuple[str, str, list[Any]]:
+        """The topic to subscribe to, its type and its publishers; the current topic if none is published, or if it is kept."""
+        self.error = ""
+        current = ((self.topic, self.msg_type),) if keep else ()
+        for topic, msg_type in (*current, *self.candidates):
             infos = node.get_publishers_info_by_topic(topic)
-            matching = [info for info in infos if info.topic_type == (kind or infos[0].topic_type)]
+            matching = [info for info in infos if info.topic_type == (msg_type or infos[0].topic_type)]
             if matching:
                 return topic, matching[0].topic_type, matching
             if infos:
-                self.fault = f"published as {infos[0].topic_type}, expected {kind}"
-        return self.topic, self.kind, []
+                self.error = f"published as {infos[0].topic_type}, expected {msg_type}"
+        return self.topic, self.msg_type, []
 
-    def _hears(self, wanted: QoSProfile) -> bool:
-        """Whether the present subscription receives from publishers for which ``wanted`` was chosen."""
-        return not (self.reliable and wanted.reliability != ReliabilityPolicy.RELIABLE) and not (
-            self.transient_local and wanted.durability != DurabilityPolicy.TRANSIENT_LOCAL
+    def _is_compatible(self, profile: QoSProfile) -> bool:
+        """Whether the current subscription receives from publishers for which ``profile`` was chosen."""
+        return not (self.reliable and profile.reliability != ReliabilityPolicy.RELIABLE) and not (
+            self.transient_local and profile.durability != DurabilityPolicy.TRANSIENT_LOCAL
         )
 
-    def _subscribe(self, node: Node, topic: str, kind: str, wanted: QoSProfile) -> None:
-        package, _, name = kind.split("/")
+    def _subscribe(self, node: Node, topic: str, msg_type: str, profile: QoSProfile) -> None:
+        package, _, name = msg_type.split("/")
         try:
-            self._type = getattr(importlib.import_module(f"{package}.msg"), name)
+            self._class = getattr(importlib.import_module(f"{package}.msg"), name)
         except (ImportError, AttributeError):
-            self.fault = f"message type {kind} is not installed"
+            self.error = f"message type {msg_type} is not installed"
             return
         old = self._subscription
-        self._subscription = node.create_subscription(self._type, topic, _unused, wanted, raw=True)
+        self._subscription = node.create_subscription(self._class, topic, _ignore, profile, raw=True)
         if old is not None:
             node.destroy_subscription(old)
-        self.topic, self.kind, self.profile, self.fault = topic, kind, wanted, ""
-        self._sequence, self._fresh = None, True
+        self.topic, self.msg_type, self.profile, self.error = topic, msg_type, profile, ""
+        self.bag_topic = Topic(topic, msg_type, (offered_qos(self.reliable, self.transient_local),))
+        self._sequence, self._unheard = None, True
         self.latched.clear()
 
-    def _keep(self, data: bytes, info: dict[str, int]) -> None:
-        """Keep a message in place of the one before it by the same publisher.
+    def _store_latched(self, data: bytes, info: Info) -> None:
+        """Store a message in place of the previous one of the same publisher.
 
-        Nobody tells whose it is, but each numbers its own. Where two came as far as that, both are kept: better one message that
-        counts no longer than one too few.
+        Publisher unknown: match by sequence number, keep both if ambiguous.
         """
         number = info.get("publication_sequence_number")
-        numbers = [of.get("publication_sequence_number") for _, of in self.latched]
+        numbers = [stored.get("publication_sequence_number") for _, stored in self.latched]
         if number is not None and numbers.count(number - 1) == 1:
             del self.latched[numbers.index(number - 1)]
         self.latched.append((data, info))
 
-    def _follow(self, info: dict[str, int]) -> None:
-        """Count what is missing in the publisher's own numbering."""
+    def _count_losses(self, info: Info) -> None:
+        """Count gaps in the publisher's sequence numbers."""
         sequence = info.get("publication_sequence_number") if self.publishers == 1 else None
         if sequence is not None and self._sequence is not None and sequence > self._sequence + 1:
             self.lost += sequence - self._sequence - 1
         self._sequence = sequence
 
 
-class TopicWatch:
-    """Listens to sources from ``look`` and ``take``, which are to be called often; takes no part in an executor.
+class TopicSubscriptions:
+    """All subscriptions of a recorder, polled instead of executed.
 
-    Messages wait in the middleware until they are taken, serialised as they came: with hundreds of them a second, that costs a
-    fraction of a callback for each, and tells when each was received, and which are missing.
+    Messages stay in the middleware's queues, serialised, until ``poll``. At hundreds of messages per second this costs a
+    fraction of one callback per message, and it provides the time of receipt and the sequence number.
 
     Args:
-        owner: The node for which it listens; a second node beside it holds the subscriptions.
-        sources: What to listen to.
+        owner: The recorder; a second node beside it holds the subscriptions, so that no executor runs them.
+        topics: The subscriptions.
     """
 
-    def __init__(self, owner: Node, sources: Iterable[Source]) -> None:
-        self.sources = tuple(sources)
+    def __init__(self, owner: Node, topics: Iterable[TopicSubscription]) -> None:
+        self.topics = tuple(topics)
         self._node = rclpy.create_node(
             f"{owner.get_name()}_topics", namespace=owner.get_namespace(), context=owner.context, use_global_arguments=False,
             enable_rosout=False, start_parameter_services=False,
         )  # fmt: skip
-        self.look(recording=False)
+        self.follow_graph(recording=False)
 
-    def look(self, recording: bool) -> None:
-        """Follow the graph."""
-        for source in self.sources:
-            source.look(self._node, recording)
+    @property
+    def lost(self) -> dict[str, int]:
+        """{topic: number of messages published but not received}, without zeros."""
+        return {subscription.topic: subscription.lost for subscription in self.topics if subscription.lost}
 
-    def take(self, handle: Callable[[Source, bytes, dict[str, int]], None]) -> None:
-        """Hand over what came, source by source."""
-        for source in self.sources:
-            source.take(handle)
+    def follow_graph(self, recording: bool) -> None:
+        """Adapt all subscriptions to the present publishers."""
+        for subscription in self.topics:
+            subscription.follow_graph(self._node, recording)
 
-    def restart(self, handle: Callable[[Source, bytes, dict[str, int]], None]) -> None:
-        """A recording begins: see ``Source.restart``."""
-        for source in self.sources:
-            source.restart(handle)
+    def poll(self, handle: Handler) -> None:
+        """Pass all received messages to ``handle``, topic by topic."""
+        for subscription in self.topics:
+            subscription.poll(handle)
 
-    def measure(self) -> None:
-        """Set the sources' rates from what came since the last call."""
+    def replay_latched(self, handle: Handler) -> None:
+        """Begin a recording: see ``TopicSubscription.replay_latched``."""
+        for subscription in self.topics:
+            subscription.replay_latched(handle)
+
+    def update_rates(self) -> None:
+        """Compute the rates of all topics since the last call."""
         now = time.monotonic()
-        for source in self.sources:
-            source.measure(now)
+        for subscription in self.topics:
+            subscription.update_rate(now)
 
-    def silent(self, after: float) -> list[str]:
-        """Expected sources that were not heard for ``after`` seconds, each with what is known of it."""
+    def silent(self, timeout: float) -> list[str]:
+        """Descriptions of the required topics that received no message within ``timeout`` [s]."""
         now = time.monotonic()
-        return [why for source in self.sources if source.expected and (why := source.silence(now, after))]
+        return [reason for subscription in self.topics if subscription.required and (reason := subscription.silence(now, timeout))]
 
     def close(self) -> None:
-        """Stop listening."""
-        for source in self.sources:
-            source.close(self._node)
+        """Destroy all subscriptions and their node."""
+        for subscription in self.topics:
+            subscription.close(self._node)
         self._node.destroy_node()
 
 
-def _unused(_: bytes) -> None:
-    """No executor spins the node: messages are taken."""
+def _ignore(_: bytes) -> None:
+    """Callback of the subscriptions; never called, because no executor spins their node."""

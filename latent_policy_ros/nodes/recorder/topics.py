@@ -1,81 +1,132 @@
-"""Which topics a recorder listens to, which of them it expects, and under what name each is recorded."""
+"""The topics of a recorder: names, types, whether they are required, and their status messages."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.data.bags.metadata import Topic
-from latent_policy_ros.data.recording.episode_bag import offered_qos
-from latent_policy_ros.data.recording.jpeg import COMPRESSED_KIND, JPEG
-from latent_policy_ros.data.recording.jpeg import KIND as IMAGE_KIND
-from latent_policy_ros.nodes.recorder.subscriptions import Source
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.data.recording.bag_writer import BagWriter
+from latent_policy_ros.data.recording.jpeg import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JPEG
+from latent_policy_ros.nodes.base.message_conversion import to_stamp
+from latent_policy_ros.nodes.recorder.subscriptions import TopicSubscription
 
-IMAGE_DEPTH, DEPTH = 60, 1000  # messages that may wait: 2 s of a camera, 5 s of joints at 200 Hz
+IMAGE_DEPTH, DEPTH = 60, 1000  # queued messages: 2 s of a camera at 30 Hz, 5 s of joint states at 200 Hz
 STATES = (("joint_states", "sensor_msgs/msg/JointState"), ("wrist_pose", "geometry_msgs/msg/PoseStamped"))
 _COMMAND, _EVENT = "trajectory_msgs/msg/JointTrajectory", "latent_policy_ros/msg/EpisodeEvent"
-#: Not expected: a robot is recorded also when no policy drives it.
-PLANS = (
+#: Topics of a robot that are not required: a robot is also recorded without a policy.
+ACTIONS = (
     ("latent_action", "latent_policy_ros/msg/LatentAction"), ("hand_command", _COMMAND), ("gripper_command", _COMMAND),
     ("arm_command", _COMMAND), ("wrist_command", "geometry_msgs/msg/PoseStamped"), ("episode_event", _EVENT),
 )  # fmt: skip
-COMMANDS = tuple(name for name, _ in PLANS if name.endswith("_command"))
+COMMANDS = tuple(name for name, _ in ACTIONS if name.endswith("_command"))
 COMMON = (("episode_event", _EVENT), ("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"))
-Resolve = Callable[[str], str]  # relative name -> fully qualified, remapped
+Resolve = Callable[[str], str]  # relative name -> fully qualified and remapped name
 
 
-def robot_sources(resolve: Resolve, robot: str, cameras: Sequence[str], images: str) -> list[Source]:
-    """The topics of one robot. Cameras, measured joints and wrist are expected.
+def cameras_by_robot(robots: Sequence[str], cameras: Sequence[str]) -> dict[str, list[str]]:
+    """Cameras of each robot, from the parameters ``robots`` and ``cameras``.
+
+    Raises:
+        LatentPolicyError: ``cameras`` does not have one entry for each robot.
+    """
+    if robots and len(cameras) != len(robots):
+        raise LatentPolicyError(
+            f"parameters robots and cameras must have one entry for each robot; got {list(robots)}, {list(cameras)}"
+        )
+    return {robot: [name.strip() for name in listed.split(",") if name.strip()] for robot, listed in zip(robots, cameras)}
+
+
+def robot_topics(resolve: Resolve, robot: str, cameras: Sequence[str], images: str) -> list[TopicSubscription]:
+    """Subscriptions of one robot. Cameras, joint states and the wrist pose are required.
 
     Args:
-        resolve: Makes names fully qualified.
-        robot: Its namespace.
-        cameras: Their names; of each, the topic with compressed or raw images, whichever is published.
-        images: ``jpeg`` or ``raw``: which of the two is preferred.
+        resolve: Resolves names.
+        robot: Namespace.
+        cameras: Names of the cameras.
+        images: ``jpeg`` prefers the compressed topic of a camera, ``raw`` the raw topic.
     """
     found = []
     for camera in cameras:
         raw = resolve(f"{robot}/{camera}/image_raw")
-        both = [(f"{raw}/compressed", COMPRESSED_KIND), (raw, IMAGE_KIND)]
-        found.append(Source(both if images == JPEG else both[::-1], True, IMAGE_DEPTH))
-    for topics, expected in ((STATES, True), (PLANS, False)):
-        found += [Source([(resolve(f"{robot}/{name}"), kind)], expected, DEPTH) for name, kind in topics]
+        both = [(f"{raw}/compressed", COMPRESSED_IMAGE_TYPE), (raw, IMAGE_TYPE)]
+        found.append(TopicSubscription(both if images == JPEG else both[::-1], True, IMAGE_DEPTH))
+    for topics, required in ((STATES, True), (ACTIONS, False)):
+        found += [TopicSubscription([(resolve(f"{robot}/{name}"), msg_type)], required, DEPTH) for name, msg_type in topics]
     return found
 
 
-def sources(resolve: Resolve, cameras: Mapping[str, Sequence[str]], extra: Sequence[str], images: str) -> list[Source]:
-    """Everything that is recorded.
+def all_topics(
+    resolve: Resolve, cameras: Mapping[str, Sequence[str]], extra: Sequence[str], images: str
+) -> list[TopicSubscription]:
+    """Subscriptions to everything that is recorded.
 
     Args:
-        resolve: Makes names fully qualified.
-        cameras: Of each robot.
-        extra: More topics, expected, of whatever types they are published as.
+        resolve: Resolves names.
+        cameras: {robot: names of its cameras}.
+        extra: Additional topics of any type; required.
         images: ``jpeg`` or ``raw``.
     """
-    found = [source for robot, names in cameras.items() for source in robot_sources(resolve, robot, names, images)]
-    found += [Source([(resolve(name), kind)], False, DEPTH) for name, kind in COMMON]
-    known = {topic for source in found for topic, _ in source.candidates}
+    found = [topic for robot, names in cameras.items() for topic in robot_topics(resolve, robot, names, images)]
+    found += [TopicSubscription([(resolve(name), msg_type)], False, DEPTH) for name, msg_type in COMMON]
+    known = {topic for subscription in found for topic, _ in subscription.candidates}
     named = dict.fromkeys(resolve(name) for name in extra)
-    return [*found, *(Source([(name, "")], True, DEPTH) for name in named if name not in known)]
+    return [*found, *(TopicSubscription([(name, "")], True, DEPTH) for name in named if name not in known)]
 
 
 def command_topics(resolve: Resolve, robots: Iterable[str]) -> frozenset[str]:
-    """The topics on which robots are told where to go."""
+    """Fully qualified topics of the robots' commands."""
     return frozenset(resolve(f"{robot}/{name}") for robot in robots for name in COMMANDS)
 
 
-def is_motion(source: Source, data: bytes) -> bool:
-    """Whether a command tells where to go: a trajectory without points tells to hold."""
-    return source.kind != _COMMAND or bool(deserialize_message(data, JointTrajectory).points)
+def is_motion_command(subscription: TopicSubscription, data: bytes) -> bool:
+    """Whether a command commands a motion. A trajectory without points commands the robot to hold."""
+    return subscription.msg_type != _COMMAND or bool(deserialize_message(data, JointTrajectory).points)
 
 
-def is_encoded(source: Source, images: str) -> bool:
-    """Whether its messages become JPEGs on the way into the bag."""
-    return images == JPEG and source.kind == IMAGE_KIND
+def status_message(
+    node: Node, level: bytes, text: str, values: Mapping[str, str], topics: Sequence[TopicSubscription], writer: BagWriter | None,
+    silent_after: float,
+) -> DiagnosticArray:  # fmt: skip
+    """Status of the recorder, followed by the status of each topic.
+
+    Args:
+        node: The recorder.
+        level, text, values: Status of the recorder.
+        topics: Its subscriptions.
+        writer: The writer of the open bag; None while nothing is recorded.
+        silent_after: Time without a message after which a topic is silent [s].
+    """
+    message = DiagnosticArray(status=[_status(level, node.get_fully_qualified_name(), text, values)])
+    message.header.stamp = to_stamp(node.get_clock().now().nanoseconds * 1e-9)
+    message.status += [_topic_status(topic, writer, silent_after) for topic in topics]
+    return message
 
 
-def recorded_topic(source: Source) -> Topic:
-    """The topic as a bag describes it."""
-    return Topic(source.topic, source.kind, (offered_qos(source.reliable, source.transient_local),))
+def _topic_status(subscription: TopicSubscription, writer: BagWriter | None, silent_after: float) -> DiagnosticStatus:
+    dropped = writer.dropped[subscription.topic] if writer else 0
+    values = {
+        "type": subscription.msg_type, "rate_hz": f"{subscription.rate:.1f}", "publishers": str(subscription.publishers),
+        "reliability": "reliable" if subscription.reliable else "best effort",
+        "durability": "transient local" if subscription.transient_local else "volatile",
+        "recorded": str(writer.accepted[subscription.topic] if writer else 0), "dropped": str(dropped),
+        "lost": str(subscription.lost),
+    }  # fmt: skip
+    silence = subscription.silence(time.monotonic(), silent_after)
+    if silence and subscription.required:
+        return _status(DiagnosticStatus.ERROR, subscription.topic, silence, values)
+    if dropped or subscription.lost:
+        return _status(
+            DiagnosticStatus.WARN, subscription.topic, f"{dropped} dropped, {subscription.lost} lost in transport", values
+        )
+    return _status(DiagnosticStatus.OK, subscription.topic, "silent" if silence else "received", values)
+
+
+def _status(level: bytes, name: str, text: str, values: Mapping[str, str]) -> DiagnosticStatus:
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=text, values=pairs)

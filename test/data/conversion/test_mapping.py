@@ -9,7 +9,7 @@ import yaml
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.data.conversion.mapping import load_mapping, robots_of_bag, with_cameras
-from latent_policy_ros.data.recording.episode_recording import describe
+from latent_policy_ros.data.recording.episode_recording import recording_metadata
 from latent_policy_ros.embodiments import load_embodiment
 
 GOOD = {
@@ -103,7 +103,7 @@ def test_bags_of_robots_of_ones_own_tell_where_they_are_described(tmp_path):
     file = tmp_path / "my_gripper.yaml"
     file.write_text(shipped.file.read_text().replace("name: panda_gripper", "name: my_gripper"))
     mine = load_embodiment(file)
-    told = describe(["rig"], {"rig": ["top"]}, [str(file)], "", "", "")
+    told = recording_metadata(["rig"], {"rig": ["top"]}, [str(file)], "", "", "")
     (robot,) = robots_of_bag(told)
     assert robot.embodiment == mine and mine.name == "my_gripper"
     earlier = {"rig": {"name": mine.name, "content_hash": mine.content_hash}}  # bags by earlier versions: only the fleet has it

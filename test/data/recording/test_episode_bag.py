@@ -15,8 +15,8 @@ from latent_policy_ros.data.bags.mcap_writer import CHUNK, McapWriter
 from latent_policy_ros.data.bags.message_types import definition, message_types
 from latent_policy_ros.data.bags.metadata import Topic
 from latent_policy_ros.data.bags.repair import repair_bag
-from latent_policy_ros.data.recording import bag_queue
-from latent_policy_ros.data.recording.bag_queue import BagQueue
+from latent_policy_ros.data.recording import bag_writer
+from latent_policy_ros.data.recording.bag_writer import BagWriter
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag, bag_folder, offered_qos
 from latent_policy_ros.data.recording.jpeg import to_jpeg
 
@@ -69,19 +69,19 @@ def test_what_is_no_image_is_refused(size):
 
 
 def test_images_become_jpegs_in_the_queue_and_depth_images_stay(tmp_path):
-    queue = BagQueue(EpisodeBag(tmp_path / "bag", {}))
+    writer = BagWriter(EpisodeBag(tmp_path / "bag", {}))
     for k in range(5):
-        queue.put(IMAGE, (k + 1, k + 1, k), image()[0], encode=True)
+        writer.write(IMAGE, (k + 1, k + 1, k), image()[0], encode=True)
     depth, _ = image("16UC1")
-    queue.put(Topic("/left/depth/image_raw", IMAGE.kind), (9, 9, 0), depth, encode=True)
-    path = queue.close({"outcome": "unknown"})
+    writer.write(Topic("/left/depth/image_raw", IMAGE.kind), (9, 9, 0), depth, encode=True)
+    path = writer.close({"outcome": "unknown"})
     with AnyReader([path]) as reader:
         found = {c.topic: (c.msgtype, c.msgcount) for c in reader.connections}
         (kept,) = [bytes(data) for c, _, data in reader.messages() if c.topic == "/left/depth/image_raw"]
     assert found == {
         "/left/front/image_raw/compressed": ("sensor_msgs/msg/CompressedImage", 5), "/left/depth/image_raw": (IMAGE.kind, 1)
     }  # fmt: skip
-    assert kept == depth and not queue.dropped
+    assert kept == depth and not writer.dropped
 
 
 def test_what_a_full_queue_cannot_take_is_counted_to_the_last_message(tmp_path, monkeypatch):
@@ -92,13 +92,13 @@ def test_what_a_full_queue_cannot_take_is_counted_to_the_last_message(tmp_path, 
         write(self, *arguments)
 
     monkeypatch.setattr(EpisodeBag, "write", slow)
-    queue = BagQueue(EpisodeBag(tmp_path / "bag", {}), limit=10_000)
+    writer = BagWriter(EpisodeBag(tmp_path / "bag", {}), limit=10_000)
     for k in range(100):
-        queue.put(STRING, (k, k, k), bytes(1000))
+        writer.write(STRING, (k, k, k), bytes(1000))
     gate.set()
-    path = queue.close({})
+    path = writer.close({})
     told = metadata.read(path)
-    assert queue.dropped[STRING.name] == 90 and queue.accepted[STRING.name] == 10 and told["message_count"] == 10
+    assert writer.dropped[STRING.name] == 90 and writer.accepted[STRING.name] == 10 and told["message_count"] == 10
     assert told["custom_data"]["dropped"] == '{"/chatter": 90}'
 
 
@@ -112,27 +112,27 @@ def test_a_disk_that_fills_loses_nothing_that_was_written(tmp_path, monkeypatch)
         written[0] += len(data)
 
     monkeypatch.setattr(McapWriter, "_write", limited)
-    monkeypatch.setattr(bag_queue, "CHUNK_AGE", 0.01)
-    queue = BagQueue(EpisodeBag(tmp_path / "bag", {"task": "stack"}))
+    monkeypatch.setattr(bag_writer, "CHUNK_MAX_AGE", 0.01)
+    writer = BagWriter(EpisodeBag(tmp_path / "bag", {"task": "stack"}))
     sent = 0
-    while queue.error is None:
-        queue.put(STRING, (sent + 1, sent + 1, sent), sent.to_bytes(4, "little") * 250)
+    while writer.error is None:
+        writer.write(STRING, (sent + 1, sent + 1, sent), sent.to_bytes(4, "little") * 250)
         sent += 1
         time.sleep(0.005)
         assert sent < 2000
-    queue.put(STRING, (sent + 1, 0, 0), bytes(1000))
-    path = queue.close({"stopped": "disk"})
+    writer.write(STRING, (sent + 1, 0, 0), bytes(1000))
+    path = writer.close({"stopped": "disk"})
     with AnyReader([path]) as reader:
         kept = [int.from_bytes(data[:4], "little") for _, _, data in reader.messages()]
     assert kept == list(range(len(kept))) and len(kept) > 20
-    assert len(kept) + queue.dropped[STRING.name] == sent + 1  # every message is accounted for
+    assert len(kept) + writer.dropped[STRING.name] == sent + 1  # every message is accounted for
 
 
 def test_messages_are_on_the_disk_soon_though_the_bag_is_not_finished(tmp_path):
-    queue = BagQueue(EpisodeBag(tmp_path / "bag", {"task": "stack", "policy_id": "abc"}))
+    writer = BagWriter(EpisodeBag(tmp_path / "bag", {"task": "stack", "policy_id": "abc"}))
     for k in range(10):
-        queue.put(STRING, (k + 1, k + 1, k), bytes(100))
-    time.sleep(bag_queue.CHUNK_AGE + 4 * bag_queue.PERIOD)
+        writer.write(STRING, (k + 1, k + 1, k), bytes(100))
+    time.sleep(bag_writer.CHUNK_MAX_AGE + 4 * bag_writer.WRITER_PERIOD)
     (file,) = (tmp_path / "bag").glob("*.mcap")
     copy = tmp_path / "killed" / "bag" / file.name
     copy.parent.mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_messages_are_on_the_disk_soon_though_the_bag_is_not_finished(tmp_path):
     done = repair_bag(copy.parent)
     assert done.messages == 10
     assert metadata.read(copy.parent)["custom_data"]["policy_id"] == "abc"
-    queue.discard()
+    writer.discard()
     assert not (tmp_path / "bag").exists()
 
 
