@@ -13,8 +13,9 @@ import yaml
 from latent_policy_ros.common.config_reader import YAML_SUFFIXES, Section
 from latent_policy_ros.common.errors import ArtifactError, ConfigError, HardwareError, available
 from latent_policy_ros.common.paths import artifact, config_dir
+from latent_policy_ros.control.arm_controller import ANYWHERE
 from latent_policy_ros.control.arm_description import PANDA, Arm, list_arms, load_arm
-from latent_policy_ros.drivers.registry import DRIVERS, driver_class
+from latent_policy_ros.drivers.registry import driver_class
 from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
 from latent_policy_ros.latent import LatentSpace
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 IMAGES = ("raw", "compressed")
 RATES = 5.0, 100.0  # Hz, of the policy node; with fewer plans the robots would hold between them
-ANYWHERE = (-2.0, 2.0) * 3  # m; what lies further from the base is no wrist
 MAX_SEED = 2**31 - 1  # of the simulator node
 LATENT = "latent"
 MODES = LATENT, "direct"  # of teleoperation
@@ -42,7 +42,7 @@ class Robot:
         arm: What carries it.
         cameras: Its cameras; ``<namespace>/<camera>/image_raw`` are their topics.
         sources: Of cameras that this package is to open, what OpenCV opens; see ``drivers/camera.py``.
-        driver: What moves the end-effector: one of ``DRIVERS``, ``package.module:Class@address``, or ``none``.
+        driver: What moves the end-effector: a registered driver, ``package.module:Class@address``, or ``none``.
         arm_driver: What moves the arm, likewise; empty: the same.
         images: Which image topics the policy reads, ``raw`` or ``compressed``.
         seed: Where its simulated scene begins.
@@ -267,7 +267,7 @@ def known_cameras(file: str | Path, robot: str, cameras: Sequence[str], known: S
 def _drivers(section: Section) -> tuple[str, str]:
     """What moves end-effector and arm; the latter is empty where one thing moves both."""
     driver = _driver(section, "driver")
-    if not section.has("arm_driver") and driver not in DRIVERS:  # a hand's class moves no arm
+    if not section.has("arm_driver") and driver not in ("mock", "sim"):  # a hand's class moves no arm
         message = f"missing: {driver} moves the end-effector; expected mock, none, or a class of yours"
         raise section.error("arm_driver", message)
     arm = _driver(section, "arm_driver") if section.has("arm_driver") else ""
@@ -301,7 +301,7 @@ def _workspace(section: Section) -> tuple[float, ...]:
 
 def _driver(section: Section, field: str) -> str:
     name = section.string(field)
-    if name not in (*DRIVERS, NONE):
+    if name != NONE:
         try:
             driver_class(name)
         except HardwareError as error:

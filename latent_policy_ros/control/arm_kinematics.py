@@ -1,6 +1,6 @@
-"""Kinematics of an arm that carries an end-effector: wrist pose <-> joints, by pinocchio.
+"""Forward and inverse kinematics of an arm with an end-effector, on pinocchio.
 
-The wrist pose is that of the hand frame H of the mounted embodiment, in the arm's base frame, as (7,) x y z qx qy qz qw [m].
+A wrist pose (7,) is the pose of the end-effector's hand frame H in the arm's base frame: x y z [m], qx qy qz qw.
 """
 
 from __future__ import annotations
@@ -14,48 +14,62 @@ from latent_policy_ros.common.errors import ActionRefused
 from latent_policy_ros.control.arm_description import PANDA, Arm, load_arm
 from latent_policy_ros.embodiments import Embodiment
 
-DAMPING = 1e-3  # of the least squares, in units of metres and radians
-NULLSPACE_GAIN = 0.1  # fraction of the way home per iteration
-MAX_STEP = 0.3  # rad per iteration and joint
-TOLERANCE = 1e-5  # m and rad
+DAMPING = 1e-3  # m or rad, of the damped least squares
+NULLSPACE_GAIN = 0.1  # share of the joints' distance from home per iteration
+MAX_STEP = 0.3  # rad or m, per iteration and joint
+TOLERANCE = 1e-5  # rad or m: a smaller step of every joint ends the iteration
 
 
 def pose_to_se3(pose: np.ndarray) -> pin.SE3:
-    """(7,) pose -> SE3; ActionRefused when it is not finite or its quaternion is zero."""
+    """Convert a pose (7,) to SE3.
+
+    Raises:
+        ActionRefused: The pose has another shape, is not finite, or its quaternion is zero.
+    """
     pose = np.asarray(pose, dtype=float)
     if pose.shape != (7,) or not np.isfinite(pose).all() or (norm := np.linalg.norm(pose[3:])) < 1e-6:
-        raise ActionRefused(f"wrist pose: expected 7 finite numbers x y z qx qy qz qw with a quaternion, got {pose}")
+        raise ActionRefused(f"wrist pose: expected 7 finite numbers x y z qx qy qz qw and a non-zero quaternion, got {pose}")
     return pin.SE3(pin.Quaternion(pose[3:] / norm), pose[:3])
 
 
-def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation -> (4,) qx qy qz qw with qw >= 0."""
+def quaternion_from_rotation(rotation: np.ndarray) -> np.ndarray:
+    """Convert a rotation matrix (3, 3) to a quaternion (4,): qx qy qz qw, qw >= 0."""
     coefficients = pin.Quaternion(np.asarray(rotation)).coeffs()
     return coefficients if coefficients[3] >= 0 else -coefficients
 
 
 def se3_to_pose(T: pin.SE3) -> np.ndarray:
-    """SE3 -> (7,) pose with qw >= 0."""
-    return np.concatenate([T.translation, quaternion(T.rotation)])
+    """Convert SE3 to a pose (7,) with qw >= 0."""
+    return np.concatenate([T.translation, quaternion_from_rotation(T.rotation)])
 
 
 def towards(start: np.ndarray, goal: np.ndarray, distance: float, angle: float) -> np.ndarray:
-    """The pose (7,) on the straight way from one to another that is at most so far [m] and turned so much [rad].
+    """Pose (7,) on the straight line from ``start`` to ``goal``, limited in its distance from ``start``.
+
+    Args:
+        start, goal: Poses (7,).
+        distance: Maximum distance from ``start`` [m].
+        angle: Maximum rotation from ``start`` [rad].
 
     Raises:
-        ActionRefused: One of them is not finite, or has no orientation.
+        ActionRefused: A pose is not finite, or its quaternion is zero.
     """
-    here, there = pose_to_se3(start), pose_to_se3(goal)
-    way, turn = there.translation - here.translation, pin.log3(here.rotation.T @ there.rotation)
-    share = max(np.linalg.norm(way) / distance, np.linalg.norm(turn) / angle)
-    if share <= 1.0:
+    T_start, T_goal = pose_to_se3(start), pose_to_se3(goal)
+    shift, rotation = T_goal.translation - T_start.translation, pin.log3(T_start.rotation.T @ T_goal.rotation)
+    ratio = max(np.linalg.norm(shift) / distance, np.linalg.norm(rotation) / angle)
+    if ratio <= 1.0:
         return goal
-    return se3_to_pose(pin.SE3(here.rotation @ pin.exp3(turn / share), here.translation + way / share))
+    return se3_to_pose(pin.SE3(T_start.rotation @ pin.exp3(rotation / ratio), T_start.translation + shift / ratio))
 
 
 @dataclass(frozen=True)
 class IkSolution:
-    """The joints (n,) nearest to a wrist pose, and what is left of the error [m], [rad]."""
+    """Result of inverse kinematics.
+
+    Attributes:
+        q: Joints (n,) [rad or m].
+        position_error, rotation_error: Remaining distance of the wrist from its goal [m], [rad].
+    """
 
     q: np.ndarray
     position_error: float
@@ -63,23 +77,23 @@ class IkSolution:
 
 
 class ArmKinematics:
-    """Forward and inverse kinematics of the wrist of `embodiment` on an arm.
+    """Forward and inverse kinematics of an arm's wrist.
 
     Args:
-        embodiment: The end-effector.
+        embodiment: The mounted end-effector.
         arm: The arm; default the Panda.
 
     Attributes:
-        base, joint_names, home, lower, upper, max_velocity: As of the arm.
+        base, joint_names, slides, home, lower, upper, max_velocity: As of :class:`Arm`.
         T_flange_hand: Pose of the hand frame H in the flange.
 
     Raises:
-        ConfigError: The arm does not say how it carries this end-effector.
+        ConfigError: The arm's file has mounts, but none for this end-effector.
     """
 
     def __init__(self, embodiment: Embodiment, arm: Arm | None = None) -> None:
         arm = arm or load_arm(PANDA)
-        self.base, self.joint_names, self.home = arm.base, arm.joint_names, arm.home
+        self.base, self.joint_names, self.slides, self.home = arm.base, arm.joint_names, arm.slides, arm.home
         self.lower, self.upper, self.max_velocity = arm.lower, arm.upper, arm.max_velocity
         self.T_flange_hand = arm.mount(embodiment)
         self._model, self._data = arm.model, arm.model.createData()
@@ -87,22 +101,22 @@ class ArmKinematics:
         self._T_base_world = self._model.frames[base].placement.inverse()
 
     def fk(self, q: np.ndarray) -> np.ndarray:
-        """Joints (n,) [rad or m] -> wrist pose (7,)."""
+        """Compute the wrist pose (7,) at joints ``q`` (n,) [rad or m]."""
         return se3_to_pose(self._wrist(np.asarray(q, float)))
 
     def ik(self, pose: np.ndarray, q0: np.ndarray) -> np.ndarray:
-        """The joints (n,) within limits that come nearest to the wrist `pose` (7,), starting from `q0` (n,).
+        """Compute joints (n,) within limits whose wrist is nearest to ``pose`` (7,), starting from ``q0`` (n,).
 
         Raises:
-            ActionRefused: The pose is not finite, or has no orientation.
+            ActionRefused: The pose is not finite, or its quaternion is zero.
         """
         return self.solve(pose, q0).q
 
     def solve(self, pose: np.ndarray, q0: np.ndarray, iterations: int = 30) -> IkSolution:
-        """As :meth:`ik`, with the error that is left: more than about 1 mm means that the pose is out of reach.
+        """As :meth:`ik`, with the remaining error; with 30 iterations, more than 1 mm means that ``pose`` is out of reach.
 
-        Damped least squares on the error twist, with the joints at their limits held there, and a pull of the null
-        space (the elbow) to the arm's home, so that the same pose gives the same elbow.
+        Damped least squares on the error twist. Joints at their limits are locked, and the null space (the elbow) moves
+        towards the arm's home, so that the same pose gives the same elbow.
         """
         goal, q = pose_to_se3(pose), np.clip(np.asarray(q0, float), self.lower, self.upper)
         damping = DAMPING**2 * np.eye(6)
@@ -118,7 +132,7 @@ class ArmKinematics:
         return IkSolution(q, float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])))
 
     def _step(self, J: np.ndarray, error: np.ndarray, q: np.ndarray, damping: np.ndarray) -> np.ndarray:
-        """One damped step; joints that it would push through a limit are locked and the rest solved again."""
+        """One damped step (n,); joints that it would move beyond a limit are locked, and the others solved again."""
         free = np.ones(len(q), bool)
         for _ in range(3):
             Jf = J * free
@@ -136,10 +150,10 @@ class ArmKinematics:
         return self._T_base_world * pin.updateFramePlacement(self._model, self._data, self._flange) * self.T_flange_hand
 
     def _error(self, goal: pin.SE3, q: np.ndarray) -> np.ndarray:
-        """Twist (6,) [m, rad] from the wrist to the goal, in the wrist frame."""
+        """Twist (6,) [m, rad] from the wrist to ``goal``, in the wrist frame."""
         return pin.log6(self._wrist(q).actInv(goal)).vector
 
     def _jacobian(self, q: np.ndarray) -> np.ndarray:
-        """(6, n) of the wrist twist, in the wrist frame."""
+        """Jacobian (6, n) of the wrist twist, in the wrist frame."""
         J = pin.computeFrameJacobian(self._model, self._data, q, self._flange, pin.ReferenceFrame.LOCAL)
         return self.T_flange_hand.toActionMatrixInverse() @ J

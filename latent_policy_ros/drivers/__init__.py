@@ -1,1 +1,1 @@
-"""Clients of hardware (and of the simulator), and the safety between commands and them."""
+"""Drivers: clients of hardware, of the simulator, and of cameras."""

@@ -1,8 +1,9 @@
-"""What every driver offers: named joints, connect, read, write, close."""
+"""Driver interface: named joints, connect, read, write, close."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,9 +14,9 @@ class JointReading:
     """Measured joints at one moment.
 
     Attributes:
-        stamp: When it was measured [s], system clock.
-        position: (n,) in the driver's ``joint_names`` order [rad], or [m] for prismatic joints.
-        velocity: (n,) [rad/s] or [m/s].
+        stamp: Time of the measurement [s since the epoch, system clock].
+        position: (n,) in the order of the driver's ``joint_names`` [rad or m].
+        velocity: (n,) [rad/s or m/s].
     """
 
     stamp: float
@@ -23,13 +24,33 @@ class JointReading:
     velocity: np.ndarray
 
 
+@dataclass(frozen=True)
+class DriverSetup:
+    """Everything from which a driver may be made.
+
+    Attributes:
+        joint_names: The n joints.
+        start: Pose (n,) in which joints without hardware start [rad or m].
+        channel: Part of the robot: ``hand`` or ``arm``.
+        socket_path: Socket of the simulator; empty without one.
+        address: Text after ``@`` in the driver's name, e.g. a serial port; empty without one.
+    """
+
+    joint_names: tuple[str, ...]
+    start: np.ndarray
+    channel: str = "hand"
+    socket_path: str | Path = ""
+    address: str = ""
+
+
 @runtime_checkable
 class Driver(Protocol):
-    """A joint-position interface to hardware or to a simulator.
+    """Joint position interface to hardware or to a simulator.
 
-    ``joint_names`` is readable while disconnected. Every other call raises ``HardwareError`` when the hardware cannot
-    be reached; after that ``connect`` may be called again. A driver checks shapes and finiteness, and nothing else:
-    limits and rates are ``safety.CommandGuard``'s.
+    A driver is made as ``Class(joint_names, address)``, or, where that is not enough, by a class method
+    ``create(setup: DriverSetup)``. ``joint_names`` are available while disconnected. Every other call raises
+    ``HardwareError`` when the hardware cannot be reached; ``connect`` may be called again after that. A driver checks the
+    shape and finiteness of commands only: limits and rates are checked before, by ``control.command_guard.CommandGuard``.
     """
 
     @property
@@ -38,32 +59,32 @@ class Driver(Protocol):
         ...
 
     def connect(self) -> None:
-        """Open the connection. Moves nothing."""
+        """Open the connection. Does not move the joints."""
         ...
 
     def read(self) -> JointReading:
-        """The newest measurement."""
+        """Return the newest measurement."""
         ...
 
     def write(self, position: np.ndarray) -> np.ndarray:
-        """Send a position command (n,); returns what was actually sent."""
+        """Send a position command (n,) [rad or m]; returns the command as sent (n,)."""
         ...
 
     def close(self) -> None:
-        """Close the connection; may be called twice, and before ``connect``."""
+        """Close the connection. May be called twice, and before ``connect``."""
         ...
 
 
 def checked_command(joint_names: tuple[str, ...], position: np.ndarray) -> np.ndarray:
-    """``position`` as a fresh float64 (n,) array.
+    """Copy ``position`` to a float64 array (n,).
 
     Raises:
-        ValueError: It has another shape, or a joint's value is not finite (the message names the joint).
+        ValueError: The shape is not (n,), or a value is not finite; the message names the joint.
     """
     array = np.array(position, dtype=np.float64)
     if array.shape != (len(joint_names),):
-        raise ValueError(f"a command of {len(joint_names)} joints must have shape ({len(joint_names)},), got {array.shape}")
+        raise ValueError(f"command of {len(joint_names)} joints: expected shape ({len(joint_names)},), got {array.shape}")
     bad = [name for name, value in zip(joint_names, array) if not np.isfinite(value)]
     if bad:
-        raise ValueError(f"a command must be finite, but is not at {', '.join(bad)}")
+        raise ValueError(f"command: expected finite positions, got NaN or infinity for {', '.join(bad)}")
     return array

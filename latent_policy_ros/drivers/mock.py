@@ -1,4 +1,4 @@
-"""A driver without hardware: first-order joints that run after their command."""
+"""Driver without hardware: first-order joints that follow their command."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers.base import JointReading, checked_command
+from latent_policy_ros.drivers.base import DriverSetup, JointReading, checked_command
 
 
 class MockDriver:
-    """Joints that approach the command with a time constant, as servos do.
+    """Joints that approach their command with a time constant, as servos do.
 
     Args:
         joint_names: The n joints.
-        start: (n,) position at ``connect`` [rad or m].
-        time_constant: Seconds to cover 63% of the way; 0 means at once.
-        clock: Seconds that pass; replaced in tests.
+        start: (n,) initial position [rad or m].
+        time_constant: Time to cover 63% of the distance [s]; 0 reaches the command at once.
+        clock: Steady clock [s].
     """
 
     def __init__(
@@ -36,6 +36,10 @@ class MockDriver:
         self._position, self._velocity, self._target = self._start.copy(), np.zeros_like(self._start), self._start.copy()
         self._time = clock()
 
+    @classmethod
+    def create(cls, setup: DriverSetup) -> MockDriver:
+        return cls(setup.joint_names, setup.start)
+
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._names
@@ -46,7 +50,7 @@ class MockDriver:
 
     def read(self) -> JointReading:
         self._advance()
-        stamp = time.time() - (self._clock() - self._time)  # of the position, however long ago that was
+        stamp = time.time() - (self._clock() - self._time)  # the position is of self._time
         return JointReading(stamp, self._position.copy(), self._velocity.copy())
 
     def write(self, position: np.ndarray) -> np.ndarray:
@@ -59,7 +63,7 @@ class MockDriver:
 
     def _advance(self) -> None:
         if not self._connected:
-            raise HardwareError("mock driver: not connected (call connect() first)")
+            raise HardwareError("driver mock: not connected; call connect() first")
         now = self._clock()
         elapsed = max(0.0, now - self._time)
         if elapsed == 0.0:

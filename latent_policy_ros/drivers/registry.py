@@ -1,70 +1,80 @@
-"""The drivers by name: those that come with the package, and classes of your own (docs/how-to/HARDWARE.md)."""
+"""Registry of joint drivers: built-in ones, those of installed packages, and classes by module path."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
+from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, available
+from latent_policy_ros.common.registry import Registry
+from latent_policy_ros.drivers.base import Driver, DriverSetup
 
-from latent_policy_ros.common.errors import HardwareError, available
-from latent_policy_ros.drivers.base import Driver
-from latent_policy_ros.drivers.mock import MockDriver
-from latent_policy_ros.drivers.simulator import SimDriver
-
-DRIVERS = ("mock", "sim")
+DRIVERS = Registry(
+    "driver",
+    "latent_policy_ros.drivers",
+    {
+        "mock": "latent_policy_ros.drivers.mock:MockDriver",
+        "sim": "latent_policy_ros.drivers.simulator:SimDriver",
+    },
+)
 METHODS = ("connect", "read", "write", "close")
 
 
-def make_driver(kind: str, channel: str, joint_names: Sequence[str], start: np.ndarray, socket_path: str | Path = "") -> Driver:
-    """A driver, not yet connected.
+def make_driver(name: str, setup: DriverSetup) -> Driver:
+    """Make a driver, not yet connected.
 
     Args:
-        kind: ``mock``, ``sim``, or a class of your own: ``package.module:Class``, or ``package.module:Class@address``.
-            It is called with the joint names and the text after ``@``.
-        channel: ``hand`` or ``arm``.
-        joint_names: The n joints.
-        start: (n,) where a mock starts [rad or m].
-        socket_path: The simulator's socket, for ``sim``.
+        name: A registered name or ``package.module:Class``; ``@address`` may follow.
+        setup: What the driver is made from; its ``address`` is taken from ``name``.
 
     Raises:
-        HardwareError: There is no such driver, or its class has other joints, or what it needs is missing.
+        HardwareError: Unknown driver, a class that is no driver, a missing setting, or joints other than those of ``setup``.
     """
-    if kind == "mock":
-        return MockDriver(joint_names, start)
-    if kind == "sim":
-        if not str(socket_path):
-            raise HardwareError("driver sim: needs the simulator's socket (parameter socket_path)")
-        return SimDriver(socket_path, channel, joint_names)
-    driver = driver_class(kind)(tuple(joint_names), kind.partition("@")[2])
-    if tuple(driver.joint_names) != tuple(joint_names):  # arrays go by their order
+    found = driver_class(name)
+    setup = replace(setup, address=name.partition("@")[2])
+    driver = found.create(setup) if hasattr(found, "create") else found(setup.joint_names, setup.address)
+    if tuple(driver.joint_names) != tuple(setup.joint_names):  # arrays are matched by order
         got = ", ".join(driver.joint_names)
-        raise HardwareError(f"driver {kind}: expected the joints {', '.join(joint_names)} in this order; got {got}")
+        raise HardwareError(f"driver {name}: expected the joints {', '.join(setup.joint_names)} in this order; got {got}")
     return driver
 
 
-def driver_class(kind: str) -> type:
-    """The class that ``package.module:Class`` names, with or without ``@address``.
+def driver_class(name: str) -> type:
+    """Import the class of a driver.
+
+    Args:
+        name: A registered name or ``package.module:Class``; ``@address`` may follow.
 
     Raises:
-        HardwareError: The text names none, it cannot be imported, or is no driver; says what is missing.
+        HardwareError: The name is unknown, or the class cannot be imported or lacks methods of a driver.
     """
-    module_name, _, class_name = kind.partition("@")[0].partition(":")
+    label = name.partition("@")[0]
+    if label in DRIVERS.names():
+        try:
+            found = DRIVERS.load(label)
+        except LatentPolicyError as error:
+            raise HardwareError(str(error)) from error
+    else:
+        found = _class_at(name, label)
+    lacking = [method for method in METHODS if not callable(getattr(found, method, None))]
+    if lacking:
+        expected = "expected the methods of latent_policy_ros.drivers.base.Driver"
+        raise HardwareError(f"driver {name}: lacks {', '.join(lacking)}; {expected}")
+    return found
+
+
+def _class_at(name: str, path: str) -> type:
+    module_name, _, class_name = path.partition(":")
     if not module_name or not class_name:
-        raise HardwareError(f"unknown driver {kind!r}; {available(DRIVERS)}, or a class of yours: package.module:Class")
+        raise HardwareError(f"unknown driver {name!r}; {available(DRIVERS.names())}, or a class: package.module:Class")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever its first lines raise
+    except Exception as error:  # a module may raise anything when it is imported
         message = f"{module_name} cannot be imported ({error}); is it in PYTHONPATH?"
-        raise HardwareError(f"driver {kind}: {message}") from error
+        raise HardwareError(f"driver {name}: {message}") from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
-        classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
-        own = [name for name, value in classes.items() if value.__module__ == module_name]
-        raise HardwareError(f"driver {kind}: {module_name} has no class {class_name!r}; {available(own)}")
-    lacking = [name for name in METHODS if not callable(getattr(found, name, None))]
-    if lacking:
-        expected = "expected what latent_policy_ros.drivers.base.Driver has"
-        raise HardwareError(f"driver {kind}: lacks {', '.join(lacking)}; {expected}")
+        classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
+        own = [key for key, value in classes.items() if value.__module__ == module_name]
+        raise HardwareError(f"driver {name}: {module_name} has no class {class_name!r}; {available(own)}")
     return found

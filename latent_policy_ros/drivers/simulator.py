@@ -1,4 +1,4 @@
-"""A driver whose hardware is the simulator: a client of its bus."""
+"""Driver of a simulated robot: client of the simulator's bus."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.drivers import simulator_protocol
-from latent_policy_ros.drivers.base import JointReading, checked_command
+from latent_policy_ros.drivers.base import DriverSetup, JointReading, checked_command
 
 
 class SimDriver:
-    """Joints of a simulated robot, over its AF_UNIX socket (see ``drivers/wire.py``).
+    """Joints of a simulated robot, over an AF_UNIX socket (messages: ``drivers/simulator_protocol.py``).
 
     Args:
         path: Socket of the simulator.
-        channel: Which joints: ``hand`` or ``arm``.
-        joint_names: The n joints, in the order that this driver shall use; matched by name with the simulator's.
-        timeout: Seconds to wait for a reply.
+        channel: Part of the robot: ``hand`` or ``arm``.
+        joint_names: The n joints, in the order of this driver's arrays; matched by name with the simulator's.
+        timeout: Time to wait for a reply [s].
     """
 
     def __init__(self, path: str | Path, channel: str, joint_names: Sequence[str], timeout: float = 0.5) -> None:
         self._path, self._channel, self._timeout = str(path), channel, timeout
         self._names = tuple(joint_names)
         self._socket: socket.socket | None = None
-        self._order = np.arange(len(self._names))  # simulator's array -> ours
+        self._order = np.arange(len(self._names))  # indices: simulator's array -> this driver's array
+
+    @classmethod
+    def create(cls, setup: DriverSetup) -> SimDriver:
+        if not str(setup.socket_path):
+            raise HardwareError("driver sim: parameter socket_path: expected the socket of sim_node, got none")
+        return cls(setup.socket_path, setup.channel, setup.joint_names)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -49,7 +55,7 @@ class SimDriver:
             self.close()
             raise HardwareError(
                 f"simulator at {self._path}, channel {self._channel}: expected joints {', '.join(self._names)}; "
-                f"got {', '.join(theirs)}. Is it simulating another embodiment?"
+                f"got {', '.join(theirs)}. Start sim_node with the same embodiment."
             )
         self._order = np.array([theirs.index(name) for name in self._names])
 
@@ -71,18 +77,18 @@ class SimDriver:
 
     def _ask(self, request: simulator_protocol.Message) -> simulator_protocol.Message:
         if self._socket is None:
-            raise HardwareError(f"simulator at {self._path}: not connected (call connect() first)")
+            raise HardwareError(f"simulator at {self._path}: not connected; call connect() first")
         try:
             self._socket.send(simulator_protocol.pack(request))
             data = self._socket.recv(simulator_protocol.MAX_MESSAGE)
         except OSError as error:
-            self.close()  # a late reply would be taken for the answer to the next request
+            self.close()  # a late reply would be read as the reply to the next request
             late = isinstance(error, TimeoutError)
-            what = f"did not answer within {self._timeout:g} s" if late else f"is gone: {error.strerror or error}"
-            raise HardwareError(f"simulator at {self._path} {what}") from error
+            what = f"no reply within {self._timeout:g} s" if late else f"connection lost: {error.strerror or error}"
+            raise HardwareError(f"simulator at {self._path}: {what}") from error
         if not data:
             self.close()
-            raise HardwareError(f"simulator at {self._path} closed the connection")
+            raise HardwareError(f"simulator at {self._path}: connection closed by the simulator")
         reply = simulator_protocol.unpack(data)
         if reply.op == simulator_protocol.ERROR:
             raise HardwareError(f"simulator at {self._path}: {reply.text()}")

@@ -1,8 +1,8 @@
-"""Node: drives a hand; see ``end_effector_driver``."""
+"""Node ``hand_driver``: drives a hand from joint commands."""
 
 import sys
 
-from latent_policy_ros.nodes.base.end_effector_driver import EndEffectorDriver
+from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver
 from latent_policy_ros.nodes.base.lifecycle_node import main as run
 
 

@@ -1,30 +1,27 @@
-"""Policy rollouts in the simulator, headless, through the very decoder and safety code that runs on the robot.
-
-Only the transport is missing: observations go to :class:`Policy`, its chunks to :class:`RobotDecoder`, its commands
-through :class:`CommandGuard` to the simulated joints, on simulated time.
-"""
+"""Policy evaluation: rollouts in the simulator, headless, through the control path of the robot, and confidence intervals."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from latent_policy_ros.common.errors import ActionRefused
 from latent_policy_ros.common.processes import worker_pool
+from latent_policy_ros.control.arm_controller import ArmController
 from latent_policy_ros.control.command_guard import CommandGuard
+from latent_policy_ros.control.joint_controller import COMMAND_RATE, CONTROL_RATE, JointController
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.observations.images import fit
 from latent_policy_ros.observations.observation import Observation
-from latent_policy_ros.policy import Policy, RobotDecoder
+from latent_policy_ros.policy import ActionChunk, Policy, RobotDecoder
 from latent_policy_ros.sim.world import World
 
-COMMAND_PERIOD = 0.02  # s: decoders command at 50 Hz
+CYCLES_PER_COMMAND = round(CONTROL_RATE / COMMAND_RATE)
 
 
 @dataclass(frozen=True)
@@ -70,34 +67,45 @@ def paired_interval(before: Sequence[bool], after: Sequence[bool], z: float = 1.
 
 
 class RobotRollout:
-    """One simulated robot under the control of decoded latent actions.
+    """One simulated robot that follows the action chunks of a policy.
+
+    The control path is that of the robot, on simulated time: chunks go to :class:`RobotDecoder`, its commands at
+    ``COMMAND_RATE`` to a joint controller of the end-effector and an :class:`ArmController`, both of which run at
+    ``CONTROL_RATE``. Only the transport and the driver nodes around the controllers are missing.
 
     Args:
-        embodiment: Name of the end-effector.
-        seed: Decides cube, box and start pose.
-        latent: The latent space that the policy was made for.
-        observation_steps: How many observations the policy looks at.
-        image_size: Of the images that it looks at [pixels]; they are scaled to it as on the robot.
-        latency: Time from an observation to the moment its chunk can be used [s].
+        world: The simulated robot, already reset.
+        seed: Seed of that reset.
+        latent: Latent space of the policy.
+        observation_steps: Length of the observation history.
+        image_size: Width and height of the policy's images [pixels]; rendered images are scaled to it, as on the robot.
+        latency: Time from an observation to the arrival of its chunk [s].
+
+    Attributes:
+        time: Simulated time since the reset [s].
+        events: Number of each event that the controllers reported, e.g. ``hand: clamped to limits``.
     """
 
     def __init__(
-        self, embodiment: str, seed: int, latent: LatentSpace, observation_steps: int, image_size: int, latency: float
+        self, world: World, seed: int, latent: LatentSpace, observation_steps: int = 1, image_size: int = 96, latency: float = 0.0
     ) -> None:
-        self.world = World(embodiment)
-        self.world.reset(seed)
-        self.embodiment, self.arm, self.seed, self.latency = self.world.embodiment, self.world.arm, seed, latency
-        self.image_size = image_size
-        e, arm = self.embodiment, self.arm
+        self.world, self.embodiment, self.seed = world, world.embodiment, seed
+        self.image_size, self.latency = image_size, latency
+        self.events: Counter[str] = Counter()
+        e = self.embodiment
         self.decoder = RobotDecoder(latent, e)
-        self.hand_guard = CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity)
-        self.arm_guard = CommandGuard(arm.joint_names, arm.lower, arm.upper, arm.max_velocity)
+        guard = CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity)
+        self.hand_controller = JointController(guard, report=lambda event, _: self.events.update([f"hand: {event}"]))
+        self.arm_controller = ArmController(world.arm, report=lambda event, _: self.events.update([f"arm: {event}"]))
         self.history: deque[Observation] = deque(maxlen=observation_steps)
-        self.pending: deque = deque()
+        self.pending: deque[ActionChunk] = deque()
         self.time = self._until = 0.0
+        self._step = 0  # of the control loop
+        self._following = False
+        self._control()  # drivers run before the first chunk arrives
 
     def observe(self) -> list[Observation]:
-        """Take an observation now; returns the history, oldest first (repeated at the start of an episode)."""
+        """Add an observation of this moment; return the history, oldest first (the first observation repeated at the start)."""
         world = self.world
         self.history.append(
             Observation(
@@ -111,29 +119,62 @@ class RobotRollout:
         missing = self.history.maxlen - len(self.history)
         return [self.history[0]] * missing + list(self.history)
 
-    def accept(self, chunk) -> None:
-        """Queue a chunk; it reaches the decoder ``latency`` after its observation."""
+    def add_chunk(self, chunk: ActionChunk) -> None:
+        """Queue a chunk; it arrives at the decoder ``latency`` after its observation."""
         self.pending.append(chunk)
 
     def advance(self, seconds: float) -> None:
-        """Run decoder, guards and physics for ``seconds`` of simulated time, in whole commands; the rest counts next time."""
+        """Run decoder, controllers and physics for ``seconds`` of simulated time, in whole control cycles.
+
+        A remainder shorter than a cycle is added to the next call.
+        """
         self._until += seconds
         while self.time < self._until - 1e-9:
-            while self.pending and self.pending[0].stamp + self.latency <= self.time + 1e-9:
-                with suppress(ActionRefused):  # as on the robot: a refused plan changes nothing, and silence holds
-                    self.decoder.accept(self.pending.popleft(), self.time)
-            command = self.decoder.command(self.time)
-            hand, arm = self.world.hand_q, self.world.arm_q
-            hand_target = command.q if command else None
-            arm_target = self.arm.ik(command.wrist_pose, arm) if command else None
-            self.world.set_hand_target(self.hand_guard.filter(hand_target, hand, self.time).position)
-            self.world.set_arm_target(self.arm_guard.filter(arm_target, arm, self.time).position)
-            self.world.step(COMMAND_PERIOD)
-            self.time += COMMAND_PERIOD
+            if self._receive() or self._step % CYCLES_PER_COMMAND == 0:
+                self._command()
+            self._control()
+            self.world.step(1.0 / CONTROL_RATE)
+            self._step += 1
+            self.time = self._step / CONTROL_RATE
 
     @property
     def success(self) -> bool:
+        """Whether the task is done now."""
         return self.world.success()
+
+    def _receive(self) -> bool:
+        """Hand chunks that have arrived to the decoder; whether it accepted any."""
+        accepted = False
+        while self.pending and self.pending[0].stamp + self.latency <= self.time + 1e-9:
+            try:
+                self.decoder.accept(self.pending.popleft(), self.time)
+                accepted = True
+            except ActionRefused:  # as on the robot, the chunk changes nothing
+                self.events["decoder: refused"] += 1
+        return accepted
+
+    def _command(self) -> None:
+        """Send the decoder's present command to both controllers; command them to hold once when chunks go stale."""
+        names, command = self.embodiment.joint_names, self.decoder.command(self.time)
+        if command is not None:
+            age = self.time - command.observed
+            self.hand_controller.set_command(names, command.q, age)
+            self.arm_controller.set_wrist_command(command.wrist_pose, age=age)
+        elif self._following:
+            self.hand_controller.set_command(names, None)
+            self.arm_controller.set_command((), None)
+        self._following = command is not None
+
+    def _control(self) -> None:
+        """Run one cycle of both control loops."""
+        world = self.world
+        for controller, measured, write in (
+            (self.hand_controller, world.hand_q, world.set_hand_target),
+            (self.arm_controller, world.arm_q, world.set_arm_target),
+        ):
+            position = controller.cycle(measured, self.time, self.time).position
+            if position is not None:
+                write(position)
 
 
 def rollouts(
@@ -156,9 +197,11 @@ def rollouts(
         while waiting and len(active) < batch:
             embodiment, seed = waiting.popleft()
             settings = policy.settings
-            active.append(RobotRollout(embodiment, seed, latent, settings.observation_steps, settings.image_size, latency))
+            world = World(embodiment)
+            world.reset(seed)
+            active.append(RobotRollout(world, seed, latent, settings.observation_steps, settings.image_size, latency))
         for robot, chunk in zip(active, policy.predict([policy.prepare(robot.observe()) for robot in active])):
-            robot.accept(chunk)
+            robot.add_chunk(chunk)
             robot.advance(policy.dt)
             if on_frame:
                 on_frame(robot)

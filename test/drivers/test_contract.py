@@ -5,18 +5,20 @@ import re
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers.base import Driver, JointReading
+from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
 from latent_policy_ros.drivers.mock import MockDriver
 from latent_policy_ros.drivers.registry import DRIVERS, driver_class, make_driver
 from latent_policy_ros.drivers.simulator import SimDriver
 
 NAMES = ("one", "two", "three")
+SETUP = DriverSetup(NAMES, np.zeros(3))
 
 
 class Joints:
@@ -77,16 +79,16 @@ def line(tmp_path, monkeypatch):
     line.close()
 
 
-@pytest.fixture(params=[*DRIVERS, "serial"])
+@pytest.fixture(params=[*DRIVERS.names(), "serial"])
 def setting(request, tmp_path):
     """(driver, what makes its hardware move)"""
     if request.param == "serial":
         line = request.getfixturevalue("line")
-        return make_driver(f"serial_hand:SerialHand@{line.path}", "hand", NAMES, np.zeros(3)), lambda: None
+        return make_driver(f"serial_hand:SerialHand@{line.path}", SETUP), lambda: None
     if request.param == "mock":
         return MockDriver(NAMES, np.zeros(3), time_constant=0.001), lambda: time.sleep(0.05)
     joints = request.getfixturevalue("joints")
-    return make_driver("sim", "hand", NAMES, np.zeros(3), joints.bus.path), joints.obey
+    return make_driver("sim", replace(SETUP, socket_path=joints.bus.path)), joints.obey
 
 
 @pytest.fixture
@@ -175,13 +177,13 @@ def test_a_simulator_that_ends_is_noticed_and_can_be_found_again(joints, tmp_pat
 
 def test_unknown_drivers_are_refused_by_name():
     with pytest.raises(HardwareError, match="unknown driver 'reel'; available: mock, sim"):
-        make_driver("reel", "hand", NAMES, np.zeros(3))
+        make_driver("reel", SETUP)
     with pytest.raises(HardwareError, match="socket_path"):
-        make_driver("sim", "hand", NAMES, np.zeros(3))
+        make_driver("sim", SETUP)
 
 
 def test_the_driver_of_the_documentation_notices_lost_hardware(line):
-    driver = make_driver(f"serial_hand:SerialHand@{line.path}", "hand", NAMES, np.zeros(3))
+    driver = make_driver(f"serial_hand:SerialHand@{line.path}", SETUP)
     driver.connect()
     line.silent = True
     with pytest.raises(HardwareError, match=f"{line.path}: no answer"):
@@ -192,9 +194,9 @@ def test_the_driver_of_the_documentation_notices_lost_hardware(line):
         driver.read()
     for wrong, words in (("/dev/no_such_line", "no hand at /dev/no_such_line"), (os.devnull, "no hand at /dev/null")):
         with pytest.raises(HardwareError, match=words):
-            make_driver(f"serial_hand:SerialHand@{wrong}", "hand", NAMES, np.zeros(3)).connect()
+            make_driver(f"serial_hand:SerialHand@{wrong}", SETUP).connect()
     with pytest.raises(HardwareError, match="no motor, or no joint: four, three"):
-        make_driver("serial_hand:SerialHand@x", "hand", ("one", "two", "four"), np.zeros(3)).connect()
+        make_driver("serial_hand:SerialHand@x", replace(SETUP, joint_names=("one", "two", "four"))).connect()
 
 
 OWN = """
@@ -214,7 +216,7 @@ MyHand = 3
 @pytest.mark.parametrize(
     "name, words",
     [
-        (":MyHand", "unknown driver ':MyHand'; available: mock, sim, or a class of yours: package.module:Class"),
+        (":MyHand", "unknown driver ':MyHand'; available: mock, sim, or a class: package.module:Class"),
         ("no_such_module:MyHand", "no_such_module cannot be imported.*PYTHONPATH"),
         ("broken_hand:MyHand", "broken_hand cannot be imported.*division by zero"),
         ("own_hand:MyHand@/dev/x", "own_hand has no class 'MyHand'; available: Half, Shuffled"),
@@ -229,4 +231,4 @@ def test_a_class_that_is_no_driver_is_refused_before_it_is_made(tmp_path, monkey
     with pytest.raises(HardwareError, match=words):
         driver_class(name)
     with pytest.raises(HardwareError, match="expected the joints one, two, three in this order; got three, two, one"):
-        make_driver("own_hand:Shuffled", "hand", NAMES, np.zeros(3))
+        make_driver("own_hand:Shuffled", SETUP)

@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import LatentAction  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
-from latent_policy_ros.nodes.base.end_effector_driver import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.decoder_node import UNLIKE, Decoder  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")
@@ -138,7 +138,7 @@ def test_a_bad_plan_alone_commands_nothing(graph, decoder, commands, space):
 def test_stale_plans_hold_the_measured_pose_and_then_it_goes_on(graph, decoder, commands, space):
     """The hand is on its way when plans cease."""
     driver = graph.add(lambda **o: EndEffectorDriver("hand", **o), "left", embodiment="mimic_hand", driver="mock")
-    driver.guard.max_velocity = driver.guard.max_velocity * 0.05  # a slow hand: still moving when plans cease
+    driver.controller.guard.max_velocity = driver.controller.guard.max_velocity * 0.05  # a slow hand: still moving when plans cease
     states = graph.listen(JointState, "left/joint_states", qos.STATES)
     graph.run(0.5, lambda: send(graph, plan(space, HAND.upper)), period=0.1)
     stopped, before = time.time(), decoder.counts["plans went stale: holding"]  # a slow machine may have held earlier

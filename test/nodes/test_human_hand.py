@@ -92,7 +92,8 @@ def test_in_mode_direct_every_frame_becomes_the_joints_that_retargeting_says(gra
     follower = Retargeter(HAND)
     for _ in range(20):
         expected = follower.retarget(MOTION[100])
-    np.testing.assert_allclose(message_conversion.command_position(commands[-1][1], HAND.joint_names), expected, atol=0.05)
+    assert tuple(commands[-1][1].joint_names) == HAND.joint_names
+    np.testing.assert_allclose(commands[-1][1].points[-1].positions, expected, atol=0.05)
 
 
 @pytest.mark.parametrize("mode", ["latent", "direct"])

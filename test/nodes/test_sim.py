@@ -14,7 +14,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import EpisodeEvent  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
-from latent_policy_ros.nodes.base.end_effector_driver import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.sim_node import Sim  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.common.paths import artifact
+from latent_policy_ros.control.joint_controller import CONTROL_RATE
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy import Policy
@@ -11,16 +12,17 @@ from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import PolicySettings
-from latent_policy_ros.sim.evaluation import COMMAND_PERIOD, RobotRollout, Rollout, rollouts
+from latent_policy_ros.sim.evaluation import RobotRollout, Rollout, rollouts
 from latent_policy_ros.sim.render import choose_gl
+from latent_policy_ros.sim.world import World
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.05, 1 / 30, 0.01])
 def test_time_goes_by_as_the_policy_counts_it(dt):
-    robot = RobotRollout("panda_gripper", 1, LatentSpace.load(artifact("latents", "default")), 1, 96, 0.0)
+    robot = RobotRollout(World("panda_gripper"), 0, LatentSpace.load(artifact("latents", "default")))
     for _ in range(12):
         robot.advance(dt)
-    assert 12 * dt - 1e-6 <= robot.time < 12 * dt + COMMAND_PERIOD
+    assert 12 * dt - 1e-6 <= robot.time < 12 * dt + 1 / CONTROL_RATE
     assert robot.world.time == pytest.approx(robot.time)
 
 

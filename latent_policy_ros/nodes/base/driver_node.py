@@ -1,4 +1,4 @@
-"""What hand, gripper and arm driver nodes share: read, guard, write, publish what was measured - at every turn."""
+"""Driver nodes: the control loop that hand, gripper and arm drivers share, and the driver node of an end-effector."""
 
 from __future__ import annotations
 
@@ -8,92 +8,88 @@ from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.common.errors import ActionRefused, HardwareError, LatentPolicyError, in_words
-from latent_policy_ros.control.command_guard import CommandGuard, GuardedCommand
-from latent_policy_ros.drivers.base import Driver, JointReading
+from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, in_words
+from latent_policy_ros.control.command_guard import HOLD_AFTER, NO_COMMAND, CommandGuard
+from latent_policy_ros.control.joint_controller import CONTROL_RATE, MAX_COMMAND_AGE, JointController
+from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
 from latent_policy_ros.drivers.registry import DRIVERS, make_driver
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 
-RECONNECT_PERIOD = 0.5  # s
-REPEAT_PERIOD = 0.1  # s: a command that does not change is sent again this often
-SLOW = 0.5  # of its rate: less turns than that are told
-FROZEN = 0.3  # s: a measurement whose time does not move on for this long is of hardware that does not answer any more
+RECONNECT_PERIOD = 0.5  # s between attempts to connect
+REPEAT_PERIOD = 0.1  # s: an unchanged set point is written again after this time
+MIN_RATE = 0.5  # share of the nominal rate: a slower control loop is reported
 
 
 class DriverNode(ManagedNode, ABC):
-    """Measured joints out, commanded joints in, through the guard. Subclasses say which joints, and take the commands.
+    """Driver node: runs a joint controller between command topics and a hardware driver.
 
-    Publishes ``joint_states`` (measured only). Without hardware it stays up, says so in its diagnostics and tries again.
+    Publishes ``joint_states`` (measured only). Without hardware the node stays up, reports it in its diagnostics and
+    connects again. Subclasses make the controller and subscribe to the commands.
     """
 
-    commands: tuple[str, ...] = ()
-    max_lead: np.ndarray | float = np.inf  # see CommandGuard
-    channel = ""  # which joints of a simulator: hand or arm
+    command_topics: tuple[str, ...] = ()
+    channel = ""  # joints of the robot in a simulator: hand or arm
 
     def __init__(self, name: str, **node_options: Any) -> None:
-        super().__init__(name, rate=100.0, **node_options)
+        super().__init__(name, rate=CONTROL_RATE, **node_options)
         self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
-        self.declare("driver", "mock", f"What moves the joints: {', '.join(DRIVERS)}, or package.module:Class@address.")
+        names = ", ".join(DRIVERS.names())
+        self.declare("driver", "mock", f"Hardware driver: {names}, or package.module:Class; an @address may follow.")
         self.declare("socket_path", "", "Socket of the simulator, for the driver sim.")
-        self.declare("rate", 100.0, "Turns of the control loop per second [Hz].", 10.0, 1000.0)
-        self.declare("hold_after", 0.2, "Hold the measured pose when no command came for this long [s].", 0.02, 2.0)
-        self.declare("max_command_age", 2.0, "Refuse commands stamped further from now [s]; stamp 0: now.", 0.1, 10.0)
+        self.declare("rate", CONTROL_RATE, "Rate of the control loop [Hz].", 10.0, 1000.0)
+        self.declare("hold_after", HOLD_AFTER, "Time without a command after which the measured pose is held [s].", 0.02, 2.0)
+        self.declare("max_command_age", MAX_COMMAND_AGE, "Commands with a stamp further from now are refused [s].", 0.1, 10.0)
         self.driver: Driver | None = None
-        self.guard: CommandGuard | None = None
+        self.controller: JointController | None = None
         self.connected = False
 
     @abstractmethod
-    def joints(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Names, lower, upper, max_velocity and a start pose of the driven joints."""
+    def make_controller(self) -> tuple[JointController, np.ndarray]:
+        """Controller of the driven joints, and the pose (n,) in which a driver without hardware starts [rad or m]."""
 
     @abstractmethod
     def subscribe_commands(self) -> None:
-        """Subscribe to what ends in ``take``; ``commands`` are these topics."""
+        """Subscribe to ``command_topics``."""
 
-    def workspace_violation(self, position: np.ndarray) -> str:
-        """Why these joints may not be sent although each of them may; empty: they may."""
-        return ""
-
-    def measured(self, reading: JointReading) -> None:
-        """Called with every reading, for what else there is to publish."""
+    def publish_measurement(self, reading: JointReading) -> None:
+        """Publish what follows from a measurement besides ``joint_states``."""
 
     def configure(self) -> None:
         if self.value("use_sim_time"):
-            raise LatentPolicyError("parameter use_sim_time: a driver keeps the time of its hardware; expected false, got true")
+            raise LatentPolicyError("parameter use_sim_time: drivers use the system clock; expected false, got true")
         self.embodiment = load_embodiment(self.value("embodiment"))
         self.rate = self.value("rate")
-        self.names, lower, upper, max_velocity, start = self.joints()
-        self.guard = CommandGuard(self.names, lower, upper, max_velocity, self.value("hold_after"), max_lead=self.max_lead)
-        self.driver = make_driver(self.value("driver"), self.channel, self.names, start, self.value("socket_path"))
+        self.controller, start = self.make_controller()
+        self.names = self.controller.names
+        setup = DriverSetup(self.names, start, self.channel, self.value("socket_path"))
+        self.driver = make_driver(self.value("driver"), setup)
         self.reading: JointReading | None = None
-        self._command: np.ndarray | None = None
-        self._moved_on = 0.0  # when the measurement's stamp last was another one, monotonic
-        self._observed = 0.0  # stamp of the observation behind the newest command
+        self._observed = 0.0  # stamp of the observation behind the newest command [s]
         self._sent, self._sent_time = None, 0.0
         self._retry = 0.0
-        self._reason = ""
         self.meter, self.latency = RateMeter(), Percentiles()
         self._states = self.publisher(JointState, "joint_states", qos.STATES)
         self.subscribe_commands()
 
     def activate(self) -> None:
-        self.guard.reset()
+        self.controller.reset(time.monotonic())
         self._connect()
 
     def deactivate(self) -> None:
-        """Hold where the robot is, then let go of the hardware."""
+        """Hold the measured pose, then close the connection."""
         try:
             if self.connected:
                 self._read()
-                self.guard.hold("inactive")
-                self._write(self._guarded(None).position)
+                self.controller.hold("inactive")
+                self._cycle()
         except Exception as error:
-            self._lose(error)
+            self._disconnect(error)
         finally:
             self.cleanup()
 
@@ -102,104 +98,64 @@ class DriverNode(ManagedNode, ABC):
             self.driver.close()
         self.connected = False
 
-    def listens(self, observed: float) -> bool:
-        """Whether commands count now. ``observed`` is the stamp of the observation that this one answers [s], or 0.
+    @property
+    def accepts_commands(self) -> bool:
+        """Whether commands count now; others are ignored."""
+        return self.active and self.connected
 
-        Raises:
-            ActionRefused: It is of another time, as those of a bag that is played: whatever it says, nothing follows from it.
-        """
-        if not self.active or not self.connected or self.reading is None:
-            return False
-        if observed and abs(age := self.now() - observed) > (most := self.value("max_command_age")):
-            raise ActionRefused(f"the command is of another time: stamped {age:.3f} s ago, expected {most:g} s at most")
-        return True
+    def age(self, header: Header) -> float:
+        """Time since the stamp of a command, that of the observation that it answers [s]; 0 without a stamp."""
+        stamp = message_conversion.to_seconds(header.stamp)
+        return self.now() - stamp if stamp else 0.0
 
-    def set_command(self, position: np.ndarray | None, observed: float) -> None:
-        """Follow a command that :meth:`listens` lets through; None means hold."""
-        if position is None:
-            self._command = None
-            self.guard.hold("told to hold")
-            return
-        self._command = position
-        if observed != self._observed:  # the first command that answers this observation
-            self._observed = observed
-            if (age := self.now() - observed) > 0.0:
+    def note_latency(self, header: Header) -> None:
+        """Note the latency of an accepted command, if it is the first that answers its observation."""
+        stamp = message_conversion.to_seconds(header.stamp)
+        if stamp != self._observed:
+            self._observed = stamp
+            if (age := self.now() - stamp) > 0.0:
                 self.latency.add(age)
+
+    def on_trajectory(self, message: JointTrajectory) -> None:
+        """Follow a joint command: the last point counts; without points, hold the measured pose."""
+        if not self.accepts_commands:
+            return
+        position = message.points[-1].positions if message.points else None
+        if self.controller.set_command(message.joint_names, position, self.age(message.header)) and position is not None:
+            self.note_latency(message.header)
 
     def tick(self, now: float) -> None:
         if not self.connected and not self._connect():
             return
         try:
             self._read()
-            command, self._command = self._command, None
-            guarded = self._guarded(command)
-            if not guarded.holding and (workspace_violation := self.workspace_violation(guarded.position)):
-                self.count("held", workspace_violation)
-                self.guard.hold(workspace_violation)
-                guarded = self._guarded(None)
-            self._write(guarded.position)
+            self._cycle()
         except Exception as error:
-            self._lose(error)
+            self._disconnect(error)
             return
-        self._note(guarded, command is not None)
+        reading = self.reading
         self.meter.tick(time.monotonic())
-        self._states.publish(
-            message_conversion.joint_state(self.reading.stamp, self.names, self.reading.position, self.reading.velocity)
-        )
-        self.measured(self.reading)
+        self._states.publish(message_conversion.joint_state(reading.stamp, self.names, reading.position, reading.velocity))
+        self.publish_measurement(reading)
 
     def _read(self) -> None:
-        """Measure, and note when that last was something new."""
-        before, reading = self.reading, self.driver.read()
+        reading = self.driver.read()
         if not isinstance(reading, JointReading):
-            raise HardwareError(f"the driver's read returned {type(reading).__name__}, expected JointReading (drivers/base.py)")
+            raise HardwareError(f"driver: read() returned {type(reading).__name__}, expected JointReading (drivers/base.py)")
         self.reading = reading
-        if abs(age := self.now() - self.reading.stamp) > (most := self.value("max_command_age")):
-            self.count("measured at another time", f"stamped {age:.3f} s ago, expected {most:g} s at most, by this machine's clock")
-        if before is None or self.reading.stamp != before.stamp:
-            self._moved_on = time.monotonic()
+        if abs(age := self.now() - reading.stamp) > (most := self.value("max_command_age")):
+            detail = f"{age:.3f} s before this machine's clock, expected at most {most:g} s apart"
+            self.count("measurement stamp implausible", detail)
 
-    def _guarded(self, command: np.ndarray | None) -> GuardedCommand:
-        """What may be sent now."""
+    def _cycle(self) -> None:
+        """Run the controller once, and write its set point unless the same one was written shortly before."""
         now = time.monotonic()
-        if (still := now - self._moved_on) > FROZEN:
-            self.count("measurement stands still", f"for {still:.1f} s")
-            return self.guard.hold_last(f"nothing new was measured for {FROZEN:g} s")
-        return self.guard.filter(command, self.reading.position, now)
-
-    @property
-    def holding(self) -> bool:
-        """Whether the measured pose is held rather than a command followed."""
-        return bool(self._reason)
-
-    def on_trajectory(self, message: JointTrajectory) -> None:
-        """A command for joints by name: the last point counts; without points: hold the measured pose."""
-        observed = message_conversion.to_seconds(message.header.stamp)
-        if not self.listens(observed):
-            return
-        try:
-            position = message_conversion.command_position(message, self.names)
-        except LatentPolicyError:
-            self.guard.hold("command unusable")
-            raise
-        self.set_command(position, observed)
-
-    def _write(self, position: np.ndarray | None) -> None:
-        """Send a command, unless it is the one that was sent just now."""
+        position = self.controller.cycle(self.reading.position, self.reading.stamp, now).position
         if position is None:
             return
-        now = time.monotonic()
         if self._sent is None or now - self._sent_time >= REPEAT_PERIOD or not np.array_equal(position, self._sent):
             self.driver.write(position)
             self._sent, self._sent_time = position, now
-
-    def _note(self, guarded: GuardedCommand, new: bool) -> None:
-        if guarded.clamped and new:
-            self.count("clamped to limits", ", ".join(guarded.clamped))
-        if guarded.reason != self._reason:
-            self._reason = guarded.reason
-            if any(word in guarded.reason for word in ("not finite", "jumped", "unusable", "far beyond")):
-                self.count("held", guarded.reason)
 
     def _connect(self) -> bool:
         if time.monotonic() < self._retry:
@@ -208,17 +164,17 @@ class DriverNode(ManagedNode, ABC):
         try:
             self.driver.connect()
         except Exception as error:
-            self._lose(error)
+            self._disconnect(error)
             return False
-        self.connected, self._sent, self._command = True, None, None
-        self._moved_on = time.monotonic()
-        self.get_logger().info(f"{self.value('driver')} driver of {len(self.names)} joints connected")
+        self.connected, self._sent = True, None
+        self.controller.reset(time.monotonic())
+        self.get_logger().info(f"driver {self.value('driver')}: connected, {len(self.names)} joints")
         return True
 
-    def _lose(self, error: Exception) -> None:
-        """Whatever a driver raises, its hardware is not to be relied on: it is connected anew, and begins where it is then."""
-        self.connected, self._command = False, None
-        self.guard.reset()
+    def _disconnect(self, error: Exception) -> None:
+        """Treat any error of a driver as lost hardware: forget all commands, and connect again later."""
+        self.connected = False
+        self.controller.reset(time.monotonic())
         self.count("hardware", in_words(error))
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
@@ -226,15 +182,37 @@ class DriverNode(ManagedNode, ABC):
             return OK, "inactive", {}
         if not self.connected:
             return ERROR, "no hardware", {}
-        values = {
-            "rate_hz": f"{self.meter.rate(time.monotonic()):.1f}",
-            "camera_to_command": self.latency.text_ms(),
-            "holding": self._reason,
-        }
-        if self._reason:
-            return (OK if self._reason == "no command yet" else WARN), f"holding: {self._reason}", values
-        if 0.0 < (rate := self.meter.rate(time.monotonic())) < SLOW * self.rate:
-            return WARN, f"{rate:.0f} turns a second, expected {self.rate:g}: reading or writing takes too long", values
-        if crowd := [topic for topic in self.commands if self.count_publishers(topic) > 1]:
-            return WARN, f"more than one node publishes {', '.join(crowd)}", values
+        rate, reason = self.meter.rate(time.monotonic()), self.controller.output.reason
+        values = {"rate_hz": f"{rate:.1f}", "camera_to_command": self.latency.text_ms(), "holding": reason}
+        if reason:
+            return (OK if reason == NO_COMMAND else WARN), f"holding: {reason}", values
+        if 0.0 < rate < MIN_RATE * self.rate:
+            return WARN, f"control loop at {rate:.0f} Hz, expected {self.rate:g} Hz: the driver's read or write is slow", values
+        if shared := [topic for topic in self.command_topics if self.count_publishers(topic) > 1]:
+            return WARN, f"more than one node publishes {', '.join(shared)}", values
         return OK, "following commands", values
+
+
+class EndEffectorDriver(DriverNode):
+    """Driver node of a hand or gripper: follows ``hand_command`` or ``gripper_command`` (joints by name).
+
+    Args:
+        command: ``hand`` or ``gripper``; the embodiment must take that kind of command.
+    """
+
+    channel = "hand"
+
+    def __init__(self, command: str, **node_options: Any) -> None:
+        super().__init__(f"{command}_driver", **node_options)
+        self.command = command
+        self.command_topics = (f"{command}_command",)
+
+    def make_controller(self) -> tuple[JointController, np.ndarray]:
+        e = self.embodiment
+        if e.command != self.command:
+            raise LatentPolicyError(f"{self.get_name()}: parameter embodiment: expected a {self.command}, got {e.name}, a {e.kind}")
+        guard = CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity, self.value("hold_after"))
+        return JointController(guard, self.value("max_command_age"), self.count), e.rest
+
+    def subscribe_commands(self) -> None:
+        self.subscribe(JointTrajectory, self.command_topics[0], self.on_trajectory, qos.COMMANDS)

@@ -87,28 +87,6 @@ def command(stamp: float, reach_in: float, names: Sequence[str], position: np.nd
     return message
 
 
-def command_position(message: JointTrajectory, names: Sequence[str]) -> np.ndarray | None:
-    """The last point of a trajectory as (n,) in the order of ``names``; None if it has no points (hold).
-
-    Raises:
-        ActionRefused: Joints are missing, unknown or named twice, or the point has another length.
-    """
-    if not message.points:
-        return None
-    theirs, values = list(message.joint_names), message.points[-1].positions
-    if sorted(theirs) != sorted(names):
-        missing = [n for n in names if n not in theirs]
-        unknown = [n for n in theirs if n not in names]
-        raise ActionRefused(
-            f"command: expected the joints {', '.join(names)}; missing: {', '.join(missing) or '-'}; "
-            f"unknown or twice: {', '.join(unknown) or '-'}"
-        )
-    if len(values) != len(theirs):
-        raise ActionRefused(f"command: {len(theirs)} joint names but {len(values)} positions")
-    by_name = dict(zip(theirs, values))
-    return np.array([by_name[name] for name in names])
-
-
 def latent_action(chunk: ActionChunk, frame: str) -> LatentAction:
     message = LatentAction(
         policy_id=chunk.policy_id, latent_id=chunk.latent_id, sequence=int(chunk.sequence) % 2**32,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pinocchio as pin
 
-from latent_policy_ros.control.arm_kinematics import pose_to_se3, quaternion
+from latent_policy_ros.control.arm_kinematics import pose_to_se3, quaternion_from_rotation
 from latent_policy_ros.sim import scene
 from latent_policy_ros.sim.tasks.grasp import Grasp, retargeted_grasp
 from latent_policy_ros.sim.world import World
@@ -120,7 +120,8 @@ def _waypoint(keys, t, grasp, R_start, G0, q_start):
     R_grasp = _about_z(yaw) @ G0 @ grasp.rotation.T
     R = R_grasp if home == 0.0 else R_grasp @ _power(R_grasp.T @ R_start, home)
     position = mix(a.position, b.position) - R @ centre
-    return np.concatenate([position, quaternion(R)]), (1 - home) * q + home * q_start, mix(a.disturbable, b.disturbable)
+    pose = np.concatenate([position, quaternion_from_rotation(R)])
+    return pose, (1 - home) * q + home * q_start, mix(a.disturbable, b.disturbable)
 
 
 def _about_z(angle: float) -> np.ndarray:

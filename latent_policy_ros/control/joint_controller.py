@@ -1,0 +1,155 @@
+"""Joint controller: from joint commands and measurements to guarded set points, without ROS and without hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from latent_policy_ros.common.errors import ActionRefused
+from latent_policy_ros.control.command_guard import NO_COMMAND, CommandGuard, GuardedCommand
+
+CONTROL_RATE = 100.0  # Hz, of the control loop of a driver node
+COMMAND_RATE = 50.0  # Hz, of a decoder's commands
+MAX_COMMAND_AGE = 2.0  # s
+MEASUREMENT_TIMEOUT = 0.3  # s without a new measurement stamp, after which the hardware counts as unresponsive
+
+Report = Callable[[str, str], None]
+
+
+class JointController:
+    """Controller of one driver's joints.
+
+    Driver nodes and the evaluation in simulation run the same two calls: :meth:`set_command` whenever a command arrives,
+    and :meth:`cycle` at ``CONTROL_RATE`` with the newest measurement. Every time is an argument.
+
+    Args:
+        guard: Limits, rates and holding of these joints.
+        max_command_age: Commands whose age is larger than this, or smaller than its negative, are refused [s].
+        report: Called as ``report(event, detail)`` for each event that should not happen, e.g. a clamped command.
+
+    Attributes:
+        names: The n joints, in the order of every array.
+        measured: Newest measured position (n,) [rad or m]; None before the first cycle.
+        output: Result of the newest cycle.
+    """
+
+    def __init__(
+        self, guard: CommandGuard, max_command_age: float = MAX_COMMAND_AGE, report: Report = lambda event, detail: None
+    ) -> None:
+        self.guard, self.names, self.max_command_age, self.report = guard, guard.names, max_command_age, report
+        self.reset(0.0)
+
+    @property
+    def holding(self) -> bool:
+        """Whether the newest cycle held a pose instead of following a command."""
+        return self.output.holding
+
+    def reset(self, now: float) -> None:
+        """Forget all commands and measurements at ``now`` [s]: the next cycle holds the measured pose."""
+        self.guard.reset()
+        self.measured: np.ndarray | None = None
+        self.output = GuardedCommand(None, True, reason=NO_COMMAND)
+        self._command: np.ndarray | None = None
+        self._stamp: float | None = None
+        self._stamp_changed = now
+
+    def set_command(self, names: Sequence[str], position: Sequence[float] | np.ndarray | None, age: float = 0.0) -> bool:
+        """Follow a joint command from the next cycle on.
+
+        Args:
+            names: Joints of the command, in any order.
+            position: (n,) [rad or m] in the order of ``names``; None commands to hold the measured pose.
+            age: Time since the observation that the command answers [s]; 0 if it is unknown.
+
+        Returns:
+            False before the first cycle: the command is ignored.
+
+        Raises:
+            ActionRefused: The command is too old or from the future, which changes nothing; or its joints are not the
+                controller's, which also holds the measured pose.
+        """
+        if not self._accepts(age):
+            return False
+        if position is None:
+            self.hold("commanded to hold")
+            return True
+        try:
+            self._command = self._sorted(list(names), position)
+        except ActionRefused:
+            self.hold("command unusable", fault=True)
+            raise
+        return True
+
+    def hold(self, reason: str, fault: bool = False) -> None:
+        """Drop the pending command and hold the measured pose until a new command comes.
+
+        Args:
+            reason: Shown in diagnostics.
+            fault: Whether bad input is the cause; it is then reported.
+        """
+        self._command = None
+        self.guard.hold(reason, fault)
+
+    def cycle(self, measured: np.ndarray, stamp: float, now: float) -> GuardedCommand:
+        """Run one cycle of the control loop.
+
+        Args:
+            measured: (n,) measured position [rad or m].
+            stamp: Time of that measurement [s], of any clock; only its changes count.
+            now: Time of this cycle [s], of a steady clock.
+
+        Returns:
+            The set point to write, or None in ``position`` where no position is safe.
+        """
+        self.measured = np.asarray(measured, dtype=np.float64)
+        if stamp != self._stamp:
+            self._stamp, self._stamp_changed = stamp, now
+        command, self._command = self._command, None
+        guarded = self._guarded(command, now)
+        if not guarded.holding and (violation := self.workspace_violation(guarded.position)):
+            self.report("held", violation)
+            self.guard.hold(violation)
+            guarded = self._guarded(None, now)
+        if guarded.clamped and command is not None:
+            self.report("clamped to limits", ", ".join(guarded.clamped))
+        if guarded.fault and guarded.reason != self.output.reason:
+            self.report("held", guarded.reason)
+        self.output = guarded
+        return guarded
+
+    def workspace_violation(self, position: np.ndarray) -> str:
+        """Reason why ``position`` (n,), within joint limits, must not be sent; empty if it may be."""
+        return ""
+
+    def _accepts(self, age: float) -> bool:
+        if self.measured is None:
+            return False
+        if abs(age) > self.max_command_age:
+            when = f"{abs(age):.3f} s {'ago' if age > 0 else 'in the future'}"
+            raise ActionRefused(
+                f"command stamp: {when}, expected at most {self.max_command_age:g} s from this clock; "
+                "check the publisher's clock, and that no bag is played on this topic"
+            )
+        return True
+
+    def _sorted(self, names: list[str], position: Sequence[float] | np.ndarray) -> np.ndarray:
+        """``position`` in the order of the controller's joints."""
+        if sorted(names) != sorted(self.names):
+            missing = [name for name in self.names if name not in names]
+            unknown = [name for name in names if name not in self.names]
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            raise ActionRefused(
+                f"command: expected the joints {', '.join(self.names)}; missing: {', '.join(missing) or '-'}; "
+                f"unknown: {', '.join(unknown) or '-'}; repeated: {', '.join(repeated) or '-'}"
+            )
+        if len(position) != len(names):
+            raise ActionRefused(f"command: got {len(names)} joint names but {len(position)} positions")
+        by_name = dict(zip(names, position))
+        return np.array([by_name[name] for name in self.names], dtype=np.float64)
+
+    def _guarded(self, command: np.ndarray | None, now: float) -> GuardedCommand:
+        if (unchanged := now - self._stamp_changed) > MEASUREMENT_TIMEOUT:
+            self.report("measurement frozen", f"no new measurement for {unchanged:.1f} s")
+            return self.guard.hold_last(f"no new measurement for {MEASUREMENT_TIMEOUT:g} s")
+        return self.guard.filter(command, self.measured, now)
