@@ -30,7 +30,7 @@ from latent_policy_ros.common.progress import progress_bar
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.settings import PolicySettings
-from latent_policy_ros.policy.training.training import train_policy
+from latent_policy_ros.policy.training.train import train_policy
 from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 from latent_policy_ros.sim.evaluation import evaluate, paired_interval, wilson_interval
 
@@ -58,8 +58,9 @@ class Study:
     def policy(self, kind: str, embodiments: Sequence[str], parts: int = 1) -> Path:
         """Folder of a policy of that kind, trained with one of so many parts of the steps."""
         start = self.shipped if kind == BEGUN else None
-        settings = load(PolicySettings, config_file("training", "policy_again" if start else "policy", "settings"))
-        settings = settings.model_copy(update={"steps": round(settings.steps / parts)})
+        settings = load(PolicySettings, config_file("training", "policy_finetune" if start else "policy", "settings"))
+        training = settings.training.model_copy(update={"steps": round(settings.training.steps / parts)})
+        settings = settings.model_copy(update={"training": training})
         # What was trained before counts only if it was made of the same.
         made = [settings.model_dump(mode="json"), self.space.latent_id, start.policy_id if start else ""]
         key = hashlib.sha256(canonical_json(made).encode()).hexdigest()[:12]
@@ -83,7 +84,7 @@ class Study:
     def results(self, embodiments: Sequence[str]) -> dict[str, dict[str, list[bool]]]:
         """Successes by embodiment and kind."""
         kind, found = TOGETHER if len(embodiments) > 1 else BEGUN, {}
-        if kind == BEGUN and embodiments[0] in self.shipped.embodiments:
+        if kind == BEGUN and embodiments[0] in self.shipped.training["embodiments"]:
             raise SystemExit(f"error: the shipped policy has seen demonstrations of {embodiments[0]}: it is not new to it")
         for name in embodiments:
             policies = {ALONE: self.policy(ALONE, [name]), kind: self.policy(kind, embodiments)}

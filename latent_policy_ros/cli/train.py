@@ -41,7 +41,7 @@ def train_policy_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
 ) -> None:
     """Train the latent diffusion policy. Ctrl-C saves; the same command resumes."""
-    from latent_policy_ros.policy.training.training import train_policy_from_settings
+    from latent_policy_ros.policy.training.train import train_policy_from_settings
 
     begin = artifact("policies", start) if start else None
     train_policy_from_settings(settings, data, artifact("latents", latent), out, not fresh, console, begin)

@@ -9,16 +9,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ActionChunk:
-    """A plan of H steps; step k is meant for time ``stamp + k * dt``.
+    """H future actions of one robot. Step k is scheduled for time ``stamp + k * dt``.
 
     Attributes:
-        stamp: Time of the observation that this answers [s].
+        stamp: Time of the observation that the chunk was computed from [s].
         dt: Time between steps [s].
         latents: End-effector actions in the shared latent space, (H, L).
         wrist_poses: Wrist poses in the robot's base frame, (H, 7): x y z [m], qx qy qz qw.
-        latent_id: Hash of the latent space in which ``latents`` are.
-        policy_id: Hash of the policy that made the plan.
-        sequence: Number of the plan; grows by one with each.
+        latent_id: Content hash of the latent space of ``latents``.
+        policy_id: Content hash of the policy, or the name of another source of chunks.
+        sequence: Sequence number, incremented with each chunk of a source.
     """
 
     stamp: float
@@ -36,5 +36,5 @@ class ActionChunk:
 
     @property
     def end(self) -> float:
-        """Time for which the last step is meant [s]."""
+        """Scheduled time of the last step [s]."""
         return self.stamp + (self.horizon - 1) * self.dt

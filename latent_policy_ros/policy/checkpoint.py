@@ -1,9 +1,9 @@
-"""A policy's files: policy.safetensors and policy.json, loaded whole or refused."""
+"""Checkpoint: a policy's files, policy.safetensors and policy.json. They are loaded completely or refused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,77 +13,85 @@ from latent_policy_ros.common.artifacts import content_hash, load_described, sav
 from latent_policy_ros.common.config import validate
 from latent_policy_ros.common.errors import ArtifactError, ConfigError
 from latent_policy_ros.policy.scaling import Scaling
-from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.settings import ModelSettings
 
-FORMAT = "latent-policy/1"
+FORMAT = "latent-policy/2"
 RETRAIN = "train a new policy with: latent-policy train policy"
 REMEDY = f"restore the file, or {RETRAIN}"
+NETWORK = "network."  # prefix of the network's tensors in policy.safetensors
+SCALING = {  # fields of Scaling and their tensors in policy.safetensors
+    "state_offset": "scaling.state_offset", "state_scale": "scaling.state_scale",
+    "chunk_offset": "scaling.plan_offset", "chunk_scale": "scaling.plan_scale",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained policy as data.
+    """Content of a trained policy.
 
     Attributes:
-        settings: What it is and how it was trained.
-        latent_id: The latent space it was made for.
-        embodiments: Content hash of each embodiment in its demonstrations.
-        scaling: Offsets and scales of what it sees and plans.
-        weights: Of the network, by name, float32.
-        report: What is told of its training (seconds, steps, loss, episodes); not part of the hash.
-        policy_id: Hash of all the rest.
+        settings: Model settings.
+        latent_id: Content hash of the latent space that the policy was trained for.
+        scaling: Offsets and scales of states and chunks.
+        weights: Network weights by name, float32.
+        training: Record of the training: settings, content hashes of the embodiments in the demonstrations, duration, loss,
+            number of episodes. Not covered by ``policy_id``.
+        stored_settings: Model settings exactly as stored in policy.json. None (a new checkpoint): all of ``settings``.
+        policy_id: Content hash of the format, ``latent_id``, ``stored_settings``, scaling and weights. Settings that are not
+            stored do not count, so that a new model setting leaves existing ids unchanged.
     """
 
-    settings: PolicySettings
+    settings: ModelSettings
     latent_id: str
-    embodiments: Mapping[str, str]
     scaling: Scaling
     weights: Mapping[str, np.ndarray] = field(repr=False)
-    report: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    training: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    stored_settings: Mapping[str, Any] | None = field(default=None, repr=False)
     policy_id: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "policy_id", content_hash(self._description(), self._tensors()))
+        if self.stored_settings is None:
+            object.__setattr__(self, "stored_settings", self.settings.model_dump(mode="json"))
+        object.__setattr__(self, "policy_id", content_hash(self._identity(), self._tensors()))
 
-    def _description(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "latent_id": self.latent_id,
-            "embodiments": dict(sorted(self.embodiments.items())),
-            "settings": self.settings.model_dump(mode="json"),
-        }
+    def _identity(self) -> dict[str, Any]:
+        return {"format": FORMAT, "latent_id": self.latent_id, "model": dict(self.stored_settings)}
 
     def _tensors(self) -> dict[str, np.ndarray]:
-        scaling = {f"scaling.{f.name}": getattr(self.scaling, f.name) for f in fields(Scaling)}
-        return {**{f"network.{name}": array for name, array in self.weights.items()}, **scaling}
+        scaling = {tensor: getattr(self.scaling, name) for name, tensor in SCALING.items()}
+        return {**{f"{NETWORK}{name}": array for name, array in self.weights.items()}, **scaling}
 
     def save(self, folder: Path | str) -> None:
-        """Write both files; the JSON last, as it vouches for the other."""
-        description = {**self._description(), "policy_id": self.policy_id, "report": dict(self.report)}
+        """Write both files. policy.json is written last, because it holds the hash of both."""
+        description = {**self._identity(), "policy_id": self.policy_id, "training": dict(self.training)}
         save_described(Path(folder), "policy", self._tensors(), description)
 
     @classmethod
     def load(cls, folder: Path | str) -> Checkpoint:
-        """Read a policy whole.
+        """Read a policy.
 
         Raises:
-            ArtifactError: Missing, damaged, of another format, or not what its ``policy_id`` says.
+            ArtifactError: A file is missing, damaged, of another format, or does not match the stated ``policy_id``.
         """
         folder = Path(folder)
         file = folder / "policy.json"
         described, tensors = load_described(folder, "policy", FORMAT, RETRAIN, REMEDY)
         try:
-            settings = validate(PolicySettings, described["settings"], file)
-            scaling = Scaling(**{f.name: tensors.pop(f"scaling.{f.name}") for f in fields(Scaling)})
-            weights = {name.removeprefix("network."): array for name, array in tensors.items()}
-            latent_id, embodiments = described["latent_id"], described["embodiments"]
-            checkpoint = cls(settings, latent_id, embodiments, scaling, weights, described.get("report", {}))
+            settings = validate(ModelSettings, described["model"], file)
+            scaling = Scaling(**{name: tensors.pop(tensor) for name, tensor in SCALING.items()})
+            weights = {name.removeprefix(NETWORK): array for name, array in tensors.items()}
+            training = described.get("training", {})
+            checkpoint = cls(settings, described["latent_id"], scaling, weights, training, described["model"])
             stated = described["policy_id"]
-        except (KeyError, TypeError, AttributeError, ConfigError) as cause:
+        except ConfigError as cause:
+            raise ArtifactError(
+                f"{file}: model.{cause.path}: {cause.message}; update this package to read it, or {RETRAIN}"
+            ) from cause
+        except (KeyError, TypeError, AttributeError) as cause:
             raise ArtifactError(f"{file}: incomplete: {cause}; {REMEDY}") from cause
         if stated != checkpoint.policy_id:
             raise ArtifactError(
-                f"{folder}: contents were changed: policy.json states policy_id {stated[:12]}, but the files make "
+                f"{folder}: contents were changed: policy.json states policy_id {stated[:12]}, but the files have "
                 f"{checkpoint.policy_id[:12]}; {REMEDY}"
             )
         return checkpoint

@@ -1,88 +1,89 @@
-"""The policy's network: observation encoder and denoiser, their loss, and sampling."""
+"""PolicyNetwork: observation encoders, denoiser and noise schedule; training loss and sampling."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from latent_policy_ros.policy.denoisers.mlp import Denoiser
-from latent_policy_ros.policy.encoders.keypoint_net import KeypointNet
+from latent_policy_ros.policy.components import build
+from latent_policy_ros.policy.denoisers import DENOISERS
+from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
+from latent_policy_ros.policy.encoders.state import StateEncoder
+from latent_policy_ros.policy.noise_schedule import NoiseSchedule
+from latent_policy_ros.policy.observation_batch import ObservationBatch
 from latent_policy_ros.policy.scaling import LATENT, POSITION, ROTATION, WRIST
-from latent_policy_ros.policy.schedulers import DDIMScheduler, DDPMScheduler
-from latent_policy_ros.policy.settings import PolicySettings
-
-ImageBatch = dict[str, tuple[Tensor, Tensor, "Tensor | None"]]
-"""{camera: (rows of the batch that have its image (N,), image_batch (N, H, W, 3) uint8, shifts (N, 2) or None)}."""
+from latent_policy_ros.policy.settings import ModelSettings
 
 
 class PolicyNetwork(nn.Module):
-    """Observations and noise to plans, all in scaled numbers.
+    """Diffusion model of action chunks given observations, all in scaled units.
 
     Args:
-        settings: Sizes.
+        settings: Components and sizes.
         latent_dim: Length L of a latent.
+
+    Raises:
+        LatentPolicyError: Unknown image encoder or denoiser, or wrong options.
     """
 
-    def __init__(self, settings: PolicySettings, latent_dim: int) -> None:
+    def __init__(self, settings: ModelSettings, latent_dim: int) -> None:
         super().__init__()
         self.shape = (settings.horizon, WRIST + latent_dim)
-        width = settings.width
-        self.cameras = nn.ModuleDict({camera: KeypointNet(settings.keypoints, width) for camera in settings.cameras})
-        self.missing = nn.ParameterDict({camera: nn.Parameter(torch.zeros(width)) for camera in settings.cameras})
-        self.state = nn.Sequential(nn.Linear(settings.observation_steps * self.shape[1], width), nn.SiLU())
-        seen = (len(settings.cameras) + 1) * width
+        F = settings.feature_dim
+        self.cameras = nn.ModuleDict(
+            {
+                camera: build(
+                    IMAGE_ENCODERS, settings.image_encoder, settings.image_encoder_options,
+                    image_size=settings.image_size, feature_dim=F,
+                )
+                for camera in settings.cameras
+            }
+        )  # fmt: skip
+        self.missing = nn.ParameterDict({camera: nn.Parameter(torch.zeros(F)) for camera in settings.cameras})
+        self.state = StateEncoder(settings.observation_steps, self.shape[1], F)
         self.fuse = nn.Sequential(
             nn.SiLU(),
-            nn.Linear(seen, width),
-            nn.LayerNorm(width),
+            nn.Linear((len(settings.cameras) + 1) * F, F),
+            nn.LayerNorm(F),
             nn.SiLU(),
-            nn.Linear(width, width),
-            nn.LayerNorm(width),
+            nn.Linear(F, F),
+            nn.LayerNorm(F),
         )
-        self.denoiser = Denoiser(*self.shape, width, settings.denoiser_width, settings.denoiser_blocks)
-        options = {
-            "num_train_timesteps": settings.diffusion_steps,
-            "beta_schedule": "squaredcos_cap_v2",
-            "prediction_type": "sample",
-        }
-        self.training_scheduler = DDPMScheduler(**options)
-        self.sampling_scheduler = DDIMScheduler(**options, timestep_spacing="trailing")
-        self.sampling_scheduler.set_timesteps(settings.sampling_steps)
+        self.denoiser = build(
+            DENOISERS, settings.denoiser, settings.denoiser_options,
+            horizon=self.shape[0], action_dim=self.shape[1], condition_dim=F,
+        )  # fmt: skip
+        self.schedule = NoiseSchedule(settings.diffusion_steps, settings.sampling_steps)
 
-    def observe(self, states: Tensor, image_batch: ImageBatch) -> Tensor:
-        """Conditions (B, C) from scaled states (B, S, 9 + L) and whatever image_batch there are."""
-        parts = [self.state(states.flatten(1))]
-        for camera, net in self.cameras.items():
-            features = self.missing[camera].expand(len(states), -1)
-            if camera in image_batch:
-                rows, images, shift = image_batch[camera]
-                features = features.float().index_copy(0, rows, net(images, shift).float())
+    def encode(self, observations: ObservationBatch) -> Tensor:
+        """Features (B, C) of B observations. A missing image is replaced by a learned vector of its camera."""
+        parts = [self.state(observations.states)]
+        for camera, encoder in self.cameras.items():
+            features = self.missing[camera].expand(len(observations), -1)
+            if camera in observations.images:
+                seen = observations.images[camera]
+                features = features.float().index_copy(0, seen.rows, encoder(seen.images, seen.shifts).float())
             parts.append(features.to(parts[0].dtype))
         return self.fuse(torch.cat(parts, dim=1))
 
-    def loss(self, states: Tensor, image_batch: ImageBatch, plans: Tensor, noise_samples: int) -> Tensor:
-        """Mean squared error of denoised plans; position, rotation and latent count alike, whatever their length.
+    def loss(self, observations: ObservationBatch, chunks: Tensor, noise_samples: int) -> Tensor:
+        """Mean squared error of denoised chunks. Position, rotation and latent have equal weights, whatever their lengths.
 
         Args:
-            states: (B, S, 9 + L).
-            image_batch: See ``ImageBatch``.
-            plans: Clean plans (B, H, 9 + L).
-            noise_samples: Noisy plans for each observation.
+            observations: B observations.
+            chunks: Clean chunks (B, H, 9 + L).
+            noise_samples: Number of noisy chunks per observation.
         """
-        condition = self.observe(states, image_batch).repeat(noise_samples, 1)
-        clean = plans.repeat(noise_samples, 1, 1)
-        levels = self.training_scheduler.config.num_train_timesteps
-        t = torch.randint(levels, (len(clean),), device=clean.device)
-        noisy = self.training_scheduler.add_noise(clean, torch.randn_like(clean), t)
+        condition = self.encode(observations).repeat(noise_samples, 1)
+        clean = chunks.repeat(noise_samples, 1, 1)
+        t = torch.randint(self.schedule.levels, (len(clean),), device=clean.device)
+        noisy = self.schedule.add_noise(clean, torch.randn_like(clean), t)
         error = (self.denoiser(noisy, t, condition).float() - clean).square()
         return sum(error[..., group].mean() for group in (POSITION, ROTATION, LATENT)) / 3
 
     @torch.inference_mode()
-    def sample(self, states: Tensor, image_batch: ImageBatch, generator: torch.Generator) -> Tensor:
-        """Plans (B, H, 9 + L) for observations, by DDIM from noise."""
-        condition = self.observe(states, image_batch).float()
-        plans = torch.randn(len(states), *self.shape, generator=generator).to(states.device)
-        for t in self.sampling_scheduler.timesteps:
-            clean = self.denoiser(plans, t.expand(len(plans)).to(states.device), condition).float()
-            plans = self.sampling_scheduler.step(clean, t, plans).prev_sample
-        return plans
+    def sample(self, observations: ObservationBatch, generator: torch.Generator) -> Tensor:
+        """Sample one chunk (H, 9 + L) for each of B observations, (B, H, 9 + L)."""
+        condition = self.encode(observations).float()
+        noise = torch.randn(len(observations), *self.shape, generator=generator).to(condition.device)
+        return self.schedule.sample(lambda noisy, t: self.denoiser(noisy, t, condition).float(), noise)

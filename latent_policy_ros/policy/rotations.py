@@ -1,11 +1,11 @@
-"""Rotations as 6 numbers: the first two columns of the rotation matrix (Zhou et al. 2019), continuous to learn."""
+"""6D rotations: the first two columns of the rotation matrix, a continuous representation (Zhou et al. 2019)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def rotation_6d(quaternion: np.ndarray) -> np.ndarray:
+def quaternion_to_rotation_6d(quaternion: np.ndarray) -> np.ndarray:
     """Unit quaternions (..., 4), x y z w, to 6D rotations (..., 6)."""
     x, y, z, w = np.moveaxis(np.asarray(quaternion, dtype=np.float64), -1, 0)
     first = (1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w))
@@ -13,10 +13,11 @@ def rotation_6d(quaternion: np.ndarray) -> np.ndarray:
     return np.stack([*first, *second], axis=-1)
 
 
-def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """6D rotations (..., 6), not quite orthonormal as networks give them, to unit quaternions (..., 4), x y z w.
+def rotation_6d_to_quaternion(rotation: np.ndarray) -> np.ndarray:
+    """6D rotations (..., 6) to unit quaternions (..., 4), x y z w, with w >= 0.
 
-    w >= 0. Of the four ways to divide, each row takes the one with the largest divisor.
+    The two columns need not be orthonormal: they are orthonormalised first. Each rotation is converted with the
+    best-conditioned of the four formulas of Shepperd's method.
     """
     rotation = np.asarray(rotation, dtype=np.float64)
     a = rotation[..., :3] / np.maximum(np.linalg.norm(rotation[..., :3], axis=-1, keepdims=True), 1e-9)

@@ -1,4 +1,4 @@
-"""Policy: observations of any number of robots in, a plan for each out, as one batch."""
+"""Policy: inference. Observations of any number of robots are one batch; each robot gets one action chunk."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
+from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError, ObservationRefused
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.policy.action_chunk import ActionChunk
 from latent_policy_ros.policy.checkpoint import RETRAIN, Checkpoint
 from latent_policy_ros.policy.device import choose_device
-from latent_policy_ros.policy.diffusion import ImageBatch, PolicyNetwork
+from latent_policy_ros.policy.diffusion import PolicyNetwork
+from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
 from latent_policy_ros.policy.scaling import POSITION, flatten
 
-PLAUSIBLE = 100.0  # plausibility bound [rad or m]; larger inputs are rejected
+#: Plausibility bound of joints [rad or m] and wrist pose [m]; observations with larger values are rejected.
+MAX_MAGNITUDE = 100.0
 
 
 @dataclass(frozen=True)
@@ -35,30 +37,33 @@ class PolicyInput:
 
 
 class Policy:
-    """A trained policy, ready to act.
+    """A trained policy for inference.
 
     Args:
         checkpoint: Settings, weights and scaling.
-        latent_space: The one it was made for.
-        seed: Of the noise that plans are made from.
-        device: Where the network runs, see :func:`~latent_policy_ros.policy.device.choose_device`.
+        latent_space: The latent space that the policy was trained for.
+        seed: Random seed of the noise from which chunks are sampled.
+        device: Device of the network, see :func:`~latent_policy_ros.policy.device.choose_device`.
 
     Raises:
-        ArtifactError: The policy was made for another latent space, or its weights do not fit its settings.
-        LatentPolicyError: There is no such device.
+        ArtifactError: The policy was trained for another latent space, a component of its network is not installed, or its
+            weights do not fit its settings.
+        LatentPolicyError: No such device.
     """
 
     def __init__(self, checkpoint: Checkpoint, latent_space: LatentSpace, seed: int = 0, device: str = "cpu") -> None:
         if checkpoint.latent_id != latent_space.latent_id:
             raise ArtifactError(
-                f"policy {checkpoint.policy_id[:12]} was made for latent space {checkpoint.latent_id!r}, got "
+                f"policy {checkpoint.policy_id[:12]} was trained for latent space {checkpoint.latent_id!r}, got "
                 f"{latent_space.latent_id!r}; load that latent space, or {RETRAIN}"
             )
         self.checkpoint, self.latent_space, self.settings = checkpoint, latent_space, checkpoint.settings
-        self._network = PolicyNetwork(checkpoint.settings, latent_space.dim).eval()
         weights = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.weights.items()}
         try:
+            self._network = PolicyNetwork(checkpoint.settings, latent_space.dim).eval()
             self._network.load_state_dict(weights)
+        except LatentPolicyError as cause:
+            raise ArtifactError(f"policy {checkpoint.policy_id[:12]}: {cause}") from cause
         except RuntimeError as cause:
             raise ArtifactError(f"policy {checkpoint.policy_id[:12]}: weights do not fit: {cause}; {RETRAIN}") from cause
         self.device = choose_device(device)
@@ -68,7 +73,7 @@ class Policy:
 
     @classmethod
     def load(cls, folder: Path | str, latent_space: LatentSpace, seed: int = 0, device: str = "cpu") -> Policy:
-        """Read a policy from its folder; errors as of ``Checkpoint.load`` and of the class."""
+        """Read a policy from its folder. Raises the errors of :meth:`Checkpoint.load` and of the class."""
         return cls(Checkpoint.load(folder), latent_space, seed, device)
 
     @property
@@ -78,17 +83,17 @@ class Policy:
 
     @property
     def dt(self) -> float:
-        """Time between observations, and between steps of a plan [s]."""
+        """Time between observations and between steps of a chunk [s]."""
         return self.settings.dt
 
     @property
     def observation_steps(self) -> int:
-        """Observations that a plan takes into account."""
+        """Length of the observation history."""
         return self.settings.observation_steps
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Cameras it can use."""
+        """Names of the camera inputs."""
         return self.settings.cameras
 
     def prepare(self, history: Sequence[Observation]) -> PolicyInput:
@@ -101,14 +106,24 @@ class Policy:
                 there are fewer than ``observation_steps``, the oldest is repeated.
 
         Raises:
-            ObservationRefused: Unknown embodiment, no image of a known camera, wrong shapes or types, or numbers that are not
-                finite or beyond ``PLAUSIBLE``.
+            ObservationRefused: Unknown embodiment, no image of a known camera, wrong shape or type, NaN, or a value beyond
+                ``MAX_MAGNITUDE``.
         """
         actions = np.stack([self._checked_action(observation) for observation in history])
         last = np.maximum(0, np.arange(len(history) - self.observation_steps, len(history)))
         newest = history[-1]
         latents = self.latent_space.encode(newest.embodiment.name, actions[last])
         return PolicyInput(newest, flatten(np.stack([history[k].wrist_pose for k in last]), latents))
+
+    def predict(self, inputs: Sequence[PolicyInput]) -> list[ActionChunk]:
+        """Sample an action chunk for each robot, as one batch."""
+        if not inputs:
+            return []
+        newest = [robot.observation for robot in inputs]
+        scaled = self._network.sample(self._batch(inputs).to(self.device), self._generator).cpu().numpy()
+        position = np.stack([observation.wrist_pose[POSITION] for observation in newest])
+        wrist, latents = self.checkpoint.scaling.unscale_chunks(scaled, position)
+        return [self._chunk(*parts) for parts in zip(newest, latents, wrist, strict=True)]
 
     def _checked_action(self, observation: Observation) -> np.ndarray:
         """The joints of a valid observation in the action representation, (d,)."""
@@ -134,34 +149,22 @@ class Policy:
         _check_numbers(f"{name}: joints", action, observation.joints, shape)
         return action
 
-    def predict(self, inputs: Sequence[PolicyInput]) -> list[ActionChunk]:
-        """Sample an action chunk for each robot, as one batch."""
-        if not inputs:
-            return []
-        scaling = self.checkpoint.scaling
-        states = np.stack([robot.states for robot in inputs])
+    def _batch(self, inputs: Sequence[PolicyInput]) -> ObservationBatch:
         newest = [robot.observation for robot in inputs]
-        plans = self._network.sample(
-            torch.from_numpy(scaling.scale_states(states)).to(self.device), self._image_batch(newest), self._generator
-        ).cpu()
-        position = np.stack([observation.wrist_pose[POSITION] for observation in newest])
-        wrist, latents = scaling.unscale_plans(plans.numpy(), position)
-        return [self._chunk(*parts) for parts in zip(newest, latents, wrist, strict=True)]
+        images = {}
+        for camera in self.cameras:
+            rows = [row for row, observation in enumerate(newest) if camera in observation.images]
+            if rows:
+                stacked = np.stack([newest[row].images[camera] for row in rows])
+                images[camera] = CameraImages(torch.tensor(rows), torch.from_numpy(stacked))
+        states = self.checkpoint.scaling.scale_states(np.stack([robot.states for robot in inputs]))
+        return ObservationBatch(torch.from_numpy(states), images, tuple(observation.task for observation in newest))
 
     def _chunk(self, observation: Observation, latents: np.ndarray, wrist: np.ndarray) -> ActionChunk:
         self._sequence += 1
         return ActionChunk(observation.stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence)
 
-    def _image_batch(self, observations: Sequence[Observation]) -> ImageBatch:
-        image_batch: ImageBatch = {}
-        for camera in self.cameras:
-            rows = [row for row, observation in enumerate(observations) if camera in observation.images]
-            if rows:
-                images = np.stack([observations[row].images[camera] for row in rows])
-                image_batch[camera] = (torch.tensor(rows).to(self.device), torch.from_numpy(images).to(self.device), None)
-        return image_batch
-
 
 def _check_numbers(what: str, values: np.ndarray | None, got: np.ndarray | None, shape: tuple[int, ...]) -> None:
-    if values is None or np.shape(values) != shape or not (np.abs(values) < PLAUSIBLE).all():
-        raise ObservationRefused(f"{what}: expected {shape} finite numbers below {PLAUSIBLE:g}, got {got}")
+    if values is None or np.shape(values) != shape or not (np.abs(values) < MAX_MAGNITUDE).all():
+        raise ObservationRefused(f"{what}: expected {shape} finite numbers below {MAX_MAGNITUDE:g}, got {got}")

@@ -8,7 +8,7 @@ from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.latent.space import Codec, LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.scaling import Scaling
-from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.settings import ModelSettings
 
 
 def codec(name, h=2, dim=4):
@@ -26,7 +26,7 @@ def artifact_folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("artifacts")
     LatentSpace({name: codec(name) for name in ("mimic_hand", "panda_gripper")}).save(folder / "latent")
     scaling = Scaling(*[np.ones(2, np.float32)] * 4)
-    Checkpoint(PolicySettings(), "latent", {}, scaling, {"w": np.ones(2, np.float32)}).save(folder / "policy")
+    Checkpoint(ModelSettings(), "latent", scaling, {"w": np.ones(2, np.float32)}).save(folder / "policy")
     return {"policy": str(folder / "policy"), "latent": str(folder / "latent")}
 
 

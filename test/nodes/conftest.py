@@ -39,19 +39,21 @@ def artifacts(tmp_path_factory, space):
     from latent_policy_ros.policy.checkpoint import Checkpoint
     from latent_policy_ros.policy.diffusion import PolicyNetwork
     from latent_policy_ros.policy.scaling import Scaling
-    from latent_policy_ros.policy.settings import PolicySettings
+    from latent_policy_ros.policy.settings import ModelSettings
 
     folder = tmp_path_factory.mktemp("artifacts")
-    settings = PolicySettings(image_size=32, keypoints=8, width=32, denoiser_width=32, denoiser_blocks=1, sampling_steps=2)
+    settings = ModelSettings(
+        image_size=32, feature_dim=32, sampling_steps=2, image_encoder_options={"keypoints": 8},
+        denoiser_options={"width": 32, "blocks": 1},
+    )  # fmt: skip
     torch.manual_seed(0)
     weights = {k: v.numpy().astype(np.float32) for k, v in PolicyNetwork(settings, DIM).state_dict().items()}
     width = 9 + DIM
     scaling = Scaling(np.zeros(width, np.float32), np.ones(width, np.float32),
                       np.zeros((settings.horizon, width), np.float32),
                       np.full((settings.horizon, width), 0.02, np.float32))  # fmt: skip
-    hashes = {n: load_embodiment(n).content_hash for n in EMBODIMENTS}
     space.save(folder / "latent")
-    Checkpoint(settings, space.latent_id, hashes, scaling, weights).save(folder / "policy")
+    Checkpoint(settings, space.latent_id, scaling, weights).save(folder / "policy")
     return SimpleNamespace(latent=str(folder / "latent"), policy=str(folder / "policy"), settings=settings)
 
 

@@ -1,13 +1,41 @@
-"""A small latent space with random weights, and demonstrations of reaching for a red square."""
+"""A latent space with random weights, demonstrations of reaching for a red square, and policies trained on them."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from policy_inputs import end_effector
 from random_latents import random_space
-from reaching import SIZE, reach, save
+from reaching import SIZE, image, reach, save
 
-from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.policy import Policy
+from latent_policy_ros.policy.checkpoint import Checkpoint
+from latent_policy_ros.policy.settings import ModelSettings, PolicySettings, TrainingSettings
+from latent_policy_ros.policy.training.train import train_policy
 
 space = pytest.fixture(random_space, scope="session")
+
+QUICK = PolicySettings(
+    model=ModelSettings(
+        image_size=SIZE, horizon=4, feature_dim=64, image_encoder_options={"keypoints": 8},
+        denoiser_options={"width": 96, "blocks": 2},
+    ),
+    training=TrainingSettings(
+        steps=500, batch_size=48, warmup_steps=50, learning_rate=2e-3, image_shift=2, checkpoint_every=10_000, ema_decay=0.99,
+        wrist_noise=0.002,
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Torch with one thread: small networks train faster, and results do not depend on the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +51,38 @@ def demonstrations(tmp_path_factory, space):
     return folder
 
 
-QUICK = PolicySettings(
-    image_size=SIZE, keypoints=8, width=64, denoiser_width=96, denoiser_blocks=2, horizon=4, steps=500, batch=48,
-    warmup=50, learning_rate=2e-3, shift=2, checkpoint_every=10_000, ema_decay=0.99, wrist_noise=0.002,
-)  # fmt: skip
+@pytest.fixture(scope="session")
+def quick() -> PolicySettings:
+    """Settings of a policy that trains in seconds."""
+    return QUICK
 
 
 @pytest.fixture(scope="session")
-def quick() -> PolicySettings:
-    """Settings of a policy that learns in seconds."""
-    return QUICK
+def with_training():
+    """Function that changes training settings: ``with_training(settings, steps=1)``."""
+
+    def change(settings, **changes):
+        return settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def trained(demonstrations, quick, space, tmp_path_factory) -> Policy:
+    """A policy trained on the demonstrations."""
+    folder = tmp_path_factory.mktemp("policy")
+    checkpoint = train_policy(quick, [demonstrations], space, folder)
+    assert Checkpoint.load(folder).policy_id == checkpoint.policy_id
+    return Policy.load(folder, space)
+
+
+@pytest.fixture(scope="session")
+def observation():
+    """Function that makes an observation of one embodiment, with any field changed."""
+
+    def make(embodiment="hand", **changes) -> Observation:
+        hand, images = end_effector(embodiment), {"front": image(np.zeros(2), None)}
+        pose = np.array([0, 0, 0.2, 0, 0, 0, 1.0])
+        return replace(Observation(5.0, images, pose, np.zeros(len(hand.joint_names)), hand), **changes)
+
+    return make

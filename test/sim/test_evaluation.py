@@ -5,13 +5,12 @@ import pytest
 
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.control.joint_controller import CONTROL_RATE
-from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy import Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.scaling import Scaling
-from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.settings import ModelSettings
 from latent_policy_ros.sim.evaluation import RobotRollout, Rollout, rollouts
 from latent_policy_ros.sim.render import choose_gl
 from latent_policy_ros.sim.world import World
@@ -29,11 +28,13 @@ def test_time_goes_by_as_the_policy_counts_it(dt):
 @pytest.mark.skipif(choose_gl() == "disable", reason="no EGL or OSMesa here (apt install libegl1)")
 def test_a_policy_of_smaller_images_is_evaluated():
     space = LatentSpace.load(artifact("latents", "default"))
-    settings = PolicySettings(image_size=64, keypoints=8, width=32, denoiser_width=32, denoiser_blocks=1, sampling_steps=2)
+    settings = ModelSettings(
+        image_size=64, feature_dim=32, sampling_steps=2, image_encoder_options={"keypoints": 8},
+        denoiser_options={"width": 32, "blocks": 1},
+    )  # fmt: skip
     weights = {k: v.numpy().astype(np.float32) for k, v in PolicyNetwork(settings, space.dim).state_dict().items()}
-    plans = np.ones((settings.horizon, 9 + space.dim), np.float32)
-    scaling = Scaling(0 * plans[0], plans[0], 0 * plans, 0.02 * plans)
-    hashes = {"panda_gripper": load_embodiment("panda_gripper").content_hash}
-    policy = Policy(Checkpoint(settings, space.latent_id, hashes, scaling, weights), space)
+    ones = np.ones((settings.horizon, 9 + space.dim), np.float32)
+    scaling = Scaling(0 * ones[0], ones[0], 0 * ones, 0.02 * ones)
+    policy = Policy(Checkpoint(settings, space.latent_id, scaling, weights), space)
     (result,) = rollouts(policy, space, [("panda_gripper", 5)], time_limit=0.15)
     assert result == Rollout("panda_gripper", 5, False, pytest.approx(0.2))

@@ -1,4 +1,4 @@
-"""The denoiser: a residual MLP over the whole plan, modulated by the observation and the noise level."""
+"""MLPDenoiser: residual MLP over the flattened action chunk, modulated by the observation and the noise level."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import math
 import torch
 from torch import Tensor, nn
 
+TIME_FEATURES = 64
 
-def sinusoids(t: Tensor, size: int) -> Tensor:
-    """Positions (B,) to sines and cosines (B, size) of periods from 2 pi to 2 pi 10,000."""
+
+def sinusoidal_embedding(t: Tensor, size: int) -> Tensor:
+    """Sine and cosine features (B, size) of positions (B,), with wavelengths from 2 pi to 20,000 pi."""
     frequencies = torch.exp(torch.arange(size // 2, device=t.device) * (-math.log(10_000) / (size // 2 - 1)))
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class Block(nn.Module):
-    """One residual block whose hidden layer is scaled and shifted by the condition."""
+    """Residual block whose hidden activations are scaled and shifted by the condition (FiLM)."""
 
-    def __init__(self, width: int, condition: int) -> None:
+    def __init__(self, width: int, condition_dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.first = nn.Linear(width, width)
-        self.modulation = nn.Linear(condition, 2 * width)
+        self.modulation = nn.Linear(condition_dim, 2 * width)
         self.second = nn.Linear(width, width)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
@@ -32,30 +34,31 @@ class Block(nn.Module):
         return h + self.second(nn.functional.silu(self.first(self.norm(h)) * (1 + scale) + shift))
 
 
-class Denoiser(nn.Module):
-    """Noisy plans to clean ones.
+class MLPDenoiser(nn.Module):
+    """Denoiser that treats the whole chunk as one vector.
 
-    A plan of 16 steps is one smooth movement of few degrees of freedom, so an MLP over all of it learns as well as
-    convolutions or attention over its steps, and is only matrix products: the cheapest there is on a CPU.
+    A chunk of 16 steps is one smooth motion with few degrees of freedom. An MLP fits it as well as convolutions or attention
+    over the steps, and runs fastest on a CPU.
 
     Args:
-        steps: Steps of the plan H.
-        size: Numbers in a step A.
-        condition: Length of the condition.
-        width, blocks: Of the network.
+        horizon: Steps of the chunk H.
+        action_dim: Numbers per step A.
+        condition_dim: Length of the condition C.
+        width: Width of the hidden layers.
+        blocks: Number of residual blocks.
     """
 
-    def __init__(self, steps: int, size: int, condition: int, width: int, blocks: int) -> None:
+    def __init__(self, horizon: int, action_dim: int, condition_dim: int, *, width: int = 384, blocks: int = 3) -> None:
         super().__init__()
-        self.time = nn.Sequential(nn.Linear(64, condition), nn.SiLU(), nn.Linear(condition, condition))
-        self.inward = nn.Linear(steps * size + condition, width)
-        self.blocks = nn.ModuleList(Block(width, condition) for _ in range(blocks))
-        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, steps * size))
+        self.time = nn.Sequential(nn.Linear(TIME_FEATURES, condition_dim), nn.SiLU(), nn.Linear(condition_dim, condition_dim))
+        self.inward = nn.Linear(horizon * action_dim + condition_dim, width)
+        self.blocks = nn.ModuleList(Block(width, condition_dim) for _ in range(blocks))
+        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, horizon * action_dim))
 
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """Clean plans (B, H, A) from noisy ones (B, H, A), noise levels (B,) and conditions (B, C)."""
+        """Clean chunks (B, H, A) from noisy chunks (B, H, A), noise levels (B,) and conditions (B, C)."""
         h = self.inward(torch.cat([noisy.flatten(1), condition.to(noisy.dtype)], dim=1))
-        condition = nn.functional.silu(condition + self.time(sinusoids(t, 64)))
+        condition = nn.functional.silu(condition + self.time(sinusoidal_embedding(t, TIME_FEATURES)))
         for block in self.blocks:
             h = block(h, condition)
         return self.outward(h).view_as(noisy)

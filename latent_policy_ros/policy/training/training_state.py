@@ -1,4 +1,4 @@
-"""The state of an interrupted training: weights, averaged weights and optimizer, in one safetensors file."""
+"""State of a policy training for resuming: weights, averaged weights and optimizer, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = "training.safetensors"
 REMEDY = "start over with --fresh"
 
 
-def save_state(
+def save_training_state(
     folder: Path,
     step: int,
     identity: dict[str, Any],
@@ -27,48 +27,53 @@ def save_state(
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write training.safetensors, whole or not at all.
+    """Write training.safetensors atomically.
 
-    Randomness needs no state: that of each step follows from the seed and the step's number.
+    No random state is stored: the randomness of each step follows from the seed and the step number.
 
     Args:
-        folder: Where.
-        step: Steps done.
-        identity: What must be the same to resume: settings, latent space, data.
+        folder: Output folder of the training.
+        step: Number of completed steps.
+        identity: Settings, latent space and data, which must be equal to resume.
         seconds: Time spent so far.
-        loss: Running mean so far; NaN: none.
-        network, average, optimizer: What is trained, its average, and AdamW with its moments.
-    """  # fmt: skip
+        loss: Running mean of the loss; NaN: none yet.
+        network: Network that is trained.
+        average: Network with the averaged weights.
+        optimizer: AdamW with its moments.
+    """
     tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
     tensors |= {f"average.{name}": t for name, t in average.state_dict().items()}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
     arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in tensors.items()}
-    told = {"step": step, "seconds": seconds, "loss": loss if math.isfinite(loss) else None, "identity": identity}
-    text = canonical_json(told)
-    save_tensors(folder / FILE, arrays, {"told": text, "hash": content_hash({"told": text}, arrays)})
+    progress = {"step": step, "seconds": seconds, "loss": loss if math.isfinite(loss) else None, "identity": identity}
+    text = canonical_json(progress)
+    save_tensors(folder / FILE, arrays, {"progress": text, "hash": content_hash({"progress": text}, arrays)})
 
 
-def load_state(
+def load_training_state(
     folder: Path, identity: dict[str, Any], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[int, float, float] | None:
-    """Restore what ``save_state`` wrote; returns the steps done, the seconds spent and the loss, None if nothing is there.
+    """Restore a state written by :func:`save_training_state`.
+
+    Returns:
+        Completed steps, time spent [s] and running loss; None if there is no saved state.
 
     Raises:
-        ArtifactError: Damaged, or of a training with other settings, latent space or data; says which.
+        ArtifactError: Damaged, or of a training with other settings, latent space or data. The message names the difference.
     """
     file = folder / FILE
     if not file.exists():
         return None
     tensors, header = load_tensors(file, ArtifactError, REMEDY)
-    if header.get("hash") != content_hash({"told": header.get("told")}, tensors):
-        raise ArtifactError(f"{file}: contents were changed, or of another version of this package; {REMEDY}")
-    told = json.loads(header["told"])
+    if "progress" not in header or header.get("hash") != content_hash({"progress": header["progress"]}, tensors):
+        raise ArtifactError(f"{file}: contents were changed, or written by another version of this package; {REMEDY}")
+    progress = json.loads(header["progress"])
     for key, value in identity.items():
-        saved = told["identity"].get(key)
+        saved = progress["identity"].get(key)
         if saved != value:
-            raise ArtifactError(f"{file}: {key}: this training is with {value!r}, the saved one {saved!r}; {REMEDY}")
+            raise ArtifactError(f"{file}: {key}: this training has {value!r}, the saved state {saved!r}; {REMEDY}")
     for prefix, module in (("network", network), ("average", average)):
         own = {n.removeprefix(f"{prefix}."): torch.from_numpy(a) for n, a in tensors.items() if n.startswith(f"{prefix}.")}
         module.load_state_dict(own)
@@ -77,6 +82,6 @@ def load_state(
         for key in keys:
             saved = torch.from_numpy(tensors[f"optimizer.{key}.{name}"]).to(parameter.device)
             like = parameter if saved.shape == parameter.shape else saved
-            # in the memory layout of the parameter: AdamW walks through both alike
+            # AdamW needs the moments in the memory layout of the parameter.
             optimizer.state[parameter][key] = torch.empty_like(like).copy_(saved).detach()
-    return told["step"], told["seconds"], math.nan if told["loss"] is None else told["loss"]
+    return progress["step"], progress["seconds"], math.nan if progress["loss"] is None else progress["loss"]
