@@ -5,7 +5,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from latent_policy_ros.bringup import node_list
+from latent_policy_ros import bringup
 
 ARGUMENTS = [
     DeclareLaunchArgument("robots", default_value="demo", description="Fleet: a YAML file, or a name in config/robots."),
@@ -28,7 +28,7 @@ def _teleoperation(value):
     if value["teleop"] != "true":
         return None
     drive = tuple(name.strip() for name in value["drive"].split(",") if name.strip())
-    return node_list.Teleoperation(
+    return bringup.Teleoperation(
         value["mode"], drive, value["file"], value["loop"] == "true", value["side"], value["layout"], value["units"]
     )
 
@@ -36,9 +36,9 @@ def _teleoperation(value):
 def _nodes(context):
     value = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
     teleoperation = _teleoperation(value)
-    fleet = node_list.load_fleet(value["robots"], decoded=teleoperation is None or teleoperation.mode == "latent")
-    specs = node_list.node_specs(fleet, record=value["record"] == "true", teleoperation=teleoperation)
-    return node_list.launch_nodes(specs, Node)
+    fleet = bringup.load_fleet(value["robots"], decoded=teleoperation is None or teleoperation.mode == "latent")
+    specs = bringup.node_specs(fleet, record=value["record"] == "true", teleoperation=teleoperation)
+    return bringup.launch_nodes(specs, Node)
 
 
 def generate_launch_description():

@@ -5,7 +5,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from latent_policy_ros.bringup import node_list
+from latent_policy_ros import bringup
 
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="robot", description="The robot's name in the graph."),
@@ -22,11 +22,11 @@ ARGUMENTS = [
 
 def _nodes(context):
     value = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
-    fleet = node_list.single_robot(
+    fleet = bringup.single_robot(
         value["namespace"], value["embodiment"], value["cameras"].split(","), value["driver"], value["policy"],
         value["latent"], value["arm_driver"], value["arm"],
     )  # fmt: skip
-    return node_list.launch_nodes(node_list.node_specs(fleet, record=value["record"] == "true"), Node)
+    return bringup.launch_nodes(bringup.node_specs(fleet, record=value["record"] == "true"), Node)
 
 
 def generate_launch_description():

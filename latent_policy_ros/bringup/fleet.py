@@ -1,89 +1,226 @@
-"""A fleet of robots, as its YAML file describes it: read whole and checked, or refused."""
+"""Fleet files: the robots that one policy drives, with their embodiments, arms, cameras and drivers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
-from latent_policy_ros.common.config_reader import YAML_SUFFIXES, Section
-from latent_policy_ros.common.errors import ArtifactError, ConfigError, HardwareError, available
-from latent_policy_ros.common.paths import artifact, config_dir
-from latent_policy_ros.control.arm_controller import ANYWHERE
+from latent_policy_ros.common.config import (
+    YAML_SUFFIXES,
+    Config,
+    Interval,
+    Text,
+    Whole,
+    config_file,
+    describe,
+    field_errors,
+    load,
+    validate,
+)
+from latent_policy_ros.common.errors import ArtifactError, ConfigError, Finding, HardwareError, available
+from latent_policy_ros.common.paths import artifact
+from latent_policy_ros.control.arm_controller import MAX_REACH
 from latent_policy_ros.control.arm_description import PANDA, Arm, list_arms, load_arm
-from latent_policy_ros.drivers.registry import driver_class
+from latent_policy_ros.drivers.registry import DRIVERS, driver_class
 from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
 from latent_policy_ros.latent import LatentSpace
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments.human.hand_input import CanonicalHands
 
-IMAGES = ("raw", "compressed")
-RATES = 5.0, 100.0  # Hz, of the policy node; with fewer plans the robots would hold between them
+RATES = 5.0, 100.0  # of the policy node [Hz]; at lower rates action chunks would end before the next one arrives
 MAX_SEED = 2**31 - 1  # of the simulator node
 LATENT = "latent"
 MODES = LATENT, "direct"  # of teleoperation
-NONE = "none"  # no driver node: a node of one's own does its work
+WHOLE_ROBOT = ("mock", "sim")  # drivers that drive the arm as well as the end-effector
+NONE = "none"  # driver: the user's own node drives the hardware; camera source: the user's own node publishes the images
 DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
-NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a token of a ROS name
+ROS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True)
-class Robot:
-    """One robot of a fleet.
-
-    Attributes:
-        namespace: Its name in the graph.
-        embodiment: Its end-effector.
-        arm: What carries it.
-        cameras: Its cameras; ``<namespace>/<camera>/image_raw`` are their topics.
-        sources: Of cameras that this package is to open, what OpenCV opens; see ``drivers/camera.py``.
-        driver: What moves the end-effector: a registered driver, ``package.module:Class@address``, or ``none``.
-        arm_driver: What moves the arm, likewise; empty: the same.
-        images: Which image topics the policy reads, ``raw`` or ``compressed``.
-        seed: Where its simulated scene begins.
-        workspace: Lowest and highest x, y, z of its wrist in the arm's base [m].
-    """
-
-    namespace: str
-    embodiment: Embodiment
-    arm: Arm
-    cameras: tuple[str, ...]
-    driver: str = "sim"
-    arm_driver: str = ""
-    images: str = "raw"
-    seed: int = 0
-    workspace: tuple[float, ...] = ANYWHERE
-    sources: Mapping[str, str] = field(default_factory=dict)
+def _ros_name(name: str) -> str:
+    if not ROS_NAME.fullmatch(name):
+        raise ValueError(f"got the name {name!r}; expected a ROS name: letters, digits and _, starting with a letter")
+    return name
 
 
-@dataclass(frozen=True)
-class Fleet:
-    """Robots that one policy drives.
+def _embodiment(name: Any) -> Any:
+    if not isinstance(name, str):
+        return name
+    try:
+        embodiment = load_embodiment(name)
+    except ConfigError as error:
+        if name.endswith(YAML_SUFFIXES):
+            raise
+        raise ValueError(f"got {name!r}; {available(_robot_embodiments())}, each hand also with _left") from error
+    if not embodiment.command:
+        raise ValueError(f"{name} cannot be commanded; {available(_robot_embodiments())}")
+    return embodiment
 
-    Attributes:
-        file: Where it was described.
-        robots: By namespace, in the file's order.
-        policy, latent: Folders of policy and latent space.
-        rate: Observations answered per second [Hz].
-        task: The task in words.
-        device: Where the policy's network runs.
-    """
 
-    file: Path
-    robots: Mapping[str, Robot]
-    policy: Path
-    latent: Path
-    rate: float
-    task: str
-    device: str = "auto"
+def _robot_embodiments() -> list[str]:
+    return [name for name in list_embodiments() if load_embodiment(name).command]
+
+
+def _arm(name: Any) -> Any:
+    if isinstance(name, str):
+        if not name.endswith(YAML_SUFFIXES) and name not in list_arms():
+            raise ValueError(f"got {name!r}; {available(list_arms())}, or a YAML file")
+        return load_arm(name)
+    return name
+
+
+def _cameras(value: Any) -> Any:
+    """A list of names as a mapping of names to sources."""
+    if not isinstance(value, (list, tuple)):
+        if isinstance(value, dict):
+            return value
+        raise ValueError(f"expected a list of names, or a mapping of names to sources; got {describe(value)}")
+    if repeated := sorted({str(name) for name in value if value.count(name) > 1}):
+        raise ValueError(f"duplicate: {', '.join(repeated)}")
+    return dict.fromkeys(value, NONE)
+
+
+def _driver(name: str) -> str:
+    if name != NONE:
+        try:
+            driver_class(name)
+        except HardwareError as error:
+            raise ValueError(str(error)) from error
+    return name
+
+
+def _device(name: str) -> str:
+    if not DEVICE.fullmatch(name):
+        raise ValueError(f"got {name!r}; expected auto, cpu, cuda or cuda:N")
+    return name
+
+
+def _artifact(kind: str) -> BeforeValidator:
+    def find(name: Any) -> Any:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"expected a folder, or a name under config/{kind}; got {describe(name)}")
+        try:
+            return artifact(kind, name).resolve()
+        except FileNotFoundError as error:
+            raise ValueError(str(error)) from error
+
+    return BeforeValidator(find)
+
+
+def _within_bounds(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] >= MAX_REACH or interval[1] <= -MAX_REACH:
+        raise ValueError(f"expected a part of {-MAX_REACH:g} to {MAX_REACH:g} m, got {list(interval)}")
+    return interval
+
+
+RosName = Annotated[Text, AfterValidator(_ros_name)]
+Driver = Annotated[Text, AfterValidator(_driver)]
+Bounds = Annotated[Interval, AfterValidator(_within_bounds)]
+
+
+class WorkspaceSection(Config):
+    """Box that the wrist is kept in, in the frame of the arm's base."""
+
+    x: Bounds = Field((-MAX_REACH, MAX_REACH), description="Lowest and highest x [m].")
+    y: Bounds = Field((-MAX_REACH, MAX_REACH), description="Lowest and highest y [m].")
+    z: Bounds = Field((-MAX_REACH, MAX_REACH), description="Lowest and highest z [m].")
+
+    def bounds(self) -> list[float]:
+        """[x low, x high, y low, y high, z low, z high], the form of the arm driver's parameter."""
+        return [*self.x, *self.y, *self.z]
+
+
+class Robot(Config):
+    """A robot of a fleet."""
+
+    embodiment: Annotated[Embodiment, BeforeValidator(_embodiment)] = Field(
+        description="End-effector: a name from `latent-policy embodiments list`, or a YAML file."
+    )
+    cameras: Annotated[dict[RosName, Text], BeforeValidator(_cameras)] = Field(
+        description="Cameras: a list of names, or a mapping of each name to the source that OpenCV opens (a device, file or URL), "
+        f"`{NONE}` where another node publishes the images. Images are on `<robot>/<camera>/image_raw`."
+    )
+    driver: Driver = Field(
+        description=f"Driver of the end-effector: {', '.join(DRIVERS.names())}, `{NONE}` (the user's own node), or "
+        "package.module:Class@address."
+    )
+    arm_driver: Driver | None = Field(None, description="Driver of the arm, as `driver`. Default: the same driver moves both.")
+    arm: Annotated[Arm, BeforeValidator(_arm)] = Field(
+        PANDA, validate_default=True, description="Arm: a name under config/arms, or a YAML file."
+    )
+    images: Literal["raw", "compressed"] = Field("raw", description="Image topics that the policy subscribes to.")
+    seed: Whole = Field(0, ge=0, le=MAX_SEED, description="Seed of the simulated scene.")
+    workspace: WorkspaceSection = Field(
+        WorkspaceSection(), description="Box that the wrist is kept in, in the frame of the arm's base."
+    )
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Cameras that a camera node of this package opens, with what OpenCV opens; see ``drivers/camera.py``."""
+        return {camera: source for camera, source in self.cameras.items() if source != NONE}
+
+    @model_validator(mode="after")
+    def _check(self) -> Robot:
+        self.arm.mount(self.embodiment)
+        if conflicts := list(self._conflicts()):
+            raise field_errors(conflicts)
+        return self
+
+    def _conflicts(self) -> Iterator[tuple[str, str]]:
+        """(field, message) of fields that contradict each other."""
+        simulated = self.driver == "sim"
+        if self.arm_driver is None and self.driver not in WHOLE_ROBOT:
+            yield "arm_driver", f"missing: {self.driver} drives the end-effector only; expected mock, none, or a class of yours"
+        if self.arm_driver not in (None, self.driver) and "sim" in (self.driver, self.arm_driver):
+            message = f"sim drives both or none: expected driver and arm_driver sim; got {self.driver} and {self.arm_driver}"
+            yield "arm_driver", message
+        if simulated and self.arm.reference != PANDA:
+            yield "arm", f"got {self.arm.reference!r}; a simulated robot has a {PANDA}"
+        if simulated and self.sources:
+            yield "cameras", "a simulated robot publishes its own images; expected a list of names, got sources"
+        elif simulated:
+            from latent_policy_ros.sim.scene import scene_cameras  # slow to import, and not needed for real robots
+
+            known = scene_cameras(self.embodiment)
+            if message := unknown_camera(self.cameras, known, f"a simulated {self.embodiment.name}"):
+                yield "cameras", message
+        if self.images != "raw" and (simulated or self.sources):
+            yield "images", "simulators and camera nodes publish raw images only; expected raw"
+
+
+class Fleet(Config):
+    """Robots that one policy drives."""
+
+    robots: Annotated[dict[RosName, Robot], Field(min_length=1)] = Field(description="Robots by namespace.")
+    policy: Annotated[Path, _artifact("policies")] = Field(description="Folder of the policy, or a name under config/policies.")
+    latent: Annotated[Path, _artifact("latents")] = Field(description="Folder of the latent space, or a name under config/latents.")
+    rate: float = Field(10.0, ge=RATES[0], le=RATES[1], description="Rate of the policy for each robot [Hz].")
+    task: str = Field("", description="Task description: recorded in bags, and given to policies that read text.")
+    device: Annotated[Text, AfterValidator(_device)] = Field(
+        "auto", description="Device of the policy's network: auto, cpu, cuda or cuda:N."
+    )
+
+    _file: Path = PrivateAttr(Path())
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember the file."""
+        if context:
+            self._file = context["file"]
+
+    @property
+    def file(self) -> Path:
+        """The fleet's file; ``launch arguments`` if it was made from those."""
+        return self._file
 
     def text(self) -> str:
-        """Its file; where it came from launch arguments, the file that says the same."""
+        """Content of the fleet's file; for a fleet from launch arguments, the equivalent file."""
         if self.file.is_file():
             return self.file.read_text(encoding="utf-8")
         robots = {
@@ -94,17 +231,36 @@ class Fleet:
         content = {"policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots}
         return yaml.safe_dump(content, sort_keys=False)
 
+    def check_embodiments(self) -> None:
+        """Check that the latent space was made for every robot's embodiment as it is now.
+
+        Raises:
+            ConfigError: The latent space cannot be loaded, or does not have an embodiment.
+        """
+        try:
+            space = LatentSpace.load(self.latent)
+        except ArtifactError as error:
+            raise ConfigError(self.file, "latent", str(error)) from error
+        findings = []
+        for name, robot in self.robots.items():
+            try:
+                space.check(robot.embodiment)
+            except ArtifactError as error:
+                findings.append(Finding(f"robots.{name}.embodiment", str(error)))
+        if findings:
+            raise ConfigError(self.file, *findings[0], findings[1:])
+
 
 @dataclass(frozen=True)
 class Teleoperation:
-    """How a person drives the robots of a fleet, in the place of its policy.
+    """Teleoperation of the robots of a fleet by a human hand, instead of the policy.
 
     Attributes:
-        mode: ``latent`` (through the latent space and the robots' decoders) or ``direct`` (by retargeting).
-        robots: Namespaces of those that are driven; empty: all.
-        file: A recording to play, in the place of the topic ``keypoints``; empty: none.
-        loop: Play it again and again.
-        side, layout, units: Of the keypoints; see ``embodiments/hand_input.py``.
+        mode: ``latent`` (through the latent space and the decoder nodes) or ``direct`` (by retargeting).
+        robots: Namespaces of the robots to drive; empty: all.
+        file: Hand recording to play instead of the topic ``keypoints``; empty: none.
+        loop: Play the recording repeatedly.
+        side, layout, units: Of the keypoints; see ``embodiments/human/hand_input.py``.
     """
 
     mode: str = LATENT
@@ -115,27 +271,27 @@ class Teleoperation:
     layout: str = "auto"
     units: str = "m"
 
-    def driven(self, fleet: Fleet) -> list[Robot]:
-        """The robots that are driven.
+    def select(self, fleet: Fleet) -> dict[str, Robot]:
+        """The robots to drive, by namespace.
 
         Raises:
-            ConfigError: The fleet has no robot of that name, or no such mode.
+            ConfigError: Unknown mode, or a robot that the fleet does not have.
         """
         if self.mode not in MODES:
             raise ConfigError("teleoperation", "mode", f"got {self.mode!r}; {available(MODES)}")
         unknown = [name for name in self.robots if name not in fleet.robots]
         if unknown:
             raise ConfigError(fleet.file, "robots", f"no robot {unknown[0]!r} to teleoperate; {available(fleet.robots)}")
-        return [robot for name, robot in fleet.robots.items() if not self.robots or name in self.robots]
+        return {name: robot for name, robot in fleet.robots.items() if not self.robots or name in self.robots}
 
     def hands(self) -> CanonicalHands | None:
-        """The hand that its file shows; None without a file.
+        """The hand in the recording; None without a file.
 
         Raises:
-            KeypointsRefused: No such side, layout or units, or the keypoints of the file are not of that kind.
+            KeypointsRefused: Unknown side, layout or units, or they do not fit the keypoints of the file.
             ArtifactError, FileNotFoundError: The file cannot be read.
         """
-        from latent_policy_ros.data.hand_recordings import read_hand_recording  # slow to import, and seldom needed
+        from latent_policy_ros.data.hand_recordings import read_hand_recording  # slow to import, and rarely needed
         from latent_policy_ros.embodiments.human.hand_input import HandInput, canonical_hands
 
         HandInput(self.layout, self.units, self.side)
@@ -145,34 +301,19 @@ class Teleoperation:
 
 
 def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:
-    """The fleet of that name under ``config/robots``, or in that YAML file.
+    """Load a fleet by its name in ``config/robots`` or from a YAML file.
 
     Args:
-        name_or_path: Which.
-        decoded: Whether its robots follow plans, so that its latent space must know them all.
+        name_or_path: Name or path.
+        decoded: The robots follow latent actions, so the latent space must have their embodiments.
 
     Raises:
-        ConfigError: No such name or file, or the file is wrong; says where, what was got and what was expected.
+        ConfigError: No such fleet, or errors in its file.
     """
-    text = str(name_or_path)
-    folder = config_dir() / "robots"
-    path = Path(text).expanduser() if text.endswith(YAML_SUFFIXES) else folder / f"{text}.yaml"
-    if not path.is_file():
-        raise ConfigError(path, "", f"no fleet {text!r}; {available(p.stem for p in folder.glob('*.yaml'))}")
-    top = Section.load(path)
-    robots = {name: _robot(name, section) for name, section in top.section("robots").sections()}
-    if not robots:
-        raise top.error("robots", "expected at least one robot, got none")
-    policy = _artifact(top, "policy", "policies")
-    latent = _artifact(top, "latent", "latents")
-    rate = top.number_in("rate", *RATES) if top.has("rate") else 10.0
-    task = top.string("task") if top.has("task") else ""
-    device = top.string("device") if top.has("device") else "auto"
-    if not DEVICE.fullmatch(device):
-        raise top.error("device", f"got {device!r}; expected auto, cpu, cuda or cuda:N")
-    top.finish()
-    fleet = Fleet(path, robots, policy, latent, rate, task, device)
-    return _checked(fleet) if decoded else fleet
+    fleet = load(Fleet, config_file("robots", name_or_path, "fleet"))
+    if decoded:
+        fleet.check_embodiments()
+    return fleet
 
 
 def single_robot(
@@ -185,146 +326,21 @@ def single_robot(
     arm_driver: str = "",
     arm: str = PANDA,
 ) -> Fleet:
-    """A fleet of one robot, from launch arguments; an empty ``arm_driver``: as ``driver``.
+    """A fleet of one robot, from launch arguments; an empty ``arm_driver`` means the same as ``driver``.
 
     Raises:
-        ConfigError: An argument is wrong; names it.
+        ConfigError: Errors in the arguments, named like the fields of a fleet file.
     """
     robot = {"embodiment": embodiment, "cameras": list(cameras), "driver": driver, "arm": arm}
     if arm_driver:
         robot["arm_driver"] = arm_driver
     content = {"policy": policy, "latent": latent, "robots": {namespace: robot}}
-    top = Section("launch arguments", "", content)
-    robots = {name: _robot(name, section) for name, section in top.section("robots").sections()}
-    policy_dir, latent_dir = _artifact(top, "policy", "policies"), _artifact(top, "latent", "latents")
-    return _checked(Fleet(Path("launch arguments"), robots, policy_dir, latent_dir, 10.0, ""))
-
-
-def _robots() -> list[str]:
-    return [name for name in list_embodiments() if load_embodiment(name).command]
-
-
-def _robot(namespace: str, section: Section) -> Robot:
-    if not NAMESPACE.fullmatch(namespace):
-        raise section.error("", f"got the name {namespace!r}; expected a ROS name: letters, digits and _, first a letter")
-    name = section.string("embodiment")
-    try:
-        embodiment = load_embodiment(name)
-    except ConfigError as error:
-        if name.endswith(YAML_SUFFIXES):
-            raise
-        raise section.error("embodiment", f"got {name!r}; {available(_robots())}, each hand also with _left") from error
-    if not embodiment.command:
-        raise section.error("embodiment", f"{name} is no robot's; {available(_robots())}")
-    cameras, sources = _cameras(section)
-    for camera in cameras:
-        if not NAMESPACE.fullmatch(camera):
-            raise section.error("cameras", f"got {camera!r}; expected a ROS name: letters, digits and _, first a letter")
-    driver, arm_driver = _drivers(section)
-    arm = _arm(section, embodiment, driver)
-    if driver == "sim":
-        if sources:
-            raise section.error("cameras", "a simulated robot publishes its own; expected a list of names, got sources")
-        from latent_policy_ros.sim.scene import scene_cameras  # it takes time, which real robots need not wait for
-
-        whose = f"a simulated {embodiment.name}"
-        known_cameras(section.file, section.path, cameras, scene_cameras(embodiment), whose)
-    images = section.choice("images", IMAGES) if section.has("images") else "raw"
-    if images != "raw" and (driver == "sim" or sources):
-        raise section.error("images", "simulators and cameras that are opened here publish raw images only; expected raw")
-    seed = int(section.number_in("seed", 0, MAX_SEED, whole=True)) if section.has("seed") else 0
-    workspace = _workspace(section.optional("workspace"))
-    section.finish()
-    return Robot(namespace, embodiment, arm, cameras, driver, arm_driver, images, seed, workspace, sources)
-
-
-def _cameras(section: Section) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Names, and the sources of those that have one."""
-    if not section.has("cameras") or section.is_list("cameras") or section.is_text("cameras"):
-        return section.strings("cameras"), {}
-    given = section.section("cameras")
-    named = {camera: given.string(camera) for camera in given.names()}
-    return tuple(named), {camera: source for camera, source in named.items() if source != NONE}
-
-
-def known_cameras(file: str | Path, robot: str, cameras: Sequence[str], known: Sequence[str], whose: str) -> None:
-    """Refuse cameras that are not among those that there are.
-
-    Args:
-        file, robot: Where they stand; ``robot`` is the dotted path.
-        cameras: Their names.
-        known, whose: Those that there are, and who has them.
-
-    Raises:
-        ConfigError: One is not among them; names it.
-    """
-    unknown = [camera for camera in cameras if camera not in known]
-    if unknown:
-        message = f"got {unknown[0]!r}: {whose} has no camera of that name; {available(known)}"
-        raise ConfigError(file, f"{robot}.cameras", message)
-
-
-def _drivers(section: Section) -> tuple[str, str]:
-    """What moves end-effector and arm; the latter is empty where one thing moves both."""
-    driver = _driver(section, "driver")
-    if not section.has("arm_driver") and driver not in ("mock", "sim"):  # a hand's class moves no arm
-        message = f"missing: {driver} moves the end-effector; expected mock, none, or a class of yours"
-        raise section.error("arm_driver", message)
-    arm = _driver(section, "arm_driver") if section.has("arm_driver") else ""
-    if arm and driver != arm and "sim" in (driver, arm):
-        message = f"sim moves both or none: expected driver and arm_driver sim; got {driver} and {arm}"
-        raise section.error("arm_driver", message)
-    return driver, arm
-
-
-def _arm(section: Section, embodiment: Embodiment, driver: str) -> Arm:
-    """Its arm, if there is one of that name that carries the end-effector."""
-    name = section.string("arm") if section.has("arm") else PANDA
-    if not name.endswith(YAML_SUFFIXES) and name not in list_arms():
-        raise section.error("arm", f"got {name!r}; {available(list_arms())}, or a YAML file")
-    arm = load_arm(name)
-    arm.mount(embodiment)
-    if driver == "sim" and arm.reference != PANDA:
-        raise section.error("arm", f"got {name!r}; a simulated robot has a {PANDA}")
-    return arm
-
-
-def _workspace(section: Section) -> tuple[float, ...]:
-    low, high = ANYWHERE[:2]
-    bounds = [section.interval(axis) if section.has(axis) else (low, high) for axis in "xyz"]
-    for axis, bound in zip("xyz", bounds):
-        if bound[0] >= high or bound[1] <= low:
-            raise section.error(axis, f"expected a part of {low:g} to {high:g} m, got {list(bound)}")
-    section.finish()
-    return tuple(bound for pair in bounds for bound in pair)
-
-
-def _driver(section: Section, field: str) -> str:
-    name = section.string(field)
-    if name != NONE:
-        try:
-            driver_class(name)
-        except HardwareError as error:
-            raise section.error(field, str(error)) from error
-    return name
-
-
-def _artifact(top: Section, key: str, kind: str) -> Path:
-    try:
-        return artifact(kind, top.string(key)).resolve()
-    except FileNotFoundError as error:
-        raise top.error(key, str(error)) from error
-
-
-def _checked(fleet: Fleet) -> Fleet:
-    """The fleet, if its latent space knows every embodiment as it is now."""
-    try:
-        space = LatentSpace.load(fleet.latent)
-    except ArtifactError as error:
-        raise ConfigError(fleet.file, "latent", str(error)) from error
-    for name, robot in fleet.robots.items():
-        try:
-            space.check(robot.embodiment)
-        except ArtifactError as error:
-            raise ConfigError(fleet.file, f"robots.{name}.embodiment", str(error)) from error
+    fleet = validate(Fleet, content, "launch arguments")
+    fleet.check_embodiments()
     return fleet
+
+
+def unknown_camera(cameras: Mapping[str, str], known: Sequence[str], owner: str) -> str:
+    """Message about the first camera that is not among the known ones of ``owner``; empty if there is none."""
+    name = next((camera for camera in cameras if camera not in known), None)
+    return "" if name is None else f"got {name!r}: {owner} has no camera of that name; {available(known)}"

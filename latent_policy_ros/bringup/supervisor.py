@@ -118,7 +118,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop every node: SIGTERM, and once its ``patience`` is over SIGKILL. May be called twice."""
-        began, patience = time.monotonic(), {spec.full_name: spec.patience for spec in self.specs}
+        began, timeouts = time.monotonic(), {spec.full_name: spec.stop_timeout for spec in self.specs}
         for number, pause in STOP_STEPS:
             running = {name: process for name, process in self._processes.items() if process.poll() is None}
             for process in running.values():
@@ -127,7 +127,7 @@ class Supervisor:
             now = time.monotonic()
             for name, process in running.items():
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.0, now + pause - time.monotonic(), began + patience[name] - time.monotonic()))
+                    process.wait(max(0.0, now + pause - time.monotonic(), began + timeouts[name] - time.monotonic()))
         self._processes.clear()
         if self._folder:
             self._folder.cleanup()

@@ -190,10 +190,10 @@ def view(
 
 def _mapping(mapping: str | None, fleet: str | None) -> Mapping:
     """What topics are, by a mapping or by a fleet; without either, bags tell."""
-    from latent_policy_ros.bringup.fleet import load_fleet
+    from latent_policy_ros.bringup import load_fleet
     from latent_policy_ros.data.conversion.mapping import Mapping, conventional, load_mapping
 
     if mapping:
         return load_mapping(mapping)
-    robots = load_fleet(fleet).robots.values() if fleet else ()
-    return Mapping(tuple(conventional(robot.namespace, robot.embodiment, robot.cameras) for robot in robots))
+    robots = load_fleet(fleet).robots if fleet else {}
+    return Mapping(tuple(conventional(name, robot.embodiment, list(robot.cameras)) for name, robot in robots.items()))

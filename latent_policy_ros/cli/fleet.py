@@ -19,7 +19,7 @@ from latent_policy_ros.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from latent_policy_ros.bringup.node_list import Fleet, NodeSpec
+    from latent_policy_ros.bringup import Fleet, NodeSpec
 
 RecordOption = Annotated[bool, typer.Option(help="Also start the recorder.")]
 
@@ -58,10 +58,10 @@ def up(fleet: FleetArgument = "demo", record: RecordOption = False, dry_run: Dry
         latent-policy up my_fleet.yaml --record
         latent-policy up demo --dry-run
     """
-    from latent_policy_ros.bringup import node_list
+    from latent_policy_ros import bringup
 
-    loaded = node_list.load_fleet(fleet)
-    _run(node_list.node_specs(loaded, record=record), loaded, dry_run)
+    loaded = bringup.load_fleet(fleet)
+    _run(bringup.node_specs(loaded, record=record), loaded, dry_run)
 
 
 def teleop(
@@ -87,15 +87,15 @@ def teleop(
         latent-policy teleop my_fleet.yaml
         latent-policy teleop demo --file hand.npz --loop --mode direct
     """
-    from latent_policy_ros.bringup import node_list
+    from latent_policy_ros import bringup
 
     path = str(file.expanduser().resolve()) if file else ""
-    teleoperation = node_list.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
+    teleoperation = bringup.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
     if hands := teleoperation.hands():
         console.print(f"{file.name}: {hands.good.sum()} of {len(hands.good)} frames show a {hands.side} hand in layout "
                       f"{hands.layout}; {hands.size.text()}", highlight=False)  # fmt: skip
-    loaded = node_list.load_fleet(fleet, decoded=mode != "direct")
-    _run(node_list.node_specs(loaded, record=record, teleoperation=teleoperation), loaded, dry_run)
+    loaded = bringup.load_fleet(fleet, decoded=mode != "direct")
+    _run(bringup.node_specs(loaded, record=record, teleoperation=teleoperation), loaded, dry_run)
 
 
 def _run(specs: list[NodeSpec], fleet: Fleet, dry_run: bool) -> None:

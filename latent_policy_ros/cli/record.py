@@ -14,7 +14,7 @@ from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.common.paths import runs_dir
 
 if TYPE_CHECKING:
-    from latent_policy_ros.bringup.node_list import NodeSpec
+    from latent_policy_ros.bringup import NodeSpec
 
 
 class Action(str, Enum):
@@ -75,7 +75,7 @@ def recorder(what: list[str], topics: list[str], out: Path | None, task: str, im
         ConfigError: The arguments name neither a fleet nor topics, or the image format is unknown.
         OSError: The folder cannot be created.
     """
-    from latent_policy_ros.bringup.node_list import NodeSpec, load_fleet, recorder_spec
+    from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
     from latent_policy_ros.common.config_reader import YAML_SUFFIXES
     from latent_policy_ros.data.recording.jpeg import IMAGE_FORMATS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from latent_policy_ros.bringup.node_list import Fleet, load_fleet, node_specs, runner_spec
+from latent_policy_ros.bringup import Fleet, load_fleet, node_specs, runner_spec
 from latent_policy_ros.bringup.supervisor import Supervisor, node_command
 from latent_policy_ros.common.paths import runs_dir
 from latent_policy_ros.common.processes import die_with_parent

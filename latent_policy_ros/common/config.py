@@ -83,9 +83,9 @@ def config_file(folder: str, name_or_path: str | Path, what: str) -> Path:
     return path
 
 
-def error_at(message: str, *path: str | int) -> ValidationError:
-    """An error for a model's validator to raise, at a field below the model, e.g. ``("home", "joint1")``."""
-    return validation_error([(path, message)])
+def field_errors(errors: Iterable[tuple[str, str]]) -> ValidationError:
+    """The exception that a model's validator raises for fields below the model: (dotted path, message) of each."""
+    return validation_error((tuple(path.split(".")), message) for path, message in errors)
 
 
 def one_of(names: Callable[[], Iterable[str]], more: str = "") -> AfterValidator:
@@ -151,6 +151,12 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Any:
     return (info.context or {"file": Path()})["file"].parent / Path(text).expanduser()
 
 
+def _is_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    return path
+
+
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0.0)]
 #: An integer, also written as 7.0.
@@ -164,3 +170,4 @@ Interval = Annotated[tuple[float, float], BeforeValidator(_interval), AfterValid
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 #: A path relative to the file that names it, with ``~`` and ``$VARIABLES`` expanded, or ``package://NAME/PATH``.
 FilePath = Annotated[Path, BeforeValidator(_resolve_path)]
+ExistingFile = Annotated[FilePath, AfterValidator(_is_file)]

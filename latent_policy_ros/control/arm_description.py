@@ -1,4 +1,4 @@
-"""An arm as its YAML file describes it: which URDF, what of it moves, and how it carries end-effectors."""
+"""Arms from YAML files: URDF, moving joints, tool frame, and the mounting of end-effectors."""
 
 from __future__ import annotations
 
@@ -8,35 +8,89 @@ from pathlib import Path
 
 import numpy as np
 import pinocchio as pin
+from pydantic import Field, field_validator
 
-from latent_policy_ros.common.config_reader import YAML_SUFFIXES, Section, frozen
+from latent_policy_ros.common.config import Config, ExistingFile, Interval, Positive, Text, Vector3, config_file, load
+from latent_policy_ros.common.config_reader import frozen
 from latent_policy_ros.common.errors import ConfigError, available
 from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.description.urdf import ONE_DOF_TYPES, UrdfFile
 from latent_policy_ros.embodiments.kinematics.pinocchio_model import pinocchio_model
 
-PANDA = "panda"  # the arm where no other is named
-PINCH_POINT = np.array([0.075, 0.008, 0.125])  # where a person's right thumb meets the fingers, in the hand frame [m]
-PINCH_AXIS = np.array([-0.371, 0.0, 0.928])  # and the direction from thumb to fingers
-BRACKET_DEPTH = 0.167  # m along the tool's axis to that point, for a hand: leaves room for a bracket behind the palm
+PANDA = "panda"  # the default arm
+#: Point at which a right human thumb meets the fingers in a pinch, in the hand frame [m], and the direction from thumb to fingers.
+GRASP_POINT = np.array([0.075, 0.008, 0.125])
+GRASP_AXIS = np.array([-0.371, 0.0, 0.928])
+BRACKET_DEPTH = 0.167  # distance along the tool axis to a hand's grasp point [m]; leaves room for a bracket behind the palm
+
+
+class Pose(Config):
+    """A pose as in the origin of a URDF joint."""
+
+    xyz: Vector3 = Field(description="Translation [m].")
+    rpy: Vector3 = Field(description="Roll, pitch and yaw [rad].")
+
+    @field_validator("xyz")
+    @classmethod
+    def _metres(cls, xyz: tuple[float, float, float]) -> tuple[float, float, float]:
+        if max(map(abs, xyz)) > 1.0:
+            raise ValueError(f"expected metres, at most 1 in each axis; got {list(xyz)}: millimetres?")
+        return xyz
+
+    @field_validator("rpy")
+    @classmethod
+    def _radians(cls, rpy: tuple[float, float, float]) -> tuple[float, float, float]:
+        if max(map(abs, rpy)) > 2 * np.pi:
+            raise ValueError(f"expected radians, at most 2 pi for each angle; got {list(rpy)}: degrees?")
+        return rpy
+
+    def to_se3(self) -> pin.SE3:
+        """The pose as a rigid transform."""
+        roll, pitch, yaw = self.rpy
+        rotate = pin.utils.rotate
+        return pin.SE3(rotate("z", yaw) @ rotate("y", pitch) @ rotate("x", roll), np.array(self.xyz))
+
+
+class ArmFile(Config):
+    """Content of an arm's YAML file."""
+
+    description: ExistingFile = Field(description="URDF file; relative to this file, or package://NAME/PATH.")
+    base: Text = Field(description="Link whose frame wrist poses are expressed in.")
+    flange: Text = Field(description="Link that carries the end-effector.")
+    home: dict[str, float] = Field(
+        description="Joints between base and flange with their home positions [rad or m]: start of the mock driver, and target "
+        "of the null space. All other joints of the URDF stay at zero."
+    )
+    ranges: dict[str, Interval] = Field(
+        {}, description="Joint ranges [rad or m]: a part of the URDF's range, or any range for a continuous joint."
+    )
+    max_velocity: Positive | None = Field(
+        None, description="Upper bound on all joint velocities [rad/s or m/s]; required where the URDF has none."
+    )
+    tool: Pose | None = Field(
+        None, description="Tool frame in the flange: z away from the arm, y along the jaws of a gripper. Default: the flange."
+    )
+    mounts: dict[str, Pose] = Field(
+        {}, description="Base of each end-effector, by embodiment name, in the flange. Default: mounted on the tool frame."
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """An arm, of which only ``joint_names`` move.
+    """An arm with n moving joints.
 
     Attributes:
-        file: Where it is described.
-        model: Of its joints alone.
-        base, flange: Links: the frame of wrist poses, and what carries the end-effector.
-        joint_names: The n joints between them, in the order of every q.
-        slides: (n,) whether a joint slides.
+        file: Its YAML file.
+        model: Pinocchio model of the moving joints alone.
+        base, flange: Links: the frame of wrist poses, and the carrier of the end-effector.
+        joint_names: The n joints between base and flange, in the order of every q.
+        slides: (n,) whether a joint is prismatic.
         lower, upper: Limits (n,) [rad or m].
         max_velocity: (n,) [rad/s or m/s].
-        home: (n,) where it begins without hardware, and where its null space is drawn to.
-        tool: The tool frame in the flange: z away from the arm, y along a gripper's jaws.
-        mounts: Where end-effectors are mounted by name: their base in the flange. Empty: all as this package mounts them.
+        home: (n,) start of the mock driver, and target of the null space.
+        tool: Tool frame in the flange: z away from the arm, y along the jaws of a gripper.
+        mounts: Base of each end-effector, by embodiment name, in the flange; empty: mounted on the tool frame.
     """
 
     file: Path
@@ -54,15 +108,15 @@ class Arm:
 
     @property
     def reference(self) -> str:
-        """What ``load_arm`` takes for it, in any process."""
+        """Argument of ``load_arm`` that loads the same arm in another process: a shipped name, or a path."""
         return self.file.stem if self.file.parent == _shipped() else str(self.file)
 
     def mount(self, embodiment: Embodiment) -> pin.SE3:
         """Pose of the hand frame H of an end-effector in the flange.
 
-        Without mounts in the arm's file, a gripper sits on the tool frame as the Panda's own does. A hand, or a gripper whose
-        jaws are not along z of its base, sits on a bracket so that thumb and fingers meet on the tool's axis and along the
-        gripper's jaws: held the same way, a hand and a gripper then grasp from the same wrist pose.
+        Without mounts in the arm's file, a gripper whose jaws point along z of its base is mounted on the tool frame, as the
+        Panda's own gripper is. A hand, or any other gripper, is mounted on a bracket such that its grasp point lies on the tool
+        axis and thumb and fingers close along y of the tool. Hands and grippers then grasp from the same wrist pose.
 
         Raises:
             ConfigError: The arm's file has mounts, but none for this end-effector.
@@ -72,16 +126,16 @@ class Arm:
             if embodiment.name not in self.mounts:
                 raise ConfigError(self.file, "mounts", f"none for {embodiment.name}; {available(self.mounts)}")
             return self.mounts[embodiment.name] * base_hand
-        if embodiment.kind == "gripper" and _jaws_ahead(embodiment):
+        if embodiment.kind == "gripper" and _jaws_along_z(embodiment):
             return self.tool * base_hand
-        x, y = np.array([0.0, 1.0, 0.0]), PINCH_AXIS / np.linalg.norm(PINCH_AXIS)
+        x, y = np.array([0.0, 1.0, 0.0]), GRASP_AXIS / np.linalg.norm(GRASP_AXIS)
         rotation = np.array([x, y, np.cross(x, y)])
-        return self.tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ pinch_point(embodiment))
+        return self.tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ grasp_point(embodiment))
 
 
-def pinch_point(embodiment: Embodiment) -> np.ndarray:
-    """Where a person's thumb meets the fingers, in the hand frame of an end-effector of this side (3,) [m]."""
-    return PINCH_POINT * ([1.0, -1.0, 1.0] if embodiment.side == "left" else 1.0)
+def grasp_point(embodiment: Embodiment) -> np.ndarray:
+    """Point at which thumb and fingers meet in a pinch, in the hand frame of an end-effector of this side (3,) [m]."""
+    return GRASP_POINT * ([1.0, -1.0, 1.0] if embodiment.side == "left" else 1.0)
 
 
 def list_arms() -> tuple[str, ...]:
@@ -90,126 +144,105 @@ def list_arms() -> tuple[str, ...]:
 
 
 def load_arm(name_or_path: str) -> Arm:
-    """The arm of that name under ``config/arms``, or in that YAML file.
+    """Load an arm by its name in ``config/arms`` or from a YAML file.
 
     Raises:
-        ConfigError: There is none, or its file or URDF is wrong; says where, what was got and what was expected.
+        ConfigError: No such arm, or an error in its file or URDF.
     """
-    own = name_or_path.endswith(YAML_SUFFIXES)
-    file = Path(name_or_path).expanduser() if own else _shipped() / f"{name_or_path}.yaml"
-    if not file.is_file():
-        raise ConfigError(file, "", f"no arm {name_or_path!r}; {available(list_arms())}, or a YAML file")
-    top = Section.load(file.resolve())
-    full, followers = _read_urdf(top)
-    base, flange = (_link(top, field, full) for field in ("base", "flange"))
-    home = top.section("home")
-    _check_chain(home, full, base, flange, followers)
-    model = _reduced(full, home)
+    file = config_file("arms", name_or_path, "arm").resolve()
+    content = load(ArmFile, file)
+    full, mimics = _read_urdf(file, content)
+    _check_chain(file, content, full, mimics)
+    model = _reduced(file, content, full)
     names = tuple(model.names)[1:]
     lower, upper = model.lowerPositionLimit, model.upperPositionLimit
-    at_home = [home.number_in(name, float(low), float(high)) for name, low, high in zip(names, lower, upper)]
-    slow = top.number("max_velocity", above=0.0) if top.has("max_velocity") else np.inf
-    velocity = np.minimum(np.where(model.velocityLimit > 0.0, model.velocityLimit, np.inf), slow)
-    if still := [name for name, speed in zip(names, velocity) if not np.isfinite(speed)]:
-        raise top.error("max_velocity", f"missing: the URDF has none for {', '.join(still)}; expected rad/s, for all joints")
-    tool = _pose(top.section("tool")) if top.has("tool") else pin.SE3.Identity()
-    mounts = {name: _pose(section) for name, section in top.optional("mounts").sections()}
-    top.finish()
+    home = [content.home[name] for name in names]
+    for name, value, low, high in zip(names, home, lower, upper):
+        if not low <= value <= high:
+            raise ConfigError(file, f"home.{name}", f"expected a number from {low:.12g} to {high:.12g}, got {value:.12g}")
+    limit = np.inf if content.max_velocity is None else content.max_velocity
+    velocity = np.minimum(np.where(model.velocityLimit > 0.0, model.velocityLimit, np.inf), limit)
+    if unlimited := [name for name, speed in zip(names, velocity) if not np.isfinite(speed)]:
+        message = f"missing: the URDF has no velocity limit for {', '.join(unlimited)}; expected one number for all joints [rad/s]"
+        raise ConfigError(file, "max_velocity", message)
     slides = np.array([joint.shortname().startswith("JointModelP") for joint in model.joints[1:]])
-    return Arm(
-        top.file, model, base, flange, names, slides, frozen(lower), frozen(upper), frozen(velocity), frozen(at_home), tool, mounts
-    )
+    tool = content.tool.to_se3() if content.tool else pin.SE3.Identity()
+    mounts = {name: pose.to_se3() for name, pose in content.mounts.items()}
+    limits = frozen(lower), frozen(upper), frozen(velocity)
+    return Arm(file, model, content.base, content.flange, names, slides, *limits, frozen(home), tool, mounts)
 
 
 def _shipped() -> Path:
     return (config_dir() / "arms").resolve()
 
 
-def _read_urdf(top: Section) -> tuple[pin.Model, set[str]]:
-    """The model of all joints that move, and those of them that follow another one (which it does not know)."""
-    file = top.file_path("description")
-    if not file.is_file():
-        raise top.error("description", f"no file {file}")
-    urdf = UrdfFile.read(file)
-    followers = {joint.name for joint in urdf.joints.values() if joint.mimic is not None}
-    _narrow(top.optional("ranges"), urdf)
-    try:
-        return pin.buildModelFromXML(urdf.to_xml()), followers
-    except (ValueError, RuntimeError) as error:
-        raise top.error("description", f"{file} cannot be read: {error}") from error
-
-
-def _narrow(ranges: Section, urdf: UrdfFile) -> None:
-    """Set the joint ranges of the arm's file: a part of the URDF's range, or any range for a continuous joint."""
+def _read_urdf(file: Path, content: ArmFile) -> tuple[pin.Model, set[str]]:
+    """The model of all moving joints, and the names of mimic joints (which pinocchio treats as independent)."""
+    urdf = UrdfFile.read(content.description)
+    mimics = {joint.name for joint in urdf.joints.values() if joint.mimic is not None}
     joints = {name: joint for name, joint in urdf.joints.items() if joint.type in ONE_DOF_TYPES}
-    for name in ranges.names():
+    for name, (lower, upper) in content.ranges.items():
         if name not in joints:
-            raise ranges.error(name, f"the URDF has no such joint that moves; {available(joints)}")
-        joint, (lower, upper) = joints[name], ranges.interval(name)
-        least, most = joint.limits or (0.0, 0.0)
-        if joint.type != "continuous" and (lower < least or upper > most):
-            raise ranges.error(name, f"expected a part of the URDF's [{least:g}, {most:g}], got [{lower:g}, {upper:g}]")
+            raise ConfigError(file, f"ranges.{name}", f"not a moving joint of the URDF; {available(joints)}")
+        least, most = joints[name].limits or (0.0, 0.0)
+        if joints[name].type != "continuous" and (lower < least or upper > most):
+            message = f"expected a part of the URDF's [{least:g}, {most:g}], got [{lower:g}, {upper:g}]"
+            raise ConfigError(file, f"ranges.{name}", message)
         urdf.set_limits(name, lower, upper)
+    try:
+        return pin.buildModelFromXML(urdf.to_xml()), mimics
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(file, "description", f"{content.description} cannot be read: {error}") from error
 
 
-def _link(top: Section, field: str, model: pin.Model) -> str:
-    return top.choice(field, [frame.name for frame in model.frames if frame.type == pin.FrameType.BODY])
-
-
-def _check_chain(home: Section, model: pin.Model, base: str, flange: str, followers: set[str]) -> None:
-    """All that moves the flange against the base is named, nothing else is, and each can be commanded."""
-    known, named = list(model.names)[1:], home.names()
-    before, after = (_movers(model, link) for link in (base, flange))
+def _check_chain(file: Path, content: ArmFile, model: pin.Model, mimics: set[str]) -> None:
+    """Check that ``home`` names exactly the joints between base and flange, and that each can be commanded."""
+    links = [frame.name for frame in model.frames if frame.type == pin.FrameType.BODY]
+    for field in ("base", "flange"):
+        if (link := getattr(content, field)) not in links:
+            raise ConfigError(file, field, f"got {link!r}; {available(links)}")
+    base, flange, named, known = content.base, content.flange, content.home, list(model.names)[1:]
+    before, after = (_moving_joints(model, link) for link in (base, flange))
     chain = [name for name in after if name not in before]
+    between = f"expected joints between base and flange: {', '.join(chain)}"
     if not named:
-        raise home.error("", f"expected the joints that move, got none; those between {base} and {flange}: {', '.join(chain)}")
+        raise ConfigError(file, "home", f"{between}; got none")
     for name in named:
         if name not in known:
-            raise home.error(name, f"the URDF has no such joint that moves; {available(known)}")
+            raise ConfigError(file, f"home.{name}", f"not a moving joint of the URDF; {available(known)}")
         if name in before:
-            raise home.error(name, f"moves the base, {base}; expected joints between base and flange: {', '.join(chain)}")
+            raise ConfigError(file, f"home.{name}", f"moves the base, {base}; {between}")
         if name not in chain:
-            raise home.error(name, f"does not move {flange}; expected joints between base and flange: {', '.join(chain)}")
+            raise ConfigError(file, f"home.{name}", f"does not move {flange}; {between}")
     for name in chain:
         joint = model.joints[model.getJointId(name)]
         limits = model.lowerPositionLimit[joint.idx_q], model.upperPositionLimit[joint.idx_q]
         if name not in named:
-            raise home.error(name, f"missing: it moves {flange} too; name it, or make it fixed in the URDF")
-        if name in followers:
-            raise home.error(name, "follows another joint (mimic), which no arm here does; make it fixed in the URDF")
+            raise ConfigError(file, f"home.{name}", f"missing: this joint moves {flange}; add it, or make it fixed in the URDF")
+        if name in mimics:
+            raise ConfigError(file, f"home.{name}", "mimic joints are not supported in arms; make it fixed in the URDF")
         if joint.nq != 1 or not np.isfinite(limits).all() or not limits[0] < limits[1]:
-            raise home.error(name, "has no limits in the URDF; expected some in `ranges`, e.g. [-3.14, 3.14]")
+            raise ConfigError(file, f"home.{name}", "no limits in the URDF; add them to `ranges`, e.g. [-3.14, 3.14]")
 
 
-def _movers(model: pin.Model, link: str) -> list[str]:
+def _moving_joints(model: pin.Model, link: str) -> list[str]:
     """Names of the joints that move a link, from the root on."""
     parent = model.frames[model.getFrameId(link, pin.FrameType.BODY)].parentJoint
     return [model.names[i] for i in model.supports[parent] if i]
 
 
-def _reduced(full: pin.Model, home: Section) -> pin.Model:
-    """The model with the joints of ``home`` alone; all others, before the base or beside the arm, stay at zero."""
-    others = [full.getJointId(name) for name in list(full.names)[1:] if name not in home.names()]
+def _reduced(file: Path, content: ArmFile, full: pin.Model) -> pin.Model:
+    """The model with the joints of ``home`` alone; all others are fixed at zero."""
+    others = [full.getJointId(name) for name in list(full.names)[1:] if name not in content.home]
     try:
         return pin.buildReducedModel(full, others, pin.neutral(full))
-    except ValueError as error:  # e.g. a joint that has the name of a link
-        raise home.error("", f"pinocchio cannot hold the other joints of the URDF where they are: {error}") from error
+    except ValueError as error:  # e.g. a joint and a link of the same name
+        raise ConfigError(file, "home", f"pinocchio cannot fix the other joints of the URDF: {error}") from error
 
 
-def _pose(section: Section) -> pin.SE3:
-    """``xyz`` [m] and ``rpy`` [rad], as a URDF's origin."""
-    xyz, (roll, pitch, yaw) = section.vector("xyz", 3), section.vector("rpy", 3)
-    if np.abs(xyz).max() > 1.0:
-        raise section.error("xyz", f"expected metres, none more than 1; got {xyz.tolist()}: millimetres?")
-    if np.abs([roll, pitch, yaw]).max() > 2 * np.pi:
-        raise section.error("rpy", f"expected radians, no more than a whole turn; got {[roll, pitch, yaw]}: degrees?")
-    section.finish()
-    rotate = pin.utils.rotate
-    return pin.SE3(rotate("z", yaw) @ rotate("y", pitch) @ rotate("x", roll), xyz)
-
-
-def _jaws_ahead(gripper: Embodiment) -> bool:
-    model = pinocchio_model(gripper)  # our own kinematics are compiled code: two seconds to load, for one pose
+def _jaws_along_z(gripper: Embodiment) -> bool:
+    """Whether the fingertips of a gripper lie at positive z of its base."""
+    model = pinocchio_model(gripper)  # not HandKinematics: its compiled kernels take two seconds to load
     data = model.createData()
     pin.framesForwardKinematics(model, data, gripper.coupling @ gripper.rest)
     tips = [data.oMf[model.getFrameId(f"{finger}_tip")].translation[2] for finger in gripper.fingertips]

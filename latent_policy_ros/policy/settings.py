@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from latent_policy_ros.common.config import Config, Names, Positive, error_at
+from latent_policy_ros.common.config import Config, Names, Positive, field_errors
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -39,9 +39,8 @@ class ModelSettings(Config):
     @model_validator(mode="after")
     def _check(self) -> ModelSettings:
         if self.sampling_steps > self.diffusion_steps:
-            raise error_at(
-                f"expected at most diffusion_steps = {self.diffusion_steps}, got {self.sampling_steps}", "sampling_steps"
-            )
+            message = f"expected at most diffusion_steps = {self.diffusion_steps}, got {self.sampling_steps}"
+            raise field_errors([("sampling_steps", message)])
         return self
 
 

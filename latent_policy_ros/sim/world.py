@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.common.errors import LatentPolicyError, available
-from latent_policy_ros.control.arm_description import pinch_point
+from latent_policy_ros.control.arm_description import grasp_point
 from latent_policy_ros.control.arm_kinematics import ArmKinematics, pose_to_se3
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.sim import scene
@@ -87,7 +87,7 @@ class World:
 
     def _start(self, offset: np.ndarray) -> np.ndarray:
         pose = self.arm.fk(self.arm.home)
-        pose[:3] = HOME_PINCH + offset - pose_to_se3(pose).rotation @ pinch_point(self.embodiment)
+        pose[:3] = HOME_PINCH + offset - pose_to_se3(pose).rotation @ grasp_point(self.embodiment)
         return self.arm.ik(pose, self.arm.home)
 
     def set_arm_target(self, q: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from latent_policy_ros import bringup
 from latent_policy_ros.bringup import node_list
 from latent_policy_ros.common.errors import ConfigError, LatentPolicyError
 
@@ -14,11 +15,11 @@ from latent_policy_ros.common.errors import ConfigError, LatentPolicyError
 def load(tmp_path, fleet_content):
     file = tmp_path / "fleet.yaml"
     file.write_text(yaml.safe_dump(fleet_content))
-    return node_list.load_fleet(file)
+    return bringup.load_fleet(file)
 
 
 def test_every_robot_gets_its_nodes_and_all_share_one_policy(tmp_path, fleet_content):
-    specs = node_list.node_specs(load(tmp_path, fleet_content), record=True, socket_folder=Path("/run/x"))
+    specs = bringup.node_specs(load(tmp_path, fleet_content), record=True, socket_folder=Path("/run/x"))
     assert [(s.executable, s.full_name) for s in specs] == [
         ("sim_node", "/left/sim"),
         ("arm_driver_node", "/left/arm_driver"),
@@ -39,8 +40,8 @@ def test_every_robot_gets_its_nodes_and_all_share_one_policy(tmp_path, fleet_con
 
 def test_a_person_takes_the_place_of_the_policy(tmp_path, fleet_content, recorded_hand):
     fleet = load(tmp_path, fleet_content)
-    plain = node_list.node_specs(fleet, record=True)
-    by_hand = node_list.node_specs(fleet, record=True, teleoperation=node_list.Teleoperation(file=recorded_hand, units="mm"))
+    plain = bringup.node_specs(fleet, record=True)
+    by_hand = bringup.node_specs(fleet, record=True, teleoperation=bringup.Teleoperation(file=recorded_hand, units="mm"))
     names = [s.full_name for s in by_hand]
     assert names == [s.full_name.replace("/policy", "/human_hand") for s in plain]
     human = next(s for s in by_hand if s.executable == "human_hand_node").parameters
@@ -54,10 +55,8 @@ def test_by_retargeting_any_embodiment_is_driven_and_no_decoder_is_needed(tmp_pa
     file = tmp_path / "fleet.yaml"
     file.write_text(yaml.safe_dump(fleet_content))
     with pytest.raises(ConfigError, match="faive_hand"):
-        node_list.load_fleet(file)
-    specs = node_list.node_specs(
-        node_list.load_fleet(file, decoded=False), teleoperation=node_list.Teleoperation("direct", ("left",))
-    )
+        bringup.load_fleet(file)
+    specs = bringup.node_specs(bringup.load_fleet(file, decoded=False), teleoperation=bringup.Teleoperation("direct", ("left",)))
     assert not [s for s in specs if s.executable in ("decoder_node", "policy_node")]
     assert specs[-1].parameters["robots"] == ["left"] and specs[-1].parameters["embodiments"] == ["faive_hand"]
 
@@ -65,35 +64,35 @@ def test_by_retargeting_any_embodiment_is_driven_and_no_decoder_is_needed(tmp_pa
 @pytest.mark.parametrize(
     "teleoperation, words",
     [
-        (node_list.Teleoperation(robots=("middle",)), "no robot 'middle'.*available: left, right"),
-        (node_list.Teleoperation("telepathy"), "mode: got 'telepathy'; available: direct, latent"),
-        (node_list.Teleoperation(side="both"), "no side 'both'; available: auto, left, right"),
-        (node_list.Teleoperation(layout="manos"), "no layout 'manos'; available: .*mediapipe"),
-        (node_list.Teleoperation(units="inch"), "no units 'inch'; available: cm, m, mm"),
-        (node_list.Teleoperation(file="/nowhere/hand.npz"), "/nowhere/hand.npz"),
-        (node_list.Teleoperation(file=__file__), "expected .*npz.*, got .py"),
+        (bringup.Teleoperation(robots=("middle",)), "no robot 'middle'.*available: left, right"),
+        (bringup.Teleoperation("telepathy"), "mode: got 'telepathy'; available: direct, latent"),
+        (bringup.Teleoperation(side="both"), "no side 'both'; available: auto, left, right"),
+        (bringup.Teleoperation(layout="manos"), "no layout 'manos'; available: .*mediapipe"),
+        (bringup.Teleoperation(units="inch"), "no units 'inch'; available: cm, m, mm"),
+        (bringup.Teleoperation(file="/nowhere/hand.npz"), "/nowhere/hand.npz"),
+        (bringup.Teleoperation(file=__file__), "expected .*npz.*, got .py"),
     ],
 )
 def test_wrong_teleoperation_is_named(tmp_path, fleet_content, teleoperation, words):
     with pytest.raises((LatentPolicyError, FileNotFoundError), match=words):
-        node_list.node_specs(load(tmp_path, fleet_content), teleoperation=teleoperation)
+        bringup.node_specs(load(tmp_path, fleet_content), teleoperation=teleoperation)
 
 
 def test_a_recording_is_looked_at_before_nodes_start(tmp_path, fleet_content, recorded_hand):
-    assert node_list.Teleoperation(file=recorded_hand, units="mm").hands().side == "left"
+    assert bringup.Teleoperation(file=recorded_hand, units="mm").hands().side == "left"
     with pytest.raises(LatentPolicyError, match="units: mm"):
-        node_list.node_specs(load(tmp_path, fleet_content), teleoperation=node_list.Teleoperation(file=recorded_hand, units="m"))
+        bringup.node_specs(load(tmp_path, fleet_content), teleoperation=bringup.Teleoperation(file=recorded_hand, units="m"))
 
 
 def test_every_executable_is_a_node_of_this_package(tmp_path, fleet_content):
     folder = Path(node_list.__file__).parents[1] / "nodes"
-    for spec in node_list.node_specs(load(tmp_path, fleet_content), record=True):
+    for spec in bringup.node_specs(load(tmp_path, fleet_content), record=True):
         assert (folder / f"{spec.executable}.py").is_file()
 
 
 def test_swapping_the_embodiment_swaps_the_driver(tmp_path, fleet_content):
     fleet_content["robots"]["left"] |= {"embodiment": "panda_gripper", "cameras": ["front"]}
-    names = [s.full_name for s in node_list.node_specs(load(tmp_path, fleet_content))]
+    names = [s.full_name for s in bringup.node_specs(load(tmp_path, fleet_content))]
     assert "/left/gripper_driver" in names and "/left/hand_driver" not in names
 
 
@@ -112,7 +111,7 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, fleet_content):
         (("robots", "right", "cameras"), {"front": 0}, ["robots.right.cameras.front", "expected a string, got 0"]),
         (("robots", "left", "driver"), "real", ["robots.left.driver", "real", "mock", "sim"]),
         (("robots", "left", "driver"), "none", ["robots.left.arm_driver", "missing", "mock, none"]),
-        (("robots", "left", "arm_driver"), "mock", ["robots.left.arm_driver", "sim moves both or none", "sim and mock"]),
+        (("robots", "left", "arm_driver"), "mock", ["robots.left.arm_driver", "sim drives both or none", "sim and mock"]),
         (("robots", "right", "arm_driver"), "no_such:Arm", ["robots.right.arm_driver", "no_such cannot be imported"]),
         (("robots", "right", "arm"), "ur6", ["robots.right.arm", "got 'ur6'", "panda, ur5, xarm7, or a YAML file"]),
         (("robots", "left", "arm"), "ur5", ["robots.left.arm", "got 'ur5'", "a simulated robot has a panda"]),
@@ -153,28 +152,30 @@ def test_a_camera_that_the_policy_does_not_know_is_refused_before_a_node_starts(
     fleet = load(tmp_path, fleet_content)
     words = "robots.right.cameras: got 'top': the policy has no camera of that name; available: front, wrist"
     with pytest.raises(ConfigError, match=words):
-        node_list.node_specs(fleet)
+        bringup.node_specs(fleet)
     fleet_content["robots"]["right"]["cameras"] = []
     fleet = load(tmp_path, fleet_content)
-    with pytest.raises(ConfigError, match="robots.right.cameras: the policy needs one at least, got none; available: front, wrist"):
-        node_list.node_specs(fleet)
-    assert node_list.node_specs(fleet, teleoperation=node_list.Teleoperation())  # a person needs none
+    with pytest.raises(
+        ConfigError, match="robots.right.cameras: the policy needs at least one camera, got none; available: front, wrist"
+    ):
+        bringup.node_specs(fleet)
+    assert bringup.node_specs(fleet, teleoperation=bringup.Teleoperation())  # a person needs none
     (tmp_path / "policy").mkdir()
     with pytest.raises(ConfigError, match="fleet.yaml: policy: .*policy.json"):
-        node_list.node_specs(load(tmp_path, fleet_content | {"policy": str(tmp_path / "policy")}))
+        bringup.node_specs(load(tmp_path, fleet_content | {"policy": str(tmp_path / "policy")}))
 
 
 def test_an_unknown_fleet_names_the_known_ones():
     with pytest.raises(ConfigError, match="available: .*demo"):
-        node_list.load_fleet("dmeo")
+        bringup.load_fleet("dmeo")
 
 
 def test_one_robot_from_launch_arguments(artifact_folders):
-    fleet = node_list.single_robot("arm1", "panda_gripper", ["front"], "mock", **artifact_folders)
-    assert [s.full_name for s in node_list.node_specs(fleet)] == [
+    fleet = bringup.single_robot("arm1", "panda_gripper", ["front"], "mock", **artifact_folders)
+    assert [s.full_name for s in bringup.node_specs(fleet)] == [
         "/arm1/arm_driver", "/arm1/gripper_driver", "/arm1/decoder", "/policy"]  # fmt: skip
     with pytest.raises(ConfigError, match="robots.arm1.driver"):
-        node_list.single_robot("arm1", "panda_gripper", ["front"], "nope", **artifact_folders)
+        bringup.single_robot("arm1", "panda_gripper", ["front"], "nope", **artifact_folders)
 
 
 OWN = "class Hand:\n    def connect(self): ...\n    read = write = close = connect\n"
@@ -185,28 +186,28 @@ def test_a_driver_of_ones_own_moves_the_hand_and_another_the_arm(tmp_path, monke
     monkeypatch.syspath_prepend(tmp_path)
     fleet_content["robots"]["left"] |= {"driver": "own_driver:Hand@/dev/x", "arm_driver": "mock"}
     fleet_content["robots"]["right"] |= {"driver": "own_driver:Hand@/dev/y", "arm_driver": "none"}
-    specs = node_list.node_specs(load(tmp_path, fleet_content))
+    specs = bringup.node_specs(load(tmp_path, fleet_content))
     drivers = {s.full_name: s.parameters["driver"] for s in specs if s.executable.endswith("_driver_node")}
     assert drivers == {"/left/arm_driver": "mock", "/left/hand_driver": "own_driver:Hand@/dev/x",
                        "/right/gripper_driver": "own_driver:Hand@/dev/y"}  # fmt: skip
-    alone = node_list.single_robot("a", "mimic_hand", ["front"], "none", **artifact_folders, arm_driver="own_driver:Hand")
-    assert [s.full_name for s in node_list.node_specs(alone)] == ["/a/arm_driver", "/a/decoder", "/policy"]
+    alone = bringup.single_robot("a", "mimic_hand", ["front"], "none", **artifact_folders, arm_driver="own_driver:Hand")
+    assert [s.full_name for s in bringup.node_specs(alone)] == ["/a/arm_driver", "/a/decoder", "/policy"]
 
 
 def test_another_arm_reaches_its_driver_and_the_frame_of_its_commands(tmp_path, fleet_content, artifact_folders):
     fleet_content["robots"]["right"] |= {"arm": "ur5", "workspace": {"z": [0.1, 1]}}
-    by_name = {spec.full_name: spec.parameters for spec in node_list.node_specs(load(tmp_path, fleet_content))}
+    by_name = {spec.full_name: spec.parameters for spec in bringup.node_specs(load(tmp_path, fleet_content))}
     assert [by_name[f"/{robot}/arm_driver"]["arm"] for robot in ("left", "right")] == ["panda", "ur5"]
     assert [by_name[f"/{robot}/decoder"]["base_frame"] for robot in ("left", "right")] == ["panda_link0", "base_link"]
     assert by_name["/right/arm_driver"]["workspace"] == [-2.0, 2.0, -2.0, 2.0, 0.1, 1.0]
     assert "arm" not in by_name["/right/gripper_driver"]
-    fleet = node_list.single_robot("a", "mimic_hand", ["front"], "mock", **artifact_folders, arm="xarm7")
+    fleet = bringup.single_robot("a", "mimic_hand", ["front"], "mock", **artifact_folders, arm="xarm7")
     assert yaml.safe_load(fleet.text())["robots"]["a"]["arm"] == "xarm7"
 
 
 def test_cameras_with_sources_are_opened_by_nodes_of_their_own(tmp_path, fleet_content):
     fleet_content["robots"]["right"]["cameras"] = {"front": "/dev/video0", "wrist": "none"}
-    specs = {spec.full_name: spec for spec in node_list.node_specs(load(tmp_path, fleet_content))}
+    specs = {spec.full_name: spec for spec in bringup.node_specs(load(tmp_path, fleet_content))}
     assert specs["/right/front_camera"].executable == "camera_node" and "/right/wrist_camera" not in specs
     assert specs["/right/front_camera"].parameters == {"camera": "front", "source": "/dev/video0"}
     assert specs["/policy"].parameters["cameras"] == ["front,wrist", "front,wrist"]
@@ -215,7 +216,7 @@ def test_cameras_with_sources_are_opened_by_nodes_of_their_own(tmp_path, fleet_c
 def test_parameter_files_keep_types(tmp_path):
     parameters = {"text": "10", "yes": "on", "y": "n", "nan": "1e5", "rate": 10.0, "seed": 3, "flag": True,
                   "names": ["a,b", "c"], "none": []}  # fmt: skip
-    file = node_list.write_parameters(node_list.NodeSpec("sim_node", "sim", "left", parameters), tmp_path)
+    file = bringup.write_parameters(bringup.NodeSpec("sim_node", "sim", "left", parameters), tmp_path)
     read = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
     assert read == {k: v for k, v in parameters.items() if k != "none"}
     assert '"y": "n"' in file.read_text()  # ROS takes more words for booleans than this reader
@@ -226,8 +227,8 @@ def test_two_launches_never_share_a_parameter_file(artifact_folders, tmp_path, m
     monkeypatch.setattr(node_list, "default_socket_folder", lambda: tmp_path)
     files = []
     for namespace in ("left", "right"):
-        fleet = node_list.single_robot(namespace, "panda_gripper", ["front"], "mock", **artifact_folders)
-        nodes = node_list.launch_nodes(node_list.node_specs(fleet), lambda **keywords: keywords)
+        fleet = bringup.single_robot(namespace, "panda_gripper", ["front"], "mock", **artifact_folders)
+        nodes = bringup.launch_nodes(bringup.node_specs(fleet), lambda **keywords: keywords)
         files.append(next(node["parameters"][0] for node in nodes if node["name"] == "policy"))
     read = [yaml.safe_load(Path(file).read_text())["/**"]["ros__parameters"]["robots"] for file in files]
     assert read == [["left"], ["right"]]  # each launch may start its nodes again
@@ -241,5 +242,5 @@ def test_two_domains_never_share_a_socket(monkeypatch):
 
 
 def test_socket_paths_that_the_system_cannot_take_are_refused(tmp_path, fleet_content):
-    with pytest.raises(ConfigError, match="robots.left: socket path too long"):
-        node_list.node_specs(load(tmp_path, fleet_content), socket_folder=Path("/" + "x" * 120))
+    with pytest.raises(ConfigError, match="robots.left: socket path .* is too long: expected at most 107 bytes, got 13."):
+        bringup.node_specs(load(tmp_path, fleet_content), socket_folder=Path("/" + "x" * 120))

@@ -115,7 +115,7 @@ def test_nodes_that_were_started_before_one_that_cannot_be_are_stopped(tmp_path)
 def test_a_node_that_has_much_to_finish_gets_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "STOP_STEPS", ((signal.SIGTERM, 0.1), (signal.SIGKILL, 2.0)))
     slow = POLITE.replace("print('bye'", "time.sleep(1.5), print('bye'")
-    specs = [NodeSpec("x", "patient", patience=10.0), NodeSpec("x", "hasty", patience=0.2)]
+    specs = [NodeSpec("x", "patient", stop_timeout=10.0), NodeSpec("x", "hasty", stop_timeout=0.2)]
     up = Supervisor(specs, log_folder=tmp_path, command=lambda *_: [sys.executable, "-c", slow])
     with up:
         wait(lambda: all("up" in (tmp_path / f"{s.name}.log").read_text() for s in specs))

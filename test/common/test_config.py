@@ -18,7 +18,7 @@ from latent_policy_ros.common.config import (
     Vector3,
     Whole,
     config_file,
-    error_at,
+    field_errors,
     load,
     one_of,
     validate,
@@ -35,7 +35,7 @@ class Joint(Config):
     @model_validator(mode="after")
     def _check(self):
         if self.speed is not None and self.speed > self.range[1]:
-            raise error_at(f"expected less than the upper limit {{{self.range[1]:g}}}", "speed")
+            raise field_errors([("speed", f"expected less than the upper limit {{{self.range[1]:g}}}")])
         return self
 
 

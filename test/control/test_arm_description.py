@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from latent_policy_ros.common.errors import ConfigError
-from latent_policy_ros.control.arm_description import PINCH_POINT, list_arms, load_arm, pinch_point
+from latent_policy_ros.control.arm_description import GRASP_POINT, grasp_point, list_arms, load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
 from latent_policy_ros.embodiments import load_embodiment
 
@@ -70,17 +70,17 @@ def test_what_changed_in_the_file_is_read_anew(described):
     "changes, where, words",
     [
         ({"description": None}, "description", "missing"),
-        ({"description": "nowhere.urdf"}, "description", "no file"),
+        ({"description": "nowhere.urdf"}, "description", "no such file: .*nowhere.urdf"),
         ({"base": "ground"}, "base", "available: .*floor"),
         ({"base": "upper"}, "home.turn", "moves the base, upper; expected joints between base and flange: lift"),
         ({"flange": "turn"}, "flange", "available: .*flange"),
         ({"flange": "upper"}, "home.lift", "does not move upper"),
-        ({"home": {}}, "home", "got none; those between base and flange: turn, lift"),
-        ({"home": {"turm": 0.0}}, "home.turm", "no such joint.*available: lift, same, turn, wave"),
-        ({"home": {"turn": 0.0}}, "home.lift", "missing: it moves flange too"),
-        ({"more": '<mimic joint="turn"/>'}, "home.lift", "follows another joint"),
-        ({"kind": "continuous"}, "home.turn", "has no limits in the URDF; expected some in `ranges`"),
-        ({"ranges": {"turm": [-1, 1]}}, "ranges.turm", "no such joint.*turn"),
+        ({"home": {}}, "home", "expected joints between base and flange: turn, lift; got none"),
+        ({"home": {"turm": 0.0}}, "home.turm", "not a moving joint of the URDF; available: lift, same, turn, wave"),
+        ({"home": {"turn": 0.0}}, "home.lift", "missing: this joint moves flange"),
+        ({"more": '<mimic joint="turn"/>'}, "home.lift", "mimic joints are not supported"),
+        ({"kind": "continuous"}, "home.turn", "no limits in the URDF; add them to `ranges`"),
+        ({"ranges": {"turm": [-1, 1]}}, "ranges.turm", "not a moving joint of the URDF; available: .*turn"),
         ({"ranges": {"turn": [-3, 1]}}, "ranges.turn", r"a part of the URDF's \[-2, 2\]"),
         ({"ranges": {"turn": [1, -1]}}, "ranges.turn", "lower < upper"),
         ({"ranges": {"turn": [0.6, 1]}}, "home.turn", "from 0.6 to 1, got 0.5"),
@@ -88,7 +88,7 @@ def test_what_changed_in_the_file_is_read_anew(described):
         ({"tool": {"xyz": [0, 0, 0], "rpy": [0, -90, 0]}}, "tool.rpy", "degrees?"),
         ({"home": {"turn": 3.0, "lift": 0.1}}, "home.turn", "from -2 to 2, got 3"),
         ({"home": {"turn": 0.0, "lift": 0.1, "wave": 0.0}}, "home.wave", "does not move flange"),
-        ({"speed": "0"}, "max_velocity", "none for lift"),
+        ({"speed": "0"}, "max_velocity", "missing: the URDF has no velocity limit for lift"),
         ({"max_velocity": 0}, "max_velocity", "greater than 0"),
         ({"tool": {"xyz": [0, 0, 0]}}, "tool.rpy", "missing"),
         ({"mounts": {"leap_hand": {"xyz": [0, 0], "rpy": [0, 0, 0]}}}, "mounts.leap_hand.xyz", "3 numbers"),
@@ -103,7 +103,7 @@ def test_every_mistake_is_named_with_its_place(described, changes, where, words)
 
 def test_what_is_no_urdf_is_named(tmp_path):
     (tmp_path / "arm.urdf.xacro").write_text('<robot name="x" xmlns:xacro="x"><xacro:include filename="y"/></robot>')
-    (tmp_path / "arm.yaml").write_text("description: arm.urdf.xacro")
+    (tmp_path / "arm.yaml").write_text("description: arm.urdf.xacro\nbase: base\nflange: flange\nhome: {turn: 0}")
     with pytest.raises(ConfigError, match=r"arm.urdf.xacro: contains <xacro:include>: run xacro first"):
         load_arm(str(tmp_path / "arm.yaml"))
 
@@ -145,15 +145,15 @@ def test_hands_and_gripper_pinch_on_the_tools_axis_in_the_same_orientation(name)
     arm = load_arm(name)
     mounts = {n: arm.mount(load_embodiment(n)) for n in ("mimic_hand", "faive_hand", "panda_gripper", "so101_gripper")}
     for T in mounts.values():
-        np.testing.assert_allclose((T * PINCH_POINT)[:2], 0.0, atol=1e-3)
+        np.testing.assert_allclose((T * GRASP_POINT)[:2], 0.0, atol=1e-3)
         np.testing.assert_allclose(T.rotation, mounts["panda_gripper"].rotation, atol=2e-3)
 
 
 def test_a_left_hand_pinches_on_the_tools_axis_too():
     hand = load_embodiment("mimic_hand_left")
     T = load_arm("xarm7").mount(hand)
-    np.testing.assert_allclose((T * pinch_point(hand))[:2], 0.0, atol=1e-3)
-    assert pinch_point(hand)[1] == -PINCH_POINT[1]
+    np.testing.assert_allclose((T * grasp_point(hand))[:2], 0.0, atol=1e-3)
+    assert grasp_point(hand)[1] == -GRASP_POINT[1]
 
 
 def test_gripper_is_mounted_as_in_the_pandas_urdf():

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from latent_policy_ros.bringup import node_list
+from latent_policy_ros import bringup
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
 
@@ -79,7 +79,7 @@ def compare(nodes, specs):
 def test_bringup_renders_the_fleet(fake_launch, tmp_path, fleet_content, record):
     file = tmp_path / "fleet.yaml"
     file.write_text(yaml.safe_dump(fleet_content))
-    specs = node_list.node_specs(node_list.load_fleet(file), record=record == "true")
+    specs = bringup.node_specs(bringup.load_fleet(file), record=record == "true")
     compare(render("bringup.launch.py", robots=str(file), record=record), specs)
 
 
@@ -91,16 +91,16 @@ def test_bringup_renders_teleoperation(fake_launch, tmp_path, fleet_content, rec
     file.write_text(yaml.safe_dump(fleet_content))
     given = {"teleop": "true", "mode": mode, "drive": "left", "file": recorded_hand, "loop": "true", "side": "left",
              "units": "mm"}  # fmt: skip
-    teleoperation = node_list.Teleoperation(mode, ("left",), recorded_hand, True, "left", "auto", "mm")
-    fleet = node_list.load_fleet(file, decoded=mode == "latent")
-    compare(render("bringup.launch.py", robots=str(file), **given), node_list.node_specs(fleet, teleoperation=teleoperation))
+    teleoperation = bringup.Teleoperation(mode, ("left",), recorded_hand, True, "left", "auto", "mm")
+    fleet = bringup.load_fleet(file, decoded=mode == "latent")
+    compare(render("bringup.launch.py", robots=str(file), **given), bringup.node_specs(fleet, teleoperation=teleoperation))
 
 
 def test_single_renders_one_robot_and_one_argument_swaps_its_embodiment(fake_launch, artifact_folders):
     for embodiment, driver in (("mimic_hand", "hand_driver_node"), ("panda_gripper", "gripper_driver_node")):
         nodes = render("single.launch.py", namespace="a", embodiment=embodiment, cameras="front", **artifact_folders)
-        fleet = node_list.single_robot("a", embodiment, ["front"], **artifact_folders)
-        compare(nodes, node_list.node_specs(fleet))
+        fleet = bringup.single_robot("a", embodiment, ["front"], **artifact_folders)
+        compare(nodes, bringup.node_specs(fleet))
         assert driver in [n.executable for n in nodes]
 
 

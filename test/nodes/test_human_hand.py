@@ -1,13 +1,12 @@
 """A person's hand drives robots over real ROS 2: in one process, and as the processes that `latent-policy teleop` starts."""
 
-import dataclasses
 import signal
 import time
 
 import numpy as np
 import pytest
 
-from latent_policy_ros.bringup import node_list
+from latent_policy_ros import bringup
 from latent_policy_ros.bringup.supervisor import Supervisor
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import load_embodiment
@@ -220,9 +219,9 @@ def test_it_can_be_deactivated_and_activated_again(graph, left):
 @pytest.fixture
 def fleet():
     """The demo's two robots, without simulators."""
-    demo = node_list.load_fleet("demo")
-    robots = {name: dataclasses.replace(robot, driver="mock") for name, robot in demo.robots.items()}
-    return dataclasses.replace(demo, robots=robots)
+    demo = bringup.load_fleet("demo")
+    robots = {name: robot.model_copy(update={"driver": "mock"}) for name, robot in demo.robots.items()}
+    return demo.model_copy(update={"robots": robots})
 
 
 def track(states, names):
@@ -243,7 +242,7 @@ def test_a_recorded_hand_drives_hand_and_gripper_at_once_and_they_hold_when_the_
         "right": graph.listen(JointTrajectory, "right/gripper_command", qos.COMMANDS),
     }
     reports = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
-    specs = node_list.node_specs(fleet, teleoperation=node_list.Teleoperation(mode, file=str(file), loop=True))
+    specs = bringup.node_specs(fleet, teleoperation=bringup.Teleoperation(mode, file=str(file), loop=True))
     with Supervisor(specs, log_folder=tmp_path / "log", restart=False) as up:
         graph.until(lambda: all(len(c) > 5 for c in commands.values()), 90, "commands")
         driven = time.time() + 1.0  # after easing in

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from latent_policy_ros.bringup import node_list
+from latent_policy_ros import bringup
 from latent_policy_ros.bringup.supervisor import Supervisor
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.latent import LatentSpace
@@ -62,7 +62,7 @@ def fleet(artifacts, shipped, tmp_path):
     file = tmp_path / "fleet.yaml"
     robots = "\n".join(f"  {r}: {{embodiment: {e}, cameras: [front], driver: sim}}" for r, e in ROBOTS.items())
     file.write_text(f"policy: {artifacts.policy}\nlatent: default\nrobots:\n{robots}\n")
-    return node_list.load_fleet(file)
+    return bringup.load_fleet(file)
 
 
 def test_both_robots_place_their_cubes(graph, fleet, shipped, tmp_path):
@@ -71,7 +71,7 @@ def test_both_robots_place_their_cubes(graph, fleet, shipped, tmp_path):
     except Exception as error:
         pytest.skip(f"cannot draw: {error}")
     done = {robot: graph.listen(EpisodeEvent, f"{robot}/episode_event", qos.EVENTS) for robot in ROBOTS}
-    specs = [spec for spec in node_list.node_specs(fleet) if spec.name != "policy"]
+    specs = [spec for spec in bringup.node_specs(fleet) if spec.name != "policy"]
     with Supervisor(specs, log_folder=tmp_path / "log") as up:
         experts = {robot: Expert(embodiment, shipped, seed=0) for robot, embodiment in ROBOTS.items()}
         for robot in ROBOTS:

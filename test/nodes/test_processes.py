@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latent_policy_ros.bringup import node_list
+from latent_policy_ros import bringup
 from latent_policy_ros.bringup.supervisor import Supervisor, node_command
 from latent_policy_ros.common.ros_environment import node_environment
 
@@ -26,7 +26,7 @@ from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 
 @pytest.fixture
 def fleet(artifacts):
-    return node_list.single_robot("left", "mimic_hand", ["front"], "mock", artifacts.policy, artifacts.latent)
+    return bringup.single_robot("left", "mimic_hand", ["front"], "mock", artifacts.policy, artifacts.latent)
 
 
 def camera(graph):
@@ -48,7 +48,7 @@ def test_a_policy_that_is_killed_leaves_the_robot_holding_and_comes_back(graph, 
     commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
     show = camera(graph)
     arm = lambda: [(t, np.array(m.position)) for t, m in states if m.name[0] == "panda_joint1"]
-    with Supervisor(node_list.node_specs(fleet), log_folder=tmp_path, restart=True, say=lambda _: None) as up:
+    with Supervisor(bringup.node_specs(fleet), log_folder=tmp_path, restart=True, say=lambda _: None) as up:
         graph.until(lambda: len(commands) > 50, 60, "commands from the policy", show)
         graph.run(0.5, show)
         shared = [spec.full_name for spec in up.specs if "dds.shm" in threads(up.process(spec.full_name).pid)]
@@ -72,7 +72,7 @@ def test_a_policy_that_is_killed_leaves_the_robot_holding_and_comes_back(graph, 
 
 
 def test_ctrl_c_ends_a_runner_that_waits_for_its_fleet(tmp_path, graph):
-    spec = node_list.NodeSpec("episode_runner", "runner", "", {"robots": ["nobody"], "summary": str(tmp_path / "summary.json")})
+    spec = bringup.NodeSpec("episode_runner", "runner", "", {"robots": ["nobody"], "summary": str(tmp_path / "summary.json")})
     ran = subprocess.Popen(node_command(spec, tmp_path), env=node_environment(), stdout=subprocess.PIPE, text=True)
     assert "waiting for nobody/joint_states" in ran.stdout.readline()
     ran.send_signal(signal.SIGINT)
@@ -91,9 +91,9 @@ def can_draw():
 
 @pytest.mark.skipif(not can_draw(), reason="needs OpenGL (apt libegl1 or libosmesa6)")
 def test_a_simulated_robot_runs_a_recorded_episode(artifacts, tmp_path):
-    fleet = node_list.single_robot("right", "panda_gripper", ["front"], "sim", artifacts.policy, artifacts.latent)
-    specs = node_list.node_specs(fleet, record=True, bag_folder=tmp_path / "bags", overview=True)
-    spec = node_list.runner_spec(fleet, episodes=2, seed=5, summary=tmp_path / "summary.json", record=True, time_limit=2.0)
+    fleet = bringup.single_robot("right", "panda_gripper", ["front"], "sim", artifacts.policy, artifacts.latent)
+    specs = bringup.node_specs(fleet, record=True, bag_folder=tmp_path / "bags", overview=True)
+    spec = bringup.runner_spec(fleet, episodes=2, seed=5, summary=tmp_path / "summary.json", record=True, time_limit=2.0)
     with Supervisor(specs, log_folder=tmp_path / "log") as up:
         ran = subprocess.run(node_command(spec, tmp_path), env=node_environment(), timeout=90, check=False,
                              capture_output=True, text=True)  # fmt: skip

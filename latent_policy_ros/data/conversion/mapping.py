@@ -5,41 +5,37 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from latent_policy_ros.common.config_reader import YAML_SUFFIXES, Section
+from latent_policy_ros.common.config import Config, Names, Positive, Text, Whole, config_file, field_errors, load
 from latent_policy_ros.common.errors import ConfigError, available
-from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 
 UNITS = {"rad": 1.0, "deg": math.pi / 180, "m": 1.0, "mm": 1e-3}
-OF_KIND = {"deg": "revolute", "mm": "prismatic"}  # joints that may be in other units than rad and m
-STAMPS = ("header", "receive")
-CAMERA = re.compile(r"[A-Za-z][\w-]*")  # its name becomes that of a feature and of a file
+Unit = Literal["rad", "deg", "m", "mm"]
+JOINT_KINDS = {"deg": "revolute", "mm": "prismatic"}  # kind of joint that a unit other than rad and m belongs to
+CAMERA = re.compile(r"[A-Za-z][\w-]*")  # the name of a camera is also that of a feature and of a file
 UNTOLD = "does not tell of its robots; name them in a mapping, or give the fleet"  # of a bag
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How far in time things may lie apart [s]; for states as the policy node has it.
+class Limits(Config):
+    """Largest time differences within a frame."""
 
-    Attributes:
-        camera, state: Between a frame and the image, or the measured values, in it; a camera's 0 means 1.5 frames: one image
-            may be lost, whatever the rate, and its neighbours need not come to the millisecond.
-        command: The oldest that a command may be that is still in force.
-    """
-
-    camera: float = 0.0
-    state: float = 0.1
-    command: float = 0.3
+    camera: Positive = Field(
+        0.0, description="Between a frame and its images [s]. Default: 1.5 frames, so that one image may be lost."
+    )
+    state: Positive = Field(0.1, description="Between a frame and its measured joints and wrist [s], as in the policy node.")
+    command: Positive = Field(0.3, description="Age of a command that is still in force [s].")
 
     def camera_at(self, fps: int) -> float:
-        """The limit of cameras at so many frames a second [s]."""
+        """The limit for cameras at a frame rate [s]."""
         return self.camera or 1.5 / fps
 
 
@@ -148,113 +144,142 @@ def _first_known(names: Sequence[str]) -> Embodiment:
 
 
 def load_mapping(name_or_path: str | Path) -> Mapping:
-    """The mapping of that name under ``config/mappings``, or in that YAML file.
+    """Load a mapping by its name in ``config/mappings`` or from a YAML file.
 
     Raises:
-        ConfigError: No such name or file, or the file is wrong; says where, what was got and what was expected.
+        ConfigError: No such mapping, or errors in its file.
     """
-    text, folder = str(name_or_path), config_dir() / "mappings"
-    path = Path(text).expanduser() if text.endswith(YAML_SUFFIXES) else folder / f"{text}.yaml"
-    if not path.is_file():
-        raise ConfigError(path, "", f"no mapping {text!r}; {available(p.stem for p in folder.glob('*.yaml'))}")
-    top = Section.load(path)
-    robots = tuple(_robot(name, section) for name, section in top.section("robots").sections())
-    if not robots:
-        raise top.error("robots", "expected at least one robot, got none")
-    fps = top.number("fps", above=0.0) if top.has("fps") else 0.0
-    if fps != int(fps):
-        raise top.error("fps", f"expected a whole number, got {fps:g}")
-    mapping = Mapping(
-        robots,
-        top.string("task") if top.has("task") else "",
-        int(fps),
-        _limits(top.section("limits")) if top.has("limits") else Limits(),
-        top.choice("stamps", STAMPS) if top.has("stamps") else "header",
-    )
-    top.finish()
-    return mapping
+    content = load(MappingFile, config_file("mappings", name_or_path, "mapping"))
+    robots = tuple(robot.topics(name) for name, robot in content.robots.items())
+    return Mapping(robots, content.task, content.fps or 0, content.limits, content.stamps)
 
 
-def _limits(section: Section) -> Limits:
-    given = {name: section.number(name, above=0.0) for name in ("camera", "state", "command") if section.has(name)}
-    section.finish()
-    return Limits(**given)
-
-
-def _robot(name: str, section: Section) -> RobotTopics:
+def _embodiment(name: Any) -> Any:
+    if not isinstance(name, str):
+        return name
     try:
-        embodiment = load_embodiment(section.string("embodiment"))
+        embodiment = load_embodiment(name)
     except ConfigError as error:
-        raise section.error("embodiment", str(error)) from error
+        raise ValueError(str(error)) from error
     if embodiment.command is None:
-        raise section.error("embodiment", f"{embodiment.name} is no robot's")
-    cameras = section.section("cameras")
-    seen = {camera: (cameras.string(camera),) for camera in cameras.names()}
-    for camera in seen:
-        if not CAMERA.fullmatch(camera):
-            raise cameras.error(camera, f"got the name {camera!r}; expected letters, digits, _ and -, first a letter")
-    state, command = section.section("state"), section.section("command")
-    more = section.strings("more_joints") if section.has("more_joints") else ()
-    topics = RobotTopics(
-        name, embodiment, seen, state.string("topic"), (command.string("topic"),),
-        section.string("wrist") if section.has("wrist") else "",
-        section.string("wrist_command") if section.has("wrist_command") else "",
-        more,
-        _renaming(section.section("rename")) if section.has("rename") else {},
-        command.strings("order") if command.has("order") else (),
-        _scale(state, embodiment, more), _scale(command, embodiment, more),
-    )  # fmt: skip
-    for part in (cameras, state, command, section):
-        part.finish()
-    _check_names(section, command, topics)
-    _check_topics(section, topics)
-    return topics
+        raise ValueError(f"{embodiment.name} cannot be commanded; expected a hand or a gripper")
+    return embodiment
 
 
-def _renaming(section: Section) -> dict[str, str]:
-    renamed = {theirs: section.string(theirs) for theirs in section.names()}
-    doubles = {ours for ours in renamed.values() if list(renamed.values()).count(ours) > 1}
-    if doubles:
-        raise section.error("", f"two joints become {', '.join(sorted(doubles))}")
-    section.finish()
-    return renamed
+def _camera(name: str) -> str:
+    if not CAMERA.fullmatch(name):
+        raise ValueError(f"got the name {name!r}; expected letters, digits, _ and -, starting with a letter")
+    return name
 
 
-def _scale(section: Section, embodiment: Embodiment, more_joints: Sequence[str]) -> dict[str, float]:
-    """Degrees are of hinges and millimetres of slides; of other joints than the end-effector's nobody knows what they are."""
-    scale: dict[str, float] = {}
-    units = section.choice("units", UNITS) if section.has("units") else "rad"
-    if units in OF_KIND:
-        mine = [name for name in embodiment.joint_names if embodiment.hinge(name).kind == OF_KIND[units]]
-        if not mine:
-            raise section.error("units", f"{units} is of {OF_KIND[units]} joints, but {embodiment.name} has none")
-        scale |= dict.fromkeys(mine, UNITS[units])
-        if more_joints and not section.has("more_units"):
-            raise section.error("more_units", f"missing: are more_joints in {units} too? {available(UNITS)}")
-    if section.has("more_units"):
-        more = section.choice("more_units", UNITS)
-        scale |= dict.fromkeys(more_joints if more in OF_KIND else (), UNITS[more])
-    return scale
+def _renamed_once(rename: dict[str, str]) -> dict[str, str]:
+    if repeated := sorted({ours for ours in rename.values() if list(rename.values()).count(ours) > 1}):
+        raise ValueError(f"two joints become {', '.join(repeated)}")
+    return rename
 
 
-def _check_topics(section: Section, topics: RobotTopics) -> None:
-    named = {f"cameras.{camera}": names[0] for camera, names in topics.cameras.items()}
-    named |= {"state.topic": topics.state, "command.topic": topics.command[0]}
-    named |= {name: getattr(topics, name) for name in ("wrist", "wrist_command") if getattr(topics, name)}
-    for name, topic in named.items():
-        first = next(other for other, same in named.items() if same == topic)
-        if first != name:
-            raise section.error(name, f"{topic} is {first} already; each topic is one thing")
+class StateMapping(Config):
+    """Measured joints of a robot in a bag."""
+
+    topic: Text = Field(description="Topic.")
+    units: Unit = Field("rad", description="Unit of the end-effector's joints of that kind: deg of hinges, mm of slides.")
+    more_units: Unit | None = Field(None, description="Unit of `more_joints`; required if `units` is deg or mm.")
+
+    def scale(self, embodiment: Embodiment, more_joints: Sequence[str]) -> dict[str, float]:
+        """Factors from the bag's units to rad or m, by joint; joints that are not listed have factor 1."""
+        scale: dict[str, float] = {}
+        if self.units in JOINT_KINDS:
+            scale |= dict.fromkeys(joints_of_kind(embodiment, JOINT_KINDS[self.units]), UNITS[self.units])
+        if self.more_units in JOINT_KINDS:
+            scale |= dict.fromkeys(more_joints, UNITS[self.more_units])
+        return scale
 
 
-def _check_names(section: Section, command: Section, topics: RobotTopics) -> None:
-    twice = sorted(set(topics.more_joints) & set(topics.embodiment.joint_names))
-    if twice:
-        raise section.error("more_joints", f"{', '.join(twice)} are the end-effector's already")
-    unknown = sorted(set(topics.rename.values()) - set(topics.joints))
-    if unknown:
-        raise section.error("rename", f"no joints {', '.join(unknown)}; {available(topics.joints)}")
-    if topics.order:
-        missing = sorted(set(topics.joints) - {topics.rename.get(name, name) for name in topics.order})
-        if missing:
-            raise command.error("order", f"does not name {', '.join(missing)}; got {', '.join(topics.order)}")
+class CommandMapping(StateMapping):
+    """Commanded joints of a robot in a bag."""
+
+    order: Names = Field((), description="The bag's joint names of the entries of a Float64MultiArray, in its order.")
+
+
+class RobotMapping(Config):
+    """Topics and joints of one robot in a bag."""
+
+    embodiment: Annotated[Embodiment, BeforeValidator(_embodiment)] = Field(
+        description="End-effector: a name from `latent-policy embodiments list`, or a YAML file."
+    )
+    cameras: dict[Annotated[str, AfterValidator(_camera)], Text] = Field(
+        description="Topic (Image or CompressedImage) of each camera, by its name in the data set."
+    )
+    state: StateMapping = Field(description="Measured joints (JointState).")
+    command: CommandMapping = Field(description="Commanded joints (JointTrajectory, JointState or Float64MultiArray).")
+    wrist: str = Field("", description="Topic (PoseStamped) of the measured wrist pose in the robot's base frame.")
+    wrist_command: str = Field("", description="Topic (PoseStamped) of the commanded wrist pose in the robot's base frame.")
+    more_joints: Names = Field((), description="Joints to keep beside the end-effector's, such as the arm's.")
+    rename: Annotated[dict[str, Text], AfterValidator(_renamed_once)] = Field(
+        {}, description="Joint names of the embodiment or of `more_joints`, by their names in the bag."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> RobotMapping:
+        if conflicts := [*self._name_conflicts(), *self._unit_conflicts(), *self._topic_conflicts()]:
+            raise field_errors(conflicts)
+        return self
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """All joints that are kept: the end-effector's first."""
+        return self.embodiment.joint_names + self.more_joints
+
+    def topics(self, robot: str) -> RobotTopics:
+        """The topics of this robot under its name."""
+        return RobotTopics(
+            robot, self.embodiment, {camera: (topic,) for camera, topic in self.cameras.items()},
+            self.state.topic, (self.command.topic,), self.wrist, self.wrist_command, self.more_joints, self.rename,
+            self.command.order, self.state.scale(self.embodiment, self.more_joints),
+            self.command.scale(self.embodiment, self.more_joints),
+        )  # fmt: skip
+
+    def _name_conflicts(self) -> Iterator[tuple[str, str]]:
+        if twice := sorted(set(self.more_joints) & set(self.embodiment.joint_names)):
+            yield "more_joints", f"joints of the end-effector: {', '.join(twice)}; expected other joints"
+        if unknown := sorted(set(self.rename.values()) - set(self.joints)):
+            yield "rename", f"no joints {', '.join(unknown)}; {available(self.joints)}"
+        order = self.command.order
+        if order and (missing := sorted(set(self.joints) - {self.rename.get(name, name) for name in order})):
+            yield "command.order", f"does not name {', '.join(missing)}; got {', '.join(order)}"
+
+    def _unit_conflicts(self) -> Iterator[tuple[str, str]]:
+        for name, source in (("state", self.state), ("command", self.command)):
+            if source.units not in JOINT_KINDS:
+                continue
+            kind = JOINT_KINDS[source.units]
+            if not joints_of_kind(self.embodiment, kind):
+                yield f"{name}.units", f"{source.units} is a unit of {kind} joints, but {self.embodiment.name} has none"
+            elif self.more_joints and source.more_units is None:
+                yield f"{name}.more_units", f"missing: are more_joints in {source.units} too? {available(UNITS)}"
+
+    def _topic_conflicts(self) -> Iterator[tuple[str, str]]:
+        named = {f"cameras.{camera}": topic for camera, topic in self.cameras.items()}
+        named |= {"state.topic": self.state.topic, "command.topic": self.command.topic}
+        named |= {name: topic for name, topic in (("wrist", self.wrist), ("wrist_command", self.wrist_command)) if topic}
+        for name, topic in named.items():
+            first = next(other for other, same in named.items() if same == topic)
+            if first != name:
+                yield name, f"{topic} is already {first}; expected another topic"
+
+
+class MappingFile(Config):
+    """Content of a mapping file: the meaning of the topics and joints of bags that this package did not record."""
+
+    robots: Annotated[dict[str, RobotMapping], Field(min_length=1)] = Field(description="Robots in each bag, by name.")
+    task: str = Field("", description="Task description of episodes whose bag has none.")
+    fps: Whole | None = Field(None, gt=0, description="Frame rate of the data set [Hz]. Default: that of the fastest camera.")
+    limits: Limits = Field(Limits(), description="Largest time differences within a frame.")
+    stamps: Literal["header", "receive"] = Field(
+        "header", description="Time of a message: `header` (its stamp), or `receive` (for clocks that are not synchronised)."
+    )
+
+
+def joints_of_kind(embodiment: Embodiment, kind: str) -> list[str]:
+    """Names of the revolute or prismatic joints of an embodiment."""
+    return [name for name in embodiment.joint_names if embodiment.hinge(name).kind == kind]

@@ -41,7 +41,7 @@ class Origin:
         e = robot.embodiment
         settings = {
             **vars(robot), "embodiment": e.name, "embodiment_hash": e.content_hash, "fps": fps,
-            "limits": vars(mapping.limits), "stamps": mapping.stamps,
+            "limits": mapping.limits.model_dump(), "stamps": mapping.stamps,
             "task": bag.custom.get("task") or mapping.task, "success": outcome(bag, robot) is not False,
         }  # fmt: skip
         return cls(
