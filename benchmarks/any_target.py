@@ -21,8 +21,8 @@ from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused
 from latent_policy_ros.retargeting import Retargeter
 from latent_policy_ros.retargeting.human_motion.postures import fist
-from latent_policy_ros.retargeting.retarget_kernel import LARGEST
-from latent_policy_ros.retargeting.retargeter import TRAVEL
+from latent_policy_ros.retargeting.retarget_kernel import MAX_STEP
+from latent_policy_ros.retargeting.retargeter import TRAVEL_PER_RADIAN
 
 
 def targets(count, rng):
@@ -49,7 +49,7 @@ def tried(name, count):
     embodiment = load_embodiment(name)
     retargeter, last, taken, excess, largest, seconds = Retargeter(embodiment), None, 0, -np.inf, 0.0, 0.0
     kinds = [embodiment.hinge(joint).kind for joint in embodiment.joint_names]
-    allowed = LARGEST * np.array([1.0 if kind == "revolute" else TRAVEL for kind in kinds])
+    allowed = MAX_STEP * np.array([1.0 if kind == "revolute" else TRAVEL_PER_RADIAN for kind in kinds])
     for _, keypoints in targets(count, np.random.default_rng(0)):
         start = time.perf_counter()
         try:

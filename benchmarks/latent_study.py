@@ -128,7 +128,7 @@ def _median(places: np.ndarray) -> np.ndarray:
 def keypoints(file: Path) -> np.ndarray:
     """Keypoints (T, 21, 3) [m] of a recorded hand."""
     found = canonical_hands(read_hand_recording(file).points)
-    return found.keypoints[found.good]
+    return found.keypoints[found.valid]
 
 
 def run(settings: LatentSettings, pairs: PairedActions, real: PairedActions | None, file: Path) -> dict:

@@ -56,7 +56,7 @@ def made_up():
 def same_vectors(keypoints, scale):
     """Our solver on the peer's own problem."""
     from latent_policy_ros.embodiments import HandKinematics, load_embodiment
-    from latent_policy_ros.retargeting.solver import SETTLED, descend, keyvectors
+    from latent_policy_ros.retargeting.solver import TOLERANCE, keyvectors, minimise
 
     hand = load_embodiment("allegro_hand")
     kinematics = HandKinematics(hand)
@@ -68,7 +68,7 @@ def same_vectors(keypoints, scale):
         start = time.perf_counter()
         targets = wrist + scale * (points[PERSON] - points[0])
         q[t] = last
-        descend(vectors, lower, upper, q[t], last, held, targets, ones, 200 if t == 0 else 8, SETTLED)
+        minimise(vectors, lower, upper, q[t], last, held, targets, ones, 200 if t == 0 else 8, TOLERANCE)
         last = q[t]
         times[t] = time.perf_counter() - start
     targets = wrist + scale * (keypoints[:, PERSON] - keypoints[:, :1])

@@ -28,11 +28,13 @@ def folders(
     ] = None,
 ) -> None:  # fmt: skip
     """List, show and check end-effectors."""
-    from latent_policy_ros.embodiments.model.catalogue import VARIABLE
+    from latent_policy_ros.embodiments.model.catalogue import FOLDERS_VARIABLE
 
     if embodiments_dir:  # in the environment, so that processes that are started from here find them too
-        known = [text for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
-        os.environ[VARIABLE] = os.pathsep.join([*(str(folder.expanduser().resolve()) for folder in embodiments_dir), *known])
+        known = [text for text in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if text]
+        os.environ[FOLDERS_VARIABLE] = os.pathsep.join(
+            [*(str(folder.expanduser().resolve()) for folder in embodiments_dir), *known]
+        )
 
 
 @app.command("list")

@@ -92,7 +92,7 @@ def teleop(
     path = str(file.expanduser().resolve()) if file else ""
     teleoperation = bringup.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
     if hands := teleoperation.hands():
-        console.print(f"{file.name}: {hands.good.sum()} of {len(hands.good)} frames show a {hands.side} hand in layout "
+        console.print(f"{file.name}: {hands.valid.sum()} of {len(hands.valid)} frames show a {hands.side} hand in layout "
                       f"{hands.layout}; {hands.size.text()}", highlight=False)  # fmt: skip
     loaded = bringup.load_fleet(fleet, decoded=mode != "direct")
     _run(bringup.node_specs(loaded, record=record, teleoperation=teleoperation), loaded, dry_run)

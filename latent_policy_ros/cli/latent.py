@@ -35,7 +35,7 @@ def report_command(
     hands = {}
     for file in recordings or []:
         found = canonical_hands(read_hand_recording(file).points, layout, units, side)
-        hands[file.stem] = found.keypoints[found.good]
+        hands[file.stem] = found.keypoints[found.valid]
     file = write_report(LatentSpace.load(artifact("latents", latent)), out, hands, console)
     console.print(f"wrote {file}", highlight=False)
 

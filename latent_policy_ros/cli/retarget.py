@@ -48,9 +48,9 @@ def retarget_command(
     for file in recordings:
         recording = read_hand_recording(file)
         hands = canonical_hands(recording.points, layout, units, side)
-        keypoints = hands.keypoints[hands.good]
-        console.print(f"{file.name}: {len(keypoints)} of {len(hands.good)} frames, {hands.side} hand, {hands.layout}")
-        for reason, count in hands.refused.items():
+        keypoints = hands.keypoints[hands.valid]
+        console.print(f"{file.name}: {len(keypoints)} of {len(hands.valid)} frames, {hands.side} hand, {hands.layout}")
+        for reason, count in hands.rejected.items():
             console.print(f"  left out {count} frames: {reason}")
         table = Table(*(Column(name.replace(" ", "\n"), no_wrap=name not in PARTED) for name in HEAD), **COMPACT)
         for robot in robots:
@@ -62,7 +62,7 @@ def retarget_command(
             if out:
                 target = out / f"{file.stem}_{robot.name}.npz"
                 target.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(target, q=q, joint_names=np.array(robot.joint_names), timestamps=recording.timestamps[hands.good])
+                np.savez(target, q=q, joint_names=np.array(robot.joint_names), timestamps=recording.timestamps[hands.valid])
         print_table(table)
     if markdown:
         head = ("recording", *HEAD)

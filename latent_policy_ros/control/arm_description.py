@@ -16,12 +16,10 @@ from latent_policy_ros.common.errors import ConfigError, available
 from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.description.urdf import ONE_DOF_TYPES, UrdfFile
+from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
 from latent_policy_ros.embodiments.kinematics.pinocchio_model import pinocchio_model
 
 PANDA = "panda"  # the default arm
-#: Point at which a right human thumb meets the fingers in a pinch, in the hand frame [m], and the direction from thumb to fingers.
-GRASP_POINT = np.array([0.075, 0.008, 0.125])
-GRASP_AXIS = np.array([-0.371, 0.0, 0.928])
 BRACKET_DEPTH = 0.167  # distance along the tool axis to a hand's grasp point [m]; leaves room for a bracket behind the palm
 
 
@@ -128,14 +126,14 @@ class Arm:
             return self.mounts[embodiment.name] * base_hand
         if embodiment.kind == "gripper" and _jaws_along_z(embodiment):
             return self.tool * base_hand
-        x, y = np.array([0.0, 1.0, 0.0]), GRASP_AXIS / np.linalg.norm(GRASP_AXIS)
+        x, y = np.array([0.0, 1.0, 0.0]), PINCH_AXIS
         rotation = np.array([x, y, np.cross(x, y)])
         return self.tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ grasp_point(embodiment))
 
 
 def grasp_point(embodiment: Embodiment) -> np.ndarray:
     """Point at which thumb and fingers meet in a pinch, in the hand frame of an end-effector of this side (3,) [m]."""
-    return GRASP_POINT * ([1.0, -1.0, 1.0] if embodiment.side == "left" else 1.0)
+    return PINCH_POINT * ([1.0, -1.0, 1.0] if embodiment.side == "left" else 1.0)
 
 
 def list_arms() -> tuple[str, ...]:

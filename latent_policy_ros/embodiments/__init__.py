@@ -1,4 +1,4 @@
-"""Kinds of end-effector: named joints, couplings, limits, kinematics and action representation, one YAML file each."""
+"""Embodiments: end-effectors with their joints, couplings, limits, kinematics and action representation, one YAML file each."""
 
 from latent_policy_ros.embodiments.kinematics.hand_kinematics import HandKinematics
 from latent_policy_ros.embodiments.loader import list_embodiments, load_embodiment

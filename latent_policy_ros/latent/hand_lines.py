@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human.human_hand import BASES
-from latent_policy_ros.embodiments.human.keypoints import keypoints_of_action
+from latent_policy_ros.embodiments.human.keypoints import BASES, keypoints_of_action
 
 
 def finger_lines(embodiment: Embodiment, actions: np.ndarray) -> dict[str, np.ndarray]:

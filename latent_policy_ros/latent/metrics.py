@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human.human_hand import TIPS
-from latent_policy_ros.embodiments.human.keypoints import keypoints_of_action
+from latent_policy_ros.embodiments.human.keypoints import TIPS, keypoints_of_action
 from latent_policy_ros.latent.codec import unit
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.retargeting import Retargeter

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from latent_policy_ros.common.artifacts import write_atomically
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.embodiments.human.human_hand import TIPS, HumanHand
+from latent_policy_ros.embodiments.human.human_hand import HumanHand
+from latent_policy_ros.embodiments.human.keypoints import TIPS
 from latent_policy_ros.latent import plots
 from latent_policy_ros.latent.codec import unit
 from latent_policy_ros.latent.metrics import Measures, measure

@@ -110,7 +110,7 @@ class HumanHandNode(ManagedNode):
             hands = canonical_hands(recording.points, self.value("layout"), self.value("units"), side)
             side = hands.side  # of all frames together
             self.player = HandPlayer(recording, self.value("speed"), self.value("loop"))
-            self.get_logger().info(f"playing {recording.file}: {hands.good.sum()} of {len(hands.good)} frames show a {side} "
+            self.get_logger().info(f"playing {recording.file}: {hands.valid.sum()} of {len(hands.valid)} frames show a {side} "
                                    f"hand; {hands.size.text()}")  # fmt: skip
         self.hand = HandInput(self.value("layout"), self.value("units"), side, self.value("frozen_after"))
         names, embodiments = ([v for v in self.value(key) if v] for key in ("robots", "embodiments"))
@@ -171,7 +171,7 @@ class HumanHandNode(ManagedNode):
     def _take(self, points: np.ndarray, stamp: float) -> None:
         """Bring the robots where the hand is."""
         try:
-            keypoints = self.hand.take(points, stamp)
+            keypoints = self.hand.push(points, stamp)
         except LatentPolicyError as refused:
             self._reason = str(refused)
             self.count("keypoints refused", self._reason)
@@ -222,7 +222,7 @@ class HumanHandNode(ManagedNode):
             return WARN, f"holding: {self._reason}", values
         if waiting:
             return WARN, "holding: " + "; ".join(f"{name}: {reason}" for name, reason in waiting.items()), values
-        return (WARN, self.hand.doubt, values) if self.hand.doubt else (OK, "driving", values)
+        return (WARN, self.hand.side_warning, values) if self.hand.side_warning else (OK, "driving", values)
 
     def _robot(self, name: str, embodiment: Embodiment) -> DrivenRobot:
         if embodiment.command is None:

@@ -1,4 +1,4 @@
-"""Human keypoints -> joints of any embodiment; a generator of human hand motion; paired sets of actions."""
+"""Retargeting: human keypoints to joints of any embodiment, generated motion of human hands, and paired actions."""
 
 from latent_policy_ros.retargeting.human_motion.generator import HandMotion, generate_motion, grasp_plan
 from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.embodiments.human.human_hand import TIPS
-from latent_policy_ros.embodiments.human.keypoints import human_action, to_hand_frame
+from latent_policy_ros.embodiments.human.keypoints import TIPS, human_action, to_hand_frame
 from latent_policy_ros.retargeting.human_motion.generator import generate_motion
 from latent_policy_ros.retargeting.retargeter import Retargeter
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human.human_hand import TIPS
+from latent_policy_ros.embodiments.human.keypoints import TIPS
 from latent_policy_ros.retargeting.checks.workspace import random_joints, thumb_gaps
 from latent_policy_ros.retargeting.retargeter import Retargeter
 

@@ -1,7 +1,7 @@
-"""The compiled way of one hand after another: from a person's 21 keypoints to a robot's joints, frame by frame.
+"""Compiled kernel of hand retargeting: a person's 21 keypoints to a robot's joints, frame by frame.
 
-For a frame: keypoints to the canonical hand frame; the keyvectors that the robot should have, and their weights; how far
-joints may turn; and a few downhill steps from the pose before.
+For each frame it transforms the keypoints to the canonical hand frame, computes the wanted keyvectors and their weights, bounds the
+step of each joint, and runs a few iterations of the solver from the joints of the frame before.
 """
 
 from __future__ import annotations
@@ -11,118 +11,130 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from latent_policy_ros.retargeting.solver import SETTLED, Keyvectors, descend
+from latent_policy_ros.retargeting.solver import TOLERANCE, Keyvectors, minimise
 
-# Thumb-to-finger vectors, as the person's fingertips (keypoints inside the flesh) come nearer than APART [m], shrink
-# faster than the person's, so that they vanish at CONTACT [m]: who touches makes the robot touch.
+# [m] A person's tips touch at a distance of CONTACT between their keypoints, which lie inside the flesh. Thumb-to-finger vectors
+# below APART are shortened so that they vanish at CONTACT: when the person's tips touch, the robot's touch.
 CONTACT, APART = 0.012, 0.05
-# Their weight relative to a knuckle-to-tip vector: FAR at rest, NEAR in a grasp, TOUCHING at contact. It is halfway to
-# the next at NEAR_RANGE and TOUCH_RANGE [m] from contact.
-FAR, NEAR, TOUCHING = 0.05, 12.0, 1000.0
+# Weight of a thumb-to-finger vector relative to a knuckle-to-tip vector: FAR_WEIGHT far apart; NEAR_WEIGHT more in a grasp, half of
+# it at NEAR_RANGE [m] beyond contact; TOUCH_WEIGHT more at contact, half of it at TOUCH_RANGE [m] beyond.
+FAR_WEIGHT, NEAR_WEIGHT, TOUCH_WEIGHT = 0.05, 12.0, 1000.0
 NEAR_RANGE, TOUCH_RANGE = 0.035, 0.003
-LAST_BONE = 0.15  # weight of the direction of each finger's last bone: decides where fingertips leave a choice
-SMOOTHNESS = 3e-4  # pull to the pose before [m^2/rad^2]: 1 rad weighs as much as 3 mm of one keyvector
-REST = 1e-4  # pull to the relaxed pose, likewise: makes the answer one, where fingertips leave a choice
-# No joint turns further between two frames than the person's fastest bone did, and STEADY [rad] more to settle; and
-# never more than LARGEST [rad], which is faster than people are at 25 frames a second: such a frame is a mistake.
-STEADY, LARGEST = 0.02, 0.5
-FIRST_STEPS, WARM_STEPS = 60, 8
-MEMORY = 300  # frames over which the lengths of a person's fingers are averaged
-SHORTEST_FINGER = 1e-3  # [m]
+LAST_BONE_WEIGHT = 0.15  # of the direction of each finger's last bone; decides between joints that give the same fingertips
+SMOOTHNESS = 3e-4  # weight of the distance from the joints of the frame before [m^2/rad^2]
+REST_WEIGHT = 1e-4  # weight of the distance from the rest pose [m^2/rad^2]; makes the solution unique
+# Between two frames no joint turns more than the person's fastest bone did plus SETTLING_STEP, and never more than MAX_STEP [rad]:
+# people are slower at 25 frames a second, so that a faster frame is a tracking error.
+SETTLING_STEP, MAX_STEP = 0.02, 0.5
+FIRST_ITERATIONS, WARM_ITERATIONS = 60, 8
+MEAN_FRAMES = 300  # frames over which the lengths of the person's fingers are averaged
+MIN_FINGER_LENGTH = 1e-3  # [m]
 
-FINE, REFUSED = -1, -2
+ALL_FRAMES = -1  # returned by retarget_frames if no frame was rejected
 
 
-class Match(NamedTuple):
-    """What corresponds between a person's hand and a robot's, whose F fingers begin with the thumb; hand frame."""
+class Correspondence(NamedTuple):
+    """Correspondence between a person's hand and a robot's with F fingers, thumb first; in the hand frame."""
 
-    bases: np.ndarray  # (F,) keypoint of each finger's knuckle
-    tips: np.ndarray  # (F,) keypoint of each fingertip
-    origins: np.ndarray  # (F, 3) [m] the robot's place for the person's knuckle
-    turns: np.ndarray  # (F, 3, 3) rotation from the person's finger to the robot's
+    bases: np.ndarray  # (F,) keypoint index of each finger's knuckle
+    tips: np.ndarray  # (F,) keypoint index of each fingertip
+    origins: np.ndarray  # (F, 3) [m] point of the robot that corresponds to the person's knuckle
+    rotations: np.ndarray  # (F, 3, 3) from the person's finger to the robot's
     lengths: np.ndarray  # (F,) [m] of the robot's fingers
     last_bones: np.ndarray  # (F,) [m] length of the last bone of the robot's fingers
 
 
-class Joints(NamedTuple):
-    """The robot's joints, n of them."""
+class JointBounds(NamedTuple):
+    """Limits and rest pose of the robot's n joints, shape (n,) each."""
 
     lower: np.ndarray
     upper: np.ndarray
     rest: np.ndarray
     max_velocity: np.ndarray
-    per_radian: np.ndarray  # 1; for a prismatic joint the travel [m] that is as much as a radian
+    per_radian: np.ndarray  # 1; for a prismatic joint the travel [m] that counts as one radian
 
 
-class State(NamedTuple):
-    """What one frame hands to the next."""
+class RetargetState(NamedTuple):
+    """State between two frames."""
 
-    frames: np.ndarray  # (1,) how many there were
-    q: np.ndarray  # (n,)
+    frames: np.ndarray  # (1,) count of frames so far
+    q: np.ndarray  # (n,) joints of the last frame
     bones: np.ndarray  # (20, 3) directions of the person's bones
-    lengths: np.ndarray  # (F,) [m] of the person's fingers
+    lengths: np.ndarray  # (F,) [m] mean lengths of the person's fingers
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def follow(vectors: Keyvectors, match, joints, state, hands, dt, q):
-    """Joints q (T, n) for T frames of keypoints (T, 21, 3) [m], ``dt`` [s] apart (0: not known).
+def retarget_frames(vectors: Keyvectors, hand_map, joints, state, hands, dt, q):
+    """Write the joints q (T, n) for T frames of keypoints (T, 21, 3) [m], ``dt`` [s] apart (0: unknown).
 
-    Returns FINE, or the first frame that is refused: what came before it is done, and the state is that of then.
+    Args:
+        vectors: Keyvectors of the robot: knuckle to tip, thumb to finger, last bone.
+        hand_map: The Correspondence.
+        joints: The JointBounds.
+        state: RetargetState of the frame before; updated.
+        hands: Keypoints in any frame.
+        dt: Time between frames.
+        q: Result.
+
+    Returns:
+        ALL_FRAMES, or the index of the first frame that is not a hand. Joints and state are then those of the frame before it.
     """
     hand, targets = np.empty((21, 3)), np.empty((len(vectors.ends), 3))
-    weights, lengths, bones = np.empty(len(targets)), np.empty(len(match.tips)), np.empty((20, 3))
+    weights, lengths, bones = np.empty(len(targets)), np.empty(len(hand_map.tips)), np.empty((20, 3))
     n = len(joints.rest)
     lower, upper, prior, trial = np.empty((4, n))
-    held = np.full(n, SMOOTHNESS + REST)
+    prior_weight = np.full(n, SMOOTHNESS + REST_WEIGHT)
     for t in range(len(hands)):
-        if not canonical(hands[t], hand) or not _lengths(match, hand, lengths):
+        if not to_hand_frame_kernel(hands[t], hand) or not _finger_lengths(hand_map, hand, lengths):
             return t
         first = state.frames[0] == 0
-        share = 1.0 / min(state.frames[0] + 1, MEMORY)
+        share = 1.0 / min(state.frames[0] + 1, MEAN_FRAMES)
         for f in range(len(lengths)):
             state.lengths[f] += share * (lengths[f] - state.lengths[f]) if not first else lengths[f] - state.lengths[f]
-        aim(match, hand, state.lengths, targets, weights)
-        _directions(hand, bones)
+        wanted_keyvectors(hand_map, hand, state.lengths, targets, weights)
+        _bone_directions(hand, bones)
         if first:
-            _begin(vectors, joints, held, targets, weights, trial, q[t])
+            _first_frame(vectors, joints, prior_weight, targets, weights, trial, q[t])
         else:
-            turn = min(fastest(state.bones, bones) + STEADY, LARGEST)
+            turn = min(largest_bone_turn(state.bones, bones) + SETTLING_STEP, MAX_STEP)
             for j in range(n):
-                reach = turn * joints.per_radian[j]
+                step = turn * joints.per_radian[j]
                 if dt > 0.0:
-                    reach = min(reach, joints.max_velocity[j] * dt)
+                    step = min(step, joints.max_velocity[j] * dt)
                 last = state.q[j]
-                lower[j], upper[j] = max(joints.lower[j], last - reach), min(joints.upper[j], last + reach)
-                prior[j] = (SMOOTHNESS * last + REST * joints.rest[j]) / (SMOOTHNESS + REST)
+                lower[j], upper[j] = max(joints.lower[j], last - step), min(joints.upper[j], last + step)
+                prior[j] = (SMOOTHNESS * last + REST_WEIGHT * joints.rest[j]) / (SMOOTHNESS + REST_WEIGHT)
             q[t] = state.q
-            descend(vectors, lower, upper, q[t], prior, held, targets, weights, WARM_STEPS, SETTLED)
+            minimise(vectors, lower, upper, q[t], prior, prior_weight, targets, weights, WARM_ITERATIONS, TOLERANCE)
         state.q[:], state.bones[:] = q[t], bones
         state.frames[0] += 1
-    return FINE
+    return ALL_FRAMES
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _begin(vectors, joints, held, targets, weights, trial, q):
-    """The first frame: the best from the relaxed pose, a more open and a more closed one."""
+def _first_frame(vectors, joints, prior_weight, targets, weights, trial, q):
+    """Write the joints q (n,) of a first frame: the best of three starts, the rest pose and 25% and 60% of the ranges."""
     best = np.inf
     for share in (-1.0, 0.25, 0.6):
         for j in range(len(q)):
             trial[j] = joints.lower[j] + share * (joints.upper[j] - joints.lower[j]) if share >= 0.0 else joints.rest[j]
-        cost = descend(vectors, joints.lower, joints.upper, trial, joints.rest, held, targets, weights, FIRST_STEPS, SETTLED)
+        cost = minimise(
+            vectors, joints.lower, joints.upper, trial, joints.rest, prior_weight, targets, weights, FIRST_ITERATIONS, TOLERANCE
+        )
         if cost < best:
             best = cost
             q[:] = trial
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def canonical(keypoints, hand):
-    """One frame (21, 3) to the canonical hand frame; False if it is not a hand. See ``keypoints.to_hand_frame``."""
+def to_hand_frame_kernel(keypoints, hand):
+    """Transform one frame (21, 3) to the canonical hand frame, as ``keypoints.to_hand_frame``; False if it is not a hand."""
     for k in range(21):
         for r in range(3):
             if not np.isfinite(keypoints[k, r]):
                 return False
     x, y, z, across = np.empty((4, 3))
-    length = _towards(keypoints[0], keypoints[9], z)
+    length = _direction(keypoints[0], keypoints[9], z)
     for r in range(3):
         across[r] = keypoints[5, r] - keypoints[17, r]
     width = _cross(across, z, x)
@@ -138,72 +150,77 @@ def canonical(keypoints, hand):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def aim(match, hand, lengths, targets, weights):
-    """Keyvectors (3 F - 1, 3) [m] that the robot should have, and their weights: knuckle to tip, thumb to finger, last bone."""
-    count = len(match.tips)
+def wanted_keyvectors(hand_map, hand, lengths, targets, weights):
+    """Write the wanted keyvectors (3 F - 1, 3) [m] and their weights: F knuckle to tip, F - 1 thumb to finger, F last bones.
+
+    ``hand`` (21, 3) are keypoints in the hand frame; ``lengths`` (F,) those of the person's fingers.
+    """
+    count = len(hand_map.tips)
     bone = np.empty(3)
-    thumb = hand[match.tips[0]]
+    thumb = hand[hand_map.tips[0]]
     for f in range(count):
-        tip, base, turn = hand[match.tips[f]], hand[match.bases[f]], match.turns[f]
-        scale = match.lengths[f] / lengths[f]
-        _towards(hand[match.tips[f] - 1], tip, bone)
+        tip, base, rotation = hand[hand_map.tips[f]], hand[hand_map.bases[f]], hand_map.rotations[f]
+        scale = hand_map.lengths[f] / lengths[f]
+        _direction(hand[hand_map.tips[f] - 1], tip, bone)
         for r in range(3):
-            targets[f, r], targets[2 * count - 1 + f, r] = match.origins[f, r], 0.0
+            targets[f, r], targets[2 * count - 1 + f, r] = hand_map.origins[f, r], 0.0
             for c in range(3):
-                targets[f, r] += scale * turn[r, c] * (tip[c] - base[c])
-                targets[2 * count - 1 + f, r] += match.last_bones[f] * turn[r, c] * bone[c]
-        weights[f], weights[2 * count - 1 + f] = 1.0, LAST_BONE
+                targets[f, r] += scale * rotation[r, c] * (tip[c] - base[c])
+                targets[2 * count - 1 + f, r] += hand_map.last_bones[f] * rotation[r, c] * bone[c]
+        weights[f], weights[2 * count - 1 + f] = 1.0, LAST_BONE_WEIGHT
         if f > 0:
             k = count + f - 1
-            gap = _towards(thumb, tip, bone)
+            gap = _direction(thumb, tip, bone)
             wanted = gap if gap > APART else max(0.0, gap - CONTACT) * APART / (APART - CONTACT)
             away = max(0.0, gap - CONTACT)
             for r in range(3):
                 targets[k, r] = wanted * bone[r]
-            weights[k] = FAR + NEAR / (1.0 + (away / NEAR_RANGE) ** 4) + TOUCHING / (1.0 + (away / TOUCH_RANGE) ** 4)
+            near, touch = 1.0 + (away / NEAR_RANGE) ** 4, 1.0 + (away / TOUCH_RANGE) ** 4
+            weights[k] = FAR_WEIGHT + NEAR_WEIGHT / near + TOUCH_WEIGHT / touch
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pace(q, last, reach):
-    """Holds a gripper's joint q (T, 1) within ``reach`` of the frame before, in place, going on from ``last`` (1,) or NaN."""
+def limit_steps(q, last, step):
+    """Limit the steps of a gripper's joint q (T, 1) to ``step``, in place; ``last`` (1,) is the state, NaN at first."""
     for t in range(len(q)):
         if np.isfinite(last[0]):
-            q[t, 0] = min(max(q[t, 0], last[0] - reach), last[0] + reach)
+            q[t, 0] = min(max(q[t, 0], last[0] - step), last[0] + step)
         last[0] = q[t, 0]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fastest(before, now):
-    """How far the bone turned that turned most [rad]: directions (20, 3) of two frames."""
-    longest = 0.0
+def largest_bone_turn(before, now):
+    """Largest turn of a bone [rad] between two frames, from the directions (20, 3) of the bones."""
+    largest = 0.0
     for b in range(len(now)):
         x, y, z = now[b, 0] - before[b, 0], now[b, 1] - before[b, 1], now[b, 2] - before[b, 2]
-        longest = max(longest, x * x + y * y + z * z)
-    return 2.0 * np.arcsin(min(1.0, 0.5 * np.sqrt(longest)))
+        largest = max(largest, x * x + y * y + z * z)
+    return 2.0 * np.arcsin(min(1.0, 0.5 * np.sqrt(largest)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _directions(hand, bones):
+def _bone_directions(hand, bones):
+    """Write unit vectors (20, 3) along the bones of a hand (21, 3), those of the palm included."""
     for k in range(1, 21):
-        _towards(hand[k - 1 if k % 4 != 1 else 0], hand[k], bones[k - 1])
+        _direction(hand[k - 1 if k % 4 != 1 else 0], hand[k], bones[k - 1])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _lengths(match, hand, lengths):
-    """Length [m] of each finger along its bones; False if a finger has none."""
+def _finger_lengths(hand_map, hand, lengths):
+    """Write the length [m] of each finger along its bones; False if one is shorter than MIN_FINGER_LENGTH."""
     bone = np.empty(3)
     for f in range(len(lengths)):
         lengths[f] = 0.0
-        for k in range(match.bases[f], match.tips[f]):
-            lengths[f] += _towards(hand[k], hand[k + 1], bone)
-        if lengths[f] < SHORTEST_FINGER:
+        for k in range(hand_map.bases[f], hand_map.tips[f]):
+            lengths[f] += _direction(hand[k], hand[k + 1], bone)
+        if lengths[f] < MIN_FINGER_LENGTH:
             return False
     return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _towards(start, end, direction):
-    """Unit vector from start to end (3,), zero if they are one; returns their distance."""
+def _direction(start, end, direction):
+    """Write the unit vector from start to end (3,), zero if they are equal; return their distance."""
     for r in range(3):
         direction[r] = end[r] - start[r]
     return _normalise(direction)
@@ -211,13 +228,14 @@ def _towards(start, end, direction):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _cross(a, b, result):
-    """Unit vector along a x b; returns the length of a x b."""
+    """Write the unit vector along a x b; return the length of a x b."""
     result[0], result[1], result[2] = a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
     return _normalise(result)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _normalise(v):
+    """Scale v (3,) to length 1 in place, unless it is zero; return its length before."""
     length = np.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
     if length > 1e-12:
         for r in range(3):

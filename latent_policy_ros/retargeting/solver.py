@@ -1,10 +1,10 @@
-"""Bounded least squares on vectors between points of a mechanism: projected Levenberg-Marquardt, compiled.
+"""Bounded least squares on keyvectors (vectors between points of a hinge tree): projected Levenberg-Marquardt, compiled.
 
-For one pose it minimises, within limits,
+For one pose, :func:`minimise` minimises, within joint limits,
 
     sum_k weights[k] * |point[ends[k]] - point[starts[k]] - targets[k]|^2  +  sum_j prior_weight[j] * (q - prior)_j^2
 
-where point[-1] is the base's origin, so that a keyvector may also be a place.
+where point[-1] is the origin of the base, so that a keyvector can also be a position.
 """
 
 from __future__ import annotations
@@ -15,92 +15,103 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from latent_policy_ros.embodiments.kinematics.fk_kernels import Mechanism, carry, differentiate, move
+from latent_policy_ros.embodiments.kinematics.fk_kernels import TreeArrays, hinge_motion, moved_points, point_jacobian
 from latent_policy_ros.embodiments.kinematics.hinge_tree import HingeTree
 
-AT_LIMIT = 1e-9
-SETTLED = 1e-5  # a step shorter than this [rad] ends the search
+AT_LIMIT = 1e-9  # a joint nearer to its limit than this [rad or m] is at the limit
+TOLERANCE = 1e-5  # a step smaller than this [rad or m] ends the iteration
 
 
 class Keyvectors(NamedTuple):
-    """Which vectors of a mechanism are compared, as the compiled code reads it."""
+    """K keyvectors of a hinge tree, as arrays for the compiled code."""
 
-    mechanism: Mechanism
-    starts: np.ndarray  # (K,) index of a point, -1: the base's origin
-    ends: np.ndarray  # (K,)
-    moved_by: np.ndarray  # (K, n) the joints that move a keyvector, in the first ...
-    movers: np.ndarray  # (K,) ... so many entries of its row
+    tree: TreeArrays
+    starts: np.ndarray  # (K,) index of the point where each begins; -1: the origin of the base
+    ends: np.ndarray  # (K,) index of the point where each ends
+    joints: np.ndarray  # (K, n) indices of the joints that move each, in the first ``joint_counts`` entries of its row
+    joint_counts: np.ndarray  # (K,)
 
 
 def keyvectors(tree: HingeTree, starts: Sequence[int], ends: Sequence[int]) -> Keyvectors:
-    """The vectors from points ``starts`` (-1: the origin) to points ``ends`` of the tree."""
-    mechanism, count = tree.mechanism, len(ends)
-    moved_by, movers = np.zeros((count, tree.joints), dtype=np.int64), np.zeros(count, dtype=np.int64)
+    """Make the keyvectors from points ``starts`` (-1: the origin of the base) to points ``ends`` of the tree, by index."""
+    arrays, count = tree.arrays, len(ends)
+    moving, counts = np.zeros((count, tree.joints), dtype=np.int64), np.zeros(count, dtype=np.int64)
     for k, pair in enumerate(zip(starts, ends, strict=True)):
         joints = set()
-        for hinge in (mechanism.carrier[point] for point in pair if point >= 0):
+        for hinge in (arrays.carrier[point] for point in pair if point >= 0):
             while hinge >= 0:
-                joints.add(int(mechanism.joint[hinge]))
-                hinge = mechanism.parent[hinge]
-        movers[k] = len(joints)
-        moved_by[k, : len(joints)] = sorted(joints)
-    return Keyvectors(mechanism, np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), moved_by, movers)
+                joints.add(int(arrays.joint[hinge]))
+                hinge = arrays.parent[hinge]
+        counts[k] = len(joints)
+        moving[k, : len(joints)] = sorted(joints)
+    return Keyvectors(arrays, np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), moving, counts)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend(vectors, lower, upper, q, prior, prior_weight, targets, weights, iterations, settled):
-    """Moves q (n,) downhill in place, within limits; returns its cost. No step makes it worse.
+def minimise(vectors, lower, upper, q, prior, prior_weight, targets, weights, iterations, tolerance):
+    """Minimise the cost over q (n,) in place, within limits, and return the cost. No iteration increases it.
 
-    ``prior`` and ``prior_weight`` [m^2/rad^2] (n,), ``targets`` (K, 3) [m], ``weights`` (K,).
+    Args:
+        vectors: The Keyvectors.
+        lower, upper: Joint limits (n,).
+        q: Start, and result (n,).
+        prior: Joint positions that the cost pulls to (n,).
+        prior_weight: Weights of this pull (n,) [m^2/rad^2].
+        targets: Wanted keyvectors (K, 3) [m].
+        weights: Their weights (K,).
+        iterations: Largest count of iterations.
+        tolerance: A smaller step [rad or m] ends the iteration.
     """
-    mechanism, n, hinges, count = vectors.mechanism, len(q), len(vectors.mechanism.parent), len(vectors.mechanism.carrier)
+    tree, n, hinges, count = vectors.tree, len(q), len(vectors.tree.parent), len(vectors.tree.carrier)
     rotation = np.empty((hinges, 3, 3))
-    translation, axis, point = np.empty((3, hinges, 3))
-    places, residual = np.empty((count, 3)), np.empty((len(weights), 3))
+    translation, axis, origin = np.empty((3, hinges, 3))
+    points, residual = np.empty((count, 3)), np.empty((len(weights), 3))
     jacobian, hessian, factor = np.empty((count, n, 3)), np.empty((n, n)), np.empty((n, n))
     gradient, step, trial = np.empty((3, n))
     free = np.empty(n, dtype=np.bool_)
     for j in range(n):
         q[j] = min(max(q[j], lower[j]), upper[j])
-    cost = _cost(vectors, q, prior, prior_weight, targets, weights, rotation, translation, axis, point, places, residual)
+    cost = _evaluate(vectors, q, prior, prior_weight, targets, weights, rotation, translation, axis, origin, points, residual)
     damping, fresh = 1e-3, True
     for _ in range(iterations):
         if fresh:
-            differentiate(mechanism, places, axis, point, jacobian)
-            _gauss_newton(vectors, jacobian, residual, weights, q, prior, prior_weight, gradient, hessian)
+            point_jacobian(tree, points, axis, origin, jacobian)
+            _normal_equations(vectors, jacobian, residual, weights, q, prior, prior_weight, gradient, hessian)
         for j in range(n):
-            pressed = (q[j] <= lower[j] + AT_LIMIT and gradient[j] > 0) or (q[j] >= upper[j] - AT_LIMIT and gradient[j] < 0)
-            free[j] = not pressed
-        _solve(hessian, gradient, free, damping, factor, step)
-        longest = 0.0
+            blocked = (q[j] <= lower[j] + AT_LIMIT and gradient[j] > 0) or (q[j] >= upper[j] - AT_LIMIT and gradient[j] < 0)
+            free[j] = not blocked
+        _damped_step(hessian, gradient, free, damping, factor, step)
+        largest = 0.0
         for j in range(n):
             trial[j] = min(max(q[j] - step[j], lower[j]), upper[j])
-            longest = max(longest, abs(trial[j] - q[j]))
-        if longest < 1e-12:
+            largest = max(largest, abs(trial[j] - q[j]))
+        if largest < 1e-12:
             break
-        new = _cost(vectors, trial, prior, prior_weight, targets, weights, rotation, translation, axis, point, places, residual)
+        new = _evaluate(
+            vectors, trial, prior, prior_weight, targets, weights, rotation, translation, axis, origin, points, residual
+        )
         fresh = new < cost
         if fresh:
             q[:] = trial
             cost, damping = new, damping * 0.2
         else:
             damping *= 10.0
-        if longest < settled:
+        if largest < tolerance:
             break
     return cost
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _cost(vectors, q, prior, prior_weight, targets, weights, rotation, translation, axis, point, places, residual):
-    """The cost at q; leaves the mechanism's motion and the residuals (K, 3) in the arrays given."""
-    move(vectors.mechanism, q, rotation, translation, axis, point)
-    carry(vectors.mechanism, rotation, translation, places)
+def _evaluate(vectors, q, prior, prior_weight, targets, weights, rotation, translation, axis, origin, points, residual):
+    """Return the cost at q; write the motion of the tree, its points and the residuals (K, 3) into the other arrays."""
+    hinge_motion(vectors.tree, q, rotation, translation, axis, origin)
+    moved_points(vectors.tree, rotation, translation, points)
     cost = 0.0
     for k in range(len(weights)):
         start, end = vectors.starts[k], vectors.ends[k]
         for r in range(3):
-            origin = places[start, r] if start >= 0 else 0.0
-            residual[k, r] = places[end, r] - origin - targets[k, r]
+            start_point = points[start, r] if start >= 0 else 0.0
+            residual[k, r] = points[end, r] - start_point - targets[k, r]
             cost += weights[k] * residual[k, r] * residual[k, r]
     for j in range(len(q)):
         cost += prior_weight[j] * (q[j] - prior[j]) ** 2
@@ -108,8 +119,8 @@ def _cost(vectors, q, prior, prior_weight, targets, weights, rotation, translati
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gauss_newton(vectors, jacobian, residual, weights, q, prior, prior_weight, gradient, hessian):
-    """Half the gradient (n,) and half the Gauss-Newton Hessian (n, n, upper triangle) of the cost."""
+def _normal_equations(vectors, jacobian, residual, weights, q, prior, prior_weight, gradient, hessian):
+    """Write half the gradient (n,) and half the Gauss-Newton Hessian (n, n; upper triangle) of the cost."""
     hessian[:] = 0.0
     column = np.empty((len(q), 3))
     for j in range(len(q)):
@@ -117,19 +128,19 @@ def _gauss_newton(vectors, jacobian, residual, weights, q, prior, prior_weight, 
         hessian[j, j] = prior_weight[j]
     for k in range(len(weights)):
         start, end, w, r = vectors.starts[k], vectors.ends[k], weights[k], residual[k]
-        for a in range(vectors.movers[k]):
-            j = vectors.moved_by[k, a]
+        for a in range(vectors.joint_counts[k]):
+            j = vectors.joints[k, a]
             for c in range(3):
                 column[a, c] = jacobian[end, j, c] - (jacobian[start, j, c] if start >= 0 else 0.0)
             x, y, z = w * column[a, 0], w * column[a, 1], w * column[a, 2]
             gradient[j] += x * r[0] + y * r[1] + z * r[2]
             for b in range(a + 1):
-                hessian[vectors.moved_by[k, b], j] += x * column[b, 0] + y * column[b, 1] + z * column[b, 2]
+                hessian[vectors.joints[k, b], j] += x * column[b, 0] + y * column[b, 1] + z * column[b, 2]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _solve(hessian, gradient, free, damping, factor, step):
-    """One damped Newton step (n,) over the free joints, by Cholesky's factors; the others stay."""
+def _damped_step(hessian, gradient, free, damping, factor, step):
+    """Write one damped Gauss-Newton step (n,) of the free joints, by Cholesky factorisation; other joints have a step of zero."""
     n = len(gradient)
     for j in range(n):
         for i in range(j + 1):
@@ -152,7 +163,7 @@ def _solve(hessian, gradient, free, damping, factor, step):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend_all(vectors, lower, upper, q, prior, prior_weight, targets, weights, iterations, settled, costs):
-    """:func:`descend` for B independent poses: q, prior (B, n), targets (B, K, 3), weights (B, K), costs (B,)."""
+def minimise_batch(vectors, lower, upper, q, prior, prior_weight, targets, weights, iterations, tolerance, costs):
+    """:func:`minimise` for B independent poses: q, prior (B, n), targets (B, K, 3), weights (B, K), costs (B,)."""
     for b in range(len(q)):
-        costs[b] = descend(vectors, lower, upper, q[b], prior[b], prior_weight, targets[b], weights[b], iterations, settled)
+        costs[b] = minimise(vectors, lower, upper, q[b], prior[b], prior_weight, targets[b], weights[b], iterations, tolerance)

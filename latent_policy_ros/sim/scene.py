@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.embodiments.model.content_hash import Keyed
+from latent_policy_ros.embodiments.model.content_hash import EmbodimentKey
 from latent_policy_ros.sim.robot_model import CONDIM, FRICTION, robot_spec
 
 TIMESTEP = 0.002  # s
@@ -66,7 +66,7 @@ def _furnish(spec: mujoco.MjSpec) -> None:
 
 
 @lru_cache(maxsize=8)
-def _build(key: Keyed, mount: bytes) -> mujoco.MjModel:
+def _build(key: EmbodimentKey, mount: bytes) -> mujoco.MjModel:
     embodiment, T_flange_hand = key.embodiment, np.frombuffer(mount).reshape(4, 4)
     spec = mujoco.MjSpec()
     spec.option.timestep, spec.option.impratio = TIMESTEP, 10
@@ -95,7 +95,7 @@ def _build(key: Keyed, mount: bytes) -> mujoco.MjModel:
 
 def scene_model(embodiment: Embodiment, T_flange_hand: np.ndarray) -> mujoco.MjModel:
     """The compiled scene for this end-effector. One model serves all worlds of a process: treat it as read-only."""
-    return _build(Keyed.of(embodiment), np.asarray(T_flange_hand, float).tobytes())
+    return _build(EmbodimentKey.of(embodiment), np.asarray(T_flange_hand, float).tobytes())
 
 
 def scene_cameras(embodiment: Embodiment) -> tuple[str, ...]:

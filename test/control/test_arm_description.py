@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from latent_policy_ros.common.errors import ConfigError
-from latent_policy_ros.control.arm_description import GRASP_POINT, grasp_point, list_arms, load_arm
+from latent_policy_ros.control.arm_description import grasp_point, list_arms, load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
 from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.embodiments.human.keypoints import PINCH_POINT
 
 URDF = """<robot name="tiny">
   <link name="floor"/><link name="base"/><link name="upper"/><link name="lower"/><link name="flange"/><link name="flag"/>
@@ -145,7 +146,7 @@ def test_hands_and_gripper_pinch_on_the_tools_axis_in_the_same_orientation(name)
     arm = load_arm(name)
     mounts = {n: arm.mount(load_embodiment(n)) for n in ("mimic_hand", "faive_hand", "panda_gripper", "so101_gripper")}
     for T in mounts.values():
-        np.testing.assert_allclose((T * GRASP_POINT)[:2], 0.0, atol=1e-3)
+        np.testing.assert_allclose((T * PINCH_POINT)[:2], 0.0, atol=1e-3)
         np.testing.assert_allclose(T.rotation, mounts["panda_gripper"].rotation, atol=2e-3)
 
 
@@ -153,7 +154,7 @@ def test_a_left_hand_pinches_on_the_tools_axis_too():
     hand = load_embodiment("mimic_hand_left")
     T = load_arm("xarm7").mount(hand)
     np.testing.assert_allclose((T * grasp_point(hand))[:2], 0.0, atol=1e-3)
-    assert grasp_point(hand)[1] == -GRASP_POINT[1]
+    assert grasp_point(hand)[1] == -PINCH_POINT[1]
 
 
 def test_gripper_is_mounted_as_in_the_pandas_urdf():

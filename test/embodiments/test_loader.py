@@ -1,4 +1,4 @@
-"""Embodiments by name and by file, the user's own folders, left hands, and every kind of mistake in a YAML file."""
+"""Loading of embodiments: by name and file, the user's folders, sides, content hashes, and the errors of wrong YAML files."""
 
 # ruff: noqa: E501 - the table of mistakes has one line for each
 
@@ -12,7 +12,7 @@ import yaml
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.kinematics.capsules import capsules
-from latent_policy_ros.embodiments.model.catalogue import VARIABLE
+from latent_policy_ros.embodiments.model.catalogue import FOLDERS_VARIABLE
 from latent_policy_ros.embodiments.model.content_hash import content_hash
 
 TINY = """
@@ -50,7 +50,7 @@ def tiny(tmp_path):
     return load
 
 
-def test_the_papers_four_embodiments_ship():
+def test_sizes_of_four_shipped_embodiments():
     expected = {"faive_hand": (11, 30, 11), "mimic_hand": (16, 20, 16), "panda_gripper": (1, 2, 1), "human_hand": (0, 0, 189)}
     assert set(expected) <= set(list_embodiments())
     for name, sizes in expected.items():
@@ -62,20 +62,20 @@ def test_the_papers_four_embodiments_ship():
 
 
 @pytest.mark.parametrize("name", ("faive_hand", "mimic_hand", "panda_gripper"))
-def test_no_hinge_leaves_its_range_anywhere_within_the_limits_of_q(name):
+def test_hinges_stay_in_range_within_the_limits_of_q(name):
     e = load_embodiment(name)
     for q in (e.lower, e.upper, e.rest):
         for hinge, angle in zip(e.hinges, e.coupling @ q, strict=True):
             assert hinge.lower - 1e-12 <= angle <= hinge.upper + 1e-12, hinge.name
 
 
-def test_limits_are_narrowed_where_a_coupled_hinge_would_leave_its_range():
+def test_limits_are_narrowed_by_coupled_hinges():
     faive = load_embodiment("faive_hand")
     index = faive.joint_names.index("index_pp2mp_virt")
     assert faive.upper[index] == pytest.approx(0.68 / 0.71)  # its own range ends at 0.96
 
 
-def test_the_action_of_a_gripper_is_its_opening():
+def test_action_of_a_gripper_is_its_opening():
     gripper = load_embodiment("panda_gripper")
     x = np.array([[0.0], [0.25], [1.0]])
     assert np.allclose(gripper.to_joints(x), [[0.0], [0.01], [0.04]])
@@ -83,7 +83,7 @@ def test_the_action_of_a_gripper_is_its_opening():
     assert (gripper.action_lower, gripper.action_upper, gripper.action_names) == ([0.0], [1.0], ("opening",))
 
 
-def test_the_action_of_a_hand_is_its_joints():
+def test_action_of_a_hand_is_its_joints():
     hand = load_embodiment("mimic_hand")
     q = np.random.default_rng(0).uniform(hand.lower, hand.upper, (3, 5, 16))
     assert (hand.to_action(q) == q).all() and (hand.to_joints(q) == q).all()
@@ -91,12 +91,12 @@ def test_the_action_of_a_hand_is_its_joints():
         hand.to_action(np.zeros((3, 15)))
 
 
-def test_a_person_cannot_be_commanded():
+def test_human_hand_has_no_joints():
     with pytest.raises(ValueError, match="human_hand has no joints"):
         load_embodiment("human_hand").to_joints(np.zeros(189))
 
 
-def test_an_embodiment_cannot_be_changed():
+def test_embodiment_is_immutable():
     hand = load_embodiment("mimic_hand")
     with pytest.raises(ValueError, match="read-only"):
         hand.lower[0] = -10.0
@@ -106,7 +106,7 @@ def test_an_embodiment_cannot_be_changed():
         hand.fingertips["thumb"] = None
 
 
-def test_the_tiny_hand(tiny):
+def test_tiny_hand(tiny):
     e = tiny()
     assert e.joint_names == ("a", "t") and np.allclose(e.coupling, [[1, 0], [0.75, 0], [0, 1]])
     assert np.allclose(e.upper, [0.8, 1.0])  # 0.6 / 0.75
@@ -114,21 +114,21 @@ def test_the_tiny_hand(tiny):
     assert [shape.finger for shape in capsules(e) if shape.finger] == ["thumb", "index"]
 
 
-def test_the_order_of_hinges_in_the_file_does_not_matter(tiny):
+def test_order_of_hinges_in_the_file_does_not_matter(tiny):
     lines = TINY.strip().splitlines()
     a, b = (next(i for i, line in enumerate(lines) if line.startswith(f"  {name}: {{parent")) for name in "ab")
     e = tiny(lines[a] + "\n" + lines[b], lines[b] + "\n" + lines[a])
     assert e.hinge_names.index("a") < e.hinge_names.index("b")
 
 
-def test_the_hash_does_not_hang_on_the_last_bits_of_a_processor():
+def test_hash_ignores_rounding_errors():
     hand = load_embodiment("mimic_hand")
     changed = {shift: dataclasses.replace(hand, T_base_hand=hand.T_base_hand + shift) for shift in (1e-14, -1e-14, 1e-6)}
     hashes = {shift: content_hash(embodiment) for shift, embodiment in changed.items()}
     assert hashes[1e-14] == hashes[-1e-14] == hand.content_hash != hashes[1e-6]
 
 
-def test_the_hash_follows_the_meaning_not_the_text(tiny):
+def test_hash_depends_on_meaning_not_on_text(tiny):
     plain = tiny().content_hash
     assert tiny("kp: 1,", "kp: 2,  # stiffer\n ").content_hash == plain
     assert tiny("axis: [0, 2, 0]", "axis: [0.0, 1.0, 0]").content_hash == plain
@@ -154,7 +154,7 @@ MISTAKES = {
     "unknown side": ("side: right", "side: middle", "side", "got 'middle'; available: left, right"),
     "unknown kind of hinge": ("b: {parent: a,", "b: {kind: ball, parent: a,", "hinges.b.kind", "available: fixed, prismatic, revolute"),
     "unknown parent": ("parent: a,", "parent: c,", "hinges.b.parent", "got 'c'; available: a, b, palm, t"),
-    "cycle of parents": ("a: {parent: palm", "a: {parent: b", "hinges.a.parent", "cycle: a -> b -> a; expected a way to palm"),
+    "cycle of parents": ("a: {parent: palm", "a: {parent: b", "hinges.a.parent", "cycle: a -> b -> a; expected parents that end at palm"),
     "hinge named palm": ("  t: {parent: palm,", "  palm: {parent: palm,", "hinges.palm", "is the base"),
     "zero axis": ("axis: [0, 2, 0]", "axis: [0, 0, 0]", "hinges.a.axis", "expected a direction, got a vector of length 0"),
     "limits reversed": ("range: [0, 1.0]", "range: [1.0, 0]", "hinges.a.range", "expected lower < upper, got [1, 0]"),
@@ -171,7 +171,7 @@ MISTAKES = {
     "unknown finger": ("  index: {hinge", "  toe: {hinge", "fingertips.toe", "unknown finger; available: index, middle"),
     "tip on the unknown": ("hinge: b", "hinge: c", "fingertips.index.hinge", "got 'c'; available: a, b, t"),
     "no thumb": ("  thumb: {hinge", "  ring: {hinge", "fingertips", "expected the thumb and at least one other finger"),
-    "palm along fingers": ("palm: [1, 0, 0.2]", "palm: [0, 0, 1]", "hand_frame.palm", "expected a direction across fingers"),
+    "palm along fingers": ("palm: [1, 0, 0.2]", "palm: [0, 0, 1]", "hand_frame.palm", "expected a direction that is not parallel to fingers"),
     "radius": ("tip_radius: 0.01", "tip_radius: -0.01", "shape.tip_radius", "greater than 0, got -0.01"),
     "duplicate": ("side: right", "side: right\nside: right", "", "duplicate key 'side', first given in line 4"),
     "duplicate hinge": ("  b: {parent", "  a: {parent", "", "duplicate key 'a', first given in line 10"),
@@ -181,7 +181,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_file_field_got_and_expected(tiny, tmp_path, mistake):
+def test_error_names_file_field_got_and_expected(tiny, tmp_path, mistake):
     old, new, field, message = MISTAKES[mistake]
     with pytest.raises(ConfigError) as caught:
         tiny(old, new)
@@ -190,7 +190,7 @@ def test_a_mistake_is_told_with_file_field_got_and_expected(tiny, tmp_path, mist
     assert str(tmp_path / "tiny_hand.yaml") in str(caught.value)
 
 
-def test_an_empty_file_and_a_list_are_refused(tmp_path):
+def test_empty_file_and_list_are_errors(tmp_path):
     for text, got in (("", "nothing"), ("[1, 2]", "[1, 2] (a list of 2)")):
         path = tmp_path / "empty.yaml"
         path.write_text(text)
@@ -199,12 +199,12 @@ def test_an_empty_file_and_a_list_are_refused(tmp_path):
         assert got in str(caught.value)
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_error_of_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"no embodiment 'foot'; available: .*faive_hand, human_hand, .*mimic_hand"):
         load_embodiment("foot")
 
 
-def test_a_gripper_with_two_actuated_joints_is_refused(tmp_path):
+def test_gripper_with_two_actuated_joints_is_an_error(tmp_path):
     content = yaml.safe_load(load_embodiment("panda_gripper").file.read_text())
     content["actuated"]["panda_finger_joint2"] = {"rest": 0.0, "max_velocity": 0.1}
     content["couplings"] = {}
@@ -214,12 +214,12 @@ def test_a_gripper_with_two_actuated_joints_is_refused(tmp_path):
         load_embodiment(path)
 
 
-def test_a_change_of_the_file_is_seen(tiny):
+def test_changed_file_is_reloaded(tiny):
     assert tiny().upper[1] == 1.0
     assert tiny("range: [-0.5, 1.0]", "range: [-0.5, 1.1]").upper[1] == 1.1
 
 
-def test_an_offset_of_a_coupling_becomes_part_of_the_zero_pose(tiny):
+def test_offset_of_a_coupling_becomes_part_of_the_zero_pose(tiny):
     """b = 0.75 a + 0.1: the same as a finger that is bent by 0.1 at b when a is at zero."""
     e, plain = tiny("ratio: 0.75", "ratio: 0.75, offset: 0.1"), tiny()
     assert np.allclose(e.coupling, plain.coupling) and e.upper[0] == pytest.approx((0.6 - 0.1) / 0.75)
@@ -228,7 +228,7 @@ def test_an_offset_of_a_coupling_becomes_part_of_the_zero_pose(tiny):
     assert np.allclose(tip, [0.05 * np.sin(a) + 0.05 * np.sin(a + b), 0, 0.1 + 0.05 * np.cos(a) + 0.05 * np.cos(a + b)])
 
 
-def test_what_a_file_leaves_out_is_derived(tmp_path):
+def test_omitted_fields_are_derived(tmp_path):
     left_out = ("hand_frame", "actuated", "  a: {rest", "  t: {rest", "shape", "servo", "name")
     lines = [line for line in TINY.splitlines() if not line.startswith(left_out)]
     path = tmp_path / "short_hand.yaml"
@@ -241,11 +241,11 @@ def test_what_a_file_leaves_out_is_derived(tmp_path):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """Two folders of the user's own, named by the variable; writes the tiny hand there under a name."""
+    """Two folders of the user's in the environment variable; writes the tiny hand there under a name."""
     folders = [tmp_path / "mine", tmp_path / "ours"]
     for folder in folders:
         folder.mkdir()
-    monkeypatch.setenv(VARIABLE, os.pathsep.join(map(str, folders)))
+    monkeypatch.setenv(FOLDERS_VARIABLE, os.pathsep.join(map(str, folders)))
 
     def write(name, folder=0, side="right", content_name=None):
         path = folders[folder] / f"{name}.yaml"
@@ -256,14 +256,14 @@ def own(tmp_path, monkeypatch):
     return write
 
 
-def test_the_users_own_folders_are_searched(own):
+def test_folders_of_the_user_are_searched(own):
     path = own("claw", folder=1)
     assert "claw" in list_embodiments() and "mimic_hand" in list_embodiments()
     e = load_embodiment("claw")
     assert e.file == path and load_embodiment(e.reference).content_hash == e.content_hash
 
 
-def test_a_file_that_is_called_otherwise_than_its_hand_is_found_again(own):
+def test_reference_of_a_file_with_another_name_than_its_hand(own):
     """Also its mirror image, and one whose own name ends in a side."""
     path = own("claw", content_name="paw")
     for text in (path, path.with_stem("claw_left"), own("hook", side="left", content_name="paw_left")):
@@ -272,7 +272,7 @@ def test_a_file_that_is_called_otherwise_than_its_hand_is_found_again(own):
         assert again.content_hash == e.content_hash and (e.side == "left") == (text != path)
 
 
-def test_no_name_may_mean_two_files(own):
+def test_two_files_of_one_name_are_an_error(own):
     own("claw")
     for name, what in (("mimic_hand", "mimic_hand.yaml"), ("allegro_hand_left", "allegro_hand.yaml and its mirror image")):
         path = own(name, folder=1)
@@ -284,15 +284,15 @@ def test_no_name_may_mean_two_files(own):
         load_embodiment("claw")
 
 
-def test_a_folder_that_does_not_exist_is_told(monkeypatch, tmp_path):
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match=f"nowhere: no such folder, but {VARIABLE} names it"):
+def test_missing_folder_of_the_user_is_an_error(monkeypatch, tmp_path):
+    monkeypatch.setenv(FOLDERS_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match=f"nowhere: no such folder, but {FOLDERS_VARIABLE} names it"):
         list_embodiments()
 
 
-def test_a_listed_file_has_the_name_that_it_gives(own):
+def test_name_must_equal_the_file_name_in_a_searched_folder(own):
     own("claw", content_name="paw")
-    with pytest.raises(ConfigError, match="name: expected 'claw' like the file, got 'paw'"):
+    with pytest.raises(ConfigError, match="name: expected 'claw', the name of the file; got 'paw'"):
         load_embodiment("claw")
 
 
@@ -311,8 +311,8 @@ def test_left_and_right_by_name(own):
     assert (human.side, human.action_dim) == ("left", 189)
 
 
-def test_a_hand_is_what_it_is_called(own):
-    words = "side: got 'right', but {} is called a left one; expected 'left', or another name"
+def test_side_must_match_the_suffix_of_the_name(own):
+    words = "side: got 'right', but the name {} ends in _left; expected 'left', or another name"
     own("claw_left")
     for asked in ("claw_left", "claw_right"):
         with pytest.raises(ConfigError, match=words.format("claw_left")):
@@ -321,7 +321,7 @@ def test_a_hand_is_what_it_is_called(own):
         load_embodiment(own("hook", content_name="paw_left"))
 
 
-def test_the_mirror_image_of_the_mirror_image_is_the_hand(own):
+def test_mirror_image_of_a_left_hand_equals_the_right_hand(own):
     own("paw_left", side="left")
     own("claw")
     paw, claw = load_embodiment("paw_right"), load_embodiment("claw")
@@ -331,12 +331,12 @@ def test_the_mirror_image_of_the_mirror_image_is_the_hand(own):
     assert np.allclose(HandKinematics(paw).fingertips(q), flip * HandKinematics(claw).fingertips(q))
 
 
-def test_the_command_line_takes_folders_and_tells_what_is_wrong_there(tmp_path, monkeypatch):
+def test_command_line_reads_folders_and_reports_wrong_files(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from latent_policy_ros.cli import app
 
-    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv(FOLDERS_VARIABLE, "")
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "claw.yaml").write_text(TINY.replace("tiny_hand", "claw"))
     run = CliRunner().invoke(app, ["embodiments", "--embodiments-dir", str(tmp_path), "show", "claw_left"])

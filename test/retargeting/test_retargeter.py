@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
-from latent_policy_ros.embodiments.human.human_hand import TIPS, HumanHand
-from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused, to_hand_frame
+from latent_policy_ros.embodiments.human.human_hand import HumanHand
+from latent_policy_ros.embodiments.human.keypoints import TIPS, KeypointsRefused, to_hand_frame
 from latent_policy_ros.retargeting import Retargeter, generate_motion, grasp_plan
 from latent_policy_ros.retargeting.human_motion.generator import random_hand
 from latent_policy_ros.retargeting.human_motion.postures import fist, pinch, relaxed, spread

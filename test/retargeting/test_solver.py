@@ -4,7 +4,7 @@ import numpy as np
 
 from latent_policy_ros.embodiments.kinematics.hinge_tree import HingeTree
 from latent_policy_ros.embodiments.model.schema import Hinge
-from latent_policy_ros.retargeting.solver import descend_all, keyvectors
+from latent_policy_ros.retargeting.solver import keyvectors, minimise_batch
 
 STARTS, ENDS = [-1, 0, 1, 2, -1, 3], [0, 1, 2, 3, 3, 0]
 PRIOR = 1e-3
@@ -30,7 +30,7 @@ def problem(seed=0, bound=10.0, kind="prismatic", batch=7):
         q, cost = start.copy(), np.empty(len(start))
         limit = np.full(5, bound)
         given = prior[rows], np.full(5, PRIOR), targets[rows], weights[rows]
-        descend_all(vectors, -limit, limit, q, *given, iterations, 1e-12, cost)
+        minimise_batch(vectors, -limit, limit, q, *given, iterations, 1e-12, cost)
         return q, cost
 
     def residuals(q):

@@ -1,4 +1,4 @@
-"""What an embodiment's YAML may leave out, from the geometry: rest, hand frame, opening, shapes and servo."""
+"""Defaults of an embodiment, derived from its geometry: rest pose, hand frame, gripper range, shape and servo."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from functools import cached_property
 import numpy as np
 
 from latent_policy_ros.common.config_reader import frozen
-from latent_policy_ros.embodiments.description.mechanism import Mechanism, motions
+from latent_policy_ros.embodiments.description.mechanism import Mechanism
+from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
 from latent_policy_ros.embodiments.model.schema import Servo, Shape
 
-# A person's wrist lies this far below the middle knuckle, in lengths of the middle finger (see human_hand.py).
-WRIST = 0.093 / 0.105
-# Where a person pinches [m], and the directions from the thumb to the finger and from the palm to the pinch, hand frame:
-# a gripper's frame is where the wrist would be of a hand that pinches between the same jaws.
-PINCH = np.array([0.075, 0.008, 0.125])
-ACROSS, AHEAD = np.array([[-0.371, 0.0, 0.928], [0.928, 0.0, 0.371]]) / np.hypot(0.371, 0.928)
-REST_BEND, HALF_BEND = 0.2, 0.5  # share of the way from straight to bent: a relaxed finger, and one that shows where it bends to
-LOPSIDED = 1.3  # a joint bends to the side where it goes this much farther; else it spreads
-WIDE = 1.2  # a joint with a greater range [rad] does not only spread fingers: it places them, and zero is its middle
-REST_GAP = 0.04  # from the relaxed thumb's tip to the nearest relaxed fingertip [m]
+PALM_PER_FINGER = 0.093 / 0.105  # wrist to middle knuckle, in lengths of the middle finger: an average person's (HumanHand)
+# Direction from the palm to the pinch, hand frame; perpendicular to PINCH_AXIS. A gripper's hand frame is placed so that a
+# person's hand in this frame would pinch between the jaws.
+PINCH_AHEAD = np.array([PINCH_AXIS[2], 0.0, -PINCH_AXIS[0]])
+REST_BEND, HALF_BEND = 0.2, 0.5  # share of the way from straight to bent: in the rest pose, and to find the side of the palm
+ONE_SIDED = 1.3  # a joint bends a finger to the end of its range that is farther by this factor; else it has no such end
+MAX_SPREAD_RANGE = 1.2  # a joint with a larger range [rad] places a finger; one with a smaller range may only spread it
+REST_GAP = 0.04  # thumb tip to the nearest fingertip in the rest pose [m]
 THUMB_TRIALS, SEED = 400, 0
-JAW_SAMPLES, CROSSED = 401, 1e-4  # poses of a gripper to look at; tips that come so much nearer [m] inside the range cross
+GRIPPER_SAMPLES = 401
+CROSSING = 1e-4  # tips that come nearer inside the range than at its end, by more than this [m], cross each other
 
 
-class Derived:
-    """Poses and directions of a mechanism whose joints and limits are settled.
+class EmbodimentDefaults:
+    """Defaults derived from a mechanism and its joint limits.
 
     Args:
         mechanism: Hinges and fingertips.
-        coupling: Angles of the hinges by joints, shape (n_hinges, n).
+        coupling: Positions of the hinges are ``coupling @ q``, shape (n_hinges, n).
         lower, upper: Limits of the joints, shape (n,).
+
+    Attributes:
+        fingers: Names of the fingers.
+        lengths: Length of each finger along its links, from its first hinge to its tip [m].
     """
 
     def __init__(self, mechanism: Mechanism, coupling: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
@@ -46,16 +50,16 @@ class Derived:
         self.lengths = {finger: self._length(finger) for finger in self.fingers}
 
     def tips(self, q: np.ndarray) -> dict[str, np.ndarray]:
-        """Fingertips [m] in the base frame: (B, n) -> (B, 3) by finger."""
-        bodies = motions(self._mechanism.hinges, q @ self._coupling.T)
+        """Fingertips [m] in the base frame by finger: (B, n) -> (B, 3) each."""
+        bodies = self._mechanism.body_motions(q @ self._coupling.T)
         tips = self._mechanism.fingertips
         return {finger: bodies[tip.hinge][:, :3, :3] @ tip.point + bodies[tip.hinge][:, :3, 3] for finger, tip in tips.items()}
 
     @cached_property
     def straight(self) -> np.ndarray:
-        """The pose (n,) with all fingers stretched: zero, but for joints that stretch their finger elsewhere.
+        """The pose (n,) with straight fingers: zero, except for joints at which a finger is longer elsewhere in their range.
 
-        Joints that spread fingers stand in the middle of their range.
+        Joints that spread fingers are in the middle of their range.
         """
         q = np.where(self._spreads(), (self._lower + self._upper) / 2, np.clip(0.0, self._lower, self._upper))
         for finger in self.fingers:
@@ -70,13 +74,13 @@ class Derived:
 
     @cached_property
     def bent(self) -> np.ndarray:
-        """The pose (n,) with every joint at the farther end of its range; those without a farther end stay.
+        """The pose (n,) with every joint at the end of its range that is farther from straight; others stay straight.
 
-        A finger none of whose joints has a farther end bends to where its tip comes nearer to the thumb's.
+        In a finger without such a joint, each joint goes to the end where the fingertip is nearer to the thumb's.
         """
         straight = self.straight
         down, up = straight - self._lower, self._upper - straight
-        q = np.where(up > LOPSIDED * down, self._upper, np.where(down > LOPSIDED * up, self._lower, straight))
+        q = np.where(up > ONE_SIDED * down, self._upper, np.where(down > ONE_SIDED * up, self._lower, straight))
         for finger in self.fingers:
             joints = self._joints[finger]
             if finger == "thumb" or (q[joints] != straight[joints]).any():
@@ -89,7 +93,10 @@ class Derived:
         return q
 
     def rest(self) -> np.ndarray:
-        """A relaxed pose (n,): fingers slightly bent, the thumb's tip in front of the others."""
+        """The rest pose (n,): fingers slightly bent, the thumb tip in front of them.
+
+        The thumb's joints are the best of ``THUMB_TRIALS`` random samples.
+        """
         q = self.straight + REST_BEND * (self.bent - self.straight)
         others = [joint for finger in self.fingers if finger != "thumb" for joint in self._joints[finger]]
         thumb = np.setdiff1d(self._joints["thumb"], others)
@@ -106,7 +113,7 @@ class Derived:
         return frozen(np.clip(trials[cost.argmin()], self._lower, self._upper))
 
     def hand_frame(self, side: str) -> np.ndarray | str:
-        """T_base_hand (4, 4) of a hand, or why it cannot be told."""
+        """T_base_hand (4, 4) of a hand, or the reason why the geometry does not determine it."""
         half_bent = self.straight + HALF_BEND * (self.bent - self.straight)
         poses, axes = self.tips(np.array([self.straight, half_bent])), self._last_axes(self.straight)
         fingers = [finger for finger in self.fingers if finger != "thumb" and self.lengths[finger] > 0]
@@ -114,11 +121,11 @@ class Derived:
         for finger in fingers:
             knuckles[finger] = self._at[self._chains[finger][0]].point
             along = poses[finger][0] - knuckles[finger]
-            along -= axes[finger] * (axes[finger] @ along)  # the first hinge may lie beside the finger
+            along -= axes[finger] * (axes[finger] @ along)  # the first hinge may have an offset along the axis of bending
             z += along / max(np.linalg.norm(along), 1e-9)
             palm += (poses[finger][1] - poses[finger][0]) / self.lengths[finger]
         if np.linalg.norm(z) < 0.5:
-            return "the fingers do not point one way"
+            return "the fingers do not point in one direction"
         z /= np.linalg.norm(z)
         across = palm - z * (z @ palm)
         if np.linalg.norm(across) < 0.1 * len(fingers):
@@ -130,63 +137,63 @@ class Derived:
         sideways = y @ thumb / np.median(list(self.lengths.values()))
         if abs(sideways) > 0.1 and (sideways > 0) != (side == "right"):
             other = "left" if side == "right" else "right"
-            return f"the thumb is where a {other} hand has it; write side: {other} if it is one"
+            return f"the thumb is on the side of a {other} hand; write side: {other} if it is one"
         first = "middle" if "middle" in fingers else fingers[0]
-        origin = knuckles[first] - WRIST * self.lengths[first] * z
+        origin = knuckles[first] - PALM_PER_FINGER * self.lengths[first] * z
         return _frame(x, z, origin)
 
     def gripper_frame(self, closed: float, opened: float, side: str) -> np.ndarray | str:
-        """T_base_hand (4, 4) of a gripper, or why it cannot be told."""
+        """T_base_hand (4, 4) of a gripper, or the reason why the geometry does not determine it."""
         firsts = [self._at[self._chains[finger][0]] for finger in self.fingers if len(self._joints[finger])]
         tips = self.tips(np.array([[closed + 0.25 * (opened - closed)]]))
         thumb, index = (tips[finger][0] for finger in ("thumb", "index"))
         across, pinch = index - thumb, (index + thumb) / 2
         if np.linalg.norm(across) < 1e-4:
-            return "the jaws' tips do not part when they open"
+            return "the tips of the jaws do not move apart when the gripper opens"
         across /= np.linalg.norm(across)
         ahead = pinch - np.mean([hinge.point for hinge in firsts], axis=0)
         for sideways in (*(hinge.axis for hinge in firsts if hinge.kind == "revolute"), across):
-            ahead -= sideways * (sideways @ ahead)  # a hinge's place along its own axis means nothing
+            ahead -= sideways * (sideways @ ahead)  # a hinge's point is arbitrary along its axis
         if np.linalg.norm(ahead) < 1e-3:
             ahead = pinch - across * (across @ pinch)
         if np.linalg.norm(ahead) < 1e-3:
             return "the jaws do not point away from the base"
         ahead /= np.linalg.norm(ahead)
         mirror = 1.0 if side == "right" else -1.0
-        z, x = (u[0] * across + u[1] * ahead for u in ((ACROSS[2], AHEAD[2]), (ACROSS[0], AHEAD[0])))
+        z, x = (PINCH_AXIS[i] * across + PINCH_AHEAD[i] * ahead for i in (2, 0))
         frame = _frame(x, z, np.zeros(3))
-        frame[:3, 3] = pinch - frame[:3, :3] @ (PINCH * [1.0, mirror, 1.0])
+        frame[:3, 3] = pinch - frame[:3, :3] @ (PINCH_POINT * [1.0, mirror, 1.0])
         return frame
 
-    def jaws(self) -> tuple[float, float]:
+    def gripper_ends(self) -> tuple[float, float]:
         """(q when closed, q when open) of a gripper: where its tips are nearest, and where they are farthest apart.
 
-        That is the ends of its range, unless its tips would cross, or swing so wide that they come nearer again.
+        These are the ends of its range, unless the tips cross inside it, or come nearer again when it opens further.
         """
-        q = np.linspace(self._lower, self._upper, JAW_SAMPLES)
+        q = np.linspace(self._lower, self._upper, GRIPPER_SAMPLES)
         tips = self.tips(q)
         gap = np.linalg.norm(tips["index"] - tips["thumb"], axis=1)
         closed = 0 if gap[0] < gap[-1] else len(q) - 1
-        if gap.min() < gap[closed] - CROSSED:
+        if gap.min() < gap[closed] - CROSSING:
             closed = int(gap.argmin())
         opened = int(gap[: closed + 1].argmax()) if gap[0] > gap[-1] else closed + int(gap[closed:].argmax())
         return float(q[closed, 0]), float(q[opened, 0])
 
     def shape(self) -> Shape:
-        """Radii by the length of the fingers: a person's are a sixth as thick as long."""
+        """Radii in proportion to the length of the fingers: a person's finger is a sixth as thick as it is long."""
         length = float(np.median([length for length in self.lengths.values() if length > 0.0] or [0.1]))
         radius = round(float(np.clip(length / 12.0, 0.006, 0.012)), 4)
         return Shape(radius, radius, round(1.4 * radius, 4))
 
     def servo(self, efforts: Mapping[str, float]) -> Servo:
-        """Gains that move hands of a usual size well; the effort is the description's, within reason."""
+        """Gains for a hand of usual size; the effort limit is the median of ``efforts`` [N m], clipped to 0.3 to 5."""
         if all(hinge.kind == "prismatic" for hinge in self._mechanism.hinges):
             return Servo(kp=1000.0, damping=50.0, max_effort=40.0, armature=0.1)
         effort = float(np.median(list(efforts.values()))) if efforts else 1.0
         return Servo(kp=3.0, damping=0.2, max_effort=float(np.clip(effort, 0.3, 5.0)), armature=0.001)
 
     def _spreads(self) -> np.ndarray:
-        """Whether a joint spreads fingers, a little: about another axis than their last one, which bends them; shape (n,)."""
+        """Mask (n,) of the joints that only spread fingers: small range, and an axis across that of each finger's last joint."""
         axes = self._last_axes(np.zeros(len(self._lower)))
         spreads, bends = np.zeros(len(self._lower), dtype=bool), np.zeros(len(self._lower), dtype=bool)
         for finger in (finger for finger in self.fingers if finger != "thumb"):
@@ -194,16 +201,16 @@ class Derived:
                 moved = self._coupling[self._rows[name]] != 0.0
                 across = abs(self._at[name].axis @ axes[finger]) < 0.5
                 spreads, bends = spreads | (moved & across), bends | (moved & ~across)
-        return spreads & ~bends & (self._upper - self._lower < WIDE)
+        return spreads & ~bends & (self._upper - self._lower < MAX_SPREAD_RANGE)
 
     def _last_axes(self, q: np.ndarray) -> dict[str, np.ndarray]:
-        """The axis (3,) that each finger bends about last in the pose q (n,), base frame; zeros if it slides."""
-        bodies = motions(self._mechanism.hinges, q[None] @ self._coupling.T)
+        """Axis (3,) of each finger's last joint at the pose q (n,), base frame; zeros if it is prismatic."""
+        bodies = self._mechanism.body_motions(q[None] @ self._coupling.T)
         last = {finger: self._at[chain[-1]] for finger, chain in self._chains.items()}
         return {f: bodies[h.name][0, :3, :3] @ h.axis * (h.kind == "revolute") for f, h in last.items()}
 
     def _chain(self, finger: str) -> list[str]:
-        """Hinges from the base to a fingertip."""
+        """Names of the hinges from the base to a fingertip."""
         chain: list[str] = []
         at: str | None = self._mechanism.fingertips[finger].hinge
         while at is not None:
@@ -212,12 +219,13 @@ class Derived:
         return chain
 
     def _length(self, finger: str) -> float:
-        """Of the links of a finger, from its first hinge to its tip [m]."""
+        """Length of a finger along its links, from its first hinge to its tip [m]."""
         points = [self._at[name].point for name in self._chains[finger]] + [self._mechanism.fingertips[finger].point]
         return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
 
 
 def _frame(x: np.ndarray, z: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """Pose (4, 4) with these axes, y = z cross x, and this origin."""
     frame = np.eye(4)
     frame[:3] = np.column_stack((x, np.cross(z, x), z, origin))
     return frame

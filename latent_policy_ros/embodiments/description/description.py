@@ -1,7 +1,6 @@
-"""What a URDF or MJCF file says of a mechanism, in one form: links, and the joints between them, at the zero pose.
+"""Description: links and joints of a URDF or MJCF file in one form, at the zero pose.
 
-Both readers (:mod:`urdf`, :mod:`mjcf`) give a :class:`Description`; everything behind it is the same for both. Meshes,
-masses and everything else that kinematics does not need are never read.
+The readers :mod:`urdf` and :mod:`mjcf` produce it. It has no meshes and no masses: only what kinematics needs.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ MOVING = ("revolute", "prismatic")
 
 @dataclass(frozen=True)
 class Joint:
-    """A joint, in the frame of the root link at the zero pose.
+    """A joint that is not fixed, in the frame of the root link at the zero pose.
 
     Attributes:
         name: Unique name.
-        kind: ``revolute``, ``prismatic``, or what the file calls a joint with more than one degree of freedom.
+        kind: ``revolute``, ``prismatic``, or the file's word for a joint with more degrees of freedom.
         axis: Unit vector, shape (3,).
         point: A point on the axis [m], shape (3,).
         range: (lower, upper) [rad or m]; None if the file gives none.
@@ -40,9 +39,14 @@ class Joint:
 
 @dataclass(frozen=True)
 class Link:
-    """A rigid body: its frame in the root link's at the zero pose, shape (4, 4), and the joints to its parent.
+    """A rigid body.
 
-    ``centre`` is the centre of its mass [m] in its own frame, shape (3,), where the file tells.
+    Attributes:
+        name: Unique name.
+        parent: Name of the parent link; None for a root.
+        pose: Its frame in the root frame at the zero pose, shape (4, 4).
+        joints: Names of the moving joints between it and its parent.
+        centre: Centre of mass in its frame [m], shape (3,); None if the file gives none.
     """
 
     name: str
@@ -53,7 +57,7 @@ class Link:
 
 
 class Coupling(NamedTuple):
-    """angle = ratio * angle of ``leader`` + offset [rad or m]."""
+    """A joint that follows another: position = ratio * position of ``leader`` + offset [rad or m]."""
 
     leader: str
     ratio: float
@@ -61,7 +65,7 @@ class Coupling(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A named place on a link: ``point`` [m] in the link's frame, shape (3,)."""
+    """A named point on a link: ``point`` [m] in the link's frame, shape (3,)."""
 
     link: str
     point: np.ndarray
@@ -72,12 +76,12 @@ class Description:
     """A tree of links, parents first.
 
     Attributes:
-        file: Where it was read from.
+        file: The file it was read from.
         links, joints: By name.
-        couplings: By the name of the joint that follows.
-        locked: Joints that an equation of the file holds at one angle.
-        sites: Named places (MJCF only).
-        notes: What the reader had to decide.
+        couplings: By the name of the following joint.
+        locked: Positions of the joints that an equality of the file holds.
+        sites: By name (MJCF only).
+        notes: What the reader assumed, for people.
     """
 
     file: Path

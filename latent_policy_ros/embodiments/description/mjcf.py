@@ -1,14 +1,14 @@
-"""MJCF -> Description.
+"""MJCF files: conversion to a Description.
 
-MuJoCo itself compiles the file (defaults, angles, frames, replicas), but only what kinematics needs is shown to it: so
-missing meshes, plugins or textures do not matter.
+MuJoCo compiles the file (defaults, angles, frames, replicas) after everything that kinematics does not need is removed. Meshes,
+plugins and textures may therefore be missing.
 """
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.embodiments.description.description import Coupling, Description, Joint, Link, Site
 from latent_policy_ros.embodiments.description.xml_file import number, numbers, parse_xml
 
-# Attributes that are kept of each element; elements that are not here are dropped.
+# Attributes that are kept, by element; other elements are removed.
 _PLACE = {"name", "pos", "quat", "axisangle", "xyaxes", "zaxis", "euler"}
 _KEPT = {
     "mujoco": set(), "compiler": {"angle", "eulerseq", "autolimits"}, "default": {"class"}, "worldbody": set(), "equality": set(),
@@ -25,24 +25,27 @@ _KEPT = {
     "joint": {"name", "class", "type", "pos", "axis", "range", "limited", "ref", "joint1", "joint2", "polycoef", "active"},
     "freejoint": {"name"}, "replicate": {"count", "offset", "euler", "sep", "childclass"}, "inertial": {"pos"},
 }  # fmt: skip
-_PARENTS = {  # where MuJoCo takes them
+_PARENTS = {  # elements that are kept only inside these
     "joint": {"body", "default", "equality", "frame", "replicate"}, "site": {"body", "worldbody", "default", "frame", "replicate"},
 }  # fmt: skip
-_INCLUDES = re.compile(r"<include\s[^>]*?file\s*=\s*[\"']([^\"']+)")
-_ENDS = ("tendon1", "tendon2", "body1", "body2", "site1", "site2")  # of an equality
-SMALLEST_DEGREES = 7.0  # a file none of whose joints turns so far does not mean degrees
-SAMPLES = 101  # of a curved coupling, to which a line is fitted
+_ENDS = ("tendon1", "tendon2", "body1", "body2", "site1", "site2")  # attributes of an equality that name what it connects
+MIN_DEGREES = 7.0  # if no joint limit is larger than this, the file cannot be in degrees
+SAMPLES = 101  # of a nonlinear coupling, for the fit of a line
 
 
 def read_mjcf(path: Path, root: ET.Element) -> Description:
-    """The mechanism of a parsed MJCF file. Raises ConfigError if it is wrong inside, with MuJoCo's words."""
+    """Convert a parsed MJCF file, which may be one that is made to be included by another.
+
+    Raises:
+        ConfigError: An included file does not exist, a number is malformed, or MuJoCo rejects the file; with MuJoCo's message.
+    """
     import mujoco
 
-    root.tag = "mujoco"  # also what is made to be included
+    root.tag = "mujoco"  # instead of mujocoinclude
     _include(path, path, root, ())
-    notes = _completed(path, root)
+    notes = _complete(path, root)
     centred: set[str] = set()
-    bare = _bare(path, root, centred, [0])
+    bare = _kinematics_only(path, root, centred, [0])
     try:
         model = mujoco.MjModel.from_xml_string(ET.tostring(bare, encoding="unicode"))
     except ValueError as error:
@@ -80,16 +83,23 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
 
 
 def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...]) -> None:
-    """Put the content of other files where they are included, in place."""
+    """Replace all ``<include>`` elements by the content of the files, in place.
+
+    Args:
+        main: The main file.
+        file: The file of ``element``.
+        element: The element whose children are searched.
+        above: The files that include ``file``, to detect cycles.
+    """
     for child in list(element):
         if child.tag != "include":
             _include(main, file, child, above)
             continue
         name = child.get("file", "")
-        tried = _included(main, file, name)
-        found = next((path for path in tried if path.is_file()), None)
+        candidates = _candidates(main, file, name)
+        found = next((path for path in candidates if path.is_file()), None)
         if found is None:
-            raise ConfigError(file, "", f"<include file={name!r}>: no such file: {', '.join(dict.fromkeys(map(str, tried)))}")
+            raise ConfigError(file, "", f"<include file={name!r}>: no such file: {', '.join(dict.fromkeys(map(str, candidates)))}")
         if found.resolve() in above:
             raise ConfigError(file, "", f"<include file={name!r}>: the files include each other")
         content = parse_xml(found)
@@ -100,41 +110,52 @@ def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...
             element.insert(place + i, part)
 
 
-def _included(main: Path, file: Path, name: str) -> list[Path]:
-    """Where MuJoCo would look for a file that ``file``, a part of ``main``, includes by its name."""
+def _candidates(main: Path, file: Path, name: str) -> list[Path]:
+    """Paths where MuJoCo looks for a file ``name`` that ``file``, a part of ``main``, includes."""
     return [main.parent / name, file.parent / name]
 
 
 def files_of(main: Path) -> list[Path]:
-    """The file and all that it includes, as far as they exist. OSError: one cannot be read."""
+    """The file and all files that it includes, as far as they exist.
+
+    Raises:
+        OSError: One does not exist.
+        ConfigError: One cannot be read or is not XML.
+    """
     files = [main]
-    for file in files:  # which grows
-        for name in _INCLUDES.findall(file.read_text(errors="replace")):
-            found = next((path for path in _included(main, file, name) if path.is_file()), None)
+    for file in files:  # grows in the loop
+        for name in _included_names(file, file.stat().st_mtime_ns):
+            found = next((path for path in _candidates(main, file, name) if path.is_file()), None)
             if found is not None and found not in files:
                 files.append(found)
     return files
 
 
-def _completed(path: Path, root: ET.Element) -> list[str]:
-    """Give a file that is made to be part of another what that one would, in place; notes on what was taken to be so."""
+@lru_cache(maxsize=256)
+def _included_names(file: Path, _modified: int) -> tuple[str, ...]:
+    """Names of the files that a file includes; its modification time is part of the cache's key."""
+    return tuple(element.get("file", "") for element in parse_xml(file).iter("include"))
+
+
+def _complete(path: Path, root: ET.Element) -> list[str]:
+    """Add, in place, what the including file of a partial file would give; return notes on the assumptions."""
     notes = []
     if root.find("worldbody") is None:
         bodies = root.findall("body")
         if not bodies:
-            raise ConfigError(path, "", "has no <worldbody> and no <body>; expected the file that includes this one")
+            raise ConfigError(path, "", "has no <worldbody> and no <body>; give the file that includes this one")
         world = ET.SubElement(root, "worldbody")
         for body in bodies:
             root.remove(body)
             world.append(body)
     if not any("angle" in compiler.attrib for compiler in root.iter("compiler")):
-        # Degrees are MJCF's default. But parts leave the word to the file that includes them, and no finger turns by less
-        # than seven degrees.
+        # MJCF's default is degrees. A partial file leaves the choice to the file that includes it; no finger moves less than
+        # seven degrees.
         hinges = [j for j in root.iter("joint") if j.get("type", "hinge") == "hinge" and j.get("range")]
         ends = [numbers(path, hinge, "range", 2, None, hinge.get("name", "")) for hinge in hinges]
-        if ends and np.abs(ends).max() < SMALLEST_DEGREES:
+        if ends and np.abs(ends).max() < MIN_DEGREES:
             ET.SubElement(root, "compiler", {"angle": "radian"})
-            notes.append("angles taken as radians: the file does not say, and as degrees no joint would move")
+            notes.append("angles are read as radians: the file gives no unit, and in degrees the ranges would be too small")
     classes = {default.get("class") for default in root.iter("default")}
     for element in root.iter():
         for attribute in ("class", "childclass"):
@@ -143,17 +164,20 @@ def _completed(path: Path, root: ET.Element) -> list[str]:
     return notes
 
 
-def _bare(path: Path, element: ET.Element, centred: set[str], count: list[int]) -> ET.Element:
-    """A copy with nothing but bodies, joints, sites, and what gives them meaning; all bodies and joints named."""
+def _kinematics_only(path: Path, element: ET.Element, centred: set[str], count: list[int]) -> ET.Element:
+    """A copy with only bodies, joints, sites, equalities, and the defaults they use. All bodies and joints get names.
+
+    ``centred`` collects the names of the bodies whose centre of mass the file gives; ``count`` is the number of bodies so far.
+    """
     bare = ET.Element(element.tag, {key: value for key, value in element.attrib.items() if key in _KEPT[element.tag]})
     if element.tag == "body":
         count[0] += 1
         bare.attrib.setdefault("name", f"body_{count[0]}")
-        _weigh(path, element, bare, centred)
+        _add_mass(path, element, bare, centred)
     for child in element:
         if child.tag not in _KEPT or child.tag == "inertial" or element.tag not in _PARENTS.get(child.tag, {element.tag}):
             continue
-        part = _bare(path, child, centred, count)
+        part = _kinematics_only(path, child, centred, count)
         if child.tag in ("joint", "freejoint") and element.tag not in ("default", "equality"):
             siblings = [other for other in element if other.tag in ("joint", "freejoint")]
             number = "" if len(siblings) == 1 else f"_{siblings.index(child) + 1}"
@@ -162,8 +186,8 @@ def _bare(path: Path, element: ET.Element, centred: set[str], count: list[int]) 
     return bare
 
 
-def _weigh(path: Path, element: ET.Element, bare: ET.Element, centred: set[str]) -> None:
-    """Any mass, which MuJoCo wants, at the centre that the file gives: in words, or by the places of its shapes."""
+def _add_mass(path: Path, element: ET.Element, bare: ET.Element, centred: set[str]) -> None:
+    """Add a unit mass, which MuJoCo requires, at the file's centre of mass: that of ``<inertial>``, else the mean of the geoms."""
     inertial = element.find("inertial")
     places = [numbers(path, geom, "pos", 3, None, bare.attrib["name"]) for geom in element.findall("geom") if geom.get("pos")]
     centre = inertial.get("pos") if inertial is not None else None
@@ -175,7 +199,7 @@ def _weigh(path: Path, element: ET.Element, bare: ET.Element, centred: set[str])
 
 
 def _couplings(model, kind: int, notes: list[str]) -> tuple[dict[str, Coupling], dict[str, float]]:
-    """(couplings, locked joints) of the equations between joints; one of a higher degree by its line, which is noted."""
+    """(couplings, locked joints) of the joint equalities. A nonlinear one is replaced by a fitted line, with a note."""
     couplings: dict[str, Coupling] = {}
     locked: dict[str, float] = {}
     for i in np.flatnonzero((model.eq_type == kind) & (model.eq_active0 != 0)):
@@ -192,7 +216,7 @@ def _couplings(model, kind: int, notes: list[str]) -> tuple[dict[str, Coupling],
             y = np.polyval(curve[::-1], x)
             ratio, offset = (float(value) for value in np.polyfit(x, y, 1))
             off = float(np.abs(ratio * x + offset - y).max())
-            notes.append(f"{name} follows {model.joint(leader).name} in a curve; taken as a line, {off:.3f} off at most")
+            notes.append(f"{name} follows {model.joint(leader).name} nonlinearly; a line is used, error up to {off:.3f}")
         if ratio == 0.0:
             locked[name] = at + offset
         else:
@@ -204,10 +228,10 @@ def _tendon_couplings(
     path: Path, root: ET.Element, joints: Mapping[str, Joint], at_zero: Mapping[str, float],
     known: Mapping[str, Coupling], notes: list[str],
 ) -> dict[str, Coupling]:  # fmt: skip
-    """Couplings of tendons that are held at their length and run over two joints: the second follows the first.
+    """Couplings by fixed tendons over two joints whose length an equality holds: the second joint follows the first.
 
-    Other loops that the file closes are noted, for what they do to the joints only a simulation tells; so are tendons that
-    would take a joint out of its range, being springs rather than couplings.
+    ``notes`` gets a line on every other equality (its effect on the joints is known only in simulation), and on every tendon that
+    would move a joint out of its range (it acts as a spring, not as a coupling).
     """
     fixed = {
         tendon.get("name"): [
@@ -229,12 +253,12 @@ def _tendon_couplings(
                 found[follower] = coupling
                 continue
         what = " ".join(f"{key}={equality.get(key)}" for key in _ENDS if key in equality.attrib)
-        notes.append(f"<{equality.tag} {what}> is not used; if it makes joints follow others, write couplings")
+        notes.append(f"<{equality.tag} {what}> is not used; if it couples joints, write couplings")
     return found
 
 
 def _may_follow(follower: Joint, leader: Joint, coupling: Coupling) -> bool:
-    """Whether the coupling leaves the follower in its range somewhere in the leader's."""
+    """Whether the follower is in its range for some position of the leader in its own range."""
     if follower.range is None or leader.range is None:
         return True
     ends = sorted(coupling.ratio * end + coupling.offset for end in leader.range)

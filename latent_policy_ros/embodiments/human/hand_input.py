@@ -1,4 +1,4 @@
-"""Keypoints of a person's hand as they come from a device -> right hands in the canonical frame, or a reason why not."""
+"""Hand input: convert the points of any tracking device to keypoints of a right hand in the canonical hand frame."""
 
 from __future__ import annotations
 
@@ -9,23 +9,20 @@ import numpy as np
 
 from latent_policy_ros.common.errors import available
 from latent_policy_ros.embodiments.human.hand_size import HandMeasure, HandSize
-from latent_policy_ros.embodiments.human.handedness import Handedness, evidence, mirrored
-from latent_policy_ros.embodiments.human.human_hand import KEYPOINTS
+from latent_policy_ros.embodiments.human.handedness import Handedness, evidence, mirrored_keypoints
 from latent_policy_ros.embodiments.human.keypoint_layouts import AUTO, layout_name, metres, to_21
-from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused, to_hand_frame
-from latent_policy_ros.embodiments.model.catalogue import SIDES
+from latent_policy_ros.embodiments.human.keypoints import KEYPOINTS, KeypointsRefused, to_hand_frame
+from latent_policy_ros.embodiments.model.sides import SIDES
 
-#: A recording shows neither hand clearly if its mean evidence is weaker than this.
-_UNCLEAR = 0.2
-#: One frame, however long after the one before, is evidence of so much time [s].
-_LONGEST_GAP = 0.05
+_MIN_MEAN_EVIDENCE = 0.2  # weaker mean evidence does not decide between left and right in a recording
+_MAX_FRAME_TIME = 0.05  # evidence of a frame counts for at most this time [s], also after a gap in the stream
 
 
 def side_name(side: str) -> str:
-    """``left``, ``right`` or ``auto``.
+    """Check a side: ``left``, ``right`` or ``auto``.
 
     Raises:
-        KeypointsRefused: Anything else.
+        KeypointsRefused: It is none of these.
     """
     if side not in (AUTO, *SIDES):
         raise KeypointsRefused(f"no side {side!r}; {available((AUTO, *SIDES))}")
@@ -33,25 +30,29 @@ def side_name(side: str) -> str:
 
 
 class HandInput:
-    """A live stream of one hand, frame by frame.
+    """A live stream of one hand, converted frame by frame.
 
     Args:
-        layout: Order of the points, see ``LAYOUTS``; ``auto`` tells by itself, once.
+        layout: Order of the points, see ``LAYOUTS``; ``auto`` detects it from the first frame.
         units: ``m``, ``cm`` or ``mm``.
-        side: ``left`` or ``right``: what hand the keypoints show; ``auto`` waits until the hand's bends tell.
-        frozen_after: When keypoints have not changed at all for this long [s], the device is stuck: no one is so still.
+        side: ``left`` or ``right``, the hand that the points show; ``auto`` detects it from the bending of the fingers.
+        frozen_after: Frames are rejected after the points were bit-for-bit constant for this time [s]: the device is stuck.
+
+    Attributes:
+        layout: The layout; the detected one after the first frame.
+        frozen_after: As given.
     """
 
     def __init__(self, layout: str = AUTO, units: str = "m", side: str = AUTO, frozen_after: float = 1.0) -> None:
-        self.layout, self._metres, self._told = layout_name(layout), metres(units), side_name(side)
+        self.layout, self._metres, self._given_side = layout_name(layout), metres(units), side_name(side)
         self.frozen_after = frozen_after
-        self._asked = self.layout
+        self._given_layout = self.layout
         self._measure, self._hands = HandMeasure(), Handedness()
         self.reset()
 
     def reset(self) -> None:
-        """Another person, or another device."""
-        self.layout = self._asked
+        """Forget the hand: another person, or another device."""
+        self.layout = self._given_layout
         self._measure.reset()
         self._hands.reset()
         self._last: np.ndarray | None = None
@@ -59,84 +60,89 @@ class HandInput:
 
     @property
     def size(self) -> HandSize | None:
-        """The hand as measured so far."""
+        """Size of the hand as measured so far."""
         return self._measure.size
 
     @property
     def side(self) -> str | None:
-        """Which hand it is taken for; None: not known yet."""
-        return self._hands.side if self._told == AUTO else self._told
+        """The side, given or detected; None: not detected yet."""
+        return self._hands.side if self._given_side == AUTO else self._given_side
 
     @property
-    def doubt(self) -> str:
-        """What speaks against the side that was told; empty if nothing does."""
-        seen = self._hands.side
-        if self._told == AUTO or seen in (None, self._told):
+    def side_warning(self) -> str:
+        """A warning if the detected side differs from the given one; else empty."""
+        detected = self._hands.side
+        if self._given_side == AUTO or detected in (None, self._given_side):
             return ""
-        return f"told that it is a {self._told} hand, but it bends as a {seen} hand does (are the axes left-handed?)"
+        return f"side is {self._given_side}, but the fingers bend as those of a {detected} hand (are the axes left-handed?)"
 
-    def take(self, points: np.ndarray, stamp: float) -> np.ndarray:
-        """Keypoints (21, 3) [m] of a right hand in the canonical frame.
+    def push(self, points: np.ndarray, stamp: float) -> np.ndarray:
+        """Convert a frame to keypoints (21, 3) [m] of a right hand in the canonical hand frame.
 
         Args:
-            points: (N, 3), as the device gives them.
-            stamp: When they were measured [s].
+            points: As the device gives them, shape (N, 3).
+            stamp: Time of the measurement [s].
 
         Raises:
-            KeypointsRefused: They cannot be used; says why. The stream goes on with the next frame.
+            KeypointsRefused: The frame cannot be used; the message says why. Later frames can be pushed.
         """
         points = np.asarray(points, dtype=np.float64)
         if points.ndim != 2:
             raise KeypointsRefused(f"a hand must have shape (points, 3), got {points.shape}")
         if len(points) == 0:
-            raise KeypointsRefused("no hand is seen: a message without points")
+            raise KeypointsRefused("no hand in view: the message has no points")
         if not np.isfinite(points).all():
-            raise KeypointsRefused("no hand is seen: keypoints are not finite")
-        self._check_alive(points, stamp)
+            raise KeypointsRefused("no hand in view: the points are not finite")
+        self._check_not_frozen(points, stamp)
         keypoints, layout = to_21(points, self.layout)
         keypoints = to_hand_frame(keypoints * self._metres)
-        self._measure.see(keypoints)
+        self._measure.add(keypoints)
         self.layout = layout
-        elapsed, self._time = min(stamp - self._time, _LONGEST_GAP), stamp
-        self._hands.see(float(evidence(keypoints)), elapsed)
+        elapsed, self._time = min(stamp - self._time, _MAX_FRAME_TIME), stamp
+        self._hands.add(float(evidence(keypoints)), elapsed)
         if self.side is None:
-            raise KeypointsRefused("left or right is not clear yet: bend the fingers, or say which side it is")
-        return mirrored(keypoints) if self.side == "left" else keypoints
+            raise KeypointsRefused("left or right is not detected yet: bend the fingers, or set the side")
+        return mirrored_keypoints(keypoints) if self.side == "left" else keypoints
 
-    def _check_alive(self, points: np.ndarray, stamp: float) -> None:
+    def _check_not_frozen(self, points: np.ndarray, stamp: float) -> None:
         if self._last is None or not np.array_equal(points, self._last):
-            self._last, self._changed = np.array(points), stamp  # a copy: its owner may write the next hand into it
+            self._last, self._changed = np.array(points), stamp  # a copy, for the caller may reuse the array
         elif stamp - self._changed > self.frozen_after:
-            raise KeypointsRefused(f"frozen: the keypoints have not changed at all for {self.frozen_after:g} s")
+            raise KeypointsRefused(f"frozen: the points have been constant for more than {self.frozen_after:g} s")
 
 
 @dataclass(frozen=True)
 class CanonicalHands:
-    """A whole recording, brought to right hands in the canonical frame.
+    """A recording, converted to a right hand in the canonical hand frame.
 
     Attributes:
-        keypoints: (T, 21, 3) [m]; NaN where a frame is refused.
-        good: (T,) whether the frame can be used.
-        refused: How many frames were refused, by reason.
-        layout, side: What the device gave; ``side`` left means that the keypoints were mirrored.
-        size: The hand's.
+        keypoints: Shape (T, 21, 3) [m]; NaN where a frame was rejected.
+        valid: Shape (T,): whether the frame can be used.
+        rejected: Counts of rejected frames by reason.
+        layout: Layout of the points.
+        side: Side of the recorded hand; if it is ``left``, the keypoints were mirrored.
+        size: Size of the hand.
     """
 
     keypoints: np.ndarray = field(repr=False)
-    good: np.ndarray = field(repr=False)
-    refused: Counter[str]
+    valid: np.ndarray = field(repr=False)
+    rejected: Counter[str]
     layout: str
     side: str
     size: HandSize
 
 
 def canonical_hands(points: np.ndarray, layout: str = AUTO, units: str = "m", side: str = AUTO) -> CanonicalHands:
-    """A recording from any device: points (T, N, 3) of one hand.
+    """Convert a recording of one hand from any device.
 
-    Left or right is decided by all frames together. Frames that show no hand are marked, not dropped.
+    The side is detected from all frames together. Frames that show no hand are marked, not dropped.
+
+    Args:
+        points: Shape (T, N, 3).
+        layout, units, side: As of :class:`HandInput`.
 
     Raises:
-        KeypointsRefused: Nothing of it can be used, or left and right cannot be told.
+        KeypointsRefused: No frame can be used, or left and right cannot be distinguished.
     """
     side_name(side)
     points = np.asarray(points, dtype=np.float64)
@@ -144,23 +150,23 @@ def canonical_hands(points: np.ndarray, layout: str = AUTO, units: str = "m", si
         raise KeypointsRefused(f"a recording must have shape (frames, points, 3), got {points.shape}")
     found, layout = to_21(points, layout)
     found = found * metres(units)
-    keypoints, refused = np.full((len(points), KEYPOINTS, 3), np.nan), Counter()
+    keypoints, rejected = np.full((len(points), KEYPOINTS, 3), np.nan), Counter()
     try:
-        keypoints = to_hand_frame(found)  # all at once, if all are good
-    except KeypointsRefused as every:
-        first = every
+        keypoints = to_hand_frame(found)  # all at once; frame by frame only if one is rejected
+    except KeypointsRefused as error_of_all:
+        first = error_of_all
         for t, frame in enumerate(found):
             try:
                 keypoints[t] = to_hand_frame(frame)
             except KeypointsRefused as error:
-                refused[str(error).split(", got")[0]] += 1
-        if sum(refused.values()) == len(found):
+                rejected[str(error).split(", got")[0]] += 1
+        if sum(rejected.values()) == len(found):
             raise first from None
-    good = np.isfinite(keypoints).all(axis=(1, 2))
+    valid = np.isfinite(keypoints).all(axis=(1, 2))
     if side == AUTO:
-        score = float(evidence(keypoints[good]).mean())
-        if abs(score) < _UNCLEAR:
-            raise KeypointsRefused("left or right cannot be told: the hand hardly bends; say which side it is")
+        score = float(evidence(keypoints[valid]).mean())
+        if abs(score) < _MIN_MEAN_EVIDENCE:
+            raise KeypointsRefused("left and right cannot be distinguished: the fingers hardly bend; set the side")
         side = "right" if score > 0 else "left"
-    keypoints = mirrored(keypoints) if side == "left" else keypoints
-    return CanonicalHands(keypoints, good, refused, layout, side, HandSize.of(keypoints))
+    keypoints = mirrored_keypoints(keypoints) if side == "left" else keypoints
+    return CanonicalHands(keypoints, valid, rejected, layout, side, HandSize.of(keypoints))

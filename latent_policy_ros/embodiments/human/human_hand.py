@@ -1,9 +1,9 @@
-"""A person's right hand: 21 joint angles -> 21 keypoints with rotations -> the 189 numbers of embodiment human_hand.
+"""Kinematic model of a person's right hand: 21 joint angles to 21 keypoints and bone rotations.
 
-Lengths are those of an average adult hand (length 0.19 m; Buryanov & Kotiuk 2010 for the proportions of the phalanges,
-soft tissue of the fingertips included); limits of the joints follow the usual clinical ranges, hyperextension included.
-Everything is in the canonical hand frame: origin at the wrist, +z to the middle knuckle, +x out of the palm, +y to the
-thumb's side. Angles [rad]: flexion curls towards the palm; abduction of the fingers is positive towards the thumb.
+Lengths are those of an average adult hand (0.19 m long; phalanges by Buryanov & Kotiuk 2010, soft tissue of the fingertips
+included). Joint limits are the usual clinical ranges with hyperextension. All positions are in the canonical hand frame: origin
+at the wrist, +z to the middle knuckle, +x out of the palm, +y to the thumb's side. Angles are in radians: flexion is positive
+towards the palm, abduction of the fingers is positive towards the thumb.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import pinocchio
 
+from latent_policy_ros.embodiments.human.keypoints import KEYPOINTS
 from latent_policy_ros.embodiments.kinematics.hinge_tree import HingeTree
 from latent_policy_ros.embodiments.model.schema import FINGERS, Hinge
 
-KEYPOINTS = 21
-TIPS = {finger: 4 * (i + 1) for i, finger in enumerate(FINGERS)}  # keypoint of each fingertip
-BASES = {finger: 4 * i + 1 for i, finger in enumerate(FINGERS)}  # thumb: carpometacarpal joint; others: knuckle
-
-# Knuckle [m] and lengths of the three phalanges [m] at scale 1; for the thumb: carpometacarpal joint, metacarpal and
-# two phalanges.
+# Position of the knuckle and lengths of the three phalanges [m] at scale 1; for the thumb: of the carpometacarpal joint, and of
+# the metacarpal and two phalanges.
 _GEOMETRY = {
     "thumb": ((0.018, 0.024, 0.022), (0.046, 0.034, 0.028)),
     "index": ((0.0, 0.025, 0.091), (0.045, 0.026, 0.024)),
@@ -29,11 +26,11 @@ _GEOMETRY = {
     "ring": ((0.002, -0.021, 0.087), (0.046, 0.028, 0.025)),
     "pinky": ((0.006, -0.040, 0.078), (0.036, 0.021, 0.022)),
 }
-# Bone axis and flexion direction of the thumb at zero angles: it points away from the palm's edge and forwards, and
-# bends across the palm.
-_THUMB_ALONG, _THUMB_BENDS = np.array([0.35, 0.62, 0.70]), np.array([0.45, -0.85, 0.30])
+# Direction of the thumb and of its flexion at zero angles: it points forwards and away from the edge of the palm, and bends
+# across the palm.
+_THUMB_ALONG, _THUMB_FLEXION = np.array([0.35, 0.62, 0.70]), np.array([0.45, -0.85, 0.30])
 
-# (name, axis in the finger's frame, lower, upper): x points to where the finger bends, z along it, y = flexion axis.
+# (name, axis in the frame of the finger: x in the direction of flexion, y = flexion axis, z along the finger).
 _FINGER_JOINTS = (("abduction", (-1, 0, 0)), ("mcp", (0, 1, 0)), ("pip", (0, 1, 0)), ("dip", (0, 1, 0)))
 _FINGER_LIMITS = {
     "index": ((-0.20, 0.35), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
@@ -41,8 +38,8 @@ _FINGER_LIMITS = {
     "ring": ((-0.30, 0.20), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
     "pinky": ((-0.50, 0.20), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
 }
-_THUMB_JOINTS = (
-    ("cmc_abduction", (-1, 0, 0), 0, (-0.5, 0.8)),  # out of its plane of bending, away from the palm
+_THUMB_JOINTS = (  # (name, axis, index of the bone that starts at the joint, limits)
+    ("cmc_abduction", (-1, 0, 0), 0, (-0.5, 0.8)),  # out of the plane of flexion, away from the palm
     ("cmc_flexion", (0, 1, 0), 0, (-0.4, 0.9)),
     ("cmc_rotation", (0, 0, 1), 0, (-0.6, 0.6)),  # axial: opposition turns the pad towards the fingers
     ("mcp", (0, 1, 0), 1, (-0.4, 1.0)),
@@ -54,8 +51,8 @@ _THUMB_JOINTS = (
 class _Model:
     hinges: tuple[Hinge, ...]
     tree: HingeTree
-    keypoint_hinge: tuple[int, ...]  # -1: the palm
-    zero_rotations: np.ndarray  # (21, 3, 3)
+    keypoint_hinge: tuple[int, ...]  # index of the hinge that moves the bone of each keypoint; -1: the palm
+    zero_rotations: np.ndarray  # (21, 3, 3), of the bones at zero angles
 
 
 class HumanHand:
@@ -63,16 +60,17 @@ class HumanHand:
 
     Args:
         scale: Size relative to an average adult hand.
-        bone_scale: Factors on the lengths of the bones, finger by finger, thumb first, shape (5, 3) or (5, 1).
-        shifts: Where the five fingers begin, beside an average hand's of this size [m at scale 1], shape (5, 3).
-        thumb_turn: Rotation vector [rad] by which the thumb stands otherwise than an average one, shape (3,).
-        knuckles: How much farther towards the tips the four fingers' first joints are [m at scale 1], their first bones
-            as much shorter: trackers with the MANO hand model put them some 15 mm beyond the anatomical joint.
+        bone_scale: Factors on the lengths of the bones, thumb first, shape (5, 3) or (5, 1).
+        shifts: Offsets of the first joints of the five fingers [m at scale 1], shape (5, 3).
+        thumb_turn: Rotation vector of the whole thumb [rad], shape (3,).
+        knuckles: Offset of the four fingers' first joints along the finger [m at scale 1]; the first bone is shorter by as much.
+            Trackers with the MANO hand model put these joints 15 mm beyond the anatomical ones.
 
     Attributes:
-        tree: The 21 joints, and the 21 keypoints that they carry.
-        angle_names: The 21 joint angles.
-        lower, upper: Their limits [rad], shape (21,).
+        scale: As given.
+        tree: The 21 joints and the 21 keypoints that they move.
+        angle_names: Names of the 21 joint angles.
+        lower, upper: Limits of the joint angles [rad], shape (21,).
     """
 
     def __init__(
@@ -92,17 +90,18 @@ class HumanHand:
         self.upper = np.array([hinge.upper for hinge in model.hinges])
 
     def keypoints(self, angles: np.ndarray) -> np.ndarray:
-        """Keypoints [m]: (B, 21) -> (B, 21, 3)."""
+        """Keypoints [m] at joint angles [rad]: (B, 21) -> (B, 21, 3)."""
         return self._model.tree.points(self._checked(angles))
 
     def keypoints_and_jacobian(self, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints (B, 21, 3) and their derivatives by the angles (B, 21, 3, 21)."""
+        """Keypoints (B, 21, 3) [m] and their derivatives by the angles (B, 21, 3, 21) [m/rad]."""
         return self._model.tree.points_and_jacobian(self._checked(angles))
 
     def rotations(self, angles: np.ndarray) -> np.ndarray:
-        """Rotation of the bone that starts at each keypoint, z along it, x to its bend: (B, 21) -> (B, 21, 3, 3).
+        """Rotation of the bone that starts at each keypoint: (B, 21) -> (B, 21, 3, 3).
 
-        A fingertip has the rotation of the bone that ends there, the wrist that of the palm.
+        z is along the bone, x in the direction of flexion. A fingertip has the rotation of the bone that ends there; the wrist
+        has the identity.
         """
         motion, _ = self._model.tree.motion(self._checked(angles))
         motion = np.concatenate((motion, np.broadcast_to(np.eye(3), (len(motion), 1, 3, 3))), axis=1)
@@ -116,6 +115,7 @@ class HumanHand:
 
 
 def _build(scale: float, factors: np.ndarray, shifts: np.ndarray, thumb_turn: np.ndarray, knuckles: float) -> _Model:
+    """Hinges and keypoints of a hand; the arguments are those of :class:`HumanHand`, ``thumb_turn`` as a rotation (3, 3)."""
     hinges, carriers, points, rotations = [], [None], [np.zeros(3)], [np.eye(3)]
     for finger, factor, shift in zip(FINGERS, factors, shifts, strict=True):
         base, lengths = _GEOMETRY[finger]
@@ -131,15 +131,15 @@ def _build(scale: float, factors: np.ndarray, shifts: np.ndarray, thumb_turn: np
             ]
         last_of_bone, above = {}, None
         for name, axis, bone, (lower, upper) in joints:
-            turns_about = frame @ np.array(axis, dtype=np.float64)
-            hinge = Hinge(f"{finger}_{name}", above, turns_about, starts[bone], lower, upper, "revolute")
+            hinge_axis = frame @ np.array(axis, dtype=np.float64)
+            hinge = Hinge(f"{finger}_{name}", above, hinge_axis, starts[bone], lower, upper, "revolute")
             hinges.append(hinge)
             above = last_of_bone[bone] = hinge.name
         carriers += [None, last_of_bone[0], last_of_bone[1], last_of_bone[2]]
         points += list(starts)
         rotations += [frame] * 4
     index = {hinge.name: i for i, hinge in enumerate(hinges)}
-    # The bone that starts at a keypoint turns with the last hinge there; a tip has the bone before it.
+    # The bone that starts at a keypoint moves with the last hinge there; a tip belongs to the bone before it.
     behind = [-1]
     for i in range(1, KEYPOINTS):
         carrier = carriers[i] if i % 4 == 0 else carriers[i + 1]
@@ -148,8 +148,8 @@ def _build(scale: float, factors: np.ndarray, shifts: np.ndarray, thumb_turn: np
 
 
 def _thumb_frame() -> np.ndarray:
-    """Rotation (3, 3) of the thumb at zero angles: columns x (bends to), y (flexion axis), z (along)."""
+    """Rotation (3, 3) of the thumb at zero angles: columns x (direction of flexion), y (flexion axis), z (along the thumb)."""
     z = _THUMB_ALONG / np.linalg.norm(_THUMB_ALONG)
-    x = _THUMB_BENDS - z * (z @ _THUMB_BENDS)
+    x = _THUMB_FLEXION - z * (z @ _THUMB_FLEXION)
     x /= np.linalg.norm(x)
     return np.column_stack((x, np.cross(z, x), z))

@@ -1,7 +1,7 @@
-"""21 hand keypoints from any source: checked, brought to the canonical hand frame, and written as 189 numbers.
+"""The 21 keypoints of a hand: indices, checks, canonical hand frame, bone rotations, and the 189 numbers of the human hand.
 
-Order: 0 wrist, 1-4 thumb (carpometacarpal, knuckle, middle joint, tip), 5-8 index (knuckle, two joints, tip), 9-12
-middle, 13-16 ring, 17-20 pinky.
+Order: 0 wrist; 1-4 thumb (carpometacarpal, metacarpophalangeal and interphalangeal joint, tip); 5-8 index (knuckle, two
+joints, tip); 9-12 middle; 13-16 ring; 17-20 pinky.
 """
 
 from __future__ import annotations
@@ -9,24 +9,32 @@ from __future__ import annotations
 import numpy as np
 
 from latent_policy_ros.common.errors import LatentPolicyError
-from latent_policy_ros.embodiments.human.human_hand import KEYPOINTS
+from latent_policy_ros.embodiments.model.schema import FINGERS
 
-SHORTEST_PALM, LONGEST_PALM = 0.03, 0.2  # wrist to middle knuckle [m]: a baby's and a giant's; also catches millimetres
-# The thumb bends about this direction of the hand frame, more or less: perpendicular to its sweep across the palm.
+KEYPOINTS = 21
+TIPS = {finger: 4 * (i + 1) for i, finger in enumerate(FINGERS)}  # index of each fingertip
+BASES = {finger: 4 * i + 1 for i, finger in enumerate(FINGERS)}  # index of each finger's first joint
+# Pinch of an average right hand, hand frame: middle between the tips of thumb and fingers [m], and unit vector from the thumb
+# to the fingers. Mounts of hands on arms and default frames of grippers depend on these values, so they are constants. They were
+# measured on grasps of index and middle finger by the motion generator; `grasp_plan` today has (0.075, 0.009, 0.119).
+PINCH_POINT = np.array([0.075, 0.008, 0.125])
+PINCH_AXIS = np.array([-0.371, 0.0, 0.928]) / np.hypot(0.371, 0.928)
+MIN_PALM, MAX_PALM = 0.03, 0.2  # accepted distance from wrist to middle knuckle [m]; also detects other units
+# Approximate axis of bending of the thumb in the hand frame: perpendicular to its sweep across the palm.
 _THUMB_BEND_AXIS = np.array([0.77, 0.29, -0.58])
 
 
 class KeypointsRefused(LatentPolicyError):
-    """Keypoints that are not a hand: wrong shape, not finite, not in metres, or a palm without a plane."""
+    """Keypoints that cannot be used: wrong shape, not finite, not in metres, not a hand, or of unknown side."""
 
 
 def to_hand_frame(keypoints: np.ndarray) -> np.ndarray:
-    """Keypoints [m] of right hands from any frame to the canonical hand frame: (..., 21, 3) -> (..., 21, 3).
+    """Transform keypoints [m] of right hands from any frame to the canonical hand frame: (..., 21, 3) -> (..., 21, 3).
 
     Origin at the wrist, +z to the middle knuckle, +y across the palm to the index knuckle, +x = y cross z.
 
     Raises:
-        KeypointsRefused: Wrong shape, not finite, a palm of impossible length (not metres?) or without a plane.
+        KeypointsRefused: Wrong shape, not finite, a palm of implausible length (other units?), or knuckles in line with the wrist.
     """
     keypoints = np.asarray(keypoints, dtype=np.float64)
     if keypoints.shape[-2:] != (KEYPOINTS, 3):
@@ -36,23 +44,23 @@ def to_hand_frame(keypoints: np.ndarray) -> np.ndarray:
         raise KeypointsRefused(f"keypoints must be finite, got NaN or infinity{_first(~finite)}")
     wrist, index, middle, pinky = (keypoints[..., i, :] for i in (0, 5, 9, 17))
     z, length = _unit(middle - wrist)
-    if (bad := (length < SHORTEST_PALM) | (length > LONGEST_PALM)).any():
+    if (bad := (length < MIN_PALM) | (length > MAX_PALM)).any():
         got = f"{float(np.asarray(length)[bad].flat[0]):.4g}"
-        expected = f"{SHORTEST_PALM:g} to {LONGEST_PALM:g} m from wrist to middle knuckle"
+        expected = f"{MIN_PALM:g} to {MAX_PALM:g} m from wrist to middle knuckle"
         raise KeypointsRefused(f"expected {expected}, got {got}{_first(bad)}; {_unit_hint(float(got))}")
     x, width = _unit(np.cross(index - pinky, z))
     if (bad := width < 0.1 * length).any():
         got = f"{float(np.asarray(width)[bad].flat[0]):.4g} m across"
-        raise KeypointsRefused(f"the palm has no plane: its knuckles are in line with the wrist ({got}){_first(bad)}")
+        raise KeypointsRefused(f"the palm has no plane: the knuckles are in line with the wrist ({got}){_first(bad)}")
     rotation = np.stack((x, np.cross(z, x), z), axis=-2)  # rows: axes of the hand frame
     return (keypoints - wrist[..., None, :]) @ rotation.swapaxes(-1, -2)
 
 
 def bone_rotations(keypoints: np.ndarray) -> np.ndarray:
-    """Rotations from keypoints alone, the same for every source of them: (..., 21, 3) -> (..., 21, 3, 3).
+    """Rotations of the bones, computed from positions alone: (..., 21, 3) -> (..., 21, 3, 3).
 
-    ``keypoints`` [m] in the canonical hand frame. z runs along the bone that starts at the keypoint (at a tip: that
-    ends there), x to where the finger bends. The wrist has the identity; a bone of no length the palm's direction.
+    ``keypoints`` [m] are in the canonical hand frame. z is along the bone that starts at the keypoint (at a tip: that ends
+    there), x in the direction of bending. The wrist has the identity. A bone of zero length has z of the hand frame.
     """
     ends = np.arange(1, KEYPOINTS) + np.where(np.arange(1, KEYPOINTS) % 4 == 0, 0, 1)
     along, length = _unit(keypoints[..., ends, :] - keypoints[..., ends - 1, :])
@@ -66,10 +74,10 @@ def bone_rotations(keypoints: np.ndarray) -> np.ndarray:
 
 
 def human_action(keypoints: np.ndarray, rotations: np.ndarray | None = None) -> np.ndarray:
-    """The action representation of embodiment ``human_hand``: (..., 21, 3) -> (..., 189).
+    """Convert keypoints to the action representation of embodiment ``human_hand``: (..., 21, 3) -> (..., 189).
 
-    For every keypoint its position [m] and the first two columns of its rotation. ``keypoints`` in the canonical hand
-    frame (see :func:`to_hand_frame`); ``rotations`` (..., 21, 3, 3) default to :func:`bone_rotations`.
+    It has, for every keypoint, the position [m] and the first two columns of the rotation. ``keypoints`` are in the canonical
+    hand frame (see :func:`to_hand_frame`); ``rotations`` (..., 21, 3, 3) default to :func:`bone_rotations`.
     """
     keypoints = np.asarray(keypoints, dtype=np.float64)
     rotations = bone_rotations(keypoints) if rotations is None else np.asarray(rotations)
@@ -78,26 +86,26 @@ def human_action(keypoints: np.ndarray, rotations: np.ndarray | None = None) -> 
 
 
 def keypoints_of_action(action: np.ndarray) -> np.ndarray:
-    """The positions inside 189 numbers: (..., 189) -> (..., 21, 3)."""
+    """Positions of the keypoints in an action of ``human_hand``: (..., 189) -> (..., 21, 3) [m]."""
     action = np.asarray(action)
     return action.reshape(*action.shape[:-1], KEYPOINTS, 9)[..., :3]
 
 
 def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Directions (..., 3) and lengths (...)."""
+    """Unit vectors (..., 3) and lengths (...) of vectors (..., 3)."""
     length = np.linalg.norm(vectors, axis=-1)
     return vectors / np.maximum(length, 1e-12)[..., None], length
 
 
 def _unit_hint(palm: float) -> str:
-    """What to do about a palm of that length, which is none in metres."""
+    """A hint for a palm of implausible length: the units that would make it plausible."""
     for units, factor in (("mm", 0.001), ("cm", 0.01)):
-        if SHORTEST_PALM <= factor * palm <= LONGEST_PALM:
-            return f"are the keypoints in metres? This is a hand in {units}: say so (units: {units})"
+        if MIN_PALM <= factor * palm <= MAX_PALM:
+            return f"are the keypoints in metres? It would be a hand in {units}: set units: {units}"
     return "are the keypoints in metres?"
 
 
 def _first(bad: np.ndarray) -> str:
-    """`` at index (3, 17)``: where the first bad pose of a batch is; nothing for a single pose."""
+    """`` at index (3, 17)``: index of the first bad pose of a batch; empty for a single pose."""
     bad = np.asarray(bad)
     return "" if bad.ndim == 0 else f" at index {tuple(int(i) for i in np.argwhere(bad)[0])}"

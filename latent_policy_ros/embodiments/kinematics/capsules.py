@@ -1,4 +1,4 @@
-"""Primitive shapes of a hand, for collisions and images: capsules along its links, spheres at its fingertips."""
+"""Capsules of an embodiment for collisions and images: along the links, with spheres at the fingertips."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import numpy as np
 
 from latent_policy_ros.embodiments.model.schema import Embodiment
 
-SHORTEST = 1e-3  # capsules shorter than this [m] would be spheres hidden in their neighbours
+MIN_LENGTH = 1e-3  # shorter capsules [m] are left out: they would be spheres inside their neighbours
 
 
 @dataclass(frozen=True)
 class Capsule:
-    """A capsule (or, if ``start`` equals ``end``, a sphere) that moves with ``hinge`` (None: fixed to the palm).
+    """A capsule, or a sphere if ``start`` equals ``end``.
 
-    ``start`` and ``end`` [m] have shape (3,) and are given in the palm frame at the zero pose; ``radius`` [m].
-    ``finger`` names the finger it ends in if it is a fingertip, else it is None.
+    Attributes:
+        hinge: Name of the hinge that moves it; None if it is fixed to the palm.
+        start, end: Ends of its axis [m] in the palm frame at the zero pose, shape (3,).
+        radius: [m].
+        finger: Name of the finger if it is a fingertip, else None.
     """
 
     hinge: str | None
@@ -27,7 +30,11 @@ class Capsule:
 
 
 def capsules(embodiment: Embodiment) -> tuple[Capsule, ...]:
-    """Palm, links and fingertips, in that order."""
+    """The capsules of the palm, the links and the fingertips, in that order.
+
+    Raises:
+        ValueError: The embodiment has no shape (human hand).
+    """
     shape, palm = embodiment.shape, embodiment.T_base_hand[:3, 3]
     if shape is None:
         raise ValueError(f"{embodiment.name} has no shape: it is of kind {embodiment.kind!r}")
@@ -37,4 +44,4 @@ def capsules(embodiment: Embodiment) -> tuple[Capsule, ...]:
     tips = embodiment.fingertips.items()
     links += [Capsule(tip.hinge, at[tip.hinge], tip.point, shape.link_radius) for _, tip in tips]
     balls = [Capsule(tip.hinge, tip.point, tip.point, shape.tip_radius, finger) for finger, tip in tips]
-    return tuple(c for c in roots + links if np.linalg.norm(c.end - c.start) >= SHORTEST) + tuple(balls)
+    return tuple(c for c in roots + links if np.linalg.norm(c.end - c.start) >= MIN_LENGTH) + tuple(balls)

@@ -1,7 +1,9 @@
-"""The compiled inner loops of :mod:`hinge_tree`: motion of hinges, places of the points they carry, derivatives.
+"""Compiled kernels of forward kinematics: motion of hinges, points on them, Jacobians of the points.
 
-Written out as loops over three numbers because a pose is too little work for array calls: a 20-hinge hand takes about
-2 microseconds. Everything works on one pose; callers loop.
+Every kernel works on one pose and writes into arrays of the caller, so that other compiled code can call it: the retargeting solver
+evaluates points and Jacobian up to eight times a frame, which is why the kernels exist. The batch kernels are loops over it.
+
+BENCHMARK
 """
 
 from __future__ import annotations
@@ -12,38 +14,38 @@ import numpy as np
 from numba import njit
 
 
-class Mechanism(NamedTuple):
-    """Hinges (parents before children), and P points that they carry, as arrays; see :class:`HingeTree`.
+class TreeArrays(NamedTuple):
+    """A :class:`~latent_policy_ros.embodiments.kinematics.hinge_tree.HingeTree` as arrays: H hinges, P points.
 
-    Joint ``joint[i]`` moves hinge i by ``ratio[i]`` times its own angle, which is how couplings come in.
+    Joint ``joint[i]`` moves hinge i by ``ratio[i]`` times its own position; this is how couplings are represented.
     """
 
-    parent: np.ndarray  # (H,), -1: the base
+    parent: np.ndarray  # (H,), index of the parent hinge, which stands before it; -1: the base
     axis: np.ndarray  # (H, 3), unit vectors at the zero pose
-    point: np.ndarray  # (H, 3) [m], on the axes
+    origin: np.ndarray  # (H, 3) [m], points on the axes at the zero pose
     revolute: np.ndarray  # (H,) bool
     joint: np.ndarray  # (H,)
     ratio: np.ndarray  # (H,)
-    carrier: np.ndarray  # (P,), -1: the base
-    place: np.ndarray  # (P, 3) [m], at the zero pose
+    carrier: np.ndarray  # (P,), index of the hinge that moves the point; -1: the base
+    zero_point: np.ndarray  # (P, 3) [m], the points at the zero pose
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def move(mechanism, q, rotation, translation, axis, point):
-    """Motion of every body since the zero pose, (H, 3, 3) and (H, 3), and where axes (H, 3) and points (H, 3) are now."""
-    for i in range(len(mechanism.parent)):
-        above = mechanism.parent[i]
-        a, p = mechanism.axis[i], mechanism.point[i]
-        value = mechanism.ratio[i] * q[mechanism.joint[i]]
+def hinge_motion(tree, q, rotation, translation, axis, origin):
+    """Motion of every body since the zero pose, (H, 3, 3) and (H, 3), and its hinge's present axis (H, 3) and origin (H, 3)."""
+    for i in range(len(tree.parent)):
+        above = tree.parent[i]
+        a, p = tree.axis[i], tree.origin[i]
+        value = tree.ratio[i] * q[tree.joint[i]]
         for r in range(3):
             if above < 0:
-                axis[i, r], point[i, r] = a[r], p[r]
+                axis[i, r], origin[i, r] = a[r], p[r]
             else:
                 R = rotation[above, r]
                 axis[i, r] = R[0] * a[0] + R[1] * a[1] + R[2] * a[2]
-                point[i, r] = R[0] * p[0] + R[1] * p[1] + R[2] * p[2] + translation[above, r]
+                origin[i, r] = R[0] * p[0] + R[1] * p[1] + R[2] * p[2] + translation[above, r]
         x, y, z = axis[i]
-        if mechanism.revolute[i]:
+        if tree.revolute[i]:
             sine, cosine = np.sin(value), np.cos(value)
             rest = 1.0 - cosine
             turn = (
@@ -60,7 +62,7 @@ def move(mechanism, q, rotation, translation, axis, point):
                         rotation[i, r, c] = turn[r][0] * R[0, c] + turn[r][1] * R[1, c] + turn[r][2] * R[2, c]
             for r in range(3):
                 R = rotation[i, r]
-                translation[i, r] = point[i, r] - (R[0] * p[0] + R[1] * p[1] + R[2] * p[2])
+                translation[i, r] = origin[i, r] - (R[0] * p[0] + R[1] * p[1] + R[2] * p[2])
         else:
             for r in range(3):
                 for c in range(3):
@@ -69,53 +71,53 @@ def move(mechanism, q, rotation, translation, axis, point):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def carry(mechanism, rotation, translation, places):
-    """Where the carried points are now: places (P, 3) [m]."""
-    for k in range(len(mechanism.carrier)):
-        body, p = mechanism.carrier[k], mechanism.place[k]
+def moved_points(tree, rotation, translation, points):
+    """Present positions of the points (P, 3) [m], from the motion of the bodies."""
+    for k in range(len(tree.carrier)):
+        body, p = tree.carrier[k], tree.zero_point[k]
         for r in range(3):
             if body < 0:
-                places[k, r] = p[r]
+                points[k, r] = p[r]
             else:
                 R = rotation[body, r]
-                places[k, r] = R[0] * p[0] + R[1] * p[1] + R[2] * p[2] + translation[body, r]
+                points[k, r] = R[0] * p[0] + R[1] * p[1] + R[2] * p[2] + translation[body, r]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def differentiate(mechanism, places, axis, point, jacobian):
-    """Derivatives of the places by q: jacobian (P, n, 3) [m/rad, or 1 for a prismatic joint]."""
+def point_jacobian(tree, points, axis, origin, jacobian):
+    """Derivatives of the points by q: jacobian (P, n, 3) [m/rad, 1 if prismatic]."""
     jacobian[:] = 0.0
-    for k in range(len(mechanism.carrier)):
-        i = mechanism.carrier[k]
+    for k in range(len(tree.carrier)):
+        i = tree.carrier[k]
         while i >= 0:
-            j, ratio, a = mechanism.joint[i], mechanism.ratio[i], axis[i]
+            j, ratio, a = tree.joint[i], tree.ratio[i], axis[i]
             column = jacobian[k, j]
-            if mechanism.revolute[i]:  # axis x (place - point on the axis)
-                x, y, z = places[k, 0] - point[i, 0], places[k, 1] - point[i, 1], places[k, 2] - point[i, 2]
+            if tree.revolute[i]:  # axis x (point - origin of the hinge)
+                x, y, z = points[k, 0] - origin[i, 0], points[k, 1] - origin[i, 1], points[k, 2] - origin[i, 2]
                 column[0] += ratio * (a[1] * z - a[2] * y)
                 column[1] += ratio * (a[2] * x - a[0] * z)
                 column[2] += ratio * (a[0] * y - a[1] * x)
             else:
                 for r in range(3):
                     column[r] += ratio * a[r]
-            i = mechanism.parent[i]
+            i = tree.parent[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def move_all(mechanism, q, rotation, translation):
-    """:func:`move` of B poses q (B, n): rotation (B, H, 3, 3), translation (B, H, 3)."""
-    axis, point = np.empty_like(mechanism.axis), np.empty_like(mechanism.point)
+def batch_motion(tree, q, rotation, translation):
+    """:func:`hinge_motion` at B poses q (B, n): rotation (B, H, 3, 3), translation (B, H, 3)."""
+    axis, origin = np.empty_like(tree.axis), np.empty_like(tree.origin)
     for b in range(len(q)):
-        move(mechanism, q[b], rotation[b], translation[b], axis, point)
+        hinge_motion(tree, q[b], rotation[b], translation[b], axis, origin)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def carry_all(mechanism, q, places, jacobian):
-    """Places (B, P, 3) at B poses q (B, n), and their derivatives (B, P, n, 3), unless that array is empty."""
-    rotation = np.empty((len(mechanism.parent), 3, 3))
-    translation, axis, point = np.empty((3, len(mechanism.parent), 3))
+def batch_points(tree, q, points, jacobian):
+    """Points (B, P, 3) at B poses q (B, n), and their derivatives (B, P, n, 3), unless that array is empty."""
+    rotation = np.empty((len(tree.parent), 3, 3))
+    translation, axis, origin = np.empty((3, len(tree.parent), 3))
     for b in range(len(q)):
-        move(mechanism, q[b], rotation, translation, axis, point)
-        carry(mechanism, rotation, translation, places[b])
+        hinge_motion(tree, q[b], rotation, translation, axis, origin)
+        moved_points(tree, rotation, translation, points[b])
         if len(jacobian):
-            differentiate(mechanism, places[b], axis, point, jacobian[b])
+            point_jacobian(tree, points[b], axis, origin, jacobian[b])

@@ -1,4 +1,4 @@
-"""Forward kinematics and Jacobians of an embodiment's fingertips, couplings included, in the canonical hand frame."""
+"""Forward kinematics and Jacobians of an embodiment's fingertips, with couplings, in the canonical hand frame."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from latent_policy_ros.embodiments.model.schema import Embodiment, Hinge
 
 
 class HandKinematics:
-    """Kinematics of one embodiment, batched. Results are in the canonical hand frame unless they say otherwise.
+    """Kinematics of one embodiment for batches of joint positions q (B, n) [rad, m if prismatic].
+
+    Results are in the canonical hand frame, except where another frame is given.
+
+    Args:
+        embodiment: A hand or gripper.
 
     Attributes:
-        fingers: Names of the F fingertips, in the order of the results.
+        embodiment: As given.
+        fingers: Names of the F fingers, in the order of the results.
+
+    Raises:
+        ValueError: The embodiment has no hinges (human hand).
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -20,7 +29,7 @@ class HandKinematics:
             raise ValueError(f"{embodiment.name} has no hinges: it is of kind {embodiment.kind!r}")
         self.embodiment = embodiment
         self.fingers = tuple(embodiment.fingertips)
-        # Carried points: the fingertips, then the hinge that each of them hangs on.
+        # Points: the fingertips, then the last hinge of each finger.
         tips = list(embodiment.fingertips.values())
         points = [tip.point for tip in tips] + [embodiment.hinge(tip.hinge).point for tip in tips]
         self._carriers, self._points = [tip.hinge for tip in tips] * 2, np.array(points)
@@ -29,27 +38,27 @@ class HandKinematics:
         self._origin = embodiment.T_base_hand[:3, 3].copy()
 
     def link_transforms(self, q: np.ndarray) -> np.ndarray:
-        """Motion of the body behind each hinge since the zero pose, PALM frame: (B, n) -> (B, n_hinges, 4, 4)."""
+        """Motion of the body behind each hinge since the zero pose, in the palm frame: (B, n) -> (B, n_hinges, 4, 4)."""
         rotation, translation = self._tree.motion(self._checked(q))
         transforms = np.zeros((*rotation.shape[:2], 4, 4))
         transforms[..., :3, :3], transforms[..., :3, 3], transforms[..., 3, 3] = rotation, translation, 1.0
         return transforms
 
     def fingertips(self, q: np.ndarray) -> np.ndarray:
-        """Fingertips [m] in the hand frame: (B, n) -> (B, F, 3)."""
+        """Fingertips [m]: (B, n) -> (B, F, 3)."""
         return self._to_hand(self._tree.points(self._checked(q)))[:, : len(self.fingers)]
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
-        """Derivatives of :meth:`fingertips` by q [m/rad], couplings included: (B, n) -> (B, F, 3, n)."""
+        """Derivatives of :meth:`fingertips` by q [m/rad, 1 if prismatic]: (B, n) -> (B, F, 3, n)."""
         return self.points_and_jacobian(q)[1][:, : len(self.fingers)]
 
     def points_and_jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Fingertips and then the last hinge of each finger, with derivatives: (B, 2 F, 3) [m] and (B, 2 F, 3, n)."""
+        """Fingertips and the last hinge of each finger (B, 2 F, 3) [m], and their derivatives (B, 2 F, 3, n)."""
         points, jacobian = self._tree.points_and_jacobian(self._checked(q))
         return self._to_hand(points), self._R_hand_base @ jacobian
 
     def fingers_at_zero(self) -> dict[str, np.ndarray]:
-        """Each finger as a chain of points [m] at the zero pose, hand frame: its hinges from the palm, then its tip."""
+        """Points of each finger at the zero pose [m]: its hinges from the palm, then its tip; shape (hinges + 1, 3)."""
         at = {hinge.name: hinge for hinge in self.embodiment.hinges}
         chains = {}
         for finger, tip in self.embodiment.fingertips.items():
@@ -61,9 +70,9 @@ class HandKinematics:
         return chains
 
     def tree_in_hand_frame(self, mirror: np.ndarray) -> HingeTree:
-        """The same hinges and points, given in the hand frame, each coordinate times ``mirror`` (3,) (1 or -1).
+        """The hinges and points in the hand frame, with each coordinate multiplied by ``mirror`` (3,) (1 or -1).
 
-        Mirrored at one plane, axes of rotation turn round: the same q then gives the mirrored pose.
+        A reflection also inverts the axes of rotation, so that the same q gives the mirrored pose.
         """
         hinges = [
             Hinge(

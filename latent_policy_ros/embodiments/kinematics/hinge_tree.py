@@ -1,7 +1,7 @@
-"""A tree of hinges: forward kinematics and derivatives of points it carries, for whole batches of poses at once.
+"""Hinge tree: forward kinematics of points on a tree of hinges, and their Jacobians, for batches of poses.
 
-Product of exponentials: with every axis given at the zero pose in the base frame, the motion of the body behind hinge i
-is T_i = T_parent(i) @ exp(screw_i * angle_i), and a point p carried by it goes to T_i @ p.
+Product of exponentials: with every axis given at the zero pose in the base frame, the motion of the body behind hinge i is
+T_i = T_parent(i) @ exp(screw_i * position_i), and a point p on it moves to T_i @ p.
 """
 
 from __future__ import annotations
@@ -14,61 +14,65 @@ from latent_policy_ros.embodiments.model.schema import Hinge
 
 
 class HingeTree:
-    """Kinematics of hinges, and of P points that they carry, driven by n joints.
+    """Kinematics of hinges and of P points on them, moved by n joints.
 
     Args:
         hinges: Parents before children.
-        carriers: For each point the name of the hinge that carries it, or None for the base.
-        points: Their places [m] at the zero pose in the base frame, shape (P, 3).
-        coupling: Angles of all hinges are ``coupling @ q``, shape (n_hinges, n), one joint a hinge. Default: each
-            hinge is a joint.
+        carriers: For each point the name of the hinge that moves it, or None for the base.
+        points: The points [m] in the base frame at the zero pose, shape (P, 3).
+        coupling: Positions of all hinges are ``coupling @ q``, shape (n_hinges, n), at most one nonzero entry a row. Default:
+            every hinge is a joint.
+
+    Attributes:
+        joints: n.
+        arrays: The tree as arrays, for compiled code.
     """
 
     def __init__(
         self, hinges: Sequence[Hinge], carriers: Sequence[str | None], points: np.ndarray, coupling: np.ndarray | None = None
     ) -> None:
-        # Compiled code is loaded by those who compute with it, not by every process that reads an embodiment.
-        from latent_policy_ros.embodiments.kinematics.fk_kernels import Mechanism
+        # Not at the top of the module: processes that only read embodiments need not load numba, which takes seconds.
+        from latent_policy_ros.embodiments.kinematics.fk_kernels import TreeArrays
 
         index = {hinge.name: i for i, hinge in enumerate(hinges)}
         coupling = np.eye(len(hinges)) if coupling is None else np.asarray(coupling, dtype=np.float64)
         joint = np.abs(coupling).argmax(axis=1)
         self.joints = coupling.shape[1]
-        self.mechanism = Mechanism(
+        self.arrays = TreeArrays(
             parent=np.array([-1 if h.parent is None else index[h.parent] for h in hinges]),
             axis=np.array([h.axis for h in hinges], dtype=np.float64),
-            point=np.array([h.point for h in hinges], dtype=np.float64),
+            origin=np.array([h.point for h in hinges], dtype=np.float64),
             revolute=np.array([h.kind == "revolute" for h in hinges]),
             joint=joint,
             ratio=coupling[np.arange(len(hinges)), joint],
             carrier=np.array([-1 if name is None else index[name] for name in carriers]),
-            place=np.array(points, dtype=np.float64),
+            zero_point=np.array(points, dtype=np.float64),
         )
 
     def motion(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Motion of all bodies since the zero pose: (B, n) -> (B, n_hinges, 3, 3) and (B, n_hinges, 3)."""
-        from latent_policy_ros.embodiments.kinematics.fk_kernels import move_all
+        """Motion of all bodies since the zero pose: (B, n) -> rotation (B, n_hinges, 3, 3), translation (B, n_hinges, 3) [m]."""
+        from latent_policy_ros.embodiments.kinematics.fk_kernels import batch_motion
 
         q = np.ascontiguousarray(q)
-        rotation = np.empty((len(q), len(self.mechanism.parent), 3, 3))
+        rotation = np.empty((len(q), len(self.arrays.parent), 3, 3))
         translation = np.empty(rotation.shape[:-1])
-        move_all(self.mechanism, q, rotation, translation)
+        batch_motion(self.arrays, q, rotation, translation)
         return rotation, translation
 
     def points(self, q: np.ndarray) -> np.ndarray:
-        """Carried points [m] in the base frame: (B, n) -> (B, P, 3)."""
-        return self._carry(q, with_jacobian=False)[0]
+        """The points [m] in the base frame: (B, n) -> (B, P, 3)."""
+        return self._points(q, with_jacobian=False)[0]
 
     def points_and_jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Carried points and their derivatives by the joints: (B, P, 3) and (B, P, 3, n)."""
-        places, jacobian = self._carry(q, with_jacobian=True)
-        return places, jacobian.swapaxes(-1, -2)
+        """The points (B, P, 3) [m] and their derivatives by the joints (B, P, 3, n) [m/rad, 1 if prismatic]."""
+        points, jacobian = self._points(q, with_jacobian=True)
+        return points, jacobian.swapaxes(-1, -2)
 
-    def _carry(self, q: np.ndarray, with_jacobian: bool) -> tuple[np.ndarray, np.ndarray]:
-        from latent_policy_ros.embodiments.kinematics.fk_kernels import carry_all
+    def _points(self, q: np.ndarray, with_jacobian: bool) -> tuple[np.ndarray, np.ndarray]:
+        from latent_policy_ros.embodiments.kinematics.fk_kernels import batch_points
 
         q = np.ascontiguousarray(q)
-        places = np.empty((len(q), *self.mechanism.place.shape))
-        jacobian = np.empty((len(q) if with_jacobian else 0, len(self.mechanism.place), self.joints, 3))
-        carry_all(self.mechanism, q, places, jacobian)
-        return places, jacobian
+        points = np.empty((len(q), *self.arrays.zero_point.shape))
+        jacobian = np.empty((len(q) if with_jacobian else 0, len(self.arrays.zero_point), self.joints, 3))
+        batch_points(self.arrays, q, points, jacobian)
+        return points, jacobian

@@ -1,4 +1,4 @@
-"""The hash by which artefacts know the embodiment that they were made for."""
+"""Content hash of an embodiment, by which artefacts identify it; and a key for caches."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from latent_policy_ros.embodiments.model.schema import Embodiment
 
-DECIMALS = 8  # m and rad: processors differ in the last bits of what is computed
+DECIMALS = 8  # of metres and radians: the last bits of computed values differ between processors
 
 
 def content_hash(embodiment: Embodiment) -> str:
-    """sha256 of the canonical JSON of everything that gives q and x their meaning, the same on every machine."""
+    """sha256 of the canonical JSON of everything that defines the meaning of q and x; the same on every machine."""
     e = embodiment
     content = {
         "name": e.name, "kind": e.kind, "side": e.side,
@@ -29,21 +29,27 @@ def content_hash(embodiment: Embodiment) -> str:
 
 
 @dataclass(frozen=True)
-class Keyed:
-    """An embodiment as the key of a cache. All that retargeting and simulation look at counts, radii and gains included."""
+class EmbodimentKey:
+    """An embodiment as the key of a cache: equal if everything that retargeting and simulation use is equal.
+
+    Attributes:
+        embodiment: The embodiment; not part of the comparison.
+        content: Its content hash, shape, servo, hinge ranges, rest pose and velocity limits.
+    """
 
     embodiment: Embodiment = field(compare=False)
     content: tuple
 
     @classmethod
-    def of(cls, embodiment: Embodiment) -> Keyed:
-        """The key of an embodiment, which may have been changed since it was loaded."""
+    def of(cls, embodiment: Embodiment) -> EmbodimentKey:
+        """The key of an embodiment. Its hash is computed again, for it may differ from the one that was loaded."""
         e = embodiment
         ranges = tuple((hinge.lower, hinge.upper) for hinge in e.hinges)
         return cls(e, (content_hash(e), e.shape, e.servo, ranges, e.rest.tobytes(), e.max_velocity.tobytes()))
 
 
 def _rounded(content):
+    """Round all floats of nested containers."""
     if isinstance(content, dict):
         return {key: _rounded(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):

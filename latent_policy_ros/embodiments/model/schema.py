@@ -1,4 +1,4 @@
-"""What an embodiment is. Instances are made by :mod:`loader`, which has checked every field."""
+"""Embodiment and its parts. :mod:`latent_policy_ros.embodiments.loader` creates and validates all instances."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ import numpy as np
 from latent_policy_ros.common.errors import available
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
-
-
-PALM = "palm"
+PALM = "palm"  # name of the base in tables of hinges and links
 
 
 @dataclass(frozen=True)
 class Hinge:
-    """One degree of freedom of the mechanism, actuated or coupled, given at the zero pose in the palm frame.
+    """One degree of freedom of the mechanism, actuated or coupled, at the zero pose in the palm (base) frame.
 
     Attributes:
         name: Unique name.
-        parent: The hinge one step closer to the palm; None for the palm itself.
+        parent: Name of the next hinge towards the palm; None if it is mounted on the palm.
         axis: Unit vector of rotation (revolute) or of travel (prismatic), shape (3,).
         point: A point on the axis [m], shape (3,).
-        lower: Lower limit [rad], or [m] if prismatic, as the file gives it.
-        upper: Upper limit, likewise.
+        lower, upper: Limits from the file [rad], or [m] if prismatic.
         kind: ``revolute`` or ``prismatic``.
     """
 
@@ -41,7 +38,7 @@ class Hinge:
 
 
 class Fingertip(NamedTuple):
-    """A contact point: carried by ``hinge``, at ``point`` [m] in the palm frame at the zero pose, shape (3,)."""
+    """A contact point that moves with ``hinge``: ``point`` [m] in the palm frame at the zero pose, shape (3,)."""
 
     hinge: str
     point: np.ndarray
@@ -49,7 +46,7 @@ class Fingertip(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """Radii [m] of the primitive shapes (see :mod:`shapes`) that stand for the hand in collisions and images."""
+    """Radii [m] of the capsules (see :mod:`latent_policy_ros.embodiments.kinematics.capsules`) for collisions and images."""
 
     link_radius: float
     tip_radius: float
@@ -58,7 +55,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Servo:
-    """Position servo of each actuated hinge: N m, rad (N, m if prismatic), s, kg m^2 (kg)."""
+    """Position servo of every actuated hinge in simulation.
+
+    Attributes:
+        kp: Stiffness [N m/rad, N/m if prismatic].
+        damping: [N m s/rad, N s/m if prismatic].
+        max_effort: [N m, N if prismatic].
+        armature: Rotor inertia [kg m^2, kg if prismatic].
+    """
 
     kp: float
     damping: float
@@ -68,33 +72,33 @@ class Servo:
 
 @dataclass(frozen=True)
 class Embodiment:
-    """A kind of end-effector.
+    """A kind of end-effector: joints, couplings, kinematics and action representation.
 
-    ``q`` are the actuated joints in the order of ``joint_names``: hinge angles [rad], for a gripper metres per finger,
-    or the angle of its jaw [rad].
-    ``x`` is the action representation that encoders, decoders and policies see: for hands ``q`` itself, for a gripper
-    its opening in [0, 1] (0 closed), for the human hand 189 numbers.
+    ``q`` are the positions of the n actuated joints in the order of ``joint_names`` [rad, m if prismatic].
+    ``x`` is the action representation of encoders, decoders and policies: ``q`` for hands; the opening in [0, 1] (0 closed)
+    for grippers; 189 numbers for the human hand (position and 6D rotation of 21 keypoints).
 
     Attributes:
         name: Unique name, e.g. ``faive_hand``.
         kind: ``hand``, ``gripper`` or ``human``.
-        side: ``right`` or ``left``. A left hand's frame is right-handed too: z fingers, x palm, its thumb on -y.
-        file: Where it was loaded from.
-        reference: What ``load_embodiment`` takes, in any process, to get the same again: a shipped name, or a path.
+        side: ``right`` or ``left``. The hand frame is right-handed for both; a left hand has its thumb on -y.
+        file: The YAML file.
+        reference: Argument of ``load_embodiment`` that gives the same embodiment in any process: a shipped name, or a path.
         joint_names: The n actuated joints.
-        lower, upper: Limits of q, shape (n,): narrowed where a coupled hinge would leave its own range.
+        lower, upper: Limits of q, shape (n,), narrowed so that coupled hinges stay in their own range.
         max_velocity: Limit of |dq/dt|, shape (n,).
-        rest: A relaxed pose q, shape (n,).
-        hinges: All hinges, parents before children; coupled ones included.
-        coupling: Angles of all hinges are ``coupling @ q``, shape (n_hinges, n), one joint a hinge; a row of zeros is the
-            fixed jaw of a gripper.
+        rest: The rest pose q, shape (n,).
+        hinges: All hinges, coupled ones included, parents before children.
+        coupling: Positions of all hinges are ``coupling @ q``, shape (n_hinges, n), at most one nonzero entry a row. A row of
+            zeros is the fixed jaw of a gripper.
         fingertips: By finger name.
-        T_base_hand: The canonical hand frame in the palm (base) frame, shape (4, 4).
-        action_names, action_lower, action_upper: Of x, shape (action_dim,).
-        action_closed, action_open: q of a gripper at x = 0 and at x = 1 [m or rad]; without meaning for others.
+        T_base_hand: Pose of the canonical hand frame (origin at the wrist, z along the fingers, x out of the palm) in the palm
+            (base) frame, shape (4, 4).
+        action_names, action_lower, action_upper: Names and limits of x, shape (action_dim,).
+        action_closed, action_open: q of a gripper at x = 0 and at x = 1 [m or rad]; unused for other kinds.
         shape, servo: For simulation; None for the human hand.
-        notes: What was left to be decided when the file was read, for people.
-        content_hash: sha256 of all that gives q and x their meaning (not of names of files, comments, radii or gains).
+        notes: What the reader of the file assumed or left out, for people.
+        content_hash: sha256 of everything that defines the meaning of q and x (not file names, comments, radii or gains).
     """
 
     name: str
@@ -123,7 +127,7 @@ class Embodiment:
 
     @property
     def action_dim(self) -> int:
-        """Length of x."""
+        """Dimension of x."""
         return len(self.action_names)
 
     @property
@@ -133,23 +137,31 @@ class Embodiment:
 
     @property
     def command(self) -> str | None:
-        """Which driver and command topic it takes: ``hand``, ``gripper``, or None for a person."""
+        """Kind of driver and command topic: ``hand``, ``gripper``, or None for the human hand."""
         return None if self.kind == "human" else self.kind
 
     def hinge(self, name: str) -> Hinge:
-        """The hinge of that name; KeyError if there is none."""
+        """The hinge of this name.
+
+        Raises:
+            KeyError: There is none.
+        """
         for hinge in self.hinges:
             if hinge.name == name:
                 return hinge
         raise KeyError(f"{self.name} has no hinge {name!r}; {available(self.hinge_names)}")
 
     def to_action(self, q: np.ndarray) -> np.ndarray:
-        """Action representation of joints: (..., n) -> (..., action_dim)."""
+        """Convert joints to the action representation: (..., n) -> (..., action_dim)."""
         q = self._last_axis(q, len(self.joint_names), "joints")
         return (q - self.action_closed) / (self.action_open - self.action_closed) if self.kind == "gripper" else q
 
     def to_joints(self, x: np.ndarray) -> np.ndarray:
-        """Joints of an action representation: (..., action_dim) -> (..., n). Not clipped: safety is the guard's."""
+        """Convert an action representation to joints: (..., action_dim) -> (..., n), without clipping to limits.
+
+        Raises:
+            ValueError: Wrong shape, or the embodiment is of kind ``human``.
+        """
         if self.kind == "human":
             raise ValueError(f"{self.name} has no joints to command")
         x = self._last_axis(x, self.action_dim, "action")
@@ -163,7 +175,11 @@ class Embodiment:
 
 
 def finger_chain(embodiment: Embodiment, finger: str) -> tuple[Hinge, ...]:
-    """The hinges from the palm to the tip of ``finger``. KeyError: it has no such finger."""
+    """The hinges from the palm to the tip of ``finger``.
+
+    Raises:
+        KeyError: The embodiment has no such finger.
+    """
     hinge, chain = embodiment.hinge(embodiment.fingertips[finger].hinge), []
     while True:
         chain.append(hinge)
@@ -172,8 +188,8 @@ def finger_chain(embodiment: Embodiment, finger: str) -> tuple[Hinge, ...]:
         hinge = embodiment.hinge(hinge.parent)
 
 
-def parts(embodiment: Embodiment) -> dict[str | None, str]:
-    """The finger that each hinge moves (None, the base itself: the palm); ``palm`` if it moves several, or none."""
+def finger_by_hinge(embodiment: Embodiment) -> dict[str | None, str]:
+    """Map each hinge (None: the base) to the finger that it moves, or to ``palm`` if it moves several fingers or none."""
     moves: dict[str | None, list[str]] = {None: [], **{name: [] for name in embodiment.hinge_names}}
     for finger in embodiment.fingertips:
         for hinge in finger_chain(embodiment, finger):

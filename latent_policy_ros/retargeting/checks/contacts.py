@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.embodiments.model.schema import PALM, parts
+from latent_policy_ros.embodiments.model.schema import PALM, finger_by_hinge
 from latent_policy_ros.retargeting.checks.geometry_checks import WARNING, Finding
 from latent_policy_ros.retargeting.checks.self_collision import SelfCollision
 from latent_policy_ros.retargeting.human_motion.reference_poses import ReferencePose
@@ -42,7 +42,7 @@ class ReferenceContacts:
         self._collision = SelfCollision(embodiment)
         self._names = (REST, *(pose.name for pose in poses))
         self._q = np.concatenate((embodiment.rest[None], q_poses))
-        part = parts(embodiment)
+        part = finger_by_hinge(embodiment)
         touching = [tuple(part.get(link, PALM) for link in pair) for pair in self._collision.pairs]
         self._meant = np.zeros((len(self._names), len(touching)), dtype=bool)
         for row, pose in zip(self._meant[1:], poses):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.description.defaults import Derived
+from latent_policy_ros.embodiments.description.defaults import EmbodimentDefaults
 from latent_policy_ros.embodiments.description.mechanism import Mechanism
 from latent_policy_ros.embodiments.model.schema import finger_chain
 from latent_policy_ros.retargeting.checks.geometry_checks import FAILURE, WARNING, Finding
@@ -117,7 +117,7 @@ def _side(embodiment: Embodiment, roots: dict[str, np.ndarray], tips: np.ndarray
 def _straight(embodiment: Embodiment) -> np.ndarray:
     """The pose (n,) with all fingers stretched."""
     mechanism = Mechanism(embodiment.hinges, embodiment.fingertips, {})
-    return Derived(mechanism, embodiment.coupling, embodiment.lower, embodiment.upper).straight
+    return EmbodimentDefaults(mechanism, embodiment.coupling, embodiment.lower, embodiment.upper).straight
 
 
 def _as_written(direction: np.ndarray) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
+from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
 from latent_policy_ros.retargeting.checks.frame_checks import ODD_ANGLE
 from latent_policy_ros.retargeting.checks.geometry_checks import FAILURE, WARNING, Finding
-from latent_policy_ros.retargeting.human_motion.postures import PINCH_AXIS, PINCH_POINT
 
 SAMPLES = 101
 CLOSED, WIDEST = 0.01, 0.4  # m

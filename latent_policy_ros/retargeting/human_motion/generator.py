@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments.human.human_hand import HumanHand
-from latent_policy_ros.retargeting.human_motion.postures import PINCH_AXIS, fist, opened, pinch, posture, relaxed, spread
+from latent_policy_ros.retargeting.human_motion.postures import CLOSING_AXIS, fist, opened, pinch, posture, relaxed, spread
 
 OPEN = 0.10  # widest distance between the tips of thumb and fingers in a grasp [m]
 TOUCH = 0.012  # distance between the tips (keypoints) of fingers that touch: a finger's thickness [m]
@@ -144,7 +144,7 @@ def _closing(kind: str, hand: HumanHand, rng: np.random.Generator) -> np.ndarray
     fingers = OPPOSING[kind][rng.integers(4)]
     wide = rng.uniform(0.04, OPEN) if kind == "pinch" else rng.uniform(0.07, OPEN)
     held = TOUCH if rng.random() < 0.4 else rng.uniform(TOUCH, 0.06)
-    axis = PINCH_AXIS + rng.normal(0.0, 0.12, 3)
+    axis = CLOSING_AXIS + rng.normal(0.0, 0.12, 3)
     others = _varied(relaxed(hand) if rng.random() < 0.5 else posture(hand, OTHERS_IN_GRASP), hand, rng, 0.15)
     gaps = np.array([wide, min(held, wide), wide])[: rng.integers(2, 4)]
     stops = pinch(hand, fingers, gaps, axis=axis / np.linalg.norm(axis), others=others)

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from latent_policy_ros.embodiments.human.human_hand import TIPS, HumanHand
-from latent_policy_ros.retargeting.solver import descend_all, keyvectors
+from latent_policy_ros.embodiments.human.human_hand import HumanHand
+from latent_policy_ros.embodiments.human.keypoints import TIPS
+from latent_policy_ros.retargeting.solver import keyvectors, minimise_batch
 
-# Where the fingertips of an average hand meet [m], and the direction from the thumb to the fingers: in front of the
-# palm at the height of the bent fingers. All in the canonical hand frame.
-PINCH_POINT = np.array([0.072, 0.014, 0.122])
-PINCH_AXIS = np.array([-0.4, 0.0, 1.0]) / np.linalg.norm([-0.4, 0.0, 1.0])
+# Inputs of the posture solver for pinches of an average hand, hand frame: a soft target for the middle between the tips [m], and
+# the direction from the thumb to the fingers. keypoints.PINCH_POINT is where the tips then meet.
+TARGET_POINT = np.array([0.072, 0.014, 0.122])
+CLOSING_AXIS = np.array([-0.4, 0.0, 1.0]) / np.linalg.norm([-0.4, 0.0, 1.0])
 SIDE_BY_SIDE = 0.011  # half the distance between the tips of neighbouring fingers that hold one object [m]
 
 RELAXED = {
@@ -66,7 +67,7 @@ def opened(hand: HumanHand, bent_back: float, thumb_abduction: float, thumb_flex
 
 def pinch(
     hand: HumanHand, fingers: Sequence[str], gaps: np.ndarray, point: np.ndarray | None = None,
-    axis: np.ndarray = PINCH_AXIS, others: np.ndarray | None = None,
+    axis: np.ndarray = CLOSING_AXIS, others: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """The thumb opposes ``fingers`` at each of the distances ``gaps`` (T,) [m] between their tips: angles (T, 21).
 
@@ -97,7 +98,7 @@ def pinch(
     prior = np.tile(natural, (len(gaps), 1))
     targets = np.concatenate((targets, targets[:, 1:] - targets[:, :1]), axis=1)
     angles, weight = prior.copy(), np.full(len(natural), POSTURE_WEIGHT)
-    descend_all(vectors, hand.lower, hand.upper, angles, prior, weight, targets, weights, 30, 1e-8, np.empty(len(gaps)))
+    minimise_batch(vectors, hand.lower, hand.upper, angles, prior, weight, targets, weights, 30, 1e-8, np.empty(len(gaps)))
     return angles
 
 
@@ -105,6 +106,6 @@ def _in_front_of(hand: HumanHand, fingers: Sequence[str]) -> np.ndarray:
     """Where the thumb meets these fingers [m]: in front of their own knuckles, nearer to the palm towards the pinky."""
     across = {"index": 0.010, "middle": -0.008, "ring": -0.028, "pinky": -0.045}
     y = float(np.mean([across[finger] for finger in fingers]))
-    toward_palm = max(0.0, PINCH_POINT[1] - y)
-    x, _, z = PINCH_POINT + toward_palm * np.array([0.05, 0.0, -0.35])
-    return hand.scale * np.array([x, 0.6 * PINCH_POINT[1] + 0.8 * y, z])
+    toward_palm = max(0.0, TARGET_POINT[1] - y)
+    x, _, z = TARGET_POINT + toward_palm * np.array([0.05, 0.0, -0.35])
+    return hand.scale * np.array([x, 0.6 * TARGET_POINT[1] + 0.8 * y, z])

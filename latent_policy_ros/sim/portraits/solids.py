@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human.human_hand import BASES, TIPS
+from latent_policy_ros.embodiments.human.keypoints import BASES, TIPS
 from latent_policy_ros.embodiments.kinematics.capsules import capsules
-from latent_policy_ros.embodiments.model.schema import FINGERS, PALM, finger_chain, parts
+from latent_policy_ros.embodiments.model.schema import FINGERS, PALM, finger_by_hinge, finger_chain
 
 RIB = 0.0025  # capsules that stand so close [m] look like one solid palm
 BONE = 0.0075  # radius of a person's finger [m]
@@ -45,7 +45,7 @@ def human_solids(keypoints: np.ndarray) -> list[Solid]:
 def hand_solids(embodiment: Embodiment, q: np.ndarray) -> list[Solid]:
     """The shapes of a robot's hand at joints q (n,), or of a gripper, which is turned to stand upright beside hands."""
     moved = _Moved(embodiment, q)
-    part = parts(embodiment)
+    part = finger_by_hinge(embodiment)
     solids = [
         Solid(moved(c.start, c.hinge), moved(c.end, c.hinge), c.radius, part[c.hinge], c.finger is not None)
         for c in capsules(embodiment) if c.hinge is not None

@@ -14,7 +14,7 @@ import numpy as np
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.kinematics.capsules import capsules
-from latent_policy_ros.embodiments.model.content_hash import Keyed
+from latent_policy_ros.embodiments.model.content_hash import EmbodimentKey
 from latent_policy_ros.retargeting import Retargeter
 from latent_policy_ros.retargeting.human_motion.generator import grasp_plan
 
@@ -66,11 +66,11 @@ def retargeted_grasp(embodiment: Embodiment, width: float, down: np.ndarray) -> 
         LatentPolicyError: The retargeted fingers never open wider, or never close narrower, than the object.
     """
     down = np.asarray(down, float)
-    return _retargeted_grasp(Keyed.of(embodiment), width, tuple(down / np.linalg.norm(down)))
+    return _retargeted_grasp(EmbodimentKey.of(embodiment), width, tuple(down / np.linalg.norm(down)))
 
 
 @lru_cache(maxsize=16)
-def _retargeted_grasp(key: Keyed, width: float, down: tuple[float, ...]) -> Grasp:
+def _retargeted_grasp(key: EmbodimentKey, width: float, down: tuple[float, ...]) -> Grasp:
     embodiment = key.embodiment
     keypoints, _ = grasp_plan(width)
     q = Retargeter(embodiment).retarget_sequence(keypoints[None])[0]

@@ -1,4 +1,4 @@
-"""Hands given by a URDF or MJCF file: the same kinematics as pinocchio and MuJoCo, what is derived, and every mistake."""
+"""Hands from URDF and MJCF files: kinematics as in pinocchio and MuJoCo, derived fields, and the errors of wrong files."""
 
 # ruff: noqa: E501 - the table of mistakes has one line for each
 
@@ -14,10 +14,10 @@ from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.common.paths import package_folder
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
 
-# An arm with a two-fingered hand: fixed joints, no inertia, meshes that do not exist, a mimic with an offset, a slide, a
-# joint without an end, a joint that moves no fingertip.
 ROBOTS = package_folder("example-robot-data") / "robots"
 
+# An arm with a two-fingered hand: fixed joints, no inertia, missing meshes, a mimic with an offset, a prismatic joint, a
+# continuous joint, a joint that moves no fingertip.
 URDF = """<?xml version="1.0"?>
 <robot name="tiny" xmlns:xacro="http://www.ros.org/wiki/xacro">
   <link name="ground"/>
@@ -49,8 +49,8 @@ description: tiny.urdf
 fingertips: {thumb: {link: thumb_2, point: [0.001, 0, 0.035]}, index: index_tip}
 """
 
-# The same kind of thing as MuJoCo writes it: parts in other files, classes, degrees, another order of Euler angles, bodies and
-# joints without names, joints that start elsewhere than at zero, couplings by equations, meshes and plugins that do not exist.
+# A similar hand in MJCF: included files, default classes, degrees, another order of Euler angles, unnamed bodies and joints, joints
+# with a reference angle, couplings by equalities, missing meshes.
 MJCF = """<mujoco model="tiny">
   <compiler angle="degree" eulerseq="zyx" meshdir="nowhere"/>
   <include file="parts/defaults.xml"/>
@@ -142,21 +142,21 @@ def pinocchio_tips(urdf, base, points, angles):
     return places
 
 
-def test_a_urdf_moves_as_in_pinocchio(hand):
+def test_urdf_moves_as_in_pinocchio(hand):
     e = hand()
     assert e.joint_names == ("index_spread", "index_bend", "thumb_slide", "thumb_bend")  # no elbow, no lid, no follower
     assert e.name == "short" and [h.kind for h in e.hinges].count("prismatic") == 1
     q = random_q(e, 50)
     angles = dict(zip(e.joint_names, q.T, strict=True))
     angles["index_curl"] = 0.8 * angles["index_bend"] + 0.25
-    strict = re.sub("<inertial>.*?</inertial>", "", URDF)  # pinocchio's reader refuses what ours can do without
+    strict = re.sub("<inertial>.*?</inertial>", "", URDF)  # pinocchio requires what is optional here
     strict = re.sub('upper="([^"]*)"/>', r'upper="\1" effort="1" velocity="1"/>', strict)
     expected = pinocchio_tips(strict, "palm", (("thumb_2", (0.001, 0, 0.035)), ("index_tip", (0, 0, 0))), angles)
     assert np.ptp(expected, axis=0).min() > 1e-3
     np.testing.assert_allclose(base_tips(e, q), expected, atol=1e-12)
 
 
-def test_limits_of_a_urdf_are_narrowed_so_that_the_mimic_stays_in_its_own(hand):
+def test_limits_are_narrowed_by_the_range_of_a_mimic_joint(hand):
     e = hand()
     bend = e.joint_names.index("index_bend")
     assert e.lower[bend] == pytest.approx(-0.2)  # 0.8 * -0.2 + 0.25 = 0.09
@@ -164,7 +164,7 @@ def test_limits_of_a_urdf_are_narrowed_so_that_the_mimic_stays_in_its_own(hand):
     assert (narrow.lower[bend], narrow.upper[bend]) == pytest.approx((0.0, 1.0))
 
 
-def test_an_mjcf_moves_as_in_mujoco(hand):
+def test_mjcf_moves_as_in_mujoco(hand):
     e = hand(SHORT_MJCF)
     assert e.joint_names == ("middle_0", "middle_1", "thumb_joint") and len(e.hinges) == 4
     whole = MJCF.replace('<include file="parts/defaults.xml"/>', DEFAULTS.replace("<mujoco>", "").replace("</mujoco>", ""))
@@ -195,7 +195,7 @@ def test_an_mjcf_moves_as_in_mujoco(hand):
     assert np.allclose(e.lower[:2], [np.radians(-20), ends[0]]) and np.isclose(e.upper[1], min(ends[1], np.radians(95)))
 
 
-def test_a_part_of_an_mjcf_file_loads_as_it_would_inside_the_whole(hand):
+def test_partial_mjcf_loads_as_inside_the_whole(hand):
     part = '<mujoco><body name="palm"><body name="a" pos="0 0 0.1" euler="0 0.5 0"><joint name="a" class="gone" axis="0 1 0" range="0 1.2"/><inertial pos="0 0 0.02" mass="1"/>'
     part += '</body><body name="t" pos="0.02 0.04 0.05"><joint name="t" axis="0 1 0" range="-0.5 1"/></body></body></mujoco>'
     e = hand(SHORT_MJCF.replace("middle: middle_tip", "index: a").replace("link: thumb", "link: t"), mjcf=part)
@@ -207,7 +207,7 @@ def test_a_part_of_an_mjcf_file_loads_as_it_would_inside_the_whole(hand):
     assert degrees.upper[0] == pytest.approx(np.radians(60)) and not any("radians" in note for note in degrees.notes)
 
 
-def test_what_is_made_to_be_included_is_read_too(hand):
+def test_mujocoinclude_file_is_read(hand):
     """Its bodies stand at the top, or under a <worldbody>."""
     top = '<mujocoinclude><compiler angle="degree" eulerseq="zyx"/><include file="parts/defaults.xml"/><body name="palm">'
     inside = FINGERS.replace("<mujocoinclude>", top)
@@ -228,7 +228,7 @@ TENDONS = """<tendon>
 JOINT_EQUALITY = '<equality><joint joint1="middle_2" joint2="middle_1" polycoef="0.1 0.9 0 0 0"/></equality>'
 
 
-def test_a_tendon_that_is_held_over_two_joints_couples_them(hand):
+def test_held_tendon_over_two_joints_couples_them(hand):
     e = hand(SHORT_MJCF, JOINT_EQUALITY, TENDONS.format(turn="0.5"))
     assert e.joint_names == ("middle_0", "middle_1")
     bend, ratio = e.hinge_names.index("middle_2"), e.coupling[e.hinge_names.index("thumb_joint")]
@@ -241,13 +241,13 @@ def test_a_tendon_that_is_held_over_two_joints_couples_them(hand):
     assert len(notes) == 2 and "tendon1=wound" in notes[0] and "<connect body1=palm body2=thumb>" in notes[1]
 
 
-def test_a_tendon_that_would_take_a_joint_out_of_its_range_is_a_spring(hand):
+def test_tendon_that_moves_a_joint_out_of_its_range_is_ignored(hand):
     far = TENDONS.format(turn="0.5").replace('"turn"/><tendon', '"turn" polycoef="90 1 0 0 0"/><tendon')
     e = hand(SHORT_MJCF, JOINT_EQUALITY, far)
     assert e.joint_names == ("middle_0", "middle_1", "thumb_joint") and any("tendon1=turn" in note for note in e.notes)
 
 
-def test_what_is_left_out_is_derived(hand):
+def test_omitted_fields_are_derived(hand):
     e = hand()
     T = e.T_base_hand
     assert np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3)) and np.linalg.det(T[:3, :3]) == pytest.approx(1.0)
@@ -259,11 +259,11 @@ def test_what_is_left_out_is_derived(hand):
     assert any("left out" in note and "lid" in note for note in e.notes)
 
 
-def test_a_tip_is_found_where_the_file_tells_it(hand):
+def test_fingertip_is_found_from_links_and_centre_of_mass(hand):
     centre = hand(SHORT.replace("{link: thumb_2, point: [0.001, 0, 0.035]}", "thumb_2"))
     exact = hand(SHORT.replace("point: [0.001, 0, 0.035]", "point: [0, 0, 0.04]"))
     np.testing.assert_allclose(centre.fingertips["thumb"].point, exact.fingertips["thumb"].point)
-    assert any("centre of thumb_2" in note for note in centre.notes)
+    assert any("centre of mass of thumb_2" in note for note in centre.notes)
     on_axis = hand(SHORT.replace("index_tip", "index_3"))
     np.testing.assert_allclose(on_axis.fingertips["index"].point, hand().fingertips["index"].point)
 
@@ -276,7 +276,7 @@ def test_actuating_the_follower_turns_the_coupling_round(hand):
     np.testing.assert_allclose(base_tips(e, q), base_tips(plain, bend), atol=1e-12)
 
 
-def test_fixed_joints_hold_and_overridden_couplings_and_ranges_count(hand):
+def test_fixed_joints_couplings_and_ranges_of_the_yaml_are_used(hand):
     plain = hand()
     e = hand(
         SHORT
@@ -288,7 +288,7 @@ def test_fixed_joints_hold_and_overridden_couplings_and_ranges_count(hand):
     np.testing.assert_allclose(base_tips(e, q), base_tips(plain, full), atol=1e-12)
 
 
-def test_another_base_takes_its_joints_along(hand):
+def test_base_above_other_joints_includes_them(hand):
     e = hand(SHORT + "base: ground\nactuated: [elbow, index_spread, index_bend, thumb_slide, thumb_bend]\n")
     assert e.joint_names[0] == "elbow" and e.upper[0] == pytest.approx(np.pi)
     assert all(h.parent == "elbow" for h in e.hinges if h.name in ("index_spread", "thumb_slide"))
@@ -301,7 +301,7 @@ GRIPPER = (
 )
 
 
-def test_a_gripper_with_one_jaw_that_stays(hand):
+def test_gripper_with_a_fixed_jaw(hand):
     e = hand(GRIPPER + "fixed: [index_spread]\n")
     assert e.kind == "gripper" and e.joint_names == ("index_bend",) and e.action_names == ("opening",)
     tips = base_tips(e, e.to_joints(np.array([[0.0], [1.0]])))
@@ -310,7 +310,7 @@ def test_a_gripper_with_one_jaw_that_stays(hand):
     assert gap[0] < gap[1] and (e.rest == e.action_open).all()
 
 
-def test_jaws_that_would_cross_close_where_they_meet(tmp_path):
+def test_crossing_jaws_are_closed_where_they_meet(tmp_path):
     slide = '<link name="{n}"/><joint name="{n}" type="prismatic"><parent link="base"/><child link="{n}"/><origin xyz="0 {y} 0.1"/>'
     slide += '<axis xyz="0 {s} 0"/><limit lower="-0.03" upper="0.04"/>{m}</joint>'
     jaws = slide.format(n="a", y=0.01, s=1, m="") + slide.format(n="b", y=-0.01, s=-1, m='<mimic joint="a"/>')
@@ -321,7 +321,7 @@ def test_jaws_that_would_cross_close_where_they_meet(tmp_path):
     assert e.action_closed == pytest.approx(-0.01, abs=1e-4) and e.action_open == 0.04
 
 
-def test_a_change_of_the_description_is_seen(hand):
+def test_changed_description_is_reloaded(hand):
     assert hand().upper[0] == 0.3
     assert hand(old='upper="0.3"', new='upper="0.35"').upper[0] == 0.35
 
@@ -337,33 +337,33 @@ MISTAKES = {
     "unknown link": (SHORT, "index: index_tip", "index: index_top", "fingertips.index", "got 'index_top'; available: cover, forearm"),
     "unknown finger": (SHORT, "index: index_tip", "toe: index_tip", "fingertips.toe", "unknown finger; available: index"),
     "unknown base": (SHORT, "side: right", "side: right\nbase: hand", "base", "got 'hand'; available: cover"),
-    "tip not beyond the base": (SHORT, "side: right", "side: right\nbase: index_1", "fingertips.thumb", "thumb_2 does not hang on the base index_1: thumb_2 -> thumb_1 -> palm"),
+    "tip not beyond the base": (SHORT, "side: right", "side: right\nbase: index_1", "fingertips.thumb", "thumb_2 is not beyond the base index_1; its parents: thumb_2 -> thumb_1 -> palm"),
     "unknown actuated": (SHORT, "side: right", "side: right\nactuated: [index_band]", "actuated.index_band", "no moving joint of tiny.urdf; available: elbow, index_bend"),
-    "actuated too little": (SHORT, "side: right", "side: right\nactuated: [index_bend, thumb_bend]", "actuated", "index_spread moves a fingertip too: list it, let it follow another, or write fixed: [index_spread, thumb_slide]"),
+    "actuated too little": (SHORT, "side: right", "side: right\nactuated: [index_bend, thumb_bend]", "actuated", "index_spread moves a fingertip too: list it, couple it, or write fixed: [index_spread, thumb_slide]"),
     "unknown fixed": (SHORT, "side: right", "side: right\nfixed: [elbw]", "fixed.elbw", "available: elbow"),
     "unknown range": (SHORT, "side: right", "side: right\nranges: {elbw: [0, 1]}", "ranges.elbw", "available: elbow"),
     "range reversed": (SHORT, "side: right", "side: right\nranges: {index_bend: [1, 0]}", "ranges.index_bend", "expected lower < upper, got [1, 0]"),
     "unknown coupled": (SHORT, "side: right", "side: right\ncouplings: {x: {follows: index_bend, ratio: 1}}", "couplings.x", "is not a moving joint; available"),
     "joint without limits": (SHORT, '<limit lower="-0.1" upper="1.2"/>', "", "ranges", "joint thumb_bend has no limits in tiny.urdf; write ranges: {thumb_bend: [lower, upper]}"),
-    "mimic of nothing": (SHORT, 'mimic joint="index_bend"', 'mimic joint="bend_index"', "couplings.index_curl", "lets it follow 'bend_index', which is no joint; write index_curl: {follows"),
+    "mimic of nothing": (SHORT, 'mimic joint="index_bend"', 'mimic joint="bend_index"', "couplings.index_curl", "it follows 'bend_index', which is no joint; write index_curl: {follows"),
     "unknown type": (SHORT, '"thumb_bend" type="revolute"', '"thumb_bend" type="ball"', "joint thumb_bend", "got the type 'ball'; available: continuous, fixed"),
     "joint to nowhere": (SHORT, '<child link="thumb_2"/>', '<child link="thumb_3"/>', "joint thumb_bend", "<child link='thumb_3'>: no such link; available: cover"),
     "not a number": (SHORT, 'xyz="0 0 0.04"/>\n    <axis', 'xyz="0 0 x"/>\n    <axis', "joint thumb_bend", "expected 3 numbers"),
     "planar": (SHORT, '"thumb_bend" type="revolute"', '"thumb_bend" type="planar"', "base", "joint thumb_bend is of the kind planar"),
-    "wrong side": (SHORT, "side: right", "side: left", "hand_frame", "the thumb is where a right hand has it; write side: right"),
+    "wrong side": (SHORT, "side: right", "side: left", "hand_frame", "the thumb is on the side of a right hand; write side: right"),
     "unknown field": (SHORT, "side: right", "side: right\ncolour: red", "colour", "unknown field; available: actuated, base"),
-    "jaw without a place": (GRIPPER + "fixed: [index_spread]\n", "{link: palm, point: [0.04, 0.03, 0.2]}", "palm", "fingertips.thumb", "the origin of palm does not move, so say where the fingertip is"),
+    "jaw without a place": (GRIPPER + "fixed: [index_spread]\n", "{link: palm, point: [0.04, 0.03, 0.2]}", "palm", "fingertips.thumb", "the origin of palm does not move; give the fingertip: {link: palm"),
     "gripper with many joints": (SHORT, "kind: hand", "kind: gripper", "actuated", "a gripper has one actuated joint, got 4: index_spread"),
     "no mechanism": (SHORT_MJCF, "<worldbody>", "<world>", "", "is not valid XML"),
     "include of nothing": (SHORT_MJCF, "parts/fingers.xml", "parts/toes.xml", "", "<include file='parts/toes.xml'>: no such file"),
-    "a free body in the hand": (SHORT_MJCF, "side: right", "side: right\nbase: world", "base", "joint arm_joint is of the kind free; expected hinges and slides only beyond the base: write base: arm"),
-    "MuJoCo's own words": (SHORT_MJCF, 'axisangle="1 0 0.3 -50"', 'axisangle="1 0"', "", "MuJoCo cannot read it"),
+    "a free body in the hand": (SHORT_MJCF, "side: right", "side: right\nbase: world", "base", "joint arm_joint is of the kind free; expected only revolute and prismatic joints beyond the base: write base: arm"),
+    "error of MuJoCo": (SHORT_MJCF, 'axisangle="1 0 0.3 -50"', 'axisangle="1 0"', "", "MuJoCo cannot read it"),
     "mjcf without limits": (SHORT_MJCF, 'joint range="-40 40"', "joint limited=\"false\"", "ranges", "write ranges: {thumb_joint: [lower, upper]}"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_file_field_and_what_to_write(hand, tmp_path, mistake):
+def test_error_names_file_field_and_remedy(hand, tmp_path, mistake):
     yaml, old, new, field, message = MISTAKES[mistake]
     with pytest.raises(ConfigError) as caught:
         hand(yaml, old, new)
@@ -389,7 +389,7 @@ def allegro(request, tmp_path):
     return side, load_embodiment(path), (folder / f"allegro_{side}_hand.urdf").read_text()
 
 
-def test_the_published_allegro_hands_move_as_in_pinocchio(allegro):
+def test_published_allegro_hands_move_as_in_pinocchio(allegro):
     _, e, urdf = allegro
     q = random_q(e, 50)
     links = [(name, (0, 0, 0)) for name in ("link_15.0_tip", "link_3.0_tip", "link_7.0_tip", "link_11.0_tip")]
@@ -398,11 +398,11 @@ def test_the_published_allegro_hands_move_as_in_pinocchio(allegro):
     assert np.ptp(expected, axis=0).min() > 0.01
 
 
-def test_the_shipped_allegro_hand_and_its_mirror_image_are_the_published_ones(allegro):
+def test_shipped_allegro_hand_and_its_mirror_image_equal_the_published_ones(allegro):
     side, published, _ = allegro
     shipped = load_embodiment(f"allegro_hand_{side}")
     q = random_q(shipped, 50)
-    # The maker turns the left hand's knuckles the same way as the right hand's: there a mirrored angle has the other sign.
+    # The knuckles of the published left hand have the axes of the right one, so that mirrored angles have the opposite sign.
     spreads = [shipped.joint_names.index(f"joint_{i}.0") for i in (0, 4, 8)] if side == "left" else []
     theirs = q.copy()
     theirs[:, spreads] *= -1.0
@@ -412,7 +412,7 @@ def test_the_shipped_allegro_hand_and_its_mirror_image_are_the_published_ones(al
     assert np.linalg.norm(published.T_base_hand[:3, 3] - shipped.T_base_hand[:3, 3]) < 0.002
 
 
-def test_the_published_so101_arm_gives_its_gripper(tmp_path):
+def test_published_so101_arm_gives_the_shipped_gripper(tmp_path):
     path = tmp_path / "so101.yaml"
     urdf = ROBOTS / "so_arm_description" / "urdf" / "so101.urdf"
     tips = "{thumb: gripper_frame_link, index: {link: moving_jaw_so101_v1_link, point: [-0.0123, -0.0747, 0.0188]}}"
@@ -424,7 +424,7 @@ def test_the_published_so101_arm_gives_its_gripper(tmp_path):
     np.testing.assert_allclose(published.T_base_hand, shipped.T_base_hand, atol=1e-4)
 
 
-def test_the_example_of_the_documentation_works_as_it_stands(tmp_path):
+def test_example_of_the_documentation_loads(tmp_path):
     text = (Path(__file__).parents[3] / "docs" / "how-to" / "HANDS.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "g1_hand.yaml"
@@ -436,7 +436,7 @@ def test_the_example_of_the_documentation_works_as_it_stands(tmp_path):
     np.testing.assert_allclose(*apart, atol=0.003)  # middle beside index, in the hand frame
 
 
-def test_a_change_of_an_included_file_is_seen(hand, tmp_path):
+def test_changed_included_file_is_reloaded(hand, tmp_path):
     before = hand(SHORT_MJCF).hinge("middle_0")
     (tmp_path / "parts" / "fingers.xml").write_text(FINGERS.replace('class="spread"/>', 'class="spread" range="-10 10"/>'))
     after = load_embodiment(tmp_path / "short.yaml").hinge("middle_0")
@@ -459,7 +459,7 @@ def slides(folder, text=SLIDES):
     return load_embodiment(folder / "jaws.yaml")
 
 
-def test_without_a_word_on_angles_a_gripper_of_slides_has_degrees_as_mujoco_has(tmp_path):
+def test_unit_of_angles_defaults_to_degrees_without_hinges(tmp_path):
     e = slides(tmp_path)
     tips = HandKinematics(e).fingertips(e.upper[None])[0]
     assert np.linalg.norm(tips[0] - tips[1]) == pytest.approx(0.08, abs=1e-6)
@@ -477,6 +477,6 @@ def test_without_a_word_on_angles_a_gripper_of_slides_has_degrees_as_mujoco_has(
         ),
     ],
 )
-def test_numbers_that_are_none_are_named(tmp_path, old, new, message):
+def test_malformed_number_is_named(tmp_path, old, new, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         slides(tmp_path, SLIDES.replace(old, new, 1))

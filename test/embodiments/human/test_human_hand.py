@@ -1,11 +1,12 @@
-"""The human hand model, and keypoints from any source."""
+"""HumanHand model; hand frame, rotations and action representation of keypoints."""
 
 import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.embodiments.human.human_hand import TIPS, HumanHand
+from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.embodiments.human.keypoints import (
+    TIPS,
     KeypointsRefused,
     bone_rotations,
     human_action,
@@ -23,7 +24,7 @@ def random_frame(rng):
     return q * np.sign(np.linalg.det(q)), rng.normal(size=3)
 
 
-def test_the_anatomy_is_that_of_a_right_hand_at_zero():
+def test_anatomy_of_a_right_hand_at_zero():
     keypoints = HumanHand().keypoints(np.zeros((1, 21)))[0]
     tips = keypoints[list(TIPS.values())]
     assert (np.diff(tips[:, 1]) < 0).all()  # thumb to pinky from +y to -y
@@ -31,7 +32,7 @@ def test_the_anatomy_is_that_of_a_right_hand_at_zero():
     assert np.allclose(keypoints[9, :2], 0.0)  # the middle knuckle is on +z
 
 
-def test_flexion_curls_towards_the_palm_and_bones_keep_their_length():
+def test_flexion_is_towards_the_palm_and_bones_keep_their_length():
     hand = HumanHand()
     angles = random_angles(hand)
     keypoints = hand.keypoints(angles)
@@ -44,7 +45,7 @@ def test_flexion_curls_towards_the_palm_and_bones_keep_their_length():
     assert ((hand.keypoints(bent) - flat)[0, [8, 12, 16, 20], 0] > 0.02).all()
 
 
-def test_scale_scales_everything():
+def test_scale_and_bone_scale():
     angles = random_angles(HumanHand())
     assert np.allclose(HumanHand(1.3).keypoints(angles), 1.3 * HumanHand().keypoints(angles))
     longer = HumanHand(bone_scale=[[1], [1.2], [1], [1], [1]]).keypoints(angles) - HumanHand().keypoints(angles)
@@ -56,14 +57,14 @@ def test_scale_scales_everything():
         HumanHand(bone_scale=np.ones(5))
 
 
-def test_knuckles_farther_out_move_no_straight_fingertip():
+def test_knuckle_offset_keeps_straight_fingertips():
     straight = np.zeros((1, 21))
     moved = HumanHand(1.2, knuckles=0.015).keypoints(straight) - HumanHand(1.2).keypoints(straight)
     assert np.allclose(moved[0, [5, 9, 13, 17]], [0.0, 0.0, 1.2 * 0.015])
     assert np.abs(np.delete(moved[0], [5, 9, 13, 17], axis=0)).max() < 1e-12
 
 
-def test_derivatives_equal_finite_differences():
+def test_jacobian_equals_finite_differences():
     hand = HumanHand(0.9)
     angles, step = random_angles(hand, 5), 1e-6
     _, jacobian = hand.keypoints_and_jacobian(angles)
@@ -85,14 +86,14 @@ def test_rotations_point_along_the_bones():
             assert np.allclose(R[:, i, :, 2], bone / np.linalg.norm(bone, axis=-1, keepdims=True))
 
 
-def test_keypoints_alone_tell_the_rotation_of_a_bent_finger():
+def test_rotations_from_keypoints_equal_those_of_the_model():
     hand = HumanHand()
     angles = np.zeros((1, 21))
     angles[0, [hand.angle_names.index(f"middle_{joint}") for joint in ("mcp", "pip", "dip")]] = 0.5, 0.8, 0.3
     assert np.allclose(bone_rotations(hand.keypoints(angles))[:, 5:], hand.rotations(angles)[:, 5:])
 
 
-def test_the_hand_frame_is_found_from_any_frame():
+def test_hand_frame_is_independent_of_the_input_frame():
     rng = np.random.default_rng(1)
     keypoints = HumanHand(1.1).keypoints(random_angles(HumanHand(), 6))
     expected = to_hand_frame(keypoints)
@@ -104,7 +105,7 @@ def test_the_hand_frame_is_found_from_any_frame():
     assert np.allclose(to_hand_frame(expected), expected, atol=1e-12)
 
 
-def test_the_action_is_189_numbers_within_its_limits():
+def test_action_has_189_numbers_within_limits():
     human = load_embodiment("human_hand")
     hand = HumanHand(1.15)
     keypoints = to_hand_frame(hand.keypoints(random_angles(hand, 200)))
@@ -134,12 +135,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_not_a_hand_is_refused(case):
+def test_invalid_keypoints_are_rejected(case):
     change, message = BAD[case]
     with pytest.raises(KeypointsRefused, match=message):
         to_hand_frame(bad(change))
 
 
-def test_the_shape_of_keypoints_is_checked():
+def test_shape_of_keypoints_is_checked():
     with pytest.raises(KeypointsRefused, match=r"must have shape \(\.\.\., 21, 3\), got \(20, 3\)"):
         to_hand_frame(np.zeros((20, 3)))

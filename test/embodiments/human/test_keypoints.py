@@ -1,4 +1,4 @@
-"""Hands from any device: any order of points, axes, handedness, units - and what is no hand."""
+"""Hand input from any device: layouts, axes, handedness, units, hand size, and rejected frames."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from latent_policy_ros.embodiments.human.hand_input import HandInput, canonical_hands
 from latent_policy_ros.embodiments.human.hand_size import HandMeasure, HandSize
-from latent_policy_ros.embodiments.human.handedness import Handedness, evidence, mirrored
+from latent_policy_ros.embodiments.human.handedness import Handedness, evidence, mirrored_keypoints
 from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.embodiments.human.keypoint_layouts import LAYOUTS, to_21
 from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused, to_hand_frame
@@ -26,7 +26,7 @@ def rotation(rng, mirror=False):
 
 
 def in_layout(keypoints, name, rng):
-    """What a device of that layout gives: its other points lie between a knuckle and the wrist."""
+    """Points as a device of that layout gives them; the extra points lie between a knuckle and the wrist."""
     size, order = LAYOUTS[name]
     points = np.full((*keypoints.shape[:-2], size, 3), np.nan)
     points[..., order, :] = keypoints
@@ -40,56 +40,56 @@ def in_layout(keypoints, name, rng):
 
 
 def recorded():
-    """Real hands if they are at hand, made-up ones always."""
-    yield "made up", MOTION
+    """Generated motion, and real recordings if the files exist."""
+    yield "generated", MOTION
     for file in FILES:
         yield file.stem, np.load(file)["keypoints"].astype(float)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_layout_is_told_from_the_points_alone_and_from_its_name(name):
+def test_layout_is_detected_or_given(name):
     rng = np.random.default_rng(0)
     for frame in in_layout(MOTION, name, rng)[::7]:
         assert to_21(frame)[1] == name  # one frame is enough, in any pose: fists too
     points = in_layout(MOTION, name, rng)
     for layout in ("auto", name):
-        found, told = to_21(points, layout)
-        assert told == name and np.array_equal(found, MOTION)
+        found, detected = to_21(points, layout)
+        assert detected == name and np.array_equal(found, MOTION)
 
 
-def test_a_wrong_layout_is_refused_with_what_to_write():
+def test_wrong_layout_is_rejected_with_a_hint():
     rng = np.random.default_rng(0)
     with pytest.raises(KeypointsRefused, match="not in layout manus.*layout webxr"):
         to_21(in_layout(MOTION, "webxr", rng), "manus")
     with pytest.raises(KeypointsRefused, match="not in layout mediapipe.*layout mano"):
         to_21(in_layout(MOTION, "mano", rng), "openpose")
-    with pytest.raises(KeypointsRefused, match="layout manus has 25 points, got 21; layout auto takes 21, 25 or 26"):
+    with pytest.raises(KeypointsRefused, match="layout manus has 25 points, got 21; layout auto accepts 21, 25 or 26 points"):
         to_21(MOTION, "manus")
-    with pytest.raises(KeypointsRefused, match="23 points is of no known layout; expected 21, 25 or 26"):
+    with pytest.raises(KeypointsRefused, match="no layout has 23 points; expected 21, 25 or 26 points"):
         to_21(np.zeros((23, 3)))
     with pytest.raises(KeypointsRefused, match="no layout 'manos'; available: .*mano.*mediapipe"):
         HandInput(layout="manos")
 
 
 @pytest.mark.parametrize("units, factor", [("mm", 1e3), ("cm", 1e2), ("m", 1.0)])
-def test_units_are_converted_when_told_and_otherwise_refused_with_what_to_write(units, factor):
+def test_units_are_converted_if_given_else_rejected_with_a_hint(units, factor):
     expected = canonical_hands(MOTION).keypoints
     assert np.allclose(canonical_hands(MOTION * factor, units=units).keypoints, expected)
     if units != "m":
         with pytest.raises(KeypointsRefused, match=f"units: {units}"):
             canonical_hands(MOTION * factor)
         with pytest.raises(KeypointsRefused, match=f"units: {units}"):
-            HandInput().take(MOTION[0] * factor, 1.0)
+            HandInput().push(MOTION[0] * factor, 1.0)
     with pytest.raises(KeypointsRefused, match="no units 'inch'; available: cm, m, mm"):
         HandInput(units="inch")
 
 
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("source, keypoints", recorded())
-def test_a_recording_in_any_axes_gives_one_and_the_same_right_hand(source, keypoints, mirror):
+def test_recording_in_any_axes_gives_the_same_right_hand(source, keypoints, mirror):
     rng = np.random.default_rng(1)
     upright = canonical_hands(keypoints)
-    assert upright.side == "right" and upright.good.all()
+    assert upright.side == "right" and upright.valid.all()
     assert np.allclose(upright.keypoints, to_hand_frame(keypoints))
     for _ in range(3):
         moved = keypoints @ rotation(rng, mirror).T + rng.normal(size=3)
@@ -102,7 +102,7 @@ def test_a_recording_in_any_axes_gives_one_and_the_same_right_hand(source, keypo
 
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("source, keypoints", recorded())
-def test_a_stream_finds_out_its_side_wherever_it_begins_and_sticks_to_it(source, keypoints, mirror):
+def test_stream_detects_its_side_from_any_start_and_keeps_it(source, keypoints, mirror):
     rng = np.random.default_rng(2)
     dt = 1 / 115 if "manus" in source else 1 / 30
     expected = to_hand_frame(keypoints)
@@ -111,70 +111,70 @@ def test_a_stream_finds_out_its_side_wherever_it_begins_and_sticks_to_it(source,
         hand, waited = HandInput(), 0
         for t in range(first, first + int(3 / dt)):
             try:
-                assert np.allclose(hand.take(moved[t], 50.0 + t * dt), expected[t], atol=1e-9)
+                assert np.allclose(hand.push(moved[t], 50.0 + t * dt), expected[t], atol=1e-9)
             except KeypointsRefused as refused:
-                assert "left or right is not clear" in str(refused)
+                assert "left or right is not detected" in str(refused)
                 waited += 1
         assert hand.side == ("left" if mirror else "right") and waited * dt < 2.0
 
 
-def test_noise_and_single_bad_frames_do_not_turn_the_hand_around():
+def test_noise_and_single_wrong_frames_do_not_change_the_side():
     rng = np.random.default_rng(3)
     hand = HandInput()
     for t, frame in enumerate(MOTION):
         wrong = 40 < t < 60 and t % 2  # 10 frames that look like the other hand, between good ones
-        points = (mirrored(frame) if wrong else frame) + rng.normal(0.0, 0.002, (21, 3))
+        points = (mirrored_keypoints(frame) if wrong else frame) + rng.normal(0.0, 0.002, (21, 3))
         if t > 10:
-            hand.take(points, t / 30)
+            hand.push(points, t / 30)
             assert hand.side == "right"
         else:
             try:
-                hand.take(points, t / 30)
+                hand.push(points, t / 30)
             except KeypointsRefused:
                 assert hand.side is None
 
 
-def test_another_hand_is_recognised_after_a_while():
+def test_side_changes_when_the_other_hand_is_shown():
     hand = HandInput()
     sides = []
-    for t, frame in enumerate(np.concatenate((MOTION[:150], mirrored(MOTION[150:])))):
+    for t, frame in enumerate(np.concatenate((MOTION[:150], mirrored_keypoints(MOTION[150:])))):
         try:
-            hand.take(frame, t / 30)
+            hand.push(frame, t / 30)
         except KeypointsRefused:
             continue
         sides.append(hand.side)
     assert sides[0] == "right" and sides[-1] == "left" and np.sum(np.array(sides[1:]) != np.array(sides[:-1])) == 1
 
 
-def test_a_told_side_counts_and_what_speaks_against_it_is_reported():
-    told = HandInput(side="right")
-    for t, frame in enumerate(mirrored(MOTION[:60])):
-        told.take(frame, t / 30)
-    assert told.side == "right" and "bends as a left hand" in told.doubt
+def test_given_side_is_used_and_contrary_evidence_gives_a_warning():
+    given = HandInput(side="right")
+    for t, frame in enumerate(mirrored_keypoints(MOTION[:60])):
+        given.push(frame, t / 30)
+    assert given.side == "right" and "bend as those of a left hand" in given.side_warning
     right = HandInput(side="right")
     for t, frame in enumerate(MOTION[:60]):
-        assert np.allclose(right.take(frame, t / 30), to_hand_frame(frame))
-    assert right.doubt == ""
+        assert np.allclose(right.push(frame, t / 30), to_hand_frame(frame))
+    assert right.side_warning == ""
     with pytest.raises(KeypointsRefused, match="no side 'both'; available: auto, left, right"):
         HandInput(side="both")
 
 
-def test_without_bends_nobody_can_tell():
+def test_side_of_a_flat_hand_cannot_be_detected():
     flat = HumanHand().keypoints(FLAT)
     flat[..., 0] = 0.0  # all in one plane, the thumb as well
     assert np.abs(evidence(to_hand_frame(flat))).max() < 0.1
-    with pytest.raises(KeypointsRefused, match="say which side"):
+    with pytest.raises(KeypointsRefused, match="set the side"):
         canonical_hands(flat)
     hand = HandInput()
     for t, frame in enumerate(flat[:20]):
-        with pytest.raises(KeypointsRefused, match="bend the fingers, or say which side"):
-            hand.take(frame, t / 30)
+        with pytest.raises(KeypointsRefused, match="bend the fingers, or set the side"):
+            hand.push(frame, t / 30)
     assert canonical_hands(flat, side="left").side == "left"
-    assert Handedness().see(0.0, 1.0) is None
+    assert Handedness().add(0.0, 1.0) is None
 
 
 @pytest.mark.parametrize("scale", [0.85, 1.0, 1.2])
-def test_the_size_of_a_hand_is_measured_through_noise_and_dropouts(scale):
+def test_hand_size_is_measured_despite_noise_and_dropouts(scale):
     person = HumanHand(scale, np.array([[1.0], [1.05], [0.95], [1.0], [1.1]]))
     keypoints = generate_motion(9, 10.0, hand=person).keypoints
     straight = person.keypoints(np.zeros((1, 21)))[0]
@@ -186,33 +186,33 @@ def test_the_size_of_a_hand_is_measured_through_noise_and_dropouts(scale):
     assert abs(size.scale - scale) < 0.04 and "palm" in size.text() and "pinky" in size.text()
     measure = HandMeasure(frames=50)
     for frame in noisy[np.isfinite(noisy).all(axis=(1, 2))]:
-        measure.see(frame)
+        measure.add(frame)
     assert measure.settled and measure.size.frames == 50 and np.allclose(measure.size.fingers, fingers, rtol=0.02)
 
 
-def test_frames_of_another_size_are_refused_until_it_is_clear_that_the_hand_is_another():
+def test_frames_of_another_size_are_rejected_until_the_measurement_restarts():
     measure = HandMeasure(frames=20)
     for frame in MOTION[:20]:
-        measure.see(frame)
+        measure.add(frame)
     before = measure.size
     for frame in MOTION[:5]:
-        with pytest.raises(KeypointsRefused, match="not the hand measured before: its palm is 1.70"):
-            measure.see(1.7 * frame)
-    measure.see(MOTION[30])
+        with pytest.raises(KeypointsRefused, match="not the hand measured before: the palm is 1.70"):
+            measure.add(1.7 * frame)
+    measure.add(MOTION[30])
     assert measure.size == before
     for frame in MOTION[:19]:
         with pytest.raises(KeypointsRefused):
-            measure.see(1.7 * frame)
+            measure.add(1.7 * frame)
     for frame in MOTION[:20]:
-        measure.see(1.7 * frame)
+        measure.add(1.7 * frame)
     assert measure.settled and abs(measure.size.palm / before.palm - 1.7) < 0.02
 
 
 BAD = {
-    "dropout": (lambda k: k * np.nan, "no hand is seen"),
-    "half a hand": (lambda k: np.where(np.arange(21)[:, None] > 12, np.nan, k), "no hand is seen"),
-    "infinite": (lambda k: k + np.array([0, 0, np.inf]), "no hand is seen"),
-    "no points": (lambda k: k[:0], "no hand is seen"),
+    "dropout": (lambda k: k * np.nan, "no hand in view"),
+    "half a hand": (lambda k: np.where(np.arange(21)[:, None] > 12, np.nan, k), "no hand in view"),
+    "infinite": (lambda k: k + np.array([0, 0, np.inf]), "no hand in view"),
+    "no points": (lambda k: k[:0], "no hand in view"),
     "too few points": (lambda k: k[:20], "has 21 points, got 20"),
     "all the same": (lambda k: k * 0, "wrist to middle knuckle"),
     "one number": (lambda k: k[0, 0], "shape"),
@@ -222,46 +222,46 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_frame_is_refused_with_a_reason_and_the_stream_goes_on(case):
+def test_bad_frame_is_rejected_with_a_reason_and_the_stream_continues(case):
     spoil, reason = BAD[case]
     hand, expected = HandInput(), to_hand_frame(MOTION)
     for t in range(20):
         try:
-            hand.take(MOTION[t], t / 30)
+            hand.push(MOTION[t], t / 30)
         except KeypointsRefused as refused:
-            assert "not clear" in str(refused)
+            assert "not detected" in str(refused)
     size = hand.size
     for t in range(20, 40):
         with pytest.raises(KeypointsRefused, match=reason):
-            hand.take(spoil(MOTION[t].copy()), t / 30)
+            hand.push(spoil(MOTION[t].copy()), t / 30)
     assert hand.size == size
-    assert np.allclose(hand.take(MOTION[40], 40 / 30), expected[40])
+    assert np.allclose(hand.push(MOTION[40], 40 / 30), expected[40])
 
 
-def test_a_device_that_is_stuck_is_noticed_and_a_hand_that_pauses_is_not_refused():
+def test_frozen_device_is_rejected_and_a_pause_is_not():
     hand = HandInput(side="right", frozen_after=1.0)
     for t in range(30):
-        hand.take(MOTION[50], t / 30)  # quite still for a second
+        hand.push(MOTION[50], t / 30)  # constant for a second
     with pytest.raises(KeypointsRefused, match="frozen.*1 s"):
-        hand.take(MOTION[50], 1.1)
-    hand.take(MOTION[51], 1.2)
+        hand.push(MOTION[50], 1.1)
+    hand.push(MOTION[51], 1.2)
 
 
-def test_a_device_that_writes_every_hand_into_one_array_is_not_stuck():
+def test_reused_input_array_does_not_look_frozen():
     hand, buffer = HandInput(side="right", frozen_after=1.0), np.empty_like(MOTION[0])
     other = HandInput(side="right", frozen_after=1.0)
     for t in range(60):
         buffer[:] = MOTION[t]
-        assert np.array_equal(hand.take(buffer, t / 30), other.take(MOTION[t], t / 30))
+        assert np.array_equal(hand.push(buffer, t / 30), other.push(MOTION[t], t / 30))
 
 
 def test_bad_frames_of_a_recording_are_marked_and_counted():
     keypoints = MOTION.copy()
     keypoints[10:15], keypoints[40] = np.nan, 0.0
     found = canonical_hands(keypoints)
-    assert found.good.sum() == len(MOTION) - 6 and not found.good[[10, 14, 40]].any()
+    assert found.valid.sum() == len(MOTION) - 6 and not found.valid[[10, 14, 40]].any()
     assert np.isnan(found.keypoints[10]).all() and np.isnan(found.keypoints[40]).all()
-    assert sum(found.refused.values()) == 6 and len(found.refused) == 2
-    assert np.allclose(found.keypoints[found.good], to_hand_frame(MOTION)[found.good])
+    assert sum(found.rejected.values()) == 6 and len(found.rejected) == 2
+    assert np.allclose(found.keypoints[found.valid], to_hand_frame(MOTION)[found.valid])
     with pytest.raises(KeypointsRefused, match="NaN"):
         canonical_hands(keypoints[10:15])

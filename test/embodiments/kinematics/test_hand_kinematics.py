@@ -1,4 +1,4 @@
-"""Forward kinematics against facts of the hands, against pinocchio, and derivatives against finite differences."""
+"""Forward kinematics against published values, the YAML tables and pinocchio; Jacobians against finite differences."""
 
 import numpy as np
 import pinocchio
@@ -10,7 +10,7 @@ from latent_policy_ros.embodiments.kinematics.pinocchio_model import pinocchio_m
 
 ROBOTS = ("faive_hand", "mimic_hand", "panda_gripper")
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
-# Fingertips [m] in the palm frame at two poses q, computed once from the makers' tables by other code.
+# (q, fingertips [m] in the palm frame), computed by other code from the makers' tables.
 REFERENCE = {
     "faive_hand": [
         (
@@ -57,7 +57,7 @@ def rotate(axis, angle, v):
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_fingertips_are_where_the_makers_tables_put_them(name):
+def test_fingertips_equal_reference_values(name):
     embodiment = load_embodiment(name)
     for q, tips in REFERENCE[name]:
         got = to_palm(embodiment, HandKinematics(embodiment).fingertips(np.array([q]))[0])
@@ -65,7 +65,7 @@ def test_fingertips_are_where_the_makers_tables_put_them(name):
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_fingertips_equal_a_walk_from_tip_to_palm_through_the_yaml(name):
+def test_fingertips_equal_rodrigues_rotations_along_the_yaml_table(name):
     embodiment = load_embodiment(name)
     table = yaml.safe_load(embodiment.file.read_text())
     q = random_q(embodiment)
@@ -87,7 +87,7 @@ def test_fingertips_equal_a_walk_from_tip_to_palm_through_the_yaml(name):
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_pinocchio_agrees(name):
+def test_kinematics_equal_pinocchio(name):
     embodiment = load_embodiment(name)
     kinematics, model = HandKinematics(embodiment), pinocchio_model(embodiment)
     data, q = model.createData(), random_q(embodiment, 20)
@@ -117,7 +117,7 @@ def test_jacobian_equals_finite_differences(name):
         assert np.abs(numeric - jacobian[..., j]).max() < 1e-8
 
 
-def test_one_pose_and_a_batch_give_the_same():
+def test_batch_equals_single_poses():
     embodiment = load_embodiment("faive_hand")
     kinematics, q = HandKinematics(embodiment), random_q(load_embodiment("faive_hand"))
     single = np.concatenate([kinematics.fingertips(row[None]) for row in q])
@@ -125,7 +125,7 @@ def test_one_pose_and_a_batch_give_the_same():
 
 
 @pytest.mark.parametrize("name", ("faive_hand", "mimic_hand"))
-def test_the_hand_frame_is_that_of_a_right_hand(name):
+def test_hand_frame_of_a_right_hand(name):
     """Fingers along +z, the thumb on +y, flexed fingertips towards +x."""
     embodiment = load_embodiment(name)
     kinematics = HandKinematics(embodiment)
@@ -138,7 +138,7 @@ def test_the_hand_frame_is_that_of_a_right_hand(name):
     assert (flexed[1:, 0] > 0).all()
 
 
-def test_q_of_the_wrong_shape_is_refused():
+def test_wrong_shape_of_q_is_an_error():
     kinematics = HandKinematics(load_embodiment("mimic_hand"))
     with pytest.raises(ValueError, match=r"mimic_hand: q must have shape \(B, 16\), got \(16,\)"):
         kinematics.fingertips(np.zeros(16))

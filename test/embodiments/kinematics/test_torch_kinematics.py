@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
-from latent_policy_ros.embodiments.human.human_hand import TIPS, HumanHand
-from latent_policy_ros.embodiments.human.keypoints import human_action
+from latent_policy_ros.embodiments.human.human_hand import HumanHand
+from latent_policy_ros.embodiments.human.keypoints import TIPS, human_action
 
 torch = pytest.importorskip("torch")
 from latent_policy_ros.embodiments.kinematics.torch_kinematics import torch_fingertips  # noqa: E402
@@ -18,7 +18,7 @@ def random_actions(embodiment, count=50):
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_fingertips_equal_those_of_the_kinematics(name):
+def test_fingertips_equal_hand_kinematics(name):
     embodiment, kinematics = load_embodiment(name), HandKinematics(load_embodiment(name))
     x, module = random_actions(embodiment), torch_fingertips(embodiment)
     assert module.fingers == kinematics.fingers
@@ -40,14 +40,14 @@ def test_gradients_equal_the_jacobian(name):
     assert np.abs(actions.grad.numpy() - by_joint * scale).max() < 1e-5 * max(1, np.abs(by_joint).max())
 
 
-def test_a_persons_fingertips_are_inside_the_action():
+def test_fingertips_of_the_human_hand_are_part_of_the_action():
     hand = HumanHand()
     keypoints = hand.keypoints(np.random.default_rng(0).uniform(hand.lower, hand.upper, (20, 21)))
     tips = torch_fingertips(load_embodiment("human_hand"))(torch.as_tensor(human_action(keypoints)))
     assert np.array_equal(tips.numpy(), keypoints[:, list(TIPS.values())])
 
 
-def test_batches_of_any_shape():
+def test_any_batch_shape():
     embodiment = load_embodiment("faive_hand")
     x = torch.as_tensor(random_actions(embodiment, 12), dtype=torch.float32)
     module = torch_fingertips(embodiment)

@@ -16,7 +16,7 @@ from latent_policy_ros.cli import app
 from latent_policy_ros.cli.check_report import print_report
 from latent_policy_ros.embodiments import list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.model.catalogue import shipped_folder
-from latent_policy_ros.embodiments.model.schema import parts
+from latent_policy_ros.embodiments.model.schema import finger_by_hinge
 from latent_policy_ros.retargeting.checks.contacts import ReferenceContacts
 from latent_policy_ros.retargeting.checks.embodiment_check import check_embodiment, pinch_gaps, retargeted, shipped_peers
 from latent_policy_ros.retargeting.checks.self_collision import SelfCollision, segment_distance
@@ -143,7 +143,7 @@ def test_distances_of_segments_are_those_of_their_nearest_points():
 def test_what_a_person_means_to_touch_is_no_collision():
     e, poses = load_embodiment(LEAP), reference_poses()
     q = retargeted(e, poses)[:, -1]
-    part, pose = parts(e), [pose.name for pose in poses].index("pinch index")
+    part, pose = finger_by_hinge(e), [pose.name for pose in poses].index("pinch index")
     depths = dict(zip(SelfCollision(e).pairs, SelfCollision(e).depths(q[pose : pose + 1])[0], strict=True))
     touching = [
         pair
