@@ -16,6 +16,7 @@ from latent_policy_ros.drivers.base import JointReading
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.driver_node import DriverNode
 from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.observations.messages import pose_array
 
 
 class ArmDriver(DriverNode):
@@ -52,7 +53,7 @@ class ArmDriver(DriverNode):
         """Follow a wrist command."""
         if not self.accepts_commands:
             return
-        pose, frame = message_conversion.pose_array(message.pose), message.header.frame_id
+        pose, frame = pose_array(message.pose), message.header.frame_id
         if self.controller.set_wrist_command(pose, frame, self.age(message.header)):
             self.note_latency(message.header)
 

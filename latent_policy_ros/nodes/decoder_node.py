@@ -18,6 +18,7 @@ from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.lifecycle_node import main as run
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.policy import ActionChunk, RobotDecoder
 
 UNLIKE = "latents unlike any seen in training"
@@ -70,10 +71,10 @@ class Decoder(ManagedNode):
         if not self.active:
             return
         now = self.now()
-        chunk = message_conversion.action_chunk(message)
+        chunk = ActionChunk.from_message(message)
         self.decoder.accept(chunk, now)
         self._watch(chunk)
-        self.plan_age.add(now - message_conversion.to_seconds(message.header.stamp))
+        self.plan_age.add(now - to_seconds(message.header.stamp))
         self.tick(now)  # its first command goes out at once
 
     def _watch(self, chunk: ActionChunk) -> None:

@@ -30,6 +30,7 @@ from latent_policy_ros.msg import EpisodeEvent, LatentAction
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.ros_context import Executor, join, leave
 from latent_policy_ros.nodes.episode_summary import EpisodeResult, RobotMeasures, write_summary
+from latent_policy_ros.observations.messages import to_seconds
 
 SETTLE = 0.5  # s: plans go stale and drivers hold, before and after a reset
 TAIL = 0.7  # s that are still recorded after the last success
@@ -218,7 +219,7 @@ class EpisodeRunner(Node):
 
     def _on_command(self, measures: RobotMeasures, message: JointTrajectory) -> None:
         if self._measuring and message.points:
-            measures.command(message_conversion.to_seconds(message.header.stamp), time.time())
+            measures.command(to_seconds(message.header.stamp), time.time())
 
     def _on_plan(self, measures: RobotMeasures, _: LatentAction) -> None:
         if self._measuring:

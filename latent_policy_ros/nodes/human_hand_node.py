@@ -26,6 +26,7 @@ from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.lifecycle_node import main as run
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.joint_matcher import JointMatcher
+from latent_policy_ros.observations.messages import pose_array, to_seconds
 from latent_policy_ros.policy.teleoperation import HandToRobot, NotReady, encode_hand
 
 RATE = 100.0  # turns per second [Hz]: for staleness, and for recordings
@@ -50,7 +51,7 @@ class DrivenRobot:
             self._joints = time.monotonic(), joints
 
     def on_wrist(self, message: PoseStamped) -> None:
-        pose = message_conversion.pose_array(message.pose)
+        pose = pose_array(message.pose)
         if not np.isfinite(pose).all():
             raise LatentPolicyError("wrist pose not finite")
         self._wrist = time.monotonic(), pose
@@ -159,7 +160,7 @@ class HumanHandNode(ManagedNode):
     def _on_keypoints(self, message: PoseArray) -> None:
         if not self.active:
             return
-        now, stamp = self.now(), message_conversion.to_seconds(message.header.stamp)
+        now, stamp = self.now(), to_seconds(message.header.stamp)
         if stamp == 0.0:
             stamp = now  # the device has no clock
         elif abs(now - stamp) > self.stale:

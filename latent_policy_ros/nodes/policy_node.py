@@ -22,6 +22,7 @@ from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.lifecycle_node import main as run
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.images import compressed_to_rgb, raw_to_rgb
+from latent_policy_ros.observations.messages import pose_array, to_seconds
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 
@@ -170,17 +171,17 @@ class PolicyNode(ManagedNode):
 
     def _on_image(self, buffer: ObservationBuffer, camera: str, message: Image) -> None:
         pixels = raw_to_rgb(message.encoding, message.height, message.width, message.step, message.data)
-        buffer.push_image(camera, message_conversion.to_seconds(message.header.stamp), pixels)
+        buffer.push_image(camera, to_seconds(message.header.stamp), pixels)
 
     def _on_compressed(self, buffer: ObservationBuffer, camera: str, message: CompressedImage) -> None:
         pixels = compressed_to_rgb(message.data, message.format)
-        buffer.push_image(camera, message_conversion.to_seconds(message.header.stamp), pixels)
+        buffer.push_image(camera, to_seconds(message.header.stamp), pixels)
 
     def _on_joints(self, buffer: ObservationBuffer, message: JointState) -> None:
-        buffer.push_joints(message_conversion.to_seconds(message.header.stamp), message.name, message.position)
+        buffer.push_joints(to_seconds(message.header.stamp), message.name, message.position)
 
     def _on_wrist(self, buffer: ObservationBuffer, message: PoseStamped) -> None:
-        buffer.push_wrist(message_conversion.to_seconds(message.header.stamp), message_conversion.pose_array(message.pose))
+        buffer.push_wrist(to_seconds(message.header.stamp), pose_array(message.pose))
 
     def _warm_up(self) -> None:
         """Predict once for synthetic observations: the first call of a network is slow."""

@@ -1,16 +1,18 @@
-"""What ROS messages carry, as arrays. The fields are read by name, so rclpy's messages and a bag's serve alike."""
+"""Conversion of ROS messages to arrays. Fields are read by name, so messages of rclpy and of bags both work."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from latent_policy_ros.common.errors import ActionRefused
 from latent_policy_ros.observations.images import compressed_to_rgb, raw_to_rgb
 
 
-def seconds(stamp: Any) -> float:
-    """A builtin_interfaces/Time or Duration as seconds."""
+def to_seconds(stamp: Any) -> float:
+    """A builtin_interfaces/Time or Duration in seconds."""
     return stamp.sec + 1e-9 * stamp.nanosec
 
 
@@ -20,12 +22,41 @@ def pose_array(pose: Any) -> np.ndarray:
     return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
 
 
-def image(message: Any) -> np.ndarray:
+def rgb_image(message: Any) -> np.ndarray:
     """A sensor_msgs/Image or CompressedImage as (H, W, 3) uint8 RGB.
 
     Raises:
-        ObservationRefused: It cannot be decoded, its encoding is unknown, or its sizes contradict each other.
+        ObservationRefused: Unknown encoding, contradictory sizes, or data that cannot be decoded.
     """
     if hasattr(message, "height"):
         return raw_to_rgb(message.encoding, message.height, message.width, message.step, message.data)
     return compressed_to_rgb(message.data, message.format)
+
+
+def command_position(message: Any, names: Sequence[str]) -> np.ndarray | None:
+    """Read the last point of a trajectory_msgs/JointTrajectory.
+
+    Args:
+        message: The trajectory.
+        names: The n joints of the receiver.
+
+    Returns:
+        (n,) [rad or m] in the order of ``names``; None for a trajectory without points, which commands a driver to hold.
+
+    Raises:
+        ActionRefused: Joints are missing, unknown or named twice, or the number of positions differs from that of names.
+    """
+    if not message.points:
+        return None
+    received, values = list(message.joint_names), message.points[-1].positions
+    if sorted(received) != sorted(names):
+        missing = [name for name in names if name not in received]
+        unknown = [name for name in received if name not in names]
+        raise ActionRefused(
+            f"command: expected the joints {', '.join(names)}; missing: {', '.join(missing) or '-'}; "
+            f"unknown or repeated: {', '.join(unknown) or '-'}"
+        )
+    if len(values) != len(received):
+        raise ActionRefused(f"command: {len(received)} joint names but {len(values)} positions")
+    by_name = dict(zip(received, values))
+    return np.array([by_name[name] for name in names])

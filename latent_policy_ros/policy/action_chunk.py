@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from latent_policy_ros.common.errors import ActionRefused
+from latent_policy_ros.observations.messages import pose_array, to_seconds
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,25 @@ class ActionChunk:
     latent_id: str
     policy_id: str
     sequence: int
+
+    @classmethod
+    def from_message(cls, message: Any) -> ActionChunk:
+        """Read a LatentAction message. Decoders validate the content.
+
+        Raises:
+            ActionRefused: The number of latents is not horizon x dim.
+        """
+        latents = np.frombuffer(message.latents, np.float32)
+        if latents.size != message.horizon * message.dim:
+            raise ActionRefused(
+                f"latent action {message.sequence}: latents: expected horizon {message.horizon} x dim {message.dim} numbers, "
+                f"got {latents.size}"
+            )
+        poses = np.array([pose_array(pose) for pose in message.wrist_poses]).reshape(-1, 7)
+        return cls(
+            to_seconds(message.header.stamp), message.time_step, latents.reshape(message.horizon, message.dim), poses,
+            message.latent_id, message.policy_id, message.sequence,
+        )  # fmt: skip
 
     @property
     def horizon(self) -> int:

@@ -10,9 +10,10 @@ pytest.importorskip("latent_policy_ros.msg", reason="needs the generated message
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
+from latent_policy_ros.nodes.base import qos  # noqa: E402
 from latent_policy_ros.nodes.camera_node import CameraNode  # noqa: E402
 from latent_policy_ros.observations.images import raw_to_rgb  # noqa: E402
+from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 
 
 def write_film(file):
@@ -31,7 +32,7 @@ def test_images_come_at_the_pace_of_the_camera_also_of_one_that_is_plugged_in_la
     assert not images and any(s.message == "no camera" and s.level == b"\x02" for _, r in reports for s in r.status)
     write_film(film)
     graph.until(lambda: len(images) > 30, 10)
-    stamps = np.array([message_conversion.to_seconds(image.header.stamp) for _, image in images])
+    stamps = np.array([to_seconds(image.header.stamp) for _, image in images])
     assert np.median(np.diff(stamps)) == pytest.approx(0.05, abs=0.01)
     first = images[0][1]
     pixels = raw_to_rgb(first.encoding, first.height, first.width, first.step, first.data)

@@ -16,6 +16,7 @@ from latent_policy_ros.latent import LatentSpace  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
 from latent_policy_ros.nodes.base import driver_node, message_conversion  # noqa: E402
 from latent_policy_ros.nodes.decoder_node import Decoder  # noqa: E402
+from latent_policy_ros.policy import ActionChunk  # noqa: E402
 from latent_policy_ros.sim.evaluation import RobotRollout  # noqa: E402
 
 LATENCY, SECONDS, EPOCH = 0.08, 2.0, 1024.0
@@ -67,7 +68,7 @@ def test_driver_nodes_send_the_set_points_of_a_rollout(graph, monkeypatch, embod
         while chunks and chunks[0].stamp + LATENCY <= decoder.now() + 1e-9:
             message = message_conversion.latent_action(chunks.pop(0), "panda_link0")
             try:
-                decoder.decoder.accept(message_conversion.action_chunk(message), decoder.now())
+                decoder.decoder.accept(ActionChunk.from_message(message), decoder.now())
                 arrived = True
             except ActionRefused:
                 pass

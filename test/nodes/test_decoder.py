@@ -9,6 +9,7 @@ import pytest
 
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent.ood_detector import OODDetector
+from latent_policy_ros.observations.messages import pose_array, to_seconds  # noqa: E402
 from latent_policy_ros.policy import ActionChunk
 
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
@@ -68,13 +69,10 @@ def test_plans_become_commands_at_50_hz_stamped_with_the_observation(graph, deco
     assert tuple(last.joint_names) == HAND.joint_names
     expected = space.decode("mimic_hand", space.encode("mimic_hand", HAND.rest))
     np.testing.assert_allclose(last.points[0].positions, expected, atol=1e-4)
-    np.testing.assert_allclose(message_conversion.pose_array(wrist[-1][1].pose), WRIST, atol=1e-6)
+    np.testing.assert_allclose(pose_array(wrist[-1][1].pose), WRIST, atol=1e-6)
     stamps = {m.header.stamp.nanosec for m in sent}
     assert last.header.stamp.nanosec in stamps and wrist[-1][1].header.stamp.nanosec in stamps
-    ahead = [
-        message_conversion.to_seconds(m.header.stamp) + message_conversion.to_seconds(m.points[0].time_from_start) - t
-        for t, m in commands
-    ]
+    ahead = [to_seconds(m.header.stamp) + to_seconds(m.points[0].time_from_start) - t for t, m in commands]
     assert abs(np.median(ahead)) < 0.03
     assert not decoder.counts["latent_action: refused"] and 0.04 < decoder.latency.summary()["p50"] < 0.12
 

@@ -23,6 +23,7 @@ from latent_policy_ros.control.arm_kinematics import ArmKinematics  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.observations.messages import pose_array, to_seconds  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")
 
@@ -64,7 +65,7 @@ def test_states_come_at_their_rate(graph, states):
     states.clear()
     graph.run(1.0)
     assert 80 <= len(states) <= 105
-    stamps = [message_conversion.to_seconds(m.header.stamp) for _, m in states]
+    stamps = [to_seconds(m.header.stamp) for _, m in states]
     assert np.all(np.diff(stamps) > 0) and abs(stamps[-1] - time.time()) < 0.2
 
 
@@ -151,7 +152,7 @@ def test_speed_and_limits_are_kept(graph, states):
     hand(graph)
     graph.run(1.5, lambda: send(graph, HAND.joint_names, HAND.upper + 1.0), period=0.02)
     positions = np.array([m.position for _, m in states])
-    stamps = np.array([message_conversion.to_seconds(m.header.stamp) for _, m in states])
+    stamps = np.array([to_seconds(m.header.stamp) for _, m in states])
     speed = (positions[5:] - positions[:-5]) / (stamps[5:] - stamps[:-5])[:, None]  # over 50 ms: loops are not exact
     assert np.all(positions <= HAND.upper + 1e-6)
     assert np.all(speed <= HAND.max_velocity * 1.3 + 0.05)
@@ -358,7 +359,7 @@ def test_a_jump_to_a_place_inside_does_not_stick_at_the_border(graph):
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
 
     graph.run(2.5, lambda: send_wrist(graph, goal), period=0.02)
-    np.testing.assert_allclose(message_conversion.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
+    np.testing.assert_allclose(pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
     assert min(pose.pose.position.z for _, pose in poses) > box[4] - 0.012
     assert node.counts["held"] == 0
 
@@ -403,11 +404,11 @@ def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, stat
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", arm=arm)
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
     graph.until(lambda: len(poses) > 10)
-    start = message_conversion.pose_array(poses[-1][1].pose)
+    start = pose_array(poses[-1][1].pose)
     goal = start + [0.05, 0.02, -0.04, 0, 0, 0, 0]
 
     graph.run(2.0, lambda: send_wrist(graph, goal, base), period=0.02)
-    np.testing.assert_allclose(message_conversion.pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
+    np.testing.assert_allclose(pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
     assert tuple(states[-1][1].name) == node.controller.kinematics.joint_names and poses[-1][1].header.frame_id == base
     graph.publish(JointTrajectory, "left/arm_command", qos.COMMANDS, message_conversion.command(time.time(), 0.0, (), None))
     graph.run(0.05)

@@ -26,6 +26,8 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from latent_policy_ros.msg import LatentAction  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.human_hand_node import HumanHandNode  # noqa: E402
+from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
+from latent_policy_ros.policy import ActionChunk  # noqa: E402
 
 HAND, JAWS = load_embodiment("mimic_hand"), load_embodiment("panda_gripper")
 MOTION = generate_motion(21, 10.0).keypoints
@@ -73,7 +75,7 @@ def test_in_mode_latent_every_frame_becomes_a_plan_that_holds_the_measured_wrist
     person = Person(graph, MOTION[100:101] @ TURN.T + 1.0)  # any axes, anywhere
     graph.run(1.5, both(left.publish, person), period=0.02)
     assert len(plans) > 20 and human.status()[1] == "driving"
-    chunk = message_conversion.action_chunk(plans[-1][1])
+    chunk = ActionChunk.from_message(plans[-1][1])
     expected = encode_hand(space, to_hand_frame(MOTION[100]))
     assert chunk.latent_id == space.latent_id and chunk.horizon == 1
     np.testing.assert_allclose(chunk.latents[0], expected, atol=5e-3)
@@ -291,7 +293,7 @@ def keypoints_to_command(commands):
     """Age [s] of the newest keypoints in the first command that answers each of them."""
     ages, last = [], None
     for received, command in commands:
-        stamp = message_conversion.to_seconds(command.header.stamp)
+        stamp = to_seconds(command.header.stamp)
         if command.points and stamp != last:
             ages.append(received - stamp)
             last = stamp

@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image, JointState  # noqa: E402
 from latent_policy_ros.msg import LatentAction  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.policy_node import PolicyNode  # noqa: E402
+from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 
 
 class Fleet:
@@ -58,9 +59,9 @@ def test_both_robots_get_plans_at_10_hz(fleet, artifacts, space):
     received, plan = fleet.plans["left"][-1]
     assert plan.latent_id == space.latent_id and (plan.horizon, plan.dim) == (16, 8)
     assert len(plan.latents) == 128 and len(plan.wrist_poses) == 16 and plan.time_step == pytest.approx(0.1)
-    assert 0 < received - message_conversion.to_seconds(plan.header.stamp) < 0.3
+    assert 0 < received - to_seconds(plan.header.stamp) < 0.3
     sequences = [p.sequence for _, p in fleet.plans["left"]]
-    stamps = [message_conversion.to_seconds(p.header.stamp) for _, p in fleet.plans["left"]]
+    stamps = [to_seconds(p.header.stamp) for _, p in fleet.plans["left"]]
     assert np.all(np.diff(sequences) > 0) and np.all(np.diff(stamps) > 0)
     assert not [what for what in fleet.node.counts if "left out" not in what]
     level, text, values = fleet.node.status()

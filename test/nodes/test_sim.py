@@ -16,6 +16,7 @@ from latent_policy_ros.msg import EpisodeEvent  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.sim_node import Sim  # noqa: E402
+from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402
 
 
@@ -50,7 +51,7 @@ def test_cameras_come_at_their_rate_with_their_stamp(graph, sim):
     assert 28 <= len(front) <= 42 and 5 <= len(overview) <= 22
     received, image = front[-1]
     assert (image.width, image.height, image.encoding) == (96, 96, "rgb8") and overview[-1][1].width == 200
-    assert 0 <= received - message_conversion.to_seconds(image.header.stamp) < 0.2
+    assert 0 <= received - to_seconds(image.header.stamp) < 0.2
     pixels = np.frombuffer(image.data, np.uint8)
     assert pixels.std() > 10  # there is something to see
 

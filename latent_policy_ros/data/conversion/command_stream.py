@@ -10,7 +10,7 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ObservationRefused
 from latent_policy_ros.observations.joint_matcher import JointMatcher
-from latent_policy_ros.observations.messages import seconds
+from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.observations.streams import Stream
 
 
@@ -83,7 +83,7 @@ class CommandStream:
             return
         after = 0.0
         for point in message.points:
-            begins, after = after, seconds(point.time_from_start)
+            begins, after = after, to_seconds(point.time_from_start)
             if after < begins:
                 raise ObservationRefused(f"command has a point at {after:g} s after one at {begins:g} s")
             values = self._match(message.joint_names, point.positions)

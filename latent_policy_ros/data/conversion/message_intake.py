@@ -14,7 +14,7 @@ from latent_policy_ros.data.conversion.mapping import Limits, RobotTopics
 from latent_policy_ros.data.conversion.stream_monitor import APART, LAG, StreamWatch
 from latent_policy_ros.data.conversion.topic_resolution import Sources
 from latent_policy_ros.data.issues import IssueReporter
-from latent_policy_ros.observations.messages import image, pose_array, seconds
+from latent_policy_ros.observations.messages import pose_array, rgb_image, to_seconds
 from latent_policy_ros.observations.observation import normalize_pose
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 from latent_policy_ros.observations.streams import Stream
@@ -104,14 +104,14 @@ class Intake:
     def _stamp(self, topic: str, received: float, message: Any) -> float:
         if self._by_receipt:
             return received
-        stamp = seconds(message.header.stamp) if hasattr(message, "header") else 0.0
+        stamp = to_seconds(message.header.stamp) if hasattr(message, "header") else 0.0
         if stamp <= 0.0:
             self._desk.report("no stamp", topic, received, "the time of receipt is used instead", fatal=False)
             return received
         return stamp
 
     def _take_image(self, camera: str, topic: str, stamp: float, message: Any) -> None:
-        self.buffer.push_image(camera, stamp, partial(image, message))
+        self.buffer.push_image(camera, stamp, partial(rgb_image, message))
 
     def _take_joints(self, topic: str, stamp: float, message: Any) -> None:
         names, positions, scale = self._renamed[tuple(message.name)], message.position, self.robot.state_scale

@@ -11,7 +11,7 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError, ObservationRefused, available
 from latent_policy_ros.data.bags.reader import open_bag
-from latent_policy_ros.observations.messages import image
+from latent_policy_ros.observations.messages import rgb_image
 
 Frames = dict[str, list[tuple[float, np.ndarray]]]  # topic -> (seconds since the bag's start, RGB image)
 
@@ -29,7 +29,7 @@ def read_images(bag: Path, topics: Sequence[str]) -> Frames:
             raise ArtifactError(f"{bag}: no images on {', '.join(sorted(missing))}; {available(opened.topics)}")
         for topic, received, message in opened.messages(topics):
             try:
-                frames[topic].append((received - opened.start, image(message)))
+                frames[topic].append((received - opened.start, rgb_image(message)))
             except ObservationRefused as error:
                 raise ArtifactError(f"{bag}: {topic}: {error}") from error
     return frames

@@ -20,6 +20,7 @@ from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.observations.messages import to_seconds
 
 RECONNECT_PERIOD = 0.5  # s between attempts to connect
 REPEAT_PERIOD = 0.1  # s: an unchanged set point is written again after this time
@@ -105,12 +106,12 @@ class DriverNode(ManagedNode, ABC):
 
     def age(self, header: Header) -> float:
         """Time since the stamp of a command, that of the observation that it answers [s]; 0 without a stamp."""
-        stamp = message_conversion.to_seconds(header.stamp)
+        stamp = to_seconds(header.stamp)
         return self.now() - stamp if stamp else 0.0
 
     def note_latency(self, header: Header) -> None:
         """Note the latency of an accepted command, if it is the first that answers its observation."""
-        stamp = message_conversion.to_seconds(header.stamp)
+        stamp = to_seconds(header.stamp)
         if stamp != self._observed:
             self._observed = stamp
             if (age := self.now() - stamp) > 0.0:

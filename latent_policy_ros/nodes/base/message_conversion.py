@@ -1,4 +1,8 @@
-"""Between ROS messages and arrays. Every field is cast: rclpy does not check types and would send garbage."""
+"""Creation of ROS messages from arrays. Each function is named after the content of its message.
+
+Every field is cast to its declared type, because rclpy serialises values of other types without an error.
+:mod:`latent_policy_ros.observations.messages` reads messages.
+"""
 
 from __future__ import annotations
 
@@ -11,41 +15,31 @@ from geometry_msgs.msg import Pose, PoseStamped
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from latent_policy_ros.common.errors import ActionRefused
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.policy import ActionChunk
 
 
-def to_seconds(stamp: Time) -> float:
-    """A stamp as seconds."""
-    return stamp.sec + 1e-9 * stamp.nanosec
-
-
 def to_stamp(seconds: float) -> Time:
-    """Seconds as a stamp, to the nearest nanosecond of what a float64 holds."""
+    """Seconds as a stamp, rounded to nanoseconds."""
     whole = int(seconds // 1)
     nanoseconds = round((seconds - whole) * 1e9)
     return Time(sec=whole + nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
 def doubles(values: Sequence[float] | np.ndarray) -> array:
-    """A float64[] field; any other container is 100 times slower to assign."""
+    """Values of a float64[] field. Assigning any other container takes 100 times as long."""
     return array("d", np.asarray(values, dtype=np.float64).tobytes())
 
 
 def joint_state(stamp: float, names: Sequence[str], position: np.ndarray, velocity: np.ndarray) -> JointState:
+    """Measured joints: position (n,) [rad or m] and velocity (n,) per second."""
     message = JointState(name=list(names), position=doubles(position), velocity=doubles(velocity))
     message.header.stamp = to_stamp(stamp)
     return message
 
 
-def pose_array(pose: Pose) -> np.ndarray:
-    """(7,) x y z [m], qx qy qz qw."""
-    p, q = pose.position, pose.orientation
-    return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
-
-
 def to_pose(values: np.ndarray) -> Pose:
+    """(7,) x y z [m], qx qy qz qw as a Pose."""
     pose = Pose()
     p, q = pose.position, pose.orientation
     p.x, p.y, p.z, q.x, q.y, q.z, q.w = (float(v) for v in values)
@@ -53,6 +47,7 @@ def to_pose(values: np.ndarray) -> Pose:
 
 
 def pose_stamped(stamp: float, frame: str, values: np.ndarray) -> PoseStamped:
+    """(7,) x y z [m], qx qy qz qw in ``frame`` as a PoseStamped."""
     message = PoseStamped(pose=to_pose(values))
     message.header.stamp, message.header.frame_id = to_stamp(stamp), frame
     return message
@@ -72,10 +67,11 @@ def command(stamp: float, reach_in: float, names: Sequence[str], position: np.nd
     """A joint command.
 
     Args:
-        stamp: Time of the observation that the command answers [s].
-        reach_in: Seconds after ``stamp`` at which the position is to be reached.
+        stamp: Time of the observation from which the command was computed [s].
+        reach_in: Time after ``stamp`` at which the position is to be reached [s].
         names: The n joints.
-        position: (n,); None is the trajectory without points, which tells a driver to hold its measured pose.
+        position: (n,) [rad or m]; None makes a trajectory without points, which commands a driver to hold its measured
+            position.
     """
     message = JointTrajectory(joint_names=list(names))
     message.header.stamp = to_stamp(stamp)
@@ -88,6 +84,7 @@ def command(stamp: float, reach_in: float, names: Sequence[str], position: np.nd
 
 
 def latent_action(chunk: ActionChunk, frame: str) -> LatentAction:
+    """An action chunk whose wrist poses are in ``frame``."""
     message = LatentAction(
         policy_id=chunk.policy_id, latent_id=chunk.latent_id, sequence=int(chunk.sequence) % 2**32,
         horizon=int(chunk.horizon), dim=int(chunk.latents.shape[1]), time_step=float(chunk.dt),
@@ -96,22 +93,3 @@ def latent_action(chunk: ActionChunk, frame: str) -> LatentAction:
     )  # fmt: skip
     message.header.stamp, message.header.frame_id = to_stamp(chunk.stamp), frame
     return message
-
-
-def action_chunk(message: LatentAction) -> ActionChunk:
-    """The plan in a message; whether it is fit for a robot is the decoder's to say.
-
-    Raises:
-        ActionRefused: ``latents`` is not horizon x dim.
-    """
-    latents = np.frombuffer(message.latents, np.float32)
-    if latents.size != message.horizon * message.dim:
-        raise ActionRefused(
-            f"latent action {message.sequence}: latents: expected horizon {message.horizon} x dim {message.dim} numbers, "
-            f"got {latents.size}"
-        )
-    poses = np.array([pose_array(pose) for pose in message.wrist_poses]).reshape(-1, 7)
-    return ActionChunk(
-        to_seconds(message.header.stamp), message.time_step, latents.reshape(message.horizon, message.dim), poses,
-        message.latent_id, message.policy_id, message.sequence,
-    )  # fmt: skip

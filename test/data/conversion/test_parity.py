@@ -8,7 +8,7 @@ from latent_policy_ros.data.conversion.alignment import Alignment
 from latent_policy_ros.data.conversion.mapping import Limits, conventional
 from latent_policy_ros.data.conversion.topic_resolution import find_sources
 from latent_policy_ros.observations.images import fit
-from latent_policy_ros.observations.messages import image
+from latent_policy_ros.observations.messages import rgb_image
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 
 T0 = 1_700_000_000.0
@@ -84,7 +84,7 @@ def test_live_and_recorded_frames_are_equal(tmp_path, recording):
 def test_messages_are_read_the_same_way_with_and_without_ros(recording):
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(image(recording.image(T0, rgb)), rgb)
-    np.testing.assert_array_equal(image(recording.image(T0, rgb[..., ::-1].copy(), "bgr8")), rgb)
-    grey = image(recording.image(T0, rgb[..., :1], "mono8"))
+    np.testing.assert_array_equal(rgb_image(recording.image(T0, rgb)), rgb)
+    np.testing.assert_array_equal(rgb_image(recording.image(T0, rgb[..., ::-1].copy(), "bgr8")), rgb)
+    grey = rgb_image(recording.image(T0, rgb[..., :1], "mono8"))
     np.testing.assert_array_equal(grey, np.repeat(rgb[..., :1], 3, axis=2))
