@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +28,17 @@ NO_COLOURS = re.compile(r"bayer_|(mono|rgba?|bgra?)16|(16|32|64)[suf]c")
 
 #: Decodes to RGB at once; OpenCV before 4.10 has only BGR.
 _DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+
+
+def rgb_image(message: Any) -> np.ndarray:
+    """A sensor_msgs/Image or CompressedImage as (H, W, 3) uint8 RGB.
+
+    Raises:
+        ObservationRefused: Unknown encoding, contradictory sizes, or data that cannot be decoded.
+    """
+    if hasattr(message, "height"):
+        return raw_to_rgb(message.encoding, message.height, message.width, message.step, message.data)
+    return compressed_to_rgb(message.data, message.format)
 
 
 def raw_to_rgb(encoding: str, height: int, width: int, step: int, data: bytes | bytearray | memoryview) -> np.ndarray:

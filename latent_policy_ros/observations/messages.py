@@ -1,4 +1,7 @@
-"""Conversion of ROS messages to arrays. Fields are read by name, so messages of rclpy and of bags both work."""
+"""Conversion of ROS messages to arrays. Fields are read by name, so messages of rclpy and of bags both work.
+
+:mod:`latent_policy_ros.observations.images` reads images; it is separate because it needs OpenCV.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from latent_policy_ros.common.errors import ActionRefused
-from latent_policy_ros.observations.images import compressed_to_rgb, raw_to_rgb
 
 
 def to_seconds(stamp: Any) -> float:
@@ -20,17 +22,6 @@ def pose_array(pose: Any) -> np.ndarray:
     """A geometry_msgs/Pose as (7,): x y z [m], qx qy qz qw."""
     p, q = pose.position, pose.orientation
     return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
-
-
-def rgb_image(message: Any) -> np.ndarray:
-    """A sensor_msgs/Image or CompressedImage as (H, W, 3) uint8 RGB.
-
-    Raises:
-        ObservationRefused: Unknown encoding, contradictory sizes, or data that cannot be decoded.
-    """
-    if hasattr(message, "height"):
-        return raw_to_rgb(message.encoding, message.height, message.width, message.step, message.data)
-    return compressed_to_rgb(message.data, message.format)
 
 
 def command_position(message: Any, names: Sequence[str]) -> np.ndarray | None:

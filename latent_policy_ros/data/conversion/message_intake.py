@@ -14,7 +14,8 @@ from latent_policy_ros.data.conversion.mapping import Limits, RobotTopics
 from latent_policy_ros.data.conversion.stream_monitor import APART, LAG, StreamWatch
 from latent_policy_ros.data.conversion.topic_resolution import Sources
 from latent_policy_ros.data.issues import IssueReporter
-from latent_policy_ros.observations.messages import pose_array, rgb_image, to_seconds
+from latent_policy_ros.observations.images import rgb_image
+from latent_policy_ros.observations.messages import pose_array, to_seconds
 from latent_policy_ros.observations.observation import normalize_pose
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 from latent_policy_ros.observations.streams import Stream

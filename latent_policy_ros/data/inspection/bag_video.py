@@ -11,7 +11,7 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError, ObservationRefused, available
 from latent_policy_ros.data.bags.reader import open_bag
-from latent_policy_ros.observations.messages import rgb_image
+from latent_policy_ros.observations.images import rgb_image
 
 Frames = dict[str, list[tuple[float, np.ndarray]]]  # topic -> (seconds since the bag's start, RGB image)
 

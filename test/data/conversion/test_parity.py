@@ -7,8 +7,7 @@ from latent_policy_ros.data.bags.reader import open_bag
 from latent_policy_ros.data.conversion.alignment import Alignment
 from latent_policy_ros.data.conversion.mapping import Limits, conventional
 from latent_policy_ros.data.conversion.topic_resolution import find_sources
-from latent_policy_ros.observations.images import fit
-from latent_policy_ros.observations.messages import rgb_image
+from latent_policy_ros.observations.images import fit, rgb_image
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 
 T0 = 1_700_000_000.0
