@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from latent_policy_ros.common.errors import ActionRefused
 
 
 def to_seconds(stamp: Any) -> float:
@@ -24,30 +21,6 @@ def pose_array(pose: Any) -> np.ndarray:
     return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
 
 
-def command_position(message: Any, names: Sequence[str]) -> np.ndarray | None:
-    """Read the last point of a trajectory_msgs/JointTrajectory.
-
-    Args:
-        message: The trajectory.
-        names: The n joints of the receiver.
-
-    Returns:
-        (n,) [rad or m] in the order of ``names``; None for a trajectory without points, which commands a driver to hold.
-
-    Raises:
-        ActionRefused: Joints are missing, unknown or named twice, or the number of positions differs from that of names.
-    """
-    if not message.points:
-        return None
-    received, values = list(message.joint_names), message.points[-1].positions
-    if sorted(received) != sorted(names):
-        missing = [name for name in names if name not in received]
-        unknown = [name for name in received if name not in names]
-        raise ActionRefused(
-            f"command: expected the joints {', '.join(names)}; missing: {', '.join(missing) or '-'}; "
-            f"unknown or repeated: {', '.join(unknown) or '-'}"
-        )
-    if len(values) != len(received):
-        raise ActionRefused(f"command: {len(received)} joint names but {len(values)} positions")
-    by_name = dict(zip(received, values))
-    return np.array([by_name[name] for name in names])
+def stamp_of(message: Any) -> float:
+    """The stamp in a message's header [s]; 0 for a message type without a header."""
+    return to_seconds(message.header.stamp) if hasattr(message, "header") else 0.0
