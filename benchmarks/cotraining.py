@@ -26,7 +26,7 @@ from rich.console import Console
 from latent_policy_ros.common.artifacts import canonical_json, write_atomically
 from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.paths import artifact, runs_dir
-from latent_policy_ros.common.progress import progress_bar
+from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.settings import PolicySettings
@@ -50,7 +50,7 @@ class Study:
 
     def data(self, embodiment: str) -> Path:
         """Folder of the demonstrations of an embodiment."""
-        with progress_bar(self.console, self.demonstrations, f"demonstrations of {embodiment}") as advance:
+        with training_progress(self.console, self.demonstrations, f"demonstrations of {embodiment}") as advance:
             seeds = range(self.demonstrations)
             generate_episodes(embodiment, seeds, self.folder / "demos", progress=lambda *_: advance(None))
         return self.folder / "demos" / embodiment
@@ -75,7 +75,7 @@ class Study:
         file = self.folder / "rollouts" / f"{embodiment}_{identity}_{self.rollouts}.json"
         if not file.is_file():
             seeds = range(FIRST_SEED, FIRST_SEED + self.rollouts)
-            with progress_bar(self.console, self.rollouts, f"{policy.name}: {embodiment}") as advance:
+            with training_progress(self.console, self.rollouts, f"{policy.name}: {embodiment}") as advance:
                 results = evaluate(policy, self.latent, [embodiment], seeds, on_result=lambda _: advance(None))
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps([r.success for r in results]).encode())

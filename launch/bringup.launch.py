@@ -1,4 +1,7 @@
-"""A fleet: ``ros2 launch latent_policy_ros bringup.launch.py robots:=demo record:=true``; ``teleop:=true``: by hand."""
+"""Launch the nodes of a fleet: ``ros2 launch latent_policy_ros bringup.launch.py robots:=demo record:=true``.
+
+With ``teleop:=true`` a human hand drives the robots instead of the policy.
+"""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -8,20 +11,40 @@ from launch_ros.actions import Node
 from latent_policy_ros import bringup
 
 ARGUMENTS = [
-    DeclareLaunchArgument("robots", default_value="demo", description="Fleet: a YAML file, or a name in config/robots."),
-    DeclareLaunchArgument("record", default_value="false", choices=["true", "false"], description="Also record bags."),
-    DeclareLaunchArgument("teleop", default_value="false", choices=["true", "false"],
-                          description="A person's hand drives the robots, instead of the policy."),
-    DeclareLaunchArgument("mode", default_value="latent", choices=["latent", "direct"],
-                          description="Teleoperation: through the latent space, or by retargeting."),
-    DeclareLaunchArgument("drive", default_value="", description="Teleoperation: which robots, by commas; empty: all."),
-    DeclareLaunchArgument("file", default_value="", description="Teleoperation: a recorded hand, not the topic keypoints."),
-    DeclareLaunchArgument("loop", default_value="false", choices=["true", "false"], description="Play the file in a loop."),
-    DeclareLaunchArgument("side", default_value="auto", choices=["auto", "left", "right"],
-                          description="Teleoperation: which hand the keypoints show."),
-    DeclareLaunchArgument("layout", default_value="auto", description="Teleoperation: order of the keypoints."),
-    DeclareLaunchArgument("units", default_value="m", choices=["m", "cm", "mm"], description="Teleoperation: of the keypoints."),
-]  # fmt: skip
+    DeclareLaunchArgument("robots", default_value="demo", description="Fleet: a name under config/robots, or a YAML file."),
+    DeclareLaunchArgument(
+        "record", default_value="false", choices=["true", "false"], description="Run the recorder node, which writes MCAP bags."
+    ),
+    DeclareLaunchArgument(
+        "teleop",
+        default_value="false",
+        choices=["true", "false"],
+        description="Drive the robots by a human hand instead of the policy.",
+    ),
+    DeclareLaunchArgument(
+        "mode",
+        default_value="latent",
+        choices=["latent", "direct"],
+        description="Teleoperation: latent (latent space and decoder nodes) or direct (retargeting).",
+    ),
+    DeclareLaunchArgument(
+        "drive", default_value="", description="Teleoperation: robots to drive, separated by commas; empty: all."
+    ),
+    DeclareLaunchArgument("file", default_value="", description="Teleoperation: hand recording; empty: topic `keypoints`."),
+    DeclareLaunchArgument(
+        "loop", default_value="false", choices=["true", "false"], description="Teleoperation: repeat the recording."
+    ),
+    DeclareLaunchArgument(
+        "side",
+        default_value="auto",
+        choices=["auto", "left", "right"],
+        description="Teleoperation: hand in the keypoints; auto: detect.",
+    ),
+    DeclareLaunchArgument(
+        "layout", default_value="auto", description="Teleoperation: keypoint layout, e.g. mediapipe; auto: detect."
+    ),
+    DeclareLaunchArgument("units", default_value="m", choices=["m", "cm", "mm"], description="Teleoperation: unit of length."),
+]
 
 
 def _teleoperation(value):

@@ -1,4 +1,4 @@
-"""One robot: ``ros2 launch latent_policy_ros single.launch.py namespace:=left embodiment:=faive_hand``."""
+"""Launch the nodes of one robot: ``ros2 launch latent_policy_ros single.launch.py namespace:=left embodiment:=faive_hand``."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -8,15 +8,19 @@ from launch_ros.actions import Node
 from latent_policy_ros import bringup
 
 ARGUMENTS = [
-    DeclareLaunchArgument("namespace", default_value="robot", description="The robot's name in the graph."),
-    DeclareLaunchArgument("embodiment", description="Its end-effector: a name in config/embodiments, or a YAML file."),
-    DeclareLaunchArgument("cameras", default_value="front", description="Its cameras, separated by commas."),
-    DeclareLaunchArgument("driver", default_value="sim", description="sim, mock, none, or package.module:Class@address."),
-    DeclareLaunchArgument("arm_driver", default_value="", description="Driver of the arm, likewise; empty: the same."),
-    DeclareLaunchArgument("arm", default_value="panda", description="The arm: a name in config/arms, or a YAML file."),
-    DeclareLaunchArgument("policy", default_value="default", description="A folder, or a name in config/policies."),
-    DeclareLaunchArgument("latent", default_value="default", description="A folder, or a name in config/latents."),
-    DeclareLaunchArgument("record", default_value="false", choices=["true", "false"], description="Also record bags."),
+    DeclareLaunchArgument("namespace", default_value="robot", description="Namespace of the robot."),
+    DeclareLaunchArgument("embodiment", description="End-effector: a name from `latent-policy embodiments list`, or a YAML file."),
+    DeclareLaunchArgument("cameras", default_value="front", description="Names of the cameras, separated by commas."),
+    DeclareLaunchArgument(
+        "driver", default_value="sim", description="Driver of the end-effector: sim, mock, none, or package.module:Class@address."
+    ),
+    DeclareLaunchArgument("arm_driver", default_value="", description="Driver of the arm; empty: the same as `driver`."),
+    DeclareLaunchArgument("arm", default_value="panda", description="Arm: a name under config/arms, or a YAML file."),
+    DeclareLaunchArgument("policy", default_value="default", description="Policy: a name under config/policies, or a folder."),
+    DeclareLaunchArgument("latent", default_value="default", description="Latent space: a name under config/latents, or a folder."),
+    DeclareLaunchArgument(
+        "record", default_value="false", choices=["true", "false"], description="Run the recorder node, which writes MCAP bags."
+    ),
 ]
 
 

@@ -145,7 +145,7 @@ def _policy_spec(fleet: Fleet) -> NodeSpec:
         "device": fleet.device, "robots": list(fleet.robots),
         "embodiments": [robot.embodiment.reference for robot in fleet.robots.values()],
         "cameras": [",".join(robot.cameras) for robot in fleet.robots.values()],
-        "images": [robot.images for robot in fleet.robots.values()],
+        "images": [str(robot.images) for robot in fleet.robots.values()],
     })  # fmt: skip
 
 

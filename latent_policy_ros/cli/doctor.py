@@ -47,9 +47,9 @@ def _messages() -> str:
 
 
 def _shared_memory() -> str:
-    from latent_policy_ros.common.ros_environment import orphaned_segments
+    from latent_policy_ros.common.ros_environment import orphaned_shared_memory
 
-    orphans = orphaned_segments()
+    orphans = orphaned_shared_memory()
     size = sum(segment.stat().st_size for segment in orphans) / 1e9
     if size > MAX_ORPHANED_MEMORY:
         command = "fastdds shm clean, or, while no ROS node runs: rm /dev/shm/*fastrtps_*"

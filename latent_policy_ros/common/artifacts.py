@@ -1,4 +1,4 @@
-"""Saved tensors: written atomically, loaded whole or refused, never pickled."""
+"""Artifacts on disk: named tensors in safetensors files and their description in JSON, written atomically, without pickle."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from latent_policy_ros.common.errors import ArtifactError
 
 
 def canonical_json(value: Any) -> str:
-    """The one spelling of ``value`` as JSON: sorted keys, no spaces, floats as Python writes them."""
+    """``value`` as canonical JSON: sorted keys, no spaces, floats in Python's shortest notation."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def content_hash(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
-    """SHA-256 (hex) over the canonical JSON and every tensor's name, type, shape and bytes, in the order of names."""
+def artifact_hash(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+    """SHA-256 (hex) of the canonical JSON and of each tensor's name, dtype, shape and bytes, in the order of names."""
     digest = hashlib.sha256(canonical_json(description).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
@@ -31,7 +31,7 @@ def content_hash(description: dict[str, Any], tensors: dict[str, np.ndarray]) ->
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` holds all of it or is left as it was."""
+    """Write a file completely or leave it unchanged, by renaming a temporary file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -42,23 +42,32 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
-    """Write named arrays (and a few strings for the header) as one safetensors file."""
+    """Write named arrays, and strings for the header, to a safetensors file."""
     write_atomically(path, save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, metadata))
 
 
-def save_described(folder: Path, stem: str, tensors: dict[str, np.ndarray], description: dict[str, Any]) -> None:
-    """Write ``<stem>.safetensors`` and ``<stem>.json``; the JSON last, as it vouches for the other."""
+def save_artifact(folder: Path, stem: str, tensors: dict[str, np.ndarray], description: dict[str, Any]) -> None:
+    """Write ``<stem>.safetensors`` and ``<stem>.json``; the JSON last, so that its presence means that both are complete."""
     save_tensors(folder / f"{stem}.safetensors", tensors)
     write_atomically(folder / f"{stem}.json", (json.dumps(description, indent=1) + "\n").encode())
 
 
-def load_described(
+def load_artifact(
     folder: Path, stem: str, formats: str | tuple[str, ...], retrain: str, remedy: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read what ``save_described`` wrote: the description, whose ``format`` must be (one of) the expected, and the tensors.
+    """Read an artifact that ``save_artifact`` wrote.
+
+    Args:
+        folder, stem: Location of the two files.
+        formats: Accepted value or values of the description's field ``format``.
+        retrain: What to do about another format, for the error message.
+        remedy: What to do about a missing or damaged file, for the error message.
+
+    Returns:
+        (description, tensors)
 
     Raises:
-        ArtifactError: Either file is missing or damaged (do as ``remedy`` says), or of another format (``retrain``).
+        ArtifactError: A file is missing or damaged, or the format is another one.
     """
     file = folder / f"{stem}.json"
     described = load_json(file, ArtifactError, remedy)
@@ -73,10 +82,10 @@ def load_described(
 
 
 def load_tensors(path: Path, error: type[Exception], remedy: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read one safetensors file: its arrays and the strings of its header.
+    """Read the arrays and the header's strings of a safetensors file.
 
     Raises:
-        error: The file is missing, cut short or not safetensors; the message ends with ``remedy``.
+        error: The file is missing, truncated or not a safetensors file; the message ends with ``remedy``.
     """
     if not path.is_file():
         raise error(f"{path}: no such file; {remedy}")

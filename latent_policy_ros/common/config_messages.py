@@ -23,7 +23,8 @@ def dotted(location: Iterable[str | int]) -> str:
 
 
 def validation_error(lines: Iterable[tuple[tuple[str | int, ...], str]]) -> ValidationError:
-    details: list[Any] = [{"type": PydanticCustomError("finding", text), "loc": path, "input": None} for path, text in lines]  # type: ignore[arg-type]
+    """An error with the given (location, message) lines, which ``error_text`` leaves as they are."""
+    details: list[Any] = [{"type": PydanticCustomError("finding", text), "loc": path, "input": None} for path, text in lines]
     return ValidationError.from_exception_data("configuration", details)
 
 
@@ -81,7 +82,7 @@ def _expected(field: FieldInfo) -> str:
     if origin in (dict, Mapping) or isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "a mapping"
     limits = {name: getattr(part, name) for part in metadata for name in _BOUNDS if hasattr(part, name)}
-    noun = _NOUNS.get(annotation, "a name")
+    noun = _NOUNS.get(annotation, "a name") if isinstance(annotation, type) else "a value"
     if limits.keys() == {"ge", "le"}:
         return f"{noun} from {limits['ge']:.12g} to {limits['le']:.12g}"
     return " ".join(

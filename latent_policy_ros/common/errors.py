@@ -1,4 +1,4 @@
-"""The errors of this package. Each message says what was wrong, where, and what was got, expected and available."""
+"""Exceptions of this package. Each message says what failed, where, and what was got, expected and available."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class LatentPolicyError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of all exceptions of this package."""
 
 
 class Finding(NamedTuple):
@@ -42,27 +42,27 @@ class ConfigError(LatentPolicyError):
 
 
 class ArtifactError(LatentPolicyError):
-    """A saved latent space, policy or episode cannot be used: damaged, foreign, or made for something else."""
+    """A saved latent space, policy or data set cannot be used: it is damaged, of another format, or made for something else."""
 
 
 class ActionRefused(LatentPolicyError):
-    """A latent action that must not reach the robot: foreign latent space, wrong shape, not finite, out of order."""
+    """A command or latent action is rejected: other latent space, wrong shape, not finite, or out of order."""
 
 
 class ObservationRefused(LatentPolicyError):
-    """A message that cannot become part of an observation: wrong size, encoding, joints, or not finite."""
+    """A message cannot become part of an observation: wrong size, encoding or joints, or not finite."""
 
 
 class HardwareError(LatentPolicyError):
-    """A driver could not talk to its hardware (or to the simulator)."""
+    """A driver cannot communicate with its hardware or simulator."""
 
 
-def in_words(error: Exception) -> str:
-    """What an error says; of one that this package does not raise, also its type."""
+def describe_error(error: Exception) -> str:
+    """Text of an exception, preceded by its type if it is not one of this package."""
     return str(error) if isinstance(error, LatentPolicyError) else f"{type(error).__name__}: {error}"
 
 
 def available(names: Iterable[str]) -> str:
-    """A readable list of the alternatives, for the end of an error message."""
+    """``available: a, b, c``, for the end of an error message."""
     names = sorted(names)
     return "available: " + (", ".join(names) if names else "(none)")

@@ -1,4 +1,4 @@
-"""Where configuration is found and where generated things go."""
+"""Folders of configuration, of installed packages, of artifacts and of generated files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ PACKAGE = "latent_policy_ros"
 
 
 def config_dir() -> Path:
-    """The ``config`` folder: of the source checkout, or else as installed under ``share/latent_policy_ros``.
+    """The ``config`` folder of the source checkout, or else the one installed under ``share/latent_policy_ros``.
 
     Raises:
-        FileNotFoundError: Neither exists; the message lists every place that was tried.
+        FileNotFoundError: Neither exists; lists the folders that were tried.
     """
     here = Path(__file__).resolve()
     prefixes = [*_sourced(), Path(sys.prefix)]
@@ -25,37 +25,37 @@ def config_dir() -> Path:
 
 
 def package_folder(name: str) -> Path:
-    """Where the files of a package lie that ``package://name/`` stands for: of a ROS workspace that is sourced, or of pip.
+    """Share folder of a package, as in ``package://name/``: from a sourced ROS workspace, or from pip.
 
     Raises:
-        FileNotFoundError: It is not installed.
+        FileNotFoundError: The package is not installed.
     """
-    by_pip = [Path(p) / "cmeel.prefix" for p in sys.path]  # cmeel: how pinocchio's packages come
+    by_pip = [Path(p) / "cmeel.prefix" for p in sys.path]  # cmeel is the packaging of pinocchio and its data
     for prefix in (*_sourced(), *by_pip, Path(sys.prefix)):
         if name and (prefix / "share" / name).is_dir():
             return prefix / "share" / name
-    raise FileNotFoundError(f"no package {name!r}; source the workspace that has it, or install it")
+    raise FileNotFoundError(f"no package {name!r}; source the workspace that contains it, or install it")
 
 
 def _sourced() -> list[Path]:
-    """Prefixes of the ROS workspaces that are sourced."""
+    """Prefixes of the sourced ROS workspaces."""
     return [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
 
 
 def runs_dir() -> Path:
-    """Folder for what runs produce (bags, datasets, checkpoints): ``$LATENT_POLICY_HOME``, or ``./runs``."""
+    """Folder of generated files (bags, data sets, checkpoints): ``$LATENT_POLICY_HOME``, or ``./runs``."""
     return Path(os.environ.get("LATENT_POLICY_HOME", "runs")).expanduser()
 
 
 def artifact(kind: str, name: str | Path) -> Path:
-    """Folder of a latent space or policy: a path as given, or a name under ``config/<kind>``.
+    """Folder of a latent space or policy.
 
     Args:
         kind: ``latents`` or ``policies``.
-        name: Folder, or the name of a shipped one.
+        name: A folder, or a name under ``config/<kind>``.
 
     Raises:
-        FileNotFoundError: Neither exists; the message lists the shipped names.
+        FileNotFoundError: Neither exists; lists the shipped names.
     """
     shipped = config_dir() / kind
     for candidate in (Path(name).expanduser(), shipped / name):

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them or when they hang, and tell it when they are ready."""
+"""Child processes: end with their parent, report that they are ready, abort when they hang; pools of worker processes."""
 
 from __future__ import annotations
 
@@ -15,63 +15,64 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal a process gets when its parent dies
-HANG_TIMEOUT = 30.0  # s: a loop without a turn for so long hangs
-READY = "LATENT_POLICY_READY"  # environment variable: the file that a process makes when it is ready
+PR_SET_PDEATHSIG = 1  # option of prctl on Linux: signal sent to a process when its parent dies
+HANG_TIMEOUT = 30.0  # longest time between two cycles of a loop [s]; beyond it the process counts as hanging
+READY = "LATENT_POLICY_READY"  # environment variable: file that a child process creates when it is ready
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent() -> None:
-    """In a child: get SIGTERM when the parent dies, however it does. On Linux; elsewhere it does nothing."""
+    """In a child process: request SIGTERM when the parent dies, however it dies. Linux only; elsewhere no effect."""
     if _LIBC:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def tell_ready() -> bool:
-    """In a child: tell the parent that the work goes on now; False if it does not want to know."""
+def report_ready() -> bool:
+    """In a child process: report to the parent that start-up is complete. Returns False if the parent did not ask for it."""
     file = os.environ.get(READY)
     if file:
-        with suppress(OSError):  # it is gone, and will stop this process
+        with suppress(OSError):  # the parent has ended, and will stop this process
             Path(file).touch()
     return bool(file)
 
 
 class Watchdog:
-    """Ends this process, with the stacks of its threads on stderr, when it hangs: who started it then starts it again.
+    """Aborts this process when it hangs, with the stacks of its threads on stderr, so that its supervisor restarts it.
 
-    It waits in a thread of C: a call of the middleware that never returns may hold the lock that all of Python waits for.
+    The timer is a C thread (faulthandler): a middleware call that never returns may hold Python's global lock.
 
     Attributes:
-        patience: How long a loop may take for a turn [s]; 0: however long it takes.
+        timeout: Longest time between two cycles of a loop [s]; 0 disables the watchdog.
     """
 
-    PERIOD = 1.0  # s
+    PERIOD = 1.0  # shortest time between two settings of the timer [s]
 
     def __init__(self) -> None:
-        self.patience, self._due = 0.0, 0.0
+        self.timeout, self._due = 0.0, 0.0
 
     def feed(self) -> None:
-        """For a loop, in each of its turns."""
+        """Restart the timer; called in each cycle of a loop."""
         now = time.monotonic()
         if now >= self._due:
             self._due = now + self.PERIOD
-            self.allow(self.patience + self.PERIOD)
+            self.allow(self.timeout + self.PERIOD)
 
     def allow(self, seconds: float) -> None:
-        """What comes now, until the next call, may take so long."""
-        if self.patience:
+        """Allow a single operation to take this long, until the next call of ``feed`` or ``allow``."""
+        if self.timeout:
             faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
-    def rest(self) -> None:
-        """Watch no more."""
+    def stop(self) -> None:
+        """Stop the timer."""
         faulthandler.cancel_dump_traceback_later()
 
 
 @contextmanager
 def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """``count`` fresh processes for long work. When the block is left by an error, what has not begun is dropped.
+    """A pool of spawned processes for long tasks.
 
-    Ctrl-C, which reaches every process of a terminal, is for this one alone: it then ends the others in the midst of their work.
+    If an exception leaves the block, tasks that have not started are cancelled. Ctrl-C, which the terminal sends to all
+    processes of the group, is handled by this process alone; it terminates the workers.
     """
     context = _WorkerContext()
     with ProcessPoolExecutor(count, mp_context=context, initializer=die_with_parent) as pool:
@@ -86,10 +87,10 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 class _Worker(SpawnProcess):
-    """A fresh process that never hears of Ctrl-C, not while it starts either."""
+    """A spawned process that ignores Ctrl-C, also while it starts."""
 
     def start(self) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits what is blocked
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits the signal mask
         try:
             super().start()
         finally:
@@ -97,12 +98,12 @@ class _Worker(SpawnProcess):
 
 
 class _WorkerContext(SpawnContext):
-    """Makes ``_Worker`` processes, and knows them."""
+    """Spawn context that creates ``_Worker`` processes and lists them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.workers: list[_Worker] = []
 
-    def Process(self, *arguments: Any, **options: Any) -> _Worker:  # noqa: N802 - its name in multiprocessing
+    def Process(self, *arguments: Any, **options: Any) -> _Worker:  # type: ignore[override]  # noqa: N802 - name in multiprocessing
         self.workers.append(_Worker(*arguments, **options))
         return self.workers[-1]

@@ -1,4 +1,4 @@
-"""One progress bar for all trainings."""
+"""Progress bar of trainings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def progress_bar(console: Console | None, total: int, title: str, completed: int = 0) -> Iterator[Callable[[str | None], None]]:
-    """A bar of ``total`` steps on ``console`` (none if that is None); yields a function that counts one step done.
+def training_progress(
+    console: Console | None, total: int, title: str, completed: int = 0
+) -> Iterator[Callable[[str | None], None]]:
+    """Show a progress bar.
 
-    Its argument is a line on how it goes, or None to leave the last one.
+    Args:
+        console: Console to print to; None shows no bar.
+        total: Number of steps.
+        title: Title of the bar.
+        completed: Steps that are already done.
+
+    Yields:
+        A function that advances the bar by one step. Its argument is a note to show, or None to keep the last one.
     """
     if console is None:
         yield lambda text: None
@@ -29,6 +38,8 @@ def progress_bar(console: Console | None, total: int, title: str, completed: int
         task = progress.add_task(title, total=total, completed=completed, note="")
 
         def advance(note: str | None) -> None:
-            progress.update(task, advance=1, **({} if note is None else {"note": note}))
+            if note is not None:
+                progress.update(task, note=note)
+            progress.advance(task)
 
         yield advance

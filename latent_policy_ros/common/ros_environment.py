@@ -1,4 +1,4 @@
-"""What a process of a ROS 2 graph needs in its environment, and a graph of one's own. Free of ROS itself."""
+"""Environment variables of ROS 2 processes, Fast DDS transports, and private ROS domains. Does not import ROS."""
 
 from __future__ import annotations
 
@@ -16,59 +16,60 @@ from pathlib import Path
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.paths import PACKAGE, config_dir
 
-#: Domains whose ports stay below Linux' ephemeral range (docs.ros.org, "About ROS_DOMAIN_ID"); 0 is everyone's default.
+#: Domains whose ports lie below the ephemeral range of Linux (docs.ros.org, "About ROS_DOMAIN_ID"), without 0, the default.
 DOMAINS = range(1, 102)
-#: UDP ports that the first participant of a domain listens on: offset + 250 * domain (DDSI-RTPS 2.5, 9.6.2.3).
+#: UDP ports of the first participant of a domain: offset + 250 * domain (DDSI-RTPS 2.5, 9.6.2.3).
 PORT_GAIN, PORT_OFFSETS = 250, (7400, 7410)
-#: Fast DDS up to 2 reads the first, from 3 on the second.
+#: Variable of the profile file in Fast DDS 2 and older, and in Fast DDS 3.
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-#: How far discovery reaches (docs.ros.org, "Improved Dynamic Discovery").
+#: Variable of the discovery range (docs.ros.org, "Improved Dynamic Discovery").
 RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
-#: Set by the ROS wheels once an interpreter has its library path; inherited alone, a child's libraries are not found.
+#: Set by the ROS wheels in an interpreter whose library path is complete. A child that inherits it without the library path
+#: does not find its libraries.
 WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 
 
 def node_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a node: what is set already stays, what is needed and missing is added.
+    """The environment of a node: missing variables are added, existing ones kept.
 
     Args:
-        environment: What to begin with; default this process's.
+        environment: The environment to complete; default that of this process.
     """
     env = dict(os.environ if environment is None else environment)
-    env.setdefault("HOME", tempfile.gettempdir())  # rcl's log folder
-    env.setdefault("OMP_NUM_THREADS", "1")  # barriers between threads collapse beside other busy processes
+    env.setdefault("HOME", tempfile.gettempdir())  # rcl writes its logs there
+    env.setdefault("OMP_NUM_THREADS", "1")  # thread barriers are slow when other processes use the cores
     env.setdefault("RCUTILS_COLORIZED_OUTPUT", "0")
-    _find_own_prefix(env)
+    _add_install_prefix(env)
     return env
 
 
 def choose_transport(images: bool, environment: Mapping[str, str]) -> dict[str, str]:
-    """What to add to the environment of a process, before its first node, so that Fast DDS carries its messages well.
+    """Variables that select the Fast DDS transport of a process; to be set before its first node is created.
 
-    Images go through shared memory; but who publishes through it may be kept waiting for a second by a process that is
-    killed, so nodes without images do not use it. What is set already stays.
+    Images are sent through shared memory. A subscriber that is killed can block publishers that use shared memory for up to a
+    second, so nodes without images use UDP only. Existing settings are kept.
 
     Args:
-        images: Whether the process publishes or receives images.
-        environment: As ``node_environment`` completed it.
+        images: The process publishes or receives images.
+        environment: Environment from ``node_environment``.
     """
     fastdds = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps")
     if not fastdds or any(name in environment for name in PROFILE_VARIABLES):
         return {}
     name, chosen = "shared_memory" if images else "udp", {}
-    if environment.get(RANGE) == "LOCALHOST":  # the profile's task: rmw_fastrtps would add shared memory to every process
+    if environment.get(RANGE) == "LOCALHOST":  # the profile restricts the range instead: rmw_fastrtps would add shared memory
         name, chosen = f"{name}_localhost", {RANGE: "SUBNET"}
     return chosen | dict.fromkeys(PROFILE_VARIABLES, str(config_dir() / "fastdds" / f"{name}.xml"))
 
 
-def _find_own_prefix(env: dict[str, str]) -> None:
-    """Where this package's index and libraries are, if it is installed in this interpreter's environment."""
+def _add_install_prefix(env: dict[str, str]) -> None:
+    """Add the ament index and the libraries of this package, if it is installed in the interpreter's environment."""
     prefix, library_folder = sys.prefix, os.path.join(sys.prefix, "lib")
     installed = (Path(prefix) / "share" / PACKAGE / "package.xml").is_file()
     if installed or not env.get("AMENT_PREFIX_PATH"):
         _prepend(env, "AMENT_PREFIX_PATH", prefix)
     if library_folder not in env.get("LD_LIBRARY_PATH", "").split(os.pathsep):
-        env.pop(WHEELS_GUARD, None)  # so that the child looks for its libraries itself
+        env.pop(WHEELS_GUARD, None)  # the child completes its own library path
         if installed and importlib.util.find_spec("ros_wheels_bootstrapper") is None:
             _prepend(env, "LD_LIBRARY_PATH", library_folder)
 
@@ -79,14 +80,14 @@ def _prepend(env: dict[str, str], name: str, folder: str) -> None:
         env[name] = os.pathsep.join([folder, *folders])
 
 
-def orphaned_segments(folder: Path = Path("/dev/shm")) -> list[Path]:
-    """Shared memory that Fast DDS processes left behind when they were killed: nobody holds its lock any more."""
+def orphaned_shared_memory(folder: Path = Path("/dev/shm")) -> list[Path]:
+    """Shared memory segments of killed Fast DDS processes: segments whose lock is free."""
     orphans = []
     for lock in sorted(folder.glob("fastrtps_*_el")):
         try:
             with lock.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # of a process that lives, or of another user
+        except OSError:  # held by a running process, or owned by another user
             continue
         segment = lock.with_name(lock.name.removesuffix("_el"))
         if segment.is_file():
@@ -96,13 +97,13 @@ def orphaned_segments(folder: Path = Path("/dev/shm")) -> list[Path]:
 
 @contextmanager
 def private_domain() -> Iterator[dict[str, str]]:
-    """Hold a ROS domain that no other run of this package holds and that nothing on this machine uses.
+    """Reserve a ROS domain that no process on this machine uses.
 
     Yields:
-        The environment variables that put a process into it, with discovery kept on this machine.
+        Environment variables that put a process into the domain and limit discovery to this machine.
 
     Raises:
-        LatentPolicyError: Every domain is taken.
+        LatentPolicyError: All domains are in use.
     """
     for domain in random.SystemRandom().sample(DOMAINS, len(DOMAINS)):
         lock = Path(tempfile.gettempdir()) / f"{PACKAGE}-{os.getuid()}-domain-{domain}.lock"
@@ -119,7 +120,7 @@ def private_domain() -> Iterator[dict[str, str]]:
 
 
 def domain_in_use(domain: int) -> bool:
-    """Whether any process on this machine, of any user, listens on the ports of a ROS domain."""
+    """Whether a process of any user on this machine listens on the ports of a ROS domain."""
     for offset in PORT_OFFSETS:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:

@@ -13,11 +13,11 @@ from latent_policy_ros.common.errors import ConfigError, Finding
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
-_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, ten times as fast
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C implementation is ten times as fast
 
 
 class _Loader(_SafeLoader):
-    """YAML whose keys are unique, and where 8e-3 is a number although it has no point (as in YAML 1.2)."""
+    """Refuses duplicate keys, and reads 8e-3 (without a point) as a number, as YAML 1.2 does."""
 
 
 def _unique_keys(loader: _Loader, node: yaml.MappingNode) -> dict:

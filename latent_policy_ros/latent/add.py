@@ -17,7 +17,7 @@ from rich.console import Console
 
 from latent_policy_ros.common.artifacts import write_atomically
 from latent_policy_ros.common.errors import ArtifactError, ConfigError
-from latent_policy_ros.common.progress import progress_bar
+from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.latent.codec import RETRAIN
 from latent_policy_ros.latent.metrics import Measures, measure, split_by_recording
@@ -61,7 +61,7 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
     new = TorchCodec.fresh(embodiment, actions[embodiment.name], settings)
     codecs[embodiment.name] = new
     objective = Objective(settings, codecs, embodiments, actions, pairs.keyvectors[train], {embodiment.name})
-    with progress_bar(console, settings.decoding_steps, embodiment.name) as advance:
+    with training_progress(console, settings.decoding_steps, embodiment.name) as advance:
         reconstruct(objective, generator, advance)
     added = {**space.added, embodiment.name: new.to_numpy(embodiment)}
     bigger = replace(space, added=added)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latent_policy_ros.common.artifacts import content_hash, load_described, save_described
+from latent_policy_ros.common.artifacts import artifact_hash, load_artifact, save_artifact
 from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError, available
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.embodiments.model.sides import mirrored
@@ -61,7 +61,7 @@ class LatentSpace:
         ):
             if len(set(values.values())) != 1:
                 raise ArtifactError(f"latent space: the embodiments differ in {what}: {values}; {REMEDY}")
-        object.__setattr__(self, "latent_id", content_hash(self._description(), self._tensors()))
+        object.__setattr__(self, "latent_id", artifact_hash(self._description(), self._tensors()))
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -204,15 +204,15 @@ class LatentSpace:
         """Write ``latent.safetensors`` and ``latent.json``; the JSON last, as it vouches for the other."""
         folder = Path(folder)
         description = {**self._description(), "latent_id": self.latent_id, "report": dict(self.report)}
-        save_described(folder, "latent", self._tensors(), description)
+        save_artifact(folder, "latent", self._tensors(), description)
         for codec in self.added.values():
             self.save_added(folder, codec)
 
     def save_added(self, folder: Path | str, codec: Codec, report: Mapping[str, Any] | None = None) -> None:
         """Write a codec that was fitted to this space to ``added/<name>.safetensors`` and ``.json`` in its folder."""
         description = {**_added_description(codec, self.latent_id), "report": dict(report or {})}
-        description["codec_id"] = content_hash(_added_description(codec, self.latent_id), dict(codec.tensors))
-        save_described(Path(folder) / "added", codec.name, dict(codec.tensors), description)
+        description["codec_id"] = artifact_hash(_added_description(codec, self.latent_id), dict(codec.tensors))
+        save_artifact(Path(folder) / "added", codec.name, dict(codec.tensors), description)
 
     @classmethod
     def load(cls, folder: Path | str) -> LatentSpace:
@@ -223,7 +223,7 @@ class LatentSpace:
         """
         folder = Path(folder)
         file = folder / "latent.json"
-        described, tensors = load_described(folder, "latent", (FORMAT, WITHOUT_GAUGE), RETRAIN, REMEDY)
+        described, tensors = load_artifact(folder, "latent", (FORMAT, WITHOUT_GAUGE), RETRAIN, REMEDY)
         try:
             codecs = {}
             for name, entry in described["embodiments"].items():
@@ -273,7 +273,7 @@ def _added_description(codec: Codec, latent_id: str) -> dict[str, Any]:
 
 def _load_added(file: Path, space: LatentSpace) -> Codec:
     remedy = f"remove {file.stem}.json, or {ADD_AGAIN}"
-    described, tensors = load_described(file.parent, file.stem, ADDED, ADD_AGAIN, remedy)
+    described, tensors = load_artifact(file.parent, file.stem, ADDED, ADD_AGAIN, remedy)
     try:
         names, bounded = tuple(described["action_names"]), described["bounded"]
         codec = Codec(described["name"], described["content_hash"], names, tensors, bounded)
@@ -284,7 +284,7 @@ def _load_added(file: Path, space: LatentSpace) -> Codec:
         raise ArtifactError(
             f"{file}: {codec.name} was fitted to latent space {fitted_to[:12]}, but this is {space.latent_id[:12]}; {remedy}"
         )
-    if stated != content_hash(_added_description(codec, fitted_to), tensors) or codec.name != file.stem:
+    if stated != artifact_hash(_added_description(codec, fitted_to), tensors) or codec.name != file.stem:
         raise ArtifactError(f"{file}: contents were changed: they are not what codec_id {stated[:12]} says; {remedy}")
     if codec.name in space.codecs:
         raise ArtifactError(f"{file}: {codec.name} is in the latent space itself; remove {file.stem}.json")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.errors import ArtifactError, ConfigError, LatentPolicyError
-from latent_policy_ros.common.progress import progress_bar
+from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.latent.metrics import Measures, measure, report_table, split_by_recording
 from latent_policy_ros.latent.networks import TorchCodec
@@ -48,7 +48,7 @@ def train_latent(
     actions = {name: np.asarray(pairs.actions[name], dtype=np.float32)[train] for name in sorted(pairs.actions)}
     codecs = {name: TorchCodec.fresh(embodiments[name], x, settings) for name, x in actions.items()}
     objective = Objective(settings, codecs, embodiments, actions, pairs.keyvectors[train])
-    with progress_bar(console, settings.contrastive_steps + settings.decoding_steps, "latent space") as advance:
+    with training_progress(console, settings.contrastive_steps + settings.decoding_steps, "latent space") as advance:
         contrast(objective, generator, advance)
         reconstruct(objective, generator, advance)
     space = LatentSpace({name: codec.to_numpy(embodiments[name]) for name, codec in codecs.items()})

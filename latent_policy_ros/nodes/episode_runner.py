@@ -255,7 +255,7 @@ def main() -> int:
         signal.signal(number, stop)
     try:
         runner = EpisodeRunner(partial(print, flush=True))
-        runner.watchdog.patience = HANG_TIMEOUT
+        runner.watchdog.timeout = HANG_TIMEOUT
         results = runner.run()
         return 0 if all(any(r.robots[robot] is not None for r in results) for robot in runner.robots) else 3
     except KeyboardInterrupt:

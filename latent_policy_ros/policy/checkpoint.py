@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latent_policy_ros.common.artifacts import content_hash, load_described, save_described
+from latent_policy_ros.common.artifacts import artifact_hash, load_artifact, save_artifact
 from latent_policy_ros.common.config import validate
 from latent_policy_ros.common.errors import ArtifactError, ConfigError
 from latent_policy_ros.policy.scaling import Scaling
@@ -52,7 +52,7 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if self.stored_settings is None:
             object.__setattr__(self, "stored_settings", self.settings.model_dump(mode="json"))
-        object.__setattr__(self, "policy_id", content_hash(self._identity(), self._tensors()))
+        object.__setattr__(self, "policy_id", artifact_hash(self._identity(), self._tensors()))
 
     def _identity(self) -> dict[str, Any]:
         return {"format": FORMAT, "latent_id": self.latent_id, "model": dict(self.stored_settings)}
@@ -64,7 +64,7 @@ class Checkpoint:
     def save(self, folder: Path | str) -> None:
         """Write both files. policy.json is written last, because it holds the hash of both."""
         description = {**self._identity(), "policy_id": self.policy_id, "training": dict(self.training)}
-        save_described(Path(folder), "policy", self._tensors(), description)
+        save_artifact(Path(folder), "policy", self._tensors(), description)
 
     @classmethod
     def load(cls, folder: Path | str) -> Checkpoint:
@@ -75,7 +75,7 @@ class Checkpoint:
         """
         folder = Path(folder)
         file = folder / "policy.json"
-        described, tensors = load_described(folder, "policy", FORMAT, RETRAIN, REMEDY)
+        described, tensors = load_artifact(folder, "policy", FORMAT, RETRAIN, REMEDY)
         try:
             settings = validate(ModelSettings, described["model"], file)
             scaling = Scaling(**{name: tensors.pop(tensor) for name, tensor in SCALING.items()})

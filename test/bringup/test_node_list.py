@@ -1,4 +1,4 @@
-"""A fleet file becomes one list of nodes, or an error that says what to change."""
+"""Fleet files: the list of nodes, and errors with their place."""
 
 import copy
 import os
@@ -18,7 +18,7 @@ def load(tmp_path, fleet_content):
     return bringup.load_fleet(file)
 
 
-def test_every_robot_gets_its_nodes_and_all_share_one_policy(tmp_path, fleet_content):
+def test_nodes_of_a_fleet(tmp_path, fleet_content):
     specs = bringup.node_specs(load(tmp_path, fleet_content), record=True, socket_folder=Path("/run/x"))
     assert [(s.executable, s.full_name) for s in specs] == [
         ("sim_node", "/left/sim"),
@@ -35,10 +35,10 @@ def test_every_robot_gets_its_nodes_and_all_share_one_policy(tmp_path, fleet_con
     assert by_name["/left/sim"]["socket_path"] == by_name["/left/arm_driver"]["socket_path"] == "/run/x/left.sock"
     assert by_name["/left/sim"]["seed"] == 7 and "socket_path" not in by_name["/right/arm_driver"]
     assert by_name["/policy"]["cameras"] == ["front,wrist", "front"] and by_name["/policy"]["rate"] == 10.0
-    assert isinstance(by_name["/policy"]["rate"], float)  # ROS parameters are not converted
+    assert isinstance(by_name["/policy"]["rate"], float)  # ROS does not convert parameter types
 
 
-def test_a_person_takes_the_place_of_the_policy(tmp_path, fleet_content, recorded_hand):
+def test_teleoperation_replaces_the_policy(tmp_path, fleet_content, recorded_hand):
     fleet = load(tmp_path, fleet_content)
     plain = bringup.node_specs(fleet, record=True)
     by_hand = bringup.node_specs(fleet, record=True, teleoperation=bringup.Teleoperation(file=recorded_hand, units="mm"))
@@ -47,10 +47,10 @@ def test_a_person_takes_the_place_of_the_policy(tmp_path, fleet_content, recorde
     human = next(s for s in by_hand if s.executable == "human_hand_node").parameters
     assert human["robots"] == ["left", "right"] and human["embodiments"] == ["mimic_hand", "panda_gripper"]
     assert human["latent"] == str(fleet.latent) and human["file"] == recorded_hand and human["mode"] == "latent"
-    assert next(s for s in by_hand if s.executable == "recorder_node").parameters["policy"] == ""  # no policy did it
+    assert next(s for s in by_hand if s.executable == "recorder_node").parameters["policy"] == ""  # the robots follow no policy
 
 
-def test_by_retargeting_any_embodiment_is_driven_and_no_decoder_is_needed(tmp_path, fleet_content):
+def test_direct_teleoperation_needs_no_decoder(tmp_path, fleet_content):
     fleet_content["robots"]["left"]["embodiment"] = "faive_hand"  # unknown to this latent space
     file = tmp_path / "fleet.yaml"
     file.write_text(yaml.safe_dump(fleet_content))
@@ -73,12 +73,12 @@ def test_by_retargeting_any_embodiment_is_driven_and_no_decoder_is_needed(tmp_pa
         (bringup.Teleoperation(file=__file__), "expected .*npz.*, got .py"),
     ],
 )
-def test_wrong_teleoperation_is_named(tmp_path, fleet_content, teleoperation, words):
+def test_invalid_teleoperation_is_reported(tmp_path, fleet_content, teleoperation, words):
     with pytest.raises((LatentPolicyError, FileNotFoundError), match=words):
         bringup.node_specs(load(tmp_path, fleet_content), teleoperation=teleoperation)
 
 
-def test_a_recording_is_looked_at_before_nodes_start(tmp_path, fleet_content, recorded_hand):
+def test_recording_is_checked_before_nodes_start(tmp_path, fleet_content, recorded_hand):
     assert bringup.Teleoperation(file=recorded_hand, units="mm").hands().side == "left"
     with pytest.raises(LatentPolicyError, match="units: mm"):
         bringup.node_specs(load(tmp_path, fleet_content), teleoperation=bringup.Teleoperation(file=recorded_hand, units="m"))
@@ -132,7 +132,7 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, fleet_content):
         (("speed",), 3, ["speed", "unknown"]),
     ],
 )
-def test_every_mistake_is_named(tmp_path, fleet_content, where, value, words):
+def test_every_mistake_is_reported(tmp_path, fleet_content, where, value, words):
     changed = copy.deepcopy(fleet_content)
     at = changed
     for key in where[:-1]:
@@ -147,7 +147,7 @@ def test_every_mistake_is_named(tmp_path, fleet_content, where, value, words):
         assert word in str(error.value)
 
 
-def test_a_camera_that_the_policy_does_not_know_is_refused_before_a_node_starts(tmp_path, fleet_content, artifact_folders):
+def test_camera_unknown_to_the_policy_is_refused(tmp_path, fleet_content, artifact_folders):
     fleet_content["robots"]["right"]["cameras"] = ["front", "top"]
     fleet = load(tmp_path, fleet_content)
     words = "robots.right.cameras: got 'top': the policy has no camera of that name; available: front, wrist"
@@ -159,13 +159,13 @@ def test_a_camera_that_the_policy_does_not_know_is_refused_before_a_node_starts(
         ConfigError, match="robots.right.cameras: the policy needs at least one camera, got none; available: front, wrist"
     ):
         bringup.node_specs(fleet)
-    assert bringup.node_specs(fleet, teleoperation=bringup.Teleoperation())  # a person needs none
+    assert bringup.node_specs(fleet, teleoperation=bringup.Teleoperation())  # teleoperation needs no camera
     (tmp_path / "policy").mkdir()
     with pytest.raises(ConfigError, match="fleet.yaml: policy: .*policy.json"):
         bringup.node_specs(load(tmp_path, fleet_content | {"policy": str(tmp_path / "policy")}))
 
 
-def test_an_unknown_fleet_names_the_known_ones():
+def test_unknown_fleet_lists_the_shipped_ones():
     with pytest.raises(ConfigError, match="available: .*demo"):
         bringup.load_fleet("dmeo")
 
@@ -181,7 +181,7 @@ def test_one_robot_from_launch_arguments(artifact_folders):
 OWN = "class Hand:\n    def connect(self): ...\n    read = write = close = connect\n"
 
 
-def test_a_driver_of_ones_own_moves_the_hand_and_another_the_arm(tmp_path, monkeypatch, fleet_content, artifact_folders):
+def test_custom_drivers_of_hand_and_arm(tmp_path, monkeypatch, fleet_content, artifact_folders):
     (tmp_path / "own_driver.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     fleet_content["robots"]["left"] |= {"driver": "own_driver:Hand@/dev/x", "arm_driver": "mock"}
@@ -194,7 +194,7 @@ def test_a_driver_of_ones_own_moves_the_hand_and_another_the_arm(tmp_path, monke
     assert [s.full_name for s in bringup.node_specs(alone)] == ["/a/arm_driver", "/a/decoder", "/policy"]
 
 
-def test_another_arm_reaches_its_driver_and_the_frame_of_its_commands(tmp_path, fleet_content, artifact_folders):
+def test_arm_of_a_robot_is_passed_to_driver_and_decoder(tmp_path, fleet_content, artifact_folders):
     fleet_content["robots"]["right"] |= {"arm": "ur5", "workspace": {"z": [0.1, 1]}}
     by_name = {spec.full_name: spec.parameters for spec in bringup.node_specs(load(tmp_path, fleet_content))}
     assert [by_name[f"/{robot}/arm_driver"]["arm"] for robot in ("left", "right")] == ["panda", "ur5"]
@@ -205,7 +205,7 @@ def test_another_arm_reaches_its_driver_and_the_frame_of_its_commands(tmp_path, 
     assert yaml.safe_load(fleet.text())["robots"]["a"]["arm"] == "xarm7"
 
 
-def test_cameras_with_sources_are_opened_by_nodes_of_their_own(tmp_path, fleet_content):
+def test_cameras_with_sources_get_camera_nodes(tmp_path, fleet_content):
     fleet_content["robots"]["right"]["cameras"] = {"front": "/dev/video0", "wrist": "none"}
     specs = {spec.full_name: spec for spec in bringup.node_specs(load(tmp_path, fleet_content))}
     assert specs["/right/front_camera"].executable == "camera_node" and "/right/wrist_camera" not in specs
@@ -219,11 +219,11 @@ def test_parameter_files_keep_types(tmp_path):
     file = bringup.write_parameters(bringup.NodeSpec("sim_node", "sim", "left", parameters), tmp_path)
     read = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
     assert read == {k: v for k, v in parameters.items() if k != "none"}
-    assert '"y": "n"' in file.read_text()  # ROS takes more words for booleans than this reader
+    assert '"y": "n"' in file.read_text()  # ROS reads more words as booleans than PyYAML
     assert {k: type(v) for k, v in read.items()} == {k: type(v) for k, v in parameters.items() if k != "none"}
 
 
-def test_two_launches_never_share_a_parameter_file(artifact_folders, tmp_path, monkeypatch):
+def test_launches_do_not_share_parameter_files(artifact_folders, tmp_path, monkeypatch):
     monkeypatch.setattr(node_list, "default_socket_folder", lambda: tmp_path)
     files = []
     for namespace in ("left", "right"):
@@ -231,16 +231,16 @@ def test_two_launches_never_share_a_parameter_file(artifact_folders, tmp_path, m
         nodes = bringup.launch_nodes(bringup.node_specs(fleet), lambda **keywords: keywords)
         files.append(next(node["parameters"][0] for node in nodes if node["name"] == "policy"))
     read = [yaml.safe_load(Path(file).read_text())["/**"]["ros__parameters"]["robots"] for file in files]
-    assert read == [["left"], ["right"]]  # each launch may start its nodes again
+    assert read == [["left"], ["right"]]  # each launch may restart its nodes
 
 
-def test_two_domains_never_share_a_socket(monkeypatch):
+def test_domains_do_not_share_sockets(monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", "5")
     five = node_list.default_socket_folder()
     monkeypatch.setenv("ROS_DOMAIN_ID", "6")
     assert five != node_list.default_socket_folder() and str(os.getuid()) in five.name
 
 
-def test_socket_paths_that_the_system_cannot_take_are_refused(tmp_path, fleet_content):
+def test_socket_path_that_is_too_long_is_refused(tmp_path, fleet_content):
     with pytest.raises(ConfigError, match="robots.left: socket path .* is too long: expected at most 107 bytes, got 13."):
         bringup.node_specs(load(tmp_path, fleet_content), socket_folder=Path("/" + "x" * 120))

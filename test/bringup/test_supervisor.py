@@ -1,4 +1,4 @@
-"""Processes are started, watched, restarted and stopped, whatever they do."""
+"""Supervisor: start, readiness, restart after crashes, and stop of node processes."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ POLITE = (
 )
 
 
-READY = "import time; from latent_policy_ros.common.processes import tell_ready; assert tell_ready(); time.sleep(60)"
+READY = "import time; from latent_policy_ros.common.processes import report_ready; assert report_ready(); time.sleep(60)"
 
 
 def make(scripts, tmp_path, **options):
@@ -43,7 +43,7 @@ def log(tmp_path, name):
     return file.read_text() if file.exists() else ""
 
 
-def test_all_are_asked_to_stop_first(tmp_path):
+def test_nodes_get_sigterm_first(tmp_path):
     with make({"a": POLITE, "b": POLITE}, tmp_path) as up:
         wait(lambda: "up" in log(tmp_path, "a") and "up" in log(tmp_path, "b"))
         processes = [up.process("/robot/a"), up.process("/robot/b")]
@@ -52,13 +52,13 @@ def test_all_are_asked_to_stop_first(tmp_path):
     up.stop()
 
 
-def test_who_is_stopped_before_it_can_listen_shows_no_traceback(tmp_path):
+def test_stop_during_start_prints_no_traceback(tmp_path):
     with make({"a": WAIT}, tmp_path):
         wait(lambda: "up" in log(tmp_path, "a"))
     assert log(tmp_path, "a") == "up\n"
 
 
-def test_who_does_not_listen_is_killed(tmp_path, monkeypatch):
+def test_node_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
     steps = ((signal.SIGTERM, 0.2), (signal.SIGKILL, 2.0))
     monkeypatch.setattr(supervisor, "STOP_STEPS", steps)
     with make({"a": STUBBORN}, tmp_path) as up:
@@ -67,15 +67,15 @@ def test_who_does_not_listen_is_killed(tmp_path, monkeypatch):
     assert process.returncode == -signal.SIGKILL
 
 
-def test_a_crash_is_reported_and_restarted_when_asked(tmp_path):
+def test_crash_is_reported_and_restarted(tmp_path):
     with make({"a": "raise SystemExit(3)", "b": WAIT}, tmp_path, restart=True) as up:
         wait(lambda: up.poll() == {"/robot/a": 3})
         wait(lambda: up.poll() == {"/robot/a": 3})  # again, after a pause
         assert up.process("/robot/b").poll() is None
 
 
-def test_who_runs_well_for_long_is_started_again_soon_and_logs_stay_open_only_in_the_nodes(tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "GOOD_RUN", 0.0)
+def test_restart_after_a_stable_run_is_immediate_and_logs_are_closed_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "STABLE_RUN", 0.0)
     files = len(os.listdir("/proc/self/fd"))
     with make({"a": "raise SystemExit(3)"}, tmp_path, restart=True) as up:
         for _ in range(4):  # with growing pauses this would take 7.5 s
@@ -83,7 +83,7 @@ def test_who_runs_well_for_long_is_started_again_soon_and_logs_stay_open_only_in
         assert len(os.listdir("/proc/self/fd")) <= files + 1
 
 
-def test_a_node_that_cannot_be_started_again_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_failed_restart_does_not_stop_other_nodes(tmp_path, monkeypatch):
     with make({"a": "raise SystemExit(3)", "b": WAIT}, tmp_path, restart=True) as up:
         wait(lambda: up.poll() == {"/robot/a": 3})
         working, tried = up._command, []
@@ -99,7 +99,7 @@ def test_a_node_that_cannot_be_started_again_does_not_stop_the_others(tmp_path, 
         assert tried == ["a", "a"] and up.process("/robot/b").poll() is None
 
 
-def test_nodes_that_were_started_before_one_that_cannot_be_are_stopped(tmp_path):
+def test_failed_start_stops_nodes_already_started(tmp_path):
     def command(spec, _):
         return [sys.executable, "-c", WAIT] if spec.name == "a" else [str(tmp_path / "no_such_program")]
 
@@ -112,7 +112,7 @@ def test_nodes_that_were_started_before_one_that_cannot_be_are_stopped(tmp_path)
     assert processes[0].returncode is not None
 
 
-def test_a_node_that_has_much_to_finish_gets_its_time(tmp_path, monkeypatch):
+def test_stop_timeout_of_a_node_is_respected(tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "STOP_STEPS", ((signal.SIGTERM, 0.1), (signal.SIGKILL, 2.0)))
     slow = POLITE.replace("print('bye'", "time.sleep(1.5), print('bye'")
     specs = [NodeSpec("x", "patient", stop_timeout=10.0), NodeSpec("x", "hasty", stop_timeout=0.2)]
@@ -130,7 +130,7 @@ def test_without_restart_a_crash_ends_the_run(tmp_path):
     assert up.run() == 1
 
 
-def test_it_says_once_that_all_are_ready_and_again_after_one_was_restarted(tmp_path):
+def test_readiness_is_announced_once_and_again_after_a_restart(tmp_path):
     told, scripts = [], {"a": READY, "b": WAIT}
     with make(scripts, tmp_path, restart=True, ready="up", say=told.append) as up:
         wait(lambda: "up" in log(tmp_path, "b"))

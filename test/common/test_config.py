@@ -105,7 +105,7 @@ def test_values_are_converted():
         ({"cameras": ["a", "b", "a"]}, "cameras", "duplicate: a"),
         ({"file": "$NOT_SET_AT_ALL/x"}, "file", "$NOT_SET_AT_ALL/x: this variable is not set"),
         ({"file": "http://x"}, "file", "expected a path or package://NAME/PATH, got 'http://x'"),
-        ({"file": "package://no_such/x"}, "file", "no package 'no_such'; source the workspace that has it, or install it"),
+        ({"file": "package://no_such/x"}, "file", "no package 'no_such'; source the workspace that contains it, or install it"),
     ],
 )
 def test_every_mistake_is_reported_with_its_path(changes, path, message):

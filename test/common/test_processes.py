@@ -1,4 +1,4 @@
-"""Worker processes end with the process that started them, however it ends."""
+"""Worker pools: end with the parent, cancel on errors, and leave Ctrl-C to the parent."""
 
 import os
 import signal
@@ -31,9 +31,9 @@ def alive(pid):
         return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children")
+@pytest.mark.skipif(sys.platform != "linux", reason="parent death signals exist on Linux only")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_with_a_parent_that_is_killed(number):
+def test_workers_end_when_the_parent_is_killed(number):
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert workers and all(alive(pid) for pid in workers)
@@ -41,11 +41,11 @@ def test_workers_end_with_a_parent_that_is_killed(number):
     assert parent.wait(10) == -number
     end = time.monotonic() + 10
     while any(alive(pid) for pid in workers):
-        assert time.monotonic() < end, "workers go on without their parent"
+        assert time.monotonic() < end, "workers continue without their parent"
         time.sleep(0.05)
 
 
-def test_an_error_drops_what_has_not_begun():
+def test_error_cancels_tasks_that_have_not_started():
     with pytest.raises(KeyError), worker_pool(1) as pool:
         assert pool.submit(os.getpid).result() != os.getpid()
         futures = [pool.submit(time.sleep, 0.2) for _ in range(50)]
@@ -67,10 +67,10 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("after", [0.0, 0.1, 3.0])
-def test_ctrl_c_is_for_the_parent_alone(after):
-    """As in a terminal: to all processes of a group at once, while workers start as well as later."""
+def test_only_the_parent_handles_ctrl_c(after):
+    """SIGINT goes to all processes of the group, as from a terminal, during and after the start of workers."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background of a script ignores it
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # background jobs of scripts ignore it
     parent = subprocess.Popen([sys.executable, "-c", CTRL_C], **pipes, start_new_session=True, preexec_fn=listen)
     assert parent.stdout.readline() == "started\n"
     time.sleep(after)

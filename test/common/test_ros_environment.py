@@ -1,3 +1,5 @@
+"""ROS environment: node variables, Fast DDS transports, private domains, orphaned shared memory."""
+
 import fcntl
 import os
 import socket
@@ -15,14 +17,14 @@ from latent_policy_ros.common.ros_environment import DOMAINS, choose_transport, 
 LIBRARIES = os.path.join(sys.prefix, "lib")
 
 
-def test_two_runs_never_share_a_domain():
+def test_private_domains_differ():
     with private_domain() as a, private_domain() as b:
         assert a["ROS_DOMAIN_ID"] != b["ROS_DOMAIN_ID"]
         assert {int(a["ROS_DOMAIN_ID"]), int(b["ROS_DOMAIN_ID"])} <= set(DOMAINS)
         assert a["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
 
 
-def test_a_domain_is_free_again_after_its_run(monkeypatch, tmp_path):
+def test_domain_is_released(monkeypatch, tmp_path):
     monkeypatch.setattr(ros_environment.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(ros_environment, "DOMAINS", range(7, 8))
     monkeypatch.setattr(ros_environment, "domain_in_use", lambda _: False)
@@ -33,7 +35,7 @@ def test_a_domain_is_free_again_after_its_run(monkeypatch, tmp_path):
                 pass
 
 
-def test_a_domain_of_a_strangers_graph_is_in_use():
+def test_domain_of_another_process_is_in_use():
     with private_domain() as variables:
         domain = int(variables["ROS_DOMAIN_ID"])
         assert not ros_environment.domain_in_use(domain)
@@ -43,13 +45,13 @@ def test_a_domain_of_a_strangers_graph_is_in_use():
         assert not ros_environment.domain_in_use(domain)
 
 
-def test_the_environment_is_completed():
+def test_environment_is_completed():
     env = node_environment({})
     assert Path(env["HOME"]).is_dir() and env["OMP_NUM_THREADS"] == "1"
     assert env["AMENT_PREFIX_PATH"].split(os.pathsep)[0] == sys.prefix
 
 
-def test_what_is_set_stays():
+def test_existing_variables_are_kept():
     given = {"HOME": "/home/me", "OMP_NUM_THREADS": "4", "OTHER": "x"}
     assert given.items() <= node_environment(given).items()
 
@@ -69,15 +71,15 @@ def test_only_nodes_with_images_use_shared_memory(images, reach):
     assert addresses == (["127.0.0.1"] if here else []) and (chosen.get(ros_environment.RANGE) == "SUBNET") == here
 
 
-def test_shared_memory_of_killed_processes_is_found_and_that_of_others_is_not(tmp_path, monkeypatch):
+def test_orphaned_shared_memory_is_found(tmp_path, monkeypatch):
     for name in ("fastrtps_dead", "fastrtps_alive", "fastrtps_port7400", "other"):
         (tmp_path / name).write_bytes(bytes(1000))
     for name in ("dead", "alive"):
         (tmp_path / f"fastrtps_{name}_el").touch()
     with (tmp_path / "fastrtps_alive_el").open() as held:
         fcntl.flock(held, fcntl.LOCK_SH)
-        assert ros_environment.orphaned_segments(tmp_path) == [tmp_path / "fastrtps_dead"]
-    monkeypatch.setattr(ros_environment, "orphaned_segments", lambda: [tmp_path / "fastrtps_dead"])
+        assert ros_environment.orphaned_shared_memory(tmp_path) == [tmp_path / "fastrtps_dead"]
+    monkeypatch.setattr(ros_environment, "orphaned_shared_memory", lambda: [tmp_path / "fastrtps_dead"])
     monkeypatch.setattr(doctor, "CHECKS", {"shared memory": doctor.CHECKS["shared memory"]})
     assert list(doctor.run_checks())[1:] == [("shared memory", True, "killed ROS processes left 0.0 GB")]
     monkeypatch.setattr(doctor, "MAX_ORPHANED_MEMORY", 0.0)
@@ -86,18 +88,18 @@ def test_shared_memory_of_killed_processes_is_found_and_that_of_others_is_not(tm
 
 
 @pytest.mark.parametrize("given", [{"FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml"}, {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}])
-def test_transports_that_somebody_chose_stay(given):
+def test_existing_transport_settings_are_kept(given):
     assert choose_transport(False, given | {ros_environment.RANGE: "LOCALHOST"}) == {}
 
 
-def test_no_child_believes_in_libraries_that_it_was_not_given():
+def test_wheels_guard_is_kept_only_with_the_library_path():
     orphan = node_environment({ros_environment.WHEELS_GUARD: "1"})
     assert ros_environment.WHEELS_GUARD not in orphan or LIBRARIES in orphan["LD_LIBRARY_PATH"].split(os.pathsep)
     whole = {ros_environment.WHEELS_GUARD: "1", "LD_LIBRARY_PATH": f"/other:{LIBRARIES}"}
     assert whole.items() <= node_environment(whole).items()
 
 
-def test_over_a_ros_installation_our_own_prefix_comes_first(monkeypatch, tmp_path):
+def test_own_prefix_precedes_a_ros_installation(monkeypatch, tmp_path):
     (tmp_path / "share" / "latent_policy_ros").mkdir(parents=True)
     (tmp_path / "share" / "latent_policy_ros" / "package.xml").touch()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Arms from YAML: read whole or refused with the place, mounts, and the same wrist pose for every arm."""
+"""Arm files: values, errors with their place, mounts of end-effectors, and the same grasp pose for every arm."""
 
 import re
 from pathlib import Path
@@ -43,7 +43,7 @@ def described(tmp_path):
     return load
 
 
-def test_an_arm_of_ones_own(described, tmp_path):
+def test_custom_arm(described, tmp_path):
     arm = described(tool={"xyz": [0, 0, 0.1], "rpy": [0, 0, 0]}, max_velocity=1.0)
     assert arm.joint_names == ("turn", "lift") and arm.slides.tolist() == [False, True]
     assert arm.reference == str(tmp_path / "tiny.yaml")
@@ -55,12 +55,12 @@ def test_an_arm_of_ones_own(described, tmp_path):
     np.testing.assert_allclose(place, [0.0, 0.3, 0.2], atol=1e-12)
 
 
-def test_a_joint_that_turns_without_end_is_given_a_range(described):
+def test_continuous_joint_gets_a_range(described):
     arm = described(kind="continuous", ranges={"turn": [-3.0, 3.0]})
     assert (arm.lower[0], arm.upper[0], arm.max_velocity[0]) == (-3.0, 3.0, 3.0)
 
 
-def test_what_changed_in_the_file_is_read_anew(described):
+def test_changed_file_is_read_again(described):
     assert described().home[0] == 0.5
     assert described(home={"turn": -0.5, "lift": 0.1}).home[0] == -0.5
     assert described(speed="0.1").max_velocity[1] == 0.1
@@ -96,13 +96,13 @@ def test_what_changed_in_the_file_is_read_anew(described):
         ({"hone": {}}, "hone", "unknown field"),
     ],
 )
-def test_every_mistake_is_named_with_its_place(described, changes, where, words):
+def test_every_mistake_is_reported_with_its_path(described, changes, where, words):
     with pytest.raises(ConfigError, match=words) as refused:
         described(**changes)
     assert f"tiny.yaml: {where}:" in str(refused.value)
 
 
-def test_what_is_no_urdf_is_named(tmp_path):
+def test_xacro_file_is_refused(tmp_path):
     (tmp_path / "arm.urdf.xacro").write_text('<robot name="x" xmlns:xacro="x"><xacro:include filename="y"/></robot>')
     (tmp_path / "arm.yaml").write_text("description: arm.urdf.xacro\nbase: base\nflange: flange\nhome: {turn: 0}")
     with pytest.raises(ConfigError, match=r"arm.urdf.xacro: contains <xacro:include>: run xacro first"):
@@ -110,13 +110,13 @@ def test_what_is_no_urdf_is_named(tmp_path):
 
 
 def test_links_may_have_the_names_of_joints(described):
-    """As in the Z1 of Unitree; pinocchio wants to be told which of the two is meant."""
+    """As in Unitree's Z1: pinocchio needs the frame type to tell them apart."""
     arm = described(flange="same", home={"same": 0.0})
     wrist = ArmKinematics(load_embodiment("panda_gripper"), arm)
     assert np.abs(wrist.fk(np.array([0.5])) - wrist.fk(np.zeros(1))).max() > 0.1
 
 
-def test_the_example_of_the_documentation_works_as_it_stands(tmp_path):
+def test_example_in_the_documentation_loads(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "how-to" / "HARDWARE.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(# my_arm.yaml.*?)```", text, re.DOTALL)
     (tmp_path / "my_arm.yaml").write_text(example)
@@ -126,12 +126,12 @@ def test_the_example_of_the_documentation_works_as_it_stands(tmp_path):
     assert pin.XYZQUATToSE3(wrist.fk(arm.home)).rotation[2, 2] < -0.99  # fingers down
 
 
-def test_an_arm_that_there_is_not():
+def test_unknown_arm_lists_the_shipped_ones():
     with pytest.raises(ConfigError, match="no arm 'pandas'; available: panda, ur5, xarm7, or a YAML file"):
         load_arm("pandas")
 
 
-def test_an_end_effector_goes_where_the_arm_says_and_no_other_is_guessed(described):
+def test_mounts_of_the_file_are_used(described):
     arm = described(mounts={"leap_hand": {"xyz": [0.0, 0.0, 0.05], "rpy": [0.0, 0.0, np.pi / 2]}})
     hand = load_embodiment("leap_hand")
     base = arm.mount(hand) * pin.SE3(hand.T_base_hand).inverse()
@@ -142,7 +142,7 @@ def test_an_end_effector_goes_where_the_arm_says_and_no_other_is_guessed(describ
 
 
 @pytest.mark.parametrize("name", list_arms())
-def test_hands_and_gripper_pinch_on_the_tools_axis_in_the_same_orientation(name):
+def test_hands_and_gripper_grasp_on_the_tool_axis_in_the_same_orientation(name):
     arm = load_arm(name)
     mounts = {n: arm.mount(load_embodiment(n)) for n in ("mimic_hand", "faive_hand", "panda_gripper", "so101_gripper")}
     for T in mounts.values():
@@ -150,14 +150,14 @@ def test_hands_and_gripper_pinch_on_the_tools_axis_in_the_same_orientation(name)
         np.testing.assert_allclose(T.rotation, mounts["panda_gripper"].rotation, atol=2e-3)
 
 
-def test_a_left_hand_pinches_on_the_tools_axis_too():
+def test_left_hand_grasps_on_the_tool_axis():
     hand = load_embodiment("mimic_hand_left")
     T = load_arm("xarm7").mount(hand)
     np.testing.assert_allclose((T * grasp_point(hand))[:2], 0.0, atol=1e-3)
     assert grasp_point(hand)[1] == -PINCH_POINT[1]
 
 
-def test_gripper_is_mounted_as_in_the_pandas_urdf():
+def test_gripper_is_mounted_as_in_the_urdf_of_the_panda():
     gripper = load_embodiment("panda_gripper")
     T_flange_base = load_arm("panda").mount(gripper) * pin.SE3(gripper.T_base_hand).inverse()
     np.testing.assert_allclose(T_flange_base.rotation, pin.utils.rotate("z", -np.pi / 4), atol=1e-9)
@@ -165,7 +165,7 @@ def test_gripper_is_mounted_as_in_the_pandas_urdf():
 
 
 @pytest.mark.parametrize("name", list_arms())
-def test_every_shipped_arm_follows_wrists_where_policies_send_them(name):
+def test_shipped_arms_follow_wrist_poses_in_the_workspace_of_the_demo(name):
     """From its home through the box of the demo, with the few iterations of a control loop."""
     arm = ArmKinematics(load_embodiment("mimic_hand"), load_arm(name))
     start, q, farthest = arm.fk(arm.home), arm.home, 0.0

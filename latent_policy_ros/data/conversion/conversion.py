@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from latent_policy_ros.common.artifacts import load_json, write_atomically
-from latent_policy_ros.common.errors import ArtifactError, ConfigError, LatentPolicyError, ObservationRefused, available, in_words
+from latent_policy_ros.common.errors import (
+    ArtifactError,
+    ConfigError,
+    LatentPolicyError,
+    ObservationRefused,
+    available,
+    describe_error,
+)
 from latent_policy_ros.data.bags.reader import FULL, Bag, open_bag
 from latent_policy_ros.data.conversion.alignment import Alignment
 from latent_policy_ros.data.conversion.allocation import keep_buffers
@@ -103,7 +110,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
         except Exception as error:  # one odd bag must not keep the others
             if getattr(error, "errno", None) in FULL:
                 raise
-            report.left_out.append((str(bag), [Issue("unusable", in_words(error), bag)]))
+            report.left_out.append((str(bag), [Issue("unusable", describe_error(error), bag)]))
     for episode, why in collection.commit(keys=keys):
         source, robot = episode.about["source"], episode.about["robot"]
         report.written -= 1

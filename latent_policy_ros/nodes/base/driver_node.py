@@ -11,7 +11,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, in_words
+from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, describe_error
 from latent_policy_ros.control.command_guard import HOLD_AFTER, NO_COMMAND, CommandGuard
 from latent_policy_ros.control.joint_controller import CONTROL_RATE, MAX_COMMAND_AGE, JointController
 from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
@@ -176,7 +176,7 @@ class DriverNode(ManagedNode, ABC):
         """Treat any error of a driver as lost hardware: forget all commands, and connect again later."""
         self.connected = False
         self.controller.reset(time.monotonic())
-        self.count("hardware", in_words(error))
+        self.count("hardware", describe_error(error))
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:

@@ -19,8 +19,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
-from latent_policy_ros.common.errors import LatentPolicyError, in_words
-from latent_policy_ros.common.processes import HANG_TIMEOUT, Watchdog, tell_ready
+from latent_policy_ros.common.errors import LatentPolicyError, describe_error
+from latent_policy_ros.common.processes import HANG_TIMEOUT, Watchdog, report_ready
 from latent_policy_ros.nodes.base import qos
 from latent_policy_ros.nodes.base.message_conversion import to_stamp
 from latent_policy_ros.nodes.base.ros_context import Executor, join, leave
@@ -117,7 +117,7 @@ class ManagedNode(LifecycleNode):
             except LatentPolicyError as error:
                 self.count(f"{topic}: refused", str(error))
             except Exception as error:  # a bug must not stop a robot's safety either
-                self.count(f"{topic}: failed", in_words(error))
+                self.count(f"{topic}: failed", describe_error(error))
 
         subscription = self.create_subscription(kind, topic, guarded, profile, raw=raw)
         self._entities.append(lambda: self.destroy_subscription(subscription))
@@ -138,7 +138,7 @@ class ManagedNode(LifecycleNode):
             try:
                 return callback(request, response)
             except Exception as error:
-                self.count(f"{name}: failed", in_words(error))
+                self.count(f"{name}: failed", describe_error(error))
                 return kind.Response()
 
         return guarded
@@ -167,7 +167,7 @@ class ManagedNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         except BaseException as error:  # also a signal's
             if isinstance(error, Exception):
-                self.get_logger().error(f"cannot be configured: {in_words(error)}")
+                self.get_logger().error(f"cannot be configured: {describe_error(error)}")
             self._destroy()
             raise
         return super().on_configure(state)
@@ -208,7 +208,7 @@ class ManagedNode(LifecycleNode):
         try:
             self.cleanup()
         except Exception as error:
-            self.count("cleanup failed", in_words(error))
+            self.count("cleanup failed", describe_error(error))
         while self._entities:
             self._entities.pop()()
 
@@ -220,7 +220,7 @@ class ManagedNode(LifecycleNode):
             try:
                 self.tick(self.now())
             except Exception as error:
-                self.count("failed", in_words(error))
+                self.count("failed", describe_error(error))
         if time.monotonic() >= self._diagnostics_due:
             self._diagnostics_due = time.monotonic() + DIAGNOSTICS_PERIOD
             self._publish_diagnostics()
@@ -229,7 +229,7 @@ class ManagedNode(LifecycleNode):
         try:
             level, text, values = self.status()
         except Exception as error:
-            level, text, values = ERROR, f"no status: {in_words(error)}", {}
+            level, text, values = ERROR, f"no status: {describe_error(error)}", {}
         fresh = [what for what, n in self.counts.items() if n > self._last_counts[what]]
         self._last_counts = self.counts.copy()
         if fresh and level == OK:
@@ -245,7 +245,7 @@ class ManagedNode(LifecycleNode):
         self._diagnostics.publish(message)
         if self.active and level != ERROR and not self._ready:  # a driver without hardware is not
             self._ready = True
-            if not tell_ready():
+            if not report_ready():
                 self.get_logger().info("ready")
 
 
@@ -301,7 +301,7 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, im
             signal.signal(number, stop)
         join(images, args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
-        watchdog.patience = node.value("hang_timeout")
+        watchdog.timeout = node.value("hang_timeout")
         watchdog.allow(SLOW)
         executor = Executor()
         executor.add_node(node)
@@ -323,5 +323,5 @@ def main(make: Callable[[], ManagedNode], arguments: list[str] | None = None, im
                 node.trigger_shutdown()
             node.destroy_node()
         leave()
-        watchdog.rest()
+        watchdog.stop()
     return status

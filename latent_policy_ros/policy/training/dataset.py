@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_policy_ros.common.artifacts import content_hash
+from latent_policy_ros.common.artifacts import artifact_hash
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.lerobot.collection import find_datasets
 from latent_policy_ros.data.lerobot.episodes import Episode, load_episode
@@ -131,7 +131,7 @@ class DemonstrationDataset:
         first = {f"{k} {camera}": p[0] for k, images in enumerate(self._images) for camera, p in images.items()}
         probabilities = {f"probabilities {name}": p for name, p in self._probabilities.items() if p is not None}
         rows = {"states": self._states, "commands": self._commands, "frames": self._frames}
-        return content_hash({"weights": self._weights}, {**rows, **first, **probabilities})
+        return artifact_hash({"weights": self._weights}, {**rows, **first, **probabilities})
 
     def _successful_episodes(self, folders: Iterable[Path | str], latent_space: LatentSpace) -> Iterator[tuple[Episode, float]]:
         """Each successful episode, resampled to ``dt`` and ``image_size``, with the weight of its data set."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
-from latent_policy_ros.common.progress import progress_bar
+from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.components import complete_options
@@ -92,7 +92,7 @@ def train_policy(
     def save(step: int) -> None:
         save_training_state(out_dir, step, identity, time.monotonic() - started, loss, network, average, optimizer)
 
-    with interrupt_event() as interrupted, progress_bar(console, training.steps, "policy", completed=done) as advance:
+    with interrupt_event() as interrupted, training_progress(console, training.steps, "policy", completed=done) as advance:
         for step in range(done, training.steps):
             recent = train_step(network, average, optimizer, data, training, step, device)
             stop, report = interrupted.is_set(), step % REPORT_EVERY == 0

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from latent_policy_ros.common.artifacts import canonical_json, content_hash, load_tensors, save_tensors
+from latent_policy_ros.common.artifacts import artifact_hash, canonical_json, load_tensors, save_tensors
 from latent_policy_ros.common.errors import ArtifactError
 
 FILE = "training.safetensors"
@@ -49,7 +49,7 @@ def save_training_state(
     arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in tensors.items()}
     progress = {"step": step, "seconds": seconds, "loss": loss if math.isfinite(loss) else None, "identity": identity}
     text = canonical_json(progress)
-    save_tensors(folder / FILE, arrays, {"progress": text, "hash": content_hash({"progress": text}, arrays)})
+    save_tensors(folder / FILE, arrays, {"progress": text, "hash": artifact_hash({"progress": text}, arrays)})
 
 
 def load_training_state(
@@ -67,7 +67,7 @@ def load_training_state(
     if not file.exists():
         return None
     tensors, header = load_tensors(file, ArtifactError, REMEDY)
-    if "progress" not in header or header.get("hash") != content_hash({"progress": header["progress"]}, tensors):
+    if "progress" not in header or header.get("hash") != artifact_hash({"progress": header["progress"]}, tensors):
         raise ArtifactError(f"{file}: contents were changed, or written by another version of this package; {REMEDY}")
     progress = json.loads(header["progress"])
     for key, value in identity.items():

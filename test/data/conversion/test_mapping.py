@@ -1,4 +1,4 @@
-"""Mapping files are checked whole when they are read; every mistake is named with its place."""
+"""Mapping files: values, and errors with their place; robots of bags from their metadata."""
 
 import json
 
@@ -49,7 +49,7 @@ def changed(path, value):
     return content
 
 
-def test_a_good_mapping(tmp_path):
+def test_values_of_a_mapping(tmp_path):
     mapping = load(tmp_path, GOOD)
     (robot,) = mapping.robots
     assert (mapping.task, mapping.fps, mapping.limits.state, mapping.limits.command) == ("stack", 30, 0.02, 0.3)
@@ -88,12 +88,12 @@ def test_a_good_mapping(tmp_path):
         ("robots.rig.wrist_topic", "/pose", "robots.rig.wrist_topic: unknown field"),
     ],
 )
-def test_mistakes_are_named(tmp_path, path, value, message):
+def test_every_mistake_is_reported_with_its_path(tmp_path, path, value, message):
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, changed(path, value))
 
 
-def test_the_example_is_right_and_names_what_is_there():
+def test_shipped_mappings_load():
     mapping = load_mapping("example")
     assert len(mapping.robots[0].joints) == 23
     with pytest.raises(ConfigError, match="no mapping 'nothing'; available: .*example"):
@@ -102,7 +102,7 @@ def test_the_example_is_right_and_names_what_is_there():
         load_mapping(file)
 
 
-def test_bags_of_robots_of_ones_own_tell_where_they_are_described(tmp_path):
+def test_bag_metadata_names_the_file_of_a_custom_embodiment(tmp_path):
     shipped = load_embodiment("panda_gripper")
     file = tmp_path / "my_gripper.yaml"
     file.write_text(shipped.file.read_text().replace("name: panda_gripper", "name: my_gripper"))
@@ -122,7 +122,7 @@ def test_bags_of_robots_of_ones_own_tell_where_they_are_described(tmp_path):
     assert robot.embodiment.name == "panda_gripper"
 
 
-def test_bags_of_the_demo_tell_of_their_robots():
+def test_robots_of_a_demo_bag():
     (left, right) = robots_of_bag({"fleet": (config_dir() / "robots/demo.yaml").read_text()})
     assert (left.robot, left.embodiment.name, tuple(left.cameras)) == ("left", "mimic_hand", ("front", "wrist"))
     assert right.command == ("/right/gripper_command",) and right.state == "/right/joint_states"
