@@ -26,19 +26,25 @@ CYCLES_PER_COMMAND = round(CONTROL_RATE / COMMAND_RATE)
 
 @dataclass(frozen=True)
 class Rollout:
-    """One evaluated episode."""
+    """Result of one evaluated episode.
+
+    Attributes:
+        embodiment, seed: Its end-effector, and the seed of its scene.
+        success: Whether the task was done within the time limit.
+        seconds: Simulated time until success or the time limit [s].
+    """
 
     embodiment: str
     seed: int
     success: bool
-    seconds: float  # simulated time until success, or the time limit
+    seconds: float
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """95% confidence interval of a success rate (Wilson 1927, the score interval), as fractions.
+    """Confidence interval of a success rate (Wilson 1927, score interval), as fractions; 95% by default.
 
     Raises:
-        ValueError: There were no trials, or more successes than trials.
+        ValueError: There are no trials, or more successes than trials.
     """
     if not 0 <= successes <= trials or trials == 0:
         raise ValueError(f"expected 0 <= successes <= trials and trials > 0, got {successes} of {trials}")
@@ -49,13 +55,13 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
 
 
 def paired_interval(before: Sequence[bool], after: Sequence[bool], z: float = 1.96) -> tuple[float, float, float]:
-    """Difference of two success rates on the same trials, after - before, and its 95% confidence interval, as fractions.
+    """Difference of two success rates on the same trials, ``after - before``, and its confidence interval, as fractions.
 
-    Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions": Wald's interval with half
-    a trial added to each of the four outcomes.
+    The interval is that of Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions":
+    Wald's interval with half a trial added to each of the four outcomes; 95% by default.
 
     Raises:
-        ValueError: There were no trials, or not as many of the one as of the other.
+        ValueError: There are no trials, or the two lists differ in length.
     """
     if len(before) != len(after) or not len(before):
         raise ValueError(f"expected the same trials twice, got {len(before)} and {len(after)}")
@@ -187,7 +193,15 @@ def rollouts(
     latency: float = 0.08,
     on_frame: Callable[[RobotRollout], None] | None = None,
 ) -> Iterator[Rollout]:
-    """Run every ``(embodiment, seed)`` job, ``batch`` robots at a time in one policy batch; yields results as they end.
+    """Run one rollout for each ``(embodiment, seed)`` job; yield results as rollouts end.
+
+    Args:
+        policy, latent: The policy and its latent space.
+        jobs: End-effector and scene seed of each rollout.
+        batch: Number of robots in one batch of the policy.
+        time_limit: Simulated time after which a rollout has failed [s].
+        latency: Time from an observation to the arrival of its chunk at the decoder [s].
+        on_frame: Called after every step of the policy.
 
     Raises:
         ArtifactError: The policy was made for another latent space, or the latent space lacks an embodiment.
@@ -213,9 +227,9 @@ def rollouts(
 def _worker(policy_dir: Path, latent_dir: Path, jobs: list[tuple[str, int]], options: dict) -> list[Rollout]:
     import torch
 
-    torch.set_num_threads(1)  # beside another worker, OpenMP barriers would collapse
+    torch.set_num_threads(1)  # threads of several workers would wait for each other at OpenMP barriers
     latent = LatentSpace.load(latent_dir)
-    policy = Policy.load(policy_dir, latent, seed=jobs[0][1])  # noise of its own: rollouts are to be independent
+    policy = Policy.load(policy_dir, latent, seed=jobs[0][1])  # different noise in each worker keeps rollouts independent
     return list(rollouts(policy, latent, jobs, **options))
 
 
@@ -232,22 +246,25 @@ def evaluate(
     """Evaluate a policy on every embodiment and seed, in parallel processes.
 
     Args:
-        policy_dir, latent_dir: What to load.
+        policy_dir, latent_dir: Folders of the policy and of its latent space.
         embodiments, seeds: Every combination is one rollout.
-        workers: Processes, of one thread each.
-        on_result: Called as results arrive (for a progress bar).
-        options: For :func:`rollouts`.
+        workers: Number of processes, of one thread each.
+        on_result: Called with each result as it arrives, e.g. for a progress bar.
+        options: Further arguments of :func:`rollouts`.
+
+    Returns:
+        Results, sorted by embodiment and seed.
 
     Raises:
-        ConfigError: No such embodiment, or its file is wrong.
+        ConfigError: An embodiment is unknown, or its file is wrong.
     """
     for embodiment in embodiments:
-        load_embodiment(embodiment)  # a wrong name is told before processes start, which takes many seconds
+        load_embodiment(embodiment)  # reports a wrong name before the slow start of processes
     jobs = [(embodiment, seed) for seed in seeds for embodiment in embodiments]
-    pieces = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
+    batches = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
     results: list[Rollout] = []
     with worker_pool(workers) as pool:
-        for done in as_completed([pool.submit(_worker, policy_dir, latent_dir, piece, options) for piece in pieces]):
+        for done in as_completed([pool.submit(_worker, policy_dir, latent_dir, batch, options) for batch in batches]):
             for result in done.result():
                 results.append(result)
                 if on_result:

@@ -1,4 +1,4 @@
-"""Kinematics of arms: agree with the URDF, invert, stay within limits, refuse what is not a pose."""
+"""Arm kinematics: data sheet, inversion, Jacobian, limits, invalid poses."""
 
 import numpy as np
 import pinocchio as pin
@@ -16,7 +16,7 @@ def arm(request):
     return ArmKinematics(load_embodiment(hand), load_arm(arm))
 
 
-def test_flange_of_the_zero_pose_is_as_in_the_data_sheet():
+def test_flange_at_zero_agrees_with_the_data_sheet():
     """Denavit-Hartenberg parameters of the Panda: d1 0.333, d3 0.316, a4 0.0825, d5 0.384, a7 0.088, flange 0.107."""
     arm = ArmKinematics(load_embodiment("panda_gripper"))
     flange = pose_to_se3(arm.fk(np.zeros(7))) * arm.T_flange_hand.inverse()
@@ -33,7 +33,7 @@ def test_ik_inverts_fk(arm):
         assert (solution.q >= arm.lower).all() and (solution.q <= arm.upper).all()
 
 
-def test_jacobian_is_the_derivative_of_the_error(arm):
+def test_jacobian_agrees_with_finite_differences(arm):
     """Against central differences, at the goal, where the error twist is linear."""
     q, h = arm.home + 0.1, 1e-6
     goal = pose_to_se3(arm.fk(q))
@@ -42,7 +42,7 @@ def test_jacobian_is_the_derivative_of_the_error(arm):
     np.testing.assert_allclose(arm._jacobian(q), numeric, atol=1e-6)
 
 
-def test_out_of_reach_gives_the_nearest_and_says_how_far(arm):
+def test_pose_out_of_reach_gives_the_nearest_and_its_error(arm):
     pose = arm.fk(arm.home)
     pose[:3] = [2.0, 0.0, 0.5]
     solution = arm.solve(pose, arm.home)
@@ -50,8 +50,8 @@ def test_out_of_reach_gives_the_nearest_and_says_how_far(arm):
     assert (solution.q >= arm.lower).all() and (solution.q <= arm.upper).all()
 
 
-def test_elbow_does_not_wander(arm):
-    """Around a closed path and back, the joints are as before: the null space is held."""
+def test_elbow_does_not_drift(arm):
+    """After a closed path of the wrist the joints are as before."""
     pose, q = arm.fk(arm.home), arm.home
     for angle in np.linspace(0, 2 * np.pi, 60):
         moved = pose.copy()
@@ -61,19 +61,19 @@ def test_elbow_does_not_wander(arm):
 
 
 @pytest.mark.parametrize("spoil", [np.nan, np.inf])
-def test_refuses_what_is_not_finite(arm, spoil):
+def test_poses_that_are_not_finite_are_refused(arm, spoil):
     pose = arm.fk(arm.home)
     pose[1] = spoil
     with pytest.raises(ActionRefused, match="wrist pose"):
         arm.ik(pose, arm.home)
 
 
-def test_refuses_a_pose_without_orientation(arm):
+def test_poses_without_orientation_are_refused(arm):
     with pytest.raises(ActionRefused, match="quaternion"):
         arm.ik(np.r_[0.4, 0.0, 0.3, np.zeros(4)], arm.home)
 
 
-def test_a_pose_on_the_way_is_straight_ahead(arm):
+def test_towards_moves_on_a_straight_line(arm):
     rng = np.random.default_rng(1)
     start, goal = (arm.fk(arm.home + rng.uniform(-0.5, 0.5, len(arm.home))) for _ in range(2))
     way = pose_to_se3(towards(start, goal, 0.05, 10.0))

@@ -1,4 +1,4 @@
-"""The guard between commands and hardware: nothing jumps, nothing leaves its limits, stale input holds the measured pose."""
+"""Command guard: limits, rates, holding the measured pose, and implausible measurements."""
 
 import numpy as np
 import pytest
@@ -15,20 +15,20 @@ def make(**changes):
 
 
 def run(guard, command, measured, seconds, start=0.0, repeat=True):
-    """Ticks of 10 ms; the command is sent at each of them, or only at the first."""
+    """Cycles of 10 ms; the command comes at each of them, or only at the first."""
     sent = []
     for k in range(round(seconds / DT)):
         sent.append(guard.filter(command if repeat or k == 0 else None, measured, start + k * DT))
     return sent
 
 
-def test_before_any_command_the_measured_pose_is_held():
+def test_measured_pose_is_held_before_any_command():
     out = make().filter(None, [0.3, 0.4], 0.0)
     assert out.holding and out.reason == "no command yet"
     np.testing.assert_array_equal(out.position, [0.3, 0.4])
 
 
-def test_a_command_is_reached_at_the_highest_speed_and_not_faster():
+def test_command_is_reached_at_maximum_speed():
     out = run(make(), [0.5, 0.1], [0.0, 0.0], 1.0)
     positions = np.array([o.position for o in out])
     assert np.all(np.abs(np.diff(positions, axis=0)) <= np.array([1.0, 2.0]) * DT + 1e-12)
@@ -37,14 +37,14 @@ def test_a_command_is_reached_at_the_highest_speed_and_not_faster():
     assert len([o for o in out if o.limited == ("a",)]) > 30  # b arrives first
 
 
-def test_commands_are_clamped_and_the_joints_named():
+def test_commands_are_clamped_and_their_joints_listed():
     out = run(make(), [9.0, 1.0], [0.9, 1.0], 0.5)[-1]
     np.testing.assert_allclose(out.position, [1.0, 1.0])
     assert out.clamped == ("a",) and not out.holding
 
 
 @pytest.mark.parametrize("bad, word", [([np.nan, 0.0], "a"), ([0.0, np.inf], "b"), ([0.0], "shape"), ([[0.0, 0.0]], "shape")])
-def test_a_malformed_command_holds_the_measured_pose(bad, word):
+def test_malformed_command_holds_the_measured_pose(bad, word):
     guard = make()
     run(guard, [0.5, 0.5], [0.0, 0.0], 0.1)
     out = guard.filter(bad, [0.05, 0.1], 0.1)
@@ -52,21 +52,21 @@ def test_a_malformed_command_holds_the_measured_pose(bad, word):
     np.testing.assert_array_equal(out.position, [0.05, 0.1])
     again = guard.filter([0.5, 0.5], [0.05, 0.1], 0.11)
     assert not again.holding
-    np.testing.assert_allclose(again.position, [0.06, 0.12])  # goes on from where it held, within the rate
+    np.testing.assert_allclose(again.position, [0.06, 0.12])  # continues from the held pose, within the rate
 
 
-def test_stale_commands_hold_what_was_measured_at_that_moment():
+def test_stale_command_holds_the_pose_measured_then():
     guard = make()
     run(guard, [0.5, 0.5], [0.0, 0.0], 0.2)
     assert not guard.filter(None, [0.1, 0.2], 0.44).holding
     out = guard.filter(None, [0.11, 0.21], 0.45)
     assert out.holding and "0.25 s" in out.reason
     np.testing.assert_array_equal(out.position, [0.11, 0.21])
-    later = guard.filter(None, [0.15, 0.25], 1.0)  # drifts a little: the latched pose stays
+    later = guard.filter(None, [0.15, 0.25], 1.0)  # small drift: the held pose stays
     np.testing.assert_array_equal(later.position, [0.11, 0.21])
 
 
-def test_a_robot_moved_by_hand_is_not_pulled_back():
+def test_robot_moved_by_hand_is_not_pulled_back():
     guard = make()
     guard.filter(None, [0.0, 0.0], 0.0)
     for k, a in enumerate(np.linspace(0.0, 0.5, 51)):
@@ -74,22 +74,22 @@ def test_a_robot_moved_by_hand_is_not_pulled_back():
     assert out.position[0] > 0.3
 
 
-def test_a_blocked_joint_is_led_by_so_much_only_and_goes_on_at_its_speed():
+def test_set_point_of_a_blocked_joint_stays_within_max_lead():
     guard = make(max_lead=0.1)
     blocked = run(guard, [0.8, 0.1], [0.0, 0.0], 1.0)[-1]
     np.testing.assert_allclose(blocked.position, [0.1, 0.1])
     assert not blocked.holding
     measured, sent = np.zeros(2), []
-    for k in range(100):  # free again, it is where it was told to be at once
+    for k in range(100):  # free again: it reaches its set point at once
         sent.append(guard.filter([0.8, 0.1], measured, 1.0 + k * DT).position)
         measured = sent[-1]
     assert np.abs(np.diff(sent, axis=0)).max() <= 0.02 + 1e-12 and np.allclose(sent[-1], [0.8, 0.1])
-    pressing = run(make(), [0.8, 0.1], [0.0, 0.0], 1.0)[-1]  # as hands do
+    pressing = run(make(), [0.8, 0.1], [0.0, 0.0], 1.0)[-1]  # a hand has no max_lead
     np.testing.assert_allclose(pressing.position, [0.8, 0.1])
 
 
-def test_a_pose_that_jumps_breaks_off_the_motion():
-    """A simulator was reset, or an encoder skipped: the old command no longer means anything."""
+def test_jump_of_the_measured_pose_ends_the_command():
+    """A simulator was reset, or an encoder skipped: the old command is no longer valid."""
     guard = make()
     run(guard, [0.0, 0.5], [0.0, 0.5], 0.2)
     out = guard.filter([0.0, 0.5], [0.9, 1.5], 0.2)
@@ -98,7 +98,7 @@ def test_a_pose_that_jumps_breaks_off_the_motion():
     assert abs(guard.filter([0.0, 0.5], [0.9, 1.5], 0.21).position[0] - 0.9) <= 0.01 + 1e-12
 
 
-def test_an_unusable_measurement_sends_nothing_new():
+def test_nan_measurement_keeps_the_last_set_point():
     guard = make()
     assert guard.filter([0.1, 0.1], [np.nan, 0.0], 0.0).position is None
     sent = guard.filter([0.0, 0.1], [0.0, 0.0], 0.01).position
@@ -107,36 +107,36 @@ def test_an_unusable_measurement_sends_nothing_new():
     np.testing.assert_array_equal(out.position, sent)
 
 
-def test_without_a_measurement_what_was_sent_stands():
+def test_hold_last_keeps_the_last_set_point():
     guard = make()
     guard.filter([0.5, 0.1], [0.0, 0.0], 0.0)
     sent = guard.filter(None, [0.0, 0.0], 0.05).position
     for _ in range(3):
-        out = guard.hold_last("nothing was measured")
-        assert out.holding and out.reason == "nothing was measured"
+        out = guard.hold_last("no measurement")
+        assert out.holding and out.reason == "no measurement"
         np.testing.assert_array_equal(out.position, sent)
-    out = guard.filter(None, [0.02, 0.0], 0.4)  # measured again: held there, and the command of before is forgotten
+    out = guard.filter(None, [0.02, 0.0], 0.4)  # measured again: held there, and the earlier command is forgotten
     assert out.holding and out.position.tolist() == [0.02, 0.0]
-    assert make().hold_last("nothing was measured").position is None
+    assert make().hold_last("no measurement").position is None
 
 
-def test_a_pose_that_no_such_joint_can_have_is_neither_followed_nor_held():
-    """Degrees for radians: whatever is sent would be as wrong."""
+def test_pose_far_beyond_limits_sends_nothing():
+    """Degrees instead of radians: any set point would be as wrong."""
     guard = make()
     run(guard, [0.1, 0.1], [0.0, 0.0], 0.2)
     out = run(guard, [0.1, 0.1], [0.0, 25.0], 0.2, start=0.2)
     assert all(o.position is None and o.holding for o in out)
     assert "far beyond its limits: b 25, limits 0 to 2" in out[-1].reason
-    assert guard.filter(None, [0.0, 2.3], 1.0).position is not None  # a little beyond is where it may be found
+    assert guard.filter(None, [0.0, 2.3], 1.0).position is not None  # a little beyond a limit is possible
 
 
-def test_a_late_loop_does_not_jump():
+def test_late_loop_does_not_jump():
     guard = make(hold_after=5.0)
     guard.filter([0.9, 0.0], [0.0, 0.0], 0.0)
     assert guard.filter(None, [0.0, 0.0], 3.0).position[0] <= 0.05 + 1e-12
 
 
-def test_metres_get_a_threshold_of_their_own():
+def test_relatch_threshold_scales_with_the_range():
     finger = CommandGuard(("finger",), [0.0], [0.04], [0.2])
     assert finger.relatch[0] == pytest.approx(0.01)
 
@@ -150,6 +150,6 @@ def test_metres_get_a_threshold_of_their_own():
         ({"hold_after": 0.0}, "hold_after"),
     ],
 )
-def test_wrong_settings_are_refused_by_name(changes, word):
+def test_wrong_settings_are_refused(changes, word):
     with pytest.raises(ValueError, match=word):
         make(**changes)

@@ -1,4 +1,4 @@
-"""Cameras that OpenCV opens, with a film or a server in the place of a device."""
+"""Camera driver: a video file or a server stands for the device."""
 
 import socket
 import threading
@@ -16,9 +16,9 @@ RATE, SHADES = 20.0, (40, 120, 200)
 
 
 @pytest.fixture
-def film(tmp_path):
+def video(tmp_path):
     """Three images, each of one shade of red."""
-    file = tmp_path / "film.avi"
+    file = tmp_path / "video.avi"
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), RATE, (64, 48))
     for shade in SHADES:
         writer.write(np.full((48, 64, 3), (0, 0, shade), np.uint8))
@@ -26,8 +26,8 @@ def film(tmp_path):
     return file
 
 
-def test_a_film_is_shown_again_and_again_at_its_pace(film):
-    camera = Camera(str(film))
+def test_video_file_is_repeated_at_its_frame_rate(video):
+    camera = Camera(str(video))
     camera.connect()
     seen = [camera.read() for _ in range(9)]
     camera.close()
@@ -38,8 +38,8 @@ def test_a_film_is_shown_again_and_again_at_its_pace(film):
     assert abs(stamps[-1] - stamps[0] - 8 / RATE) < 0.1 and abs(stamps[-1] - time.time()) < 0.2
 
 
-def test_what_is_no_camera_is_named(tmp_path):
-    (tmp_path / "notes.txt").write_text("no film")
+def test_source_that_is_no_camera_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("no video")
     for source, words in (("/dev/video77", "no such device"), (str(tmp_path / "notes.txt"), "cannot be opened")):
         with pytest.raises(HardwareError, match=f"camera {source}: .*{words}"):
             Camera(source).connect()
@@ -48,7 +48,7 @@ def test_what_is_no_camera_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
-def test_a_stream_that_never_answers_is_given_up(scheme):
+def test_stream_without_an_answer_times_out(scheme):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(HardwareError, match="cannot be opened"):
@@ -57,9 +57,9 @@ def test_a_stream_that_never_answers_is_given_up(scheme):
 
 
 class Stream(BaseHTTPRequestHandler):
-    """Images over HTTP as network cameras send them; then the network is gone."""
+    """HTTP stream of a network camera that stops after some images."""
 
-    def do_GET(self):  # noqa: N802 - its name there
+    def do_GET(self):  # noqa: N802 - name in the base class
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=image")
         self.end_headers()
@@ -73,13 +73,13 @@ class Stream(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_stream_is_followed_until_no_image_comes():
+def test_stream_is_read_until_no_image_comes():
     with ThreadingHTTPServer(("127.0.0.1", 0), Stream) as server:
         server.over = threading.Event()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         camera, seen = Camera(f"http://127.0.0.1:{server.server_address[1]}/stream"), []
         camera.connect()
-        with pytest.raises(HardwareError, match="no image came"):
+        with pytest.raises(HardwareError, match="no image received"):
             while True:
                 seen.append(camera.read())
         server.over.set()

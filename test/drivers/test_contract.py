@@ -1,4 +1,4 @@
-"""One contract for every driver: the mock, the client of a simulator's bus, and the one of docs/how-to/HARDWARE.md."""
+"""Contract of all registered drivers, and of the one in docs/how-to/HARDWARE.md."""
 
 import os
 import re
@@ -22,7 +22,7 @@ SETUP = DriverSetup(NAMES, np.zeros(3))
 
 
 class Joints:
-    """A simulator of three joints that are at once where they are sent; it names them in another order."""
+    """A simulator of three joints that reach their command at once; it lists them in another order."""
 
     def __init__(self, path):
         bus = pytest.importorskip("latent_policy_ros.sim.driver_bus")
@@ -44,10 +44,10 @@ def joints(tmp_path):
 
 
 class SerialLine:
-    """The other end of a serial line: a hand of three motors, in another order, that are at once where they are sent."""
+    """Hardware on a serial line: three motors, in another order, that reach their command at once."""
 
     def __init__(self):
-        self.end, self._line = os.openpty()  # the line stays open here, whatever the driver does
+        self.end, self._line = os.openpty()  # kept open here when the driver closes its end
         self.path, self.degrees, self.silent = os.ttyname(self._line), ["0.0"] * 3, False
         threading.Thread(target=self._answer, daemon=True).start()
 
@@ -65,7 +65,7 @@ class SerialLine:
 
 @pytest.fixture
 def line(tmp_path, monkeypatch):
-    """A serial line, and the driver of the documentation where it can be imported."""
+    """A serial line; the driver of the documentation can be imported."""
     text = (Path(__file__).parents[2] / "docs" / "how-to" / "HARDWARE.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "serial_hand.py").write_text(snippet)
@@ -81,7 +81,7 @@ def line(tmp_path, monkeypatch):
 
 @pytest.fixture(params=[*DRIVERS.names(), "serial"])
 def setting(request, tmp_path):
-    """(driver, what makes its hardware move)"""
+    """A driver, and a function that lets its hardware move."""
     if request.param == "serial":
         line = request.getfixturevalue("line")
         return make_driver(f"serial_hand:SerialHand@{line.path}", SETUP), lambda: None
@@ -97,11 +97,11 @@ def driver(setting):
     setting[0].close()
 
 
-def test_it_is_a_driver_and_names_its_joints_while_disconnected(driver):
+def test_joint_names_are_available_while_disconnected(driver):
     assert isinstance(driver, Driver) and driver.joint_names == NAMES
 
 
-def test_it_refuses_to_work_while_disconnected(driver):
+def test_read_and_write_raise_while_disconnected(driver):
     for call in (driver.read, lambda: driver.write(np.zeros(3))):
         with pytest.raises(HardwareError, match="not connected"):
             call()
@@ -109,7 +109,7 @@ def test_it_refuses_to_work_while_disconnected(driver):
     driver.close()
 
 
-def test_it_goes_where_it_is_sent_and_says_what_it_sent(driver, setting):
+def test_write_moves_the_joints_and_returns_the_command(driver, setting):
     driver.connect()
     np.testing.assert_allclose(driver.write(np.array([0.1, -0.2, 0.3])), [0.1, -0.2, 0.3])
     setting[1]()
@@ -119,7 +119,7 @@ def test_it_goes_where_it_is_sent_and_says_what_it_sent(driver, setting):
     assert reading.velocity.shape == (3,)
 
 
-def test_it_can_be_connected_again(driver, setting):
+def test_connect_works_again_after_close(driver, setting):
     driver.connect()
     driver.close()
     driver.connect()
@@ -141,7 +141,7 @@ def test_malformed_commands_raise(driver, bad, word):
         driver.write(bad)
 
 
-def test_a_mock_approaches_its_command_as_servos_do():
+def test_mock_joints_approach_their_command_exponentially():
     now = [100.0]
     driver = MockDriver(NAMES, np.zeros(3), time_constant=0.02, clock=lambda: now[0])
     driver.connect()
@@ -152,7 +152,7 @@ def test_a_mock_approaches_its_command_as_servos_do():
     np.testing.assert_allclose(reading.velocity, reading.position / 0.02)
 
 
-def test_the_simulator_of_another_embodiment_is_refused(joints):
+def test_simulator_of_another_embodiment_is_refused(joints):
     driver = SimDriver(joints.bus.path, "hand", ("one", "two", "four"))
     with pytest.raises(HardwareError, match="expected joints one, two, four.*got three, one, two"):
         driver.connect()
@@ -160,7 +160,7 @@ def test_the_simulator_of_another_embodiment_is_refused(joints):
         SimDriver(joints.bus.path, "foot", NAMES).connect()
 
 
-def test_a_simulator_that_ends_is_noticed_and_can_be_found_again(joints, tmp_path):
+def test_lost_simulator_is_detected_and_connected_again(joints, tmp_path):
     driver = SimDriver(joints.bus.path, "hand", NAMES)
     driver.connect()
     joints.bus.close()
@@ -175,14 +175,14 @@ def test_a_simulator_that_ends_is_noticed_and_can_be_found_again(joints, tmp_pat
     again.bus.close()
 
 
-def test_unknown_drivers_are_refused_by_name():
+def test_unknown_drivers_are_refused():
     with pytest.raises(HardwareError, match="unknown driver 'reel'; available: mock, sim"):
         make_driver("reel", SETUP)
     with pytest.raises(HardwareError, match="socket_path"):
         make_driver("sim", SETUP)
 
 
-def test_the_driver_of_the_documentation_notices_lost_hardware(line):
+def test_documented_driver_detects_lost_hardware(line):
     driver = make_driver(f"serial_hand:SerialHand@{line.path}", SETUP)
     driver.connect()
     line.silent = True
@@ -195,7 +195,7 @@ def test_the_driver_of_the_documentation_notices_lost_hardware(line):
     for wrong, words in (("/dev/no_such_line", "no hand at /dev/no_such_line"), (os.devnull, "no hand at /dev/null")):
         with pytest.raises(HardwareError, match=words):
             make_driver(f"serial_hand:SerialHand@{wrong}", SETUP).connect()
-    with pytest.raises(HardwareError, match="no motor, or no joint: four, three"):
+    with pytest.raises(HardwareError, match="joints without a motor or motors without a joint: four, three"):
         make_driver("serial_hand:SerialHand@x", replace(SETUP, joint_names=("one", "two", "four"))).connect()
 
 
@@ -223,7 +223,7 @@ MyHand = 3
         ("own_hand:Half", "own_hand:Half: lacks write, close"),
     ],
 )
-def test_a_class_that_is_no_driver_is_refused_before_it_is_made(tmp_path, monkeypatch, name, words):
+def test_class_that_is_no_driver_is_refused(tmp_path, monkeypatch, name, words):
     (tmp_path / "own_hand.py").write_text(OWN)
     (tmp_path / "broken_hand.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""Driver nodes on mock hardware: follow, refuse, hold."""
+"""Driver nodes on mock hardware: following, refusing and holding."""
 
 import time
 from dataclasses import replace
@@ -48,7 +48,7 @@ def send_wrist(graph, pose, frame=""):
     graph.publish(PoseStamped, "left/wrist_command", qos.COMMANDS, message)
 
 
-def test_a_hand_follows_its_commands_by_name(graph, states):
+def test_hand_follows_commands_by_name(graph, states):
     hand(graph)
     goal = HAND.rest + 0.1 * (HAND.upper - HAND.rest)
     order = np.random.default_rng(0).permutation(len(goal))
@@ -59,7 +59,7 @@ def test_a_hand_follows_its_commands_by_name(graph, states):
     np.testing.assert_allclose(last.position, goal, atol=0.01)
 
 
-def test_states_come_at_their_rate(graph, states):
+def test_joint_states_are_published_at_the_control_rate(graph, states):
     hand(graph)
     graph.run(0.3)
     states.clear()
@@ -70,9 +70,9 @@ def test_states_come_at_their_rate(graph, states):
 
 
 @pytest.mark.parametrize("bad", ["missing", "extra", "renamed", "nan", "short", "twice", "yesterday", "tomorrow"])
-def test_a_bad_command_moves_nothing_and_stops_what_moves(graph, states, bad):
+def test_bad_command_moves_nothing_and_stops_a_motion(graph, states, bad):
     node = hand(graph, hold_after=2.0)
-    node.controller.guard.max_velocity = 0.1 * node.controller.guard.max_velocity  # so that it is on its way for long
+    node.controller.guard.max_velocity = 0.1 * node.controller.guard.max_velocity  # slow, so that it is still moving later
     names, goal = list(HAND.joint_names), HAND.upper.copy()
     message = message_conversion.command(time.time(), 0.02, names, goal)
     if bad == "missing":
@@ -87,7 +87,7 @@ def test_a_bad_command_moves_nothing_and_stops_what_moves(graph, states, bad):
         message.points[0].positions[3] = float("nan")
     elif bad == "short":
         message.points = [JointTrajectoryPoint(positions=goal[:-1].tolist())]
-    elif bad in ("yesterday", "tomorrow"):  # a bag of any robot that is played; a clock that is wrong
+    elif bad in ("yesterday", "tomorrow"):  # a bag that is played; a wrong clock
         message.header.stamp.sec += {"yesterday": -86400, "tomorrow": 86400}[bad]
         message.joint_names = [f"other_{name}" for name in names]
     publish = lambda: graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, message)
@@ -101,7 +101,7 @@ def test_a_bad_command_moves_nothing_and_stops_what_moves(graph, states, bad):
         graph.run(0.1)
         publish()
         graph.run(0.1)
-        assert not node.controller.holding  # whoever plays a bag does not stop those who command now
+        assert not node.controller.holding  # a played bag does not stop present commands
         return
     send(graph, HAND.joint_names, HAND.upper)
     graph.run(0.3)
@@ -115,18 +115,18 @@ def test_a_bad_command_moves_nothing_and_stops_what_moves(graph, states, bad):
     assert node.controller.holding and np.abs(HAND.upper - resting).max() > 0.2
 
 
-def test_without_commands_the_measured_pose_is_held(graph, states):
+def test_missing_commands_hold_the_measured_pose(graph, states):
     hand(graph, hold_after=0.05)
-    graph.run(0.1, lambda: send(graph, HAND.joint_names, HAND.upper))  # on its way, when commands cease
+    graph.run(0.1, lambda: send(graph, HAND.joint_names, HAND.upper))  # still moving when commands stop
     began = time.time()
     graph.run(1.0)
     after = [(t - began, np.array(m.position)) for t, m in states if t > began]
     resting = next(p for t, p in after if t > 0.2)
     np.testing.assert_allclose(after[-1][1], resting, atol=0.005)
-    assert np.abs(resting - HAND.upper).max() > 0.2  # it did not go on to the goal
+    assert np.abs(resting - HAND.upper).max() > 0.2  # it did not continue to the goal
 
 
-def test_a_trajectory_without_points_holds_at_once(graph, states):
+def test_trajectory_without_points_holds_at_once(graph, states):
     hand(graph, hold_after=2.0)
     graph.run(0.2, lambda: send(graph, HAND.joint_names, HAND.upper))
     graph.publish(
@@ -138,7 +138,7 @@ def test_a_trajectory_without_points_holds_at_once(graph, states):
     np.testing.assert_allclose(states[-1][1].position, resting, atol=0.005)
 
 
-def test_two_that_command_one_hand_are_told(graph):
+def test_second_command_publisher_is_reported(graph):
     node = hand(graph)
     graph.run(0.3, lambda: send(graph, HAND.joint_names, HAND.rest))
     assert node.status()[1] == "following commands"
@@ -158,26 +158,26 @@ def test_speed_and_limits_are_kept(graph, states):
     assert np.all(speed <= HAND.max_velocity * 1.3 + 0.05)
 
 
-def test_the_gripper_driver_takes_gripper_commands(graph, states):
+def test_gripper_driver_follows_gripper_commands(graph, states):
     hand(graph, "gripper", "panda_gripper")
     message = lambda: message_conversion.command(time.time(), 0.02, ["panda_finger_joint1"], np.array([0.01]))
     graph.run(0.8, lambda: graph.publish(JointTrajectory, "left/gripper_command", qos.COMMANDS, message()))
     assert states[-1][1].position[0] == pytest.approx(0.01, abs=1e-3)
 
 
-def test_the_wrong_kind_of_end_effector_does_not_start(graph):
+def test_wrong_kind_of_end_effector_is_refused(graph):
     with pytest.raises(AssertionError, match="did not start"):
         hand(graph, "gripper", "mimic_hand")
 
 
 @pytest.fixture
 def ready(tmp_path, monkeypatch):
-    """The file that says that a node is ready."""
+    """The file that a node creates when it is ready."""
     monkeypatch.setenv(READY, str(tmp_path / "ready"))
     return tmp_path / "ready"
 
 
-def test_missing_hardware_is_reported_and_waited_for(graph, tmp_path, ready):
+def test_missing_hardware_is_reported_and_retried(graph, tmp_path, ready):
     node = graph.add(lambda **o: EndEffectorDriver("hand", **o), "left", embodiment="mimic_hand", driver="sim",
                      socket_path=str(tmp_path / "none.sock"))  # fmt: skip
     graph.run(1.2)
@@ -186,13 +186,13 @@ def test_missing_hardware_is_reported_and_waited_for(graph, tmp_path, ready):
     assert not ready.exists()
 
 
-def test_a_driver_with_hardware_tells_that_it_is_ready(graph, ready):
+def test_connected_driver_reports_ready(graph, ready):
     hand(graph)
-    graph.until(ready.exists, what="word of it")
+    graph.until(ready.exists, what="file of readiness")
 
 
 class Lost:
-    """Hardware whose plug was pulled."""
+    """Hardware that was disconnected."""
 
     joint_names = HAND.joint_names
 
@@ -211,14 +211,14 @@ class Lost:
         pass
 
 
-def test_a_driver_that_reads_something_else_is_told_what_is_expected(graph):
+def test_reading_of_a_wrong_type_counts_as_lost_hardware(graph):
     node = hand(graph)
     node.driver.read = lambda: np.zeros(16)
     graph.until(lambda: node.counts["hardware"], 2)
     assert node.details["hardware"].startswith("driver: read() returned ndarray, expected JointReading")
 
 
-def test_a_driver_of_another_clock_is_told(graph):
+def test_measurement_stamp_of_another_clock_is_reported(graph):
     node = hand(graph)
     read = node.driver.read
     node.driver.read = lambda: replace(read(), stamp=time.monotonic())
@@ -227,7 +227,7 @@ def test_a_driver_of_another_clock_is_told(graph):
 
 
 @pytest.mark.parametrize("error", [HardwareError("gone"), OSError("no such port"), RuntimeError("of its SDK")])
-def test_a_command_that_came_while_the_hardware_was_lost_is_not_carried_out_later(graph, error):
+def test_commands_during_lost_hardware_are_forgotten(graph, error):
     node = hand(graph)
     graph.run(0.2)
     start, real = node.reading.position.copy(), node.driver
@@ -241,10 +241,10 @@ def test_a_command_that_came_while_the_hardware_was_lost_is_not_carried_out_late
     graph.run(0.3)
     np.testing.assert_allclose(node.reading.position, start, atol=1e-6)
     graph.run(0.5, lambda: send(graph, HAND.joint_names, HAND.upper))
-    assert np.abs(node.reading.position - start).max() > 0.2  # and it follows again
+    assert np.abs(node.reading.position - start).max() > 0.2  # it follows again
 
 
-def test_a_command_of_before_is_not_carried_out_after_a_new_activation(graph):
+def test_activation_forgets_earlier_commands(graph):
     node = hand(graph)
     graph.run(0.2)
     start = node.reading.position.copy()
@@ -255,7 +255,7 @@ def test_a_command_of_before_is_not_carried_out_after_a_new_activation(graph):
     np.testing.assert_allclose(node.reading.position, start, atol=1e-6)
 
 
-def test_hardware_whose_measurements_stand_still_is_not_driven(graph):
+def test_frozen_measurements_stop_the_hand(graph):
     node = hand(graph)
     graph.run(0.2)
     stuck, written = node.driver.read(), []
@@ -263,25 +263,25 @@ def test_hardware_whose_measurements_stand_still_is_not_driven(graph):
     node.driver.write = written.append
     graph.run(1.0, lambda: send(graph, HAND.joint_names, HAND.upper))
     assert node.controller.holding and "no new measurement" in node.status()[1] and node.counts["measurement frozen"] > 1
-    halfway = written[-1]  # where the command was when that was noticed: the hand is not pulled back to where it was before
+    halfway = written[-1]  # the last set point stays: the hand does not return to the frozen measurement
     assert np.abs(halfway - stuck.position).max() > 0.05 and np.abs(np.diff(written, axis=0)).max() < 0.5
     graph.run(0.3, lambda: send(graph, HAND.joint_names, HAND.upper))
     np.testing.assert_array_equal(written[-1], halfway)
 
 
-def test_hardware_is_let_go_even_if_it_measures_nonsense(graph):
+def test_deactivation_closes_hardware_that_measures_nan(graph):
     node = hand(graph)
     graph.run(0.2)
     reading = node.driver.read()
     node.driver.read = lambda: replace(reading, position=np.full(len(HAND.joint_names), np.nan))
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    assert not node.connected and node.counts["hardware"] == 0  # it was sent nothing that it would refuse
+    assert not node.connected and node.counts["hardware"] == 0  # no NaN was written, which would raise
     with pytest.raises(HardwareError, match="not connected"):
         node.driver.write(HAND.rest)
 
 
-def test_a_pose_that_no_such_joint_can_have_is_not_sent_at_the_end_either(graph):
-    """A driver that reads degrees."""
+def test_deactivation_does_not_send_an_implausible_pose(graph):
+    """A driver that reads degrees instead of radians."""
     node = hand(graph)
     written, read = [], node.driver.read
     node.driver.write = written.append
@@ -292,8 +292,8 @@ def test_a_pose_that_no_such_joint_can_have_is_not_sent_at_the_end_either(graph)
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS and not written
 
 
-def test_a_wrist_command_that_is_refused_leaves_no_trace(graph):
-    """A bag is played beside the robot: its poses must not bring inverse kinematics to another elbow."""
+def test_stale_wrist_command_does_not_change_inverse_kinematics(graph):
+    """Poses of a bag that is played on the topic do not change the start of inverse kinematics."""
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", hold_after=2.0)
     graph.until(lambda: node.reading is not None)
     goal = node.controller.kinematics.fk(node.reading.position)
@@ -308,13 +308,13 @@ def test_a_wrist_command_that_is_refused_leaves_no_trace(graph):
     np.testing.assert_array_equal(node.controller._solution, solution)
 
 
-def test_drivers_keep_the_time_of_their_hardware(graph):
+def test_use_sim_time_is_refused(graph):
     with pytest.raises(AssertionError, match="did not start"):
         hand(graph, use_sim_time=True)
 
 
 @pytest.mark.parametrize("bad", ["frame", "far", "huge", "nan"])
-def test_a_bad_wrist_command_stops_the_arm(graph, bad):
+def test_bad_wrist_command_holds_the_arm(graph, bad):
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", hold_after=2.0)
     node.controller.guard.max_velocity = 0.1 * node.controller.guard.max_velocity
     graph.until(lambda: node.reading is not None)
@@ -332,10 +332,10 @@ def test_a_bad_wrist_command_stops_the_arm(graph, bad):
     graph.run(0.3)
     assert node.controller.holding and node.counts["wrist_command: refused"] == 1
     np.testing.assert_allclose(node.reading.position, resting, atol=1e-3)
-    assert np.abs(node.controller.kinematics.fk(resting)[:3] - goal[:3]).max() > 0.02  # it was still on its way
+    assert np.abs(node.controller.kinematics.fk(resting)[:3] - goal[:3]).max() > 0.02  # it was still moving
 
 
-def test_the_wrist_stays_in_its_workspace(graph):
+def test_wrist_commands_are_clipped_to_the_workspace(graph):
     arm = ArmKinematics(HAND)
     wrist = arm.fk(arm.home)
     floor = float(wrist[2]) - 0.03
@@ -350,8 +350,8 @@ def test_the_wrist_stays_in_its_workspace(graph):
     assert node.details["wrist command outside the workspace"] == "by 70 mm"
 
 
-def test_a_jump_to_a_place_inside_does_not_stick_at_the_border(graph):
-    """From home to just above the border at once: the joints alone would draw the wrist through it."""
+def test_far_wrist_command_does_not_stop_at_the_workspace_border(graph):
+    """From home to just above the border at once: without an approach, the joints would move the wrist through it."""
     arm = ArmKinematics(HAND, load_arm("xarm7"))
     goal = arm.fk(arm.home) - [0.1, 0.25, 0.3, 0, 0, 0, 0]
     box = [-2.0, 2.0, -2.0, 2.0, float(goal[2]) - 0.01, 2.0]
@@ -365,8 +365,8 @@ def test_a_jump_to_a_place_inside_does_not_stick_at_the_border(graph):
 
 
 @pytest.mark.parametrize("how", ["turned", "joints"])
-def test_the_wrist_stays_in_its_workspace_also_where_its_command_is_inside(graph, how):
-    """A turn that the arm cannot make draws the wrist down; joints are commanded without a wrist."""
+def test_wrist_stays_in_the_workspace_on_its_way(graph, how):
+    """A rotation that the arm cannot reach moves the wrist down; a joint command has no wrist pose to clip."""
     arm = ArmKinematics(HAND, load_arm("ur5"))
     wrist = arm.fk(arm.home)
     floor = float(wrist[2]) - 0.05
@@ -390,7 +390,7 @@ def test_the_wrist_stays_in_its_workspace_also_where_its_command_is_inside(graph
     assert "leave the workspace" in node.details["held"]
 
 
-def test_a_wrist_turned_as_the_arm_cannot_is_told(graph):
+def test_unreachable_wrist_orientation_is_reported(graph):
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", arm="ur5")
     wrist = node.controller.kinematics.fk(node.controller.kinematics.home)
     turned = np.array([*wrist[:2], wrist[2] - 0.04, -0.85, -0.08, -0.45, -0.27])
@@ -400,7 +400,7 @@ def test_a_wrist_turned_as_the_arm_cannot_is_told(graph):
 
 
 @pytest.mark.parametrize("arm, base", [("panda", "panda_link0"), ("ur5", "base_link")])
-def test_the_arm_goes_to_its_wrist_command_and_publishes_where_it_is(graph, states, arm, base):
+def test_arm_reaches_its_wrist_command(graph, states, arm, base):
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", arm=arm)
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
     graph.until(lambda: len(poses) > 10)

@@ -1,4 +1,4 @@
-"""A simulated robot keeps the policy's pace, whatever that is, and shows it images of its size."""
+"""Rollouts in simulation: simulated time, and images of the policy's size."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from latent_policy_ros.sim.world import World
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.05, 1 / 30, 0.01])
-def test_time_goes_by_as_the_policy_counts_it(dt):
+def test_rollout_advances_by_the_time_step_of_the_policy(dt):
     robot = RobotRollout(World("panda_gripper"), 0, LatentSpace.load(artifact("latents", "default")))
     for _ in range(12):
         robot.advance(dt)
@@ -26,7 +26,7 @@ def test_time_goes_by_as_the_policy_counts_it(dt):
 
 
 @pytest.mark.skipif(choose_gl() == "disable", reason="no EGL or OSMesa here (apt install libegl1)")
-def test_a_policy_of_smaller_images_is_evaluated():
+def test_policy_with_smaller_images_is_evaluated():
     space = LatentSpace.load(artifact("latents", "default"))
     settings = ModelSettings(
         image_size=64, feature_dim=32, sampling_steps=2, image_encoder_options={"keypoints": 8},
