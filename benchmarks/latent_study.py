@@ -76,7 +76,8 @@ def summary(m: Measures, embodiments: Mapping[str, Embodiment]) -> dict[str, flo
         "tips_gripper": m.mean("tips", grippers, hands), "direct": m.ratio_to_direct(hands),
         "pinch": m.mean("pinch"), "pinch_hands": m.mean("pinch", hands, hands),
         "direction": m.mean("direction", hands, hands), "retrieval": m.mean("retrieval", rich, rich),
-        "apart": m.mean("apart", rich, rich), "apart_gripper": m.mean("apart", grippers, rich),
+        "misalignment": m.mean("misalignment", rich, rich),
+        "misalignment_gripper": m.mean("misalignment", grippers, rich),
         "round_trip": m.mean("round_trip", rich, rich), "norm": float(m.each["norm"].mean()),
         "roughness": float(m.each["roughness"].mean()),
     }  # fmt: skip
@@ -86,8 +87,9 @@ COLUMNS = {
     "tips": ("tips, all pairs [mm]", "{:.1f}"), "tips_rich": ("not from gripper", "{:.1f}"),
     "tips_hands": ("hand to hand", "{:.1f}"),
     "direct": ("x direct", "{:.2f}"), "pinch": ("pinch, all [mm]", "{:.1f}"), "pinch_hands": ("hand to hand", "{:.1f}"),
-    "direction": ("direction [deg]", "{:.0f}"), "retrieval": ("top-1", "{:.2f}"), "apart": ("apart", "{:.2f}"),
-    "apart_gripper": ("gripper apart", "{:.2f}"), "norm": ("norm spread", "{:.2f}"), "roughness": ("roughness", "{:.2f}"),
+    "direction": ("direction [deg]", "{:.0f}"), "retrieval": ("top-1", "{:.2f}"), "misalignment": ("misalignment", "{:.2f}"),
+    "misalignment_gripper": ("gripper misalignment", "{:.2f}"),
+    "norm": ("norm spread", "{:.2f}"), "roughness": ("roughness", "{:.2f}"),
 }  # fmt: skip
 
 

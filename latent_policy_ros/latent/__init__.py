@@ -1,4 +1,4 @@
-"""The shared latent space of end-effector actions: encoders, decoders, their training and their measures."""
+"""Shared latent space of end-effector actions: encoders, decoders, training, metrics and report."""
 
 from latent_policy_ros.latent.codec import Codec
 from latent_policy_ros.latent.space import LatentSpace

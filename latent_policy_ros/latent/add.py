@@ -1,8 +1,8 @@
-"""A new embodiment in a latent space that stays as it is: its encoder and decoder are fitted to those that are there.
+"""Addition of an embodiment to a frozen latent space.
 
-No demonstrations are needed: people's hand motion is made up and retargeted, as for the space itself. The new encoder
-learns to say what the others say of a pose (and what makes their decoders answer rightly), the new decoder to answer what
-the others say. Nothing of the others changes, so policies made for the space go on fitting.
+Encoder and decoder of the new embodiment are trained against the frozen ones, on generated hand motion that is retargeted as in
+the training of the space. No demonstrations are needed. The other codecs and the ``latent_id`` do not change, so existing
+policies remain valid.
 """
 
 from __future__ import annotations
@@ -28,28 +28,27 @@ from latent_policy_ros.latent.space import LatentSpace, both_sides
 from latent_policy_ros.latent.training import reconstruct
 from latent_policy_ros.retargeting.pairs import make_pairs
 
-FRAMES, STEPS, SEED = 20_000, 1500, 1_000_003  # the seed: of motion that no latent space was trained on
+FRAMES, STEPS = 20_000, 1500
+SEED = 1_000_003  # of the hand motion; differs from the seeds in config/training
 
 
 def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console | None = None) -> tuple[LatentSpace, Measures]:
-    """The space with a codec for ``embodiment`` added, and what was measured with it on held-out recordings.
+    """Add a codec for ``embodiment``; returns the new space and its metrics on held-out recordings.
 
     Raises:
-        ArtifactError: The embodiment is in the space already, or none of the space's own can be found.
-        ConfigError: It is a person's hand.
+        ArtifactError: The space was trained with the embodiment, or none of its embodiments can be found.
+        ConfigError: The embodiment is a human hand.
     """
     if embodiment.kind == "human":
         raise ConfigError(embodiment.file, "kind", "expected a hand or a gripper to add, got human")
-    others = set(space.codecs) | set(space.added) - {embodiment.name}  # one that was added may be fitted again
+    others = set(space.codecs) | set(space.added) - {embodiment.name}  # an added embodiment may be added again
     there = [name for name in both_sides(embodiment.name) if name in others]
     if there:
-        raise ArtifactError(
-            f"{embodiment.name}: {there[0]} is in latent space {space.latent_id[:12]} itself; give yours another name"
-        )
+        raise ArtifactError(f"latent space {space.latent_id[:12]} was trained with {there[0]}; give {embodiment.name} another name")
     started = time.monotonic()
     known = _known(space)
     if console:
-        console.print(f"Retargeting {FRAMES} frames of hand motion to {embodiment.name} and the {len(known)} it is to meet")
+        console.print(f"Retargeting {FRAMES} frames of hand motion to {embodiment.name} and {len(known)} embodiments of the space")
     settings = _settings(space)
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
@@ -64,53 +63,55 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
     with training_progress(console, settings.decoding_steps, embodiment.name) as advance:
         reconstruct(objective, generator, advance)
     added = {**space.added, embodiment.name: new.to_numpy(embodiment)}
-    bigger = replace(space, added=added)
-    measures = measure(bigger, pairs.subset(np.unique(pairs.recording[held_out])), embodiments)
+    extended = replace(space, added=added)
+    measures = measure(extended, pairs.subset(np.unique(pairs.recording[held_out])), embodiments)
     if console:
         console.print(f"fitted {embodiment.name} to latent space {space.latent_id[:12]} in {time.monotonic() - started:.0f} s")
-    return bigger, measures
+    return extended, measures
 
 
 def add_to_folder(
     embodiment: Embodiment, latent: Path, out: Path | None = None, console: Console | None = None
 ) -> tuple[LatentSpace, Measures]:
-    """Add an embodiment to the latent space in a folder; or, with ``out``, to a copy of it there.
+    """Add an embodiment to the latent space in a folder, or to a copy of it in ``out``.
 
     Raises:
-        ArtifactError, ConfigError: As of ``LatentSpace.load`` and ``add_embodiment``.
+        ArtifactError, ConfigError: As in :meth:`LatentSpace.load` and :func:`add_embodiment`.
     """
     space = LatentSpace.load(latent)
     target = latent if out is None else out
     target.mkdir(parents=True, exist_ok=True)
-    bigger, measures = add_embodiment(space, embodiment, console)
+    extended, measures = add_embodiment(space, embodiment, console)
     if target.resolve() != latent.resolve():
         copy_space(latent, target)
-    bigger.save_added(target, bigger.added[embodiment.name], {"held_out": measures.plain()})
-    return bigger, measures
+    extended.save_added(target, extended.added[embodiment.name], {"held_out": measures.plain()})
+    return extended, measures
 
 
 def copy_space(latent: Path, target: Path) -> None:
-    """Copy a latent space's files with the embodiments added to it, and what was measured of each."""
+    """Copy the files of a latent space and of its added embodiments."""
     for file in (*latent.glob("latent.*"), *latent.glob("added/*")):
         write_atomically(target / file.relative_to(latent), file.read_bytes())
 
 
 def _known(space: LatentSpace) -> dict[str, Embodiment]:
-    """The embodiments that shaped the space, as far as they can still be had as they were."""
+    """Embodiments that the space was trained with and that are available in the same version."""
     known = {name: embodiment for name, embodiment in space.find_embodiments()[0].items() if name in space.codecs}
     if not known:
-        raise ArtifactError(f"latent space {space.latent_id[:12]}: none of its embodiments can be found as it was; {RETRAIN}")
+        raise ArtifactError(
+            f"latent space {space.latent_id[:12]}: none of its embodiments is available in the version of the training; {RETRAIN}"
+        )
     return known
 
 
 def _settings(space: LatentSpace) -> LatentSettings:
-    """Those that the space was trained with, as far as they are known here, for a short training."""
-    told = space.report.get("settings", {})
-    kept = {name: value for name, value in told.items() if name in LatentSettings.model_fields}
-    ours = LatentSettings()
+    """Settings for a short training, from those stored with the space."""
+    stored = space.report.get("settings", {})
+    kept = {name: value for name, value in stored.items() if name in LatentSettings.model_fields}
+    defaults = LatentSettings()
     return LatentSettings(**kept).model_copy(update={
         "dim": space.dim, "bounded": space.bounded, "decoding_steps": STEPS,
-        "finetune_encoders": True, "encoder_learning_rate": ours.learning_rate, "learning_rate": ours.learning_rate,
-        "cross_weight": ours.cross_weight, "fingertip_weight": ours.fingertip_weight, "pinch_weight": ours.pinch_weight,
-        "contrastive_weight": ours.contrastive_weight, "contrastive_batch": ours.contrastive_batch,
+        "finetune_encoders": True, "encoder_learning_rate": defaults.learning_rate, "learning_rate": defaults.learning_rate,
+        "cross_weight": defaults.cross_weight, "fingertip_weight": defaults.fingertip_weight, "pinch_weight": defaults.pinch_weight,
+        "contrastive_weight": defaults.contrastive_weight, "contrastive_batch": defaults.contrastive_batch,
     })  # fmt: skip

@@ -1,4 +1,4 @@
-"""Codec: encoder and decoder of one embodiment as plain numpy."""
+"""Codec: encoder and decoder of one embodiment in numpy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TENSORS = (*(f"encoder.{name}" for name in LAYERS), *(f"decoder.{name}" for name
 
 
 def silu(x: np.ndarray) -> np.ndarray:
-    """``x * sigmoid(x)``, without overflow at either end."""
+    """SiLU, ``x * sigmoid(x)``, without overflow."""
     return x * (0.5 + 0.5 * np.tanh(0.5 * x))
 
 
@@ -32,11 +32,14 @@ class Codec:
 
     Attributes:
         name: Name of the embodiment.
-        content_hash: Hash of the embodiment that it was trained for.
-        action_names: What each of the d action components is.
+        content_hash: Content hash of the embodiment that the codec was trained for.
+        action_names: Names of the d action components.
         tensors: ``encoder.w1`` (d, h), ``encoder.b1`` (h,), ``encoder.w2`` (h, L), ``encoder.b2`` (L,); ``decoder.*``
-            the other way; ``mean`` and ``std`` (d,) of the training actions; ``lower`` and ``upper`` (d,) their limits.
-        bounded: Whether latents lie on the unit sphere; else their length is what the encoder gives.
+            with d and L exchanged; ``mean`` and ``std`` (d,) of the training actions; ``lower`` and ``upper`` (d,) action limits.
+        bounded: Whether latents are normalised to length 1.
+
+    Raises:
+        ArtifactError: A tensor is missing or has the wrong shape.
     """
 
     name: str
@@ -72,14 +75,14 @@ class Codec:
         return self.tensors["encoder.w2"].shape[1]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Actions (..., d) to latents (..., L); of length 1 if ``bounded``."""
+        """Actions (..., d) to latents (..., L), of length 1 if ``bounded``."""
         t = self.tensors
         h = silu((x - t["mean"]) / t["std"] @ t["encoder.w1"] + t["encoder.b1"])
         z = h @ t["encoder.w2"] + t["encoder.b2"]
         return unit(z) if self.bounded else z
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Latents (..., L) to actions (..., d) within their limits; if ``bounded``, the latents' length is ignored."""
+        """Latents (..., L) to actions (..., d), clipped to their limits. If ``bounded``, the length of a latent has no effect."""
         t = self.tensors
         h = silu((unit(z) if self.bounded else z) @ t["decoder.w1"] + t["decoder.b1"])
         return np.clip((h @ t["decoder.w2"] + t["decoder.b2"]) * t["std"] + t["mean"], t["lower"], t["upper"])

@@ -1,4 +1,4 @@
-"""How well a latent space translates, per ordered pair of embodiments, on recordings that were kept from training."""
+"""Metrics of a latent space: decoding errors for each ordered pair of embodiments, on held-out recordings."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from latent_policy_ros.retargeting.pairs import PALM, PairedActions
 if TYPE_CHECKING:
     from rich.table import Table
 
-NEAR = 0.03  # thumb and finger that are nearer than this [m] count as pinching
-GALLERY = 200  # poses of one recording among which a latent has to find its own
+PINCH_DISTANCE = 0.03  # thumb-to-finger distance [m] below which a pose counts as a pinch
+GALLERY = 200  # candidate poses per recording in the retrieval metric
 MILLIMETRES = 1e3
 
 
 def split_by_recording(recording: np.ndarray, held_out: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows held out, by whole recordings: neighbouring frames are too alike to be split.
+    """Split rows into training and held-out rows by whole recordings, because neighbouring frames are nearly equal.
 
     Args:
-        recording: Which recording each row is of, (N,).
-        held_out: Fraction of the recordings to hold out; at least one is, and at least one is not.
-        generator: Chooses them.
+        recording: Recording of each row, (N,).
+        held_out: Fraction of the recordings to hold out; at least one recording is in each part.
+        generator: Source of randomness.
 
     Raises:
         ValueError: Fewer than two recordings.
@@ -46,7 +46,7 @@ def split_by_recording(recording: np.ndarray, held_out: float, generator: np.ran
 def fingertips(embodiment: Embodiment, actions: np.ndarray) -> np.ndarray:
     """Fingertips [m, hand frame] of actions: (N, d) -> (N, F, 3), the thumb first.
 
-    A person's are those of an average hand in the same pose: no robot can know the size of the hand it was shown.
+    Human hands are scaled to the average palm length, because a robot's action does not depend on the size of the hand.
     """
     if embodiment.kind == "human":
         keypoints = keypoints_of_action(actions)
@@ -57,20 +57,25 @@ def fingertips(embodiment: Embodiment, actions: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measures:
-    """Everything measured of a latent space on one set of recordings.
+    """Metrics of a latent space on one set of recordings.
 
     Attributes:
         names: The N embodiments, in the order of rows and columns.
-        pairs: Matrices (N, N), rows: encoded, columns: decoded. ``joints`` mean absolute error in action units, ``r2``
-            share of the variance explained, ``tips`` mean fingertip error [mm], ``pinch`` error of thumb-to-finger
-            distance [mm] and ``direction`` [degrees] where thumb and finger are within 30 mm, ``round_trip`` mean
-            fingertip error [mm] of going there and back again, ``retrieval`` share of poses whose latent is nearest to
-            their own among 200 of a recording, ``apart`` how far latents of one pose are apart (1: as far as those of any
-            two; 0: the same), ``target`` mean distance [mm] of the decoded fingertips from where
-            retargeting aims: the person's, brought to this hand (NaN where there is no such target).
-        direct: (N,) what ``target`` is for direct retargeting.
-        each: Vectors (N,). ``norm`` spread of the latents' length (deviation / mean), ``step`` median latent step by
-            joint step [1/rad or so] and ``roughness`` its 95th percentile by its median, ``decode_ms`` time for 16.
+        pairs: Matrices (N, N); rows encode, columns decode.
+            ``joints``: mean absolute error in action units.
+            ``r2``: fraction of variance explained.
+            ``tips``: mean fingertip error [mm].
+            ``pinch`` and ``direction``: error of the thumb-to-finger distance [mm] and direction [degrees] in pinches.
+            ``round_trip``: mean fingertip error [mm] after decoding, encoding and decoding back.
+            ``retrieval``: fraction of poses whose nearest latent, among 200 of a recording, is that of the same pose.
+            ``misalignment``: distance between latents of one pose, relative to that of any two poses (0: equal).
+            ``target``: mean distance [mm] of the decoded fingertips from the targets of retargeting; NaN without targets.
+        direct: ``target`` for direct retargeting, (N,).
+        each: Vectors (N,).
+            ``norm``: standard deviation of the latents' length, relative to its mean.
+            ``step``: median ratio of latent step to joint step [1/rad].
+            ``roughness``: 95th percentile of that ratio, relative to its median.
+            ``decode_ms``: time to decode 16 latents [ms].
     """
 
     names: tuple[str, ...]
@@ -79,14 +84,14 @@ class Measures:
     each: Mapping[str, np.ndarray]
 
     def mean(self, measure: str, sources: tuple[str, ...] | None = None, targets: tuple[str, ...] | None = None) -> float:
-        """Mean of a matrix over ordered pairs of two different embodiments, NaN left out."""
+        """Mean of a matrix over ordered pairs of different embodiments, ignoring NaN."""
         rows, columns = self._mask(sources), self._mask(targets)
         mask = np.outer(rows, columns) & ~np.eye(len(self.names), dtype=bool)
         values = self.pairs[measure][mask]
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
     def ratio_to_direct(self, names: tuple[str, ...]) -> float:
-        """Mean distance of decoded fingertips from their aims by that of direct retargeting, over pairs of ``names``."""
+        """Mean ``target`` over pairs of ``names``, relative to that of direct retargeting."""
         columns = self._mask(names)
         return self.mean("target", names, names) / float(np.nanmean(self.direct[columns]))
 
@@ -94,7 +99,7 @@ class Measures:
         return np.array([names is None or name in names for name in self.names])
 
     def plain(self) -> dict:
-        """For JSON."""
+        """Plain lists for JSON, with None for NaN."""
         return {
             "names": list(self.names), "pairs": {k: _plain(v) for k, v in self.pairs.items()},
             "direct": _plain(self.direct), "each": {k: _plain(v) for k, v in self.each.items()},
@@ -102,12 +107,12 @@ class Measures:
 
 
 def measure(space: LatentSpace, data: PairedActions, embodiments: Mapping[str, Embodiment]) -> Measures:
-    """All measures of ``space`` on paired actions, which must not have been trained on."""
+    """All metrics of ``space`` on paired actions that it was not trained on."""
     names = tuple(sorted(data.actions))
     z = {name: space.encode(name, data.actions[name]) for name in names}
     tips = {name: fingertips(embodiments[name], data.actions[name]) for name in names}
     targets = {name: _targets(embodiments[name], data) for name in names}
-    keys = ("joints", "r2", "tips", "pinch", "direction", "round_trip", "retrieval", "apart", "target")
+    keys = ("joints", "r2", "tips", "pinch", "direction", "round_trip", "retrieval", "misalignment", "target")
     pairs = {key: np.full((len(names), len(names)), np.nan) for key in keys}
     for i, source in enumerate(names):
         for j, target in enumerate(names):
@@ -120,7 +125,7 @@ def measure(space: LatentSpace, data: PairedActions, embodiments: Mapping[str, E
             back = fingertips(embodiments[source], space.decode(source, space.encode(target, x)))
             pairs["round_trip"][i, j] = _distance(back, tips[source])
             pairs["retrieval"][i, j] = retrieval(z[source], z[target], data.recording)
-            pairs["apart"][i, j] = apart(z[source], z[target])
+            pairs["misalignment"][i, j] = misalignment(z[source], z[target])
             if targets[target] is not None:
                 pairs["target"][i, j] = _distance(got, targets[target])
     direct = np.array([np.nan if targets[n] is None else _distance(tips[n], targets[n]) for n in names])
@@ -135,25 +140,25 @@ def measure(space: LatentSpace, data: PairedActions, embodiments: Mapping[str, E
 
 
 def pinch_errors(tips: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Errors of the thumb-to-finger vectors that should be shorter than 30 mm: of length [mm] and direction [degrees].
+    """Mean errors of length [mm] and direction [degrees] of the thumb-to-finger vectors that are shorter than 30 mm in truth.
 
-    ``tips`` and ``truth`` (N, F, 3) [m]; NaN if there are none.
+    ``tips`` and ``truth`` (N, F, 3) [m]. NaN if no vector is that short.
     """
     vectors, wanted = tips[:, 1:] - tips[:, :1], truth[:, 1:] - truth[:, :1]
     gap = np.linalg.norm(wanted, axis=-1)
-    near = gap < NEAR
+    near = gap < PINCH_DISTANCE
     if not near.any():
         return float("nan"), float("nan")
     length = np.linalg.norm(vectors, axis=-1)
-    apart = near & (gap > 2e-3)  # vectors of no length have no direction
-    cosine = (vectors * wanted).sum(axis=-1)[apart] / np.maximum(length * gap, 1e-9)[apart]
-    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean() if apart.any() else float("nan")
+    defined = near & (gap > 2e-3)  # the direction of a vector of length zero is undefined
+    cosine = (vectors * wanted).sum(axis=-1)[defined] / np.maximum(length * gap, 1e-9)[defined]
+    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean() if defined.any() else float("nan")
     return float(np.abs(length - gap)[near].mean() * MILLIMETRES), float(angle)
 
 
 def retrieval(z_i: np.ndarray, z_j: np.ndarray, recording: np.ndarray) -> float:
-    """Share of poses whose latent in ``z_i`` (N, L) is nearer to their own in ``z_j`` than to any of the 200 poses that
-    are spread over the same recording."""
+    """Fraction of poses whose latent in ``z_i`` (N, L) has the latent of the same pose in ``z_j`` (N, L) as its nearest
+    neighbour, among 200 poses spread over the same recording."""
     first, second, hits, total = unit(z_i), unit(z_j), 0, 0
     for index in np.unique(recording):
         rows = np.flatnonzero(recording == index)
@@ -163,17 +168,17 @@ def retrieval(z_i: np.ndarray, z_j: np.ndarray, recording: np.ndarray) -> float:
     return hits / total
 
 
-def apart(z_i: np.ndarray, z_j: np.ndarray) -> float:
-    """Mean of 1 - cosine between rows of ``z_i`` and the same rows of ``z_j`` (N, L), by that between any rows."""
+def misalignment(z_i: np.ndarray, z_j: np.ndarray) -> float:
+    """Mean of 1 - cosine between equal rows of ``z_i`` and ``z_j`` (N, L), relative to that between all rows."""
     first, second = unit(z_i), unit(z_j)
     paired = 1 - (first * second).sum(axis=1).mean()
     return float(paired / max(1 - first.mean(axis=0) @ second.mean(axis=0), 1e-9))
 
 
 def smoothness(z: np.ndarray, actions: np.ndarray, recording: np.ndarray) -> tuple[float, float]:
-    """(median, 95th percentile by median) of how far a latent goes for one step of the action, where that moves.
+    """Ratio of latent step to action step between frames: its median, and its 95th percentile relative to the median.
 
-    Steps under a tenth of the mean are left out: a retargeted joint stands still between some frames. NaN: no step at all.
+    Action steps below a tenth of the mean are ignored, because retargeted joints rest between some frames. NaN without steps.
     """
     same = recording[1:] == recording[:-1]
     if not same.any():
@@ -187,11 +192,11 @@ def smoothness(z: np.ndarray, actions: np.ndarray, recording: np.ndarray) -> tup
 
 
 def _targets(embodiment: Embodiment, data: PairedActions) -> np.ndarray | None:
-    """Where retargeting aims with the fingertips (N, F, 3); None for what has no fingers to compare."""
+    """Fingertip targets of retargeting (N, F, 3); None for embodiments other than hands."""
     if embodiment.kind != "hand":
         return None
     retargeter, targets = Retargeter(embodiment), np.empty((len(data), len(HandKinematics(embodiment).fingers), 3))
-    for recording in np.unique(data.recording):  # each of one person
+    for recording in np.unique(data.recording):  # a recording shows one person
         rows = data.recording == recording
         targets[rows] = retargeter.wanted_fingertips(data.keypoints[rows])
     return targets
@@ -203,7 +208,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _time(call, repeats: int = 50) -> float:
-    """Median time of a call [ms]."""
+    """Median duration of a call [ms]."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -217,18 +222,18 @@ def _plain(values: np.ndarray) -> list:
             (None if np.isnan(row) else round(float(row), 5)) for row in values]  # fmt: skip
 
 
-def report_table(measures: Measures, one: str | None = None) -> Table:
-    """Fingertip errors as a table: a line for each embodiment; or, of ``one``, a line for each of the others."""
+def report_table(measures: Measures, added: str | None = None) -> Table:
+    """Table of fingertip errors: one row per embodiment. With ``added``, only errors from and to that embodiment."""
     from rich.table import Table
 
     title, tips = "Fingertip error on held-out recordings [mm]", measures.pairs["tips"]
-    if one is None:
+    if added is None:
         table = Table("", "decoded by itself", "by the others", "from the others", title=title)
         for i, name in enumerate(measures.names):
             means = (tips[i, i], measures.mean("tips", (name,)), measures.mean("tips", None, (name,)))
             table.add_row(name, *(f"{mean:.1f}" for mean in means))
     else:
-        table, i = Table("", f"from it to {one}", f"from {one} to it", title=title), measures.names.index(one)
+        table, i = Table("", f"from it to {added}", f"from {added} to it", title=title), measures.names.index(added)
         for j, name in enumerate(measures.names):
             table.add_row(name, f"{tips[j, i]:.1f}", f"{tips[i, j]:.1f}")
     return table

@@ -1,4 +1,4 @@
-"""The networks of a latent space in torch, for training; their numpy equal is :mod:`latent_policy_ros.latent.codec`."""
+"""TorchCodec: encoder and decoder in torch, for training. :mod:`latent_policy_ros.latent.codec` is the numpy equivalent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
     from latent_policy_ros.latent.settings import LatentSettings
 
-STD_FLOOR = 1e-3  # below this [rad], or as a fraction of a gripper's opening, an action component does not move
+MIN_STD = 1e-3  # lower bound of the standard deviations that actions are scaled by [rad, or fraction of a gripper's opening]
 
 
 class TorchCodec(nn.Module):
@@ -24,8 +24,8 @@ class TorchCodec(nn.Module):
         scales: ``mean``, ``std``, ``lower`` and ``upper`` of the actions, (d,) each.
         hidden: Width of the hidden layers.
         dim: Latent dimension L.
-        bounded: Whether latents have length 1.
-        gain: How many times as long the decoder sees latents; the runtime's has it in its weights.
+        bounded: Normalise latents to length 1.
+        gain: Factor on the decoder's input. The numpy codec has it in its weights.
     """
 
     def __init__(self, scales: dict[str, np.ndarray], hidden: int, dim: int, bounded: bool, gain: float = 1.0) -> None:
@@ -39,14 +39,14 @@ class TorchCodec(nn.Module):
 
     @classmethod
     def fresh(cls, embodiment: Embodiment, actions: np.ndarray, settings: LatentSettings) -> TorchCodec:
-        """A codec to be trained, scaled by actions (N, d)."""
-        scales = {"mean": actions.mean(axis=0), "std": np.maximum(actions.std(axis=0), STD_FLOOR)}
+        """An untrained codec, scaled by the statistics of actions (N, d)."""
+        scales = {"mean": actions.mean(axis=0), "std": np.maximum(actions.std(axis=0), MIN_STD)}
         scales |= {"lower": embodiment.action_lower, "upper": embodiment.action_upper}
         return cls(scales, settings.hidden, settings.dim, settings.bounded, settings.decoder_gain)
 
     @classmethod
     def from_numpy(cls, codec: Codec) -> TorchCodec:
-        """The same as a numpy codec, and frozen."""
+        """A frozen copy of a numpy codec."""
         t = codec.tensors
         module = cls({name: t[name] for name in SCALES}, t["encoder.w1"].shape[1], codec.dim, codec.bounded)
         with torch.no_grad():
@@ -65,18 +65,18 @@ class TorchCodec(nn.Module):
         return self._bound(self.encoder(scores))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (..., L) to z-scores (..., d), not yet limited."""
+        """Latents (..., L) to z-scores (..., d), not clipped."""
         return self.decoder(self.gain * self._bound(z))
 
     def act(self, scores: Tensor) -> Tensor:
-        """Z-scores (..., d) to actions within their limits."""
+        """Z-scores (..., d) to actions, clipped to their limits."""
         return torch.clamp(scores * self.std + self.mean, self.lower, self.upper)
 
     def _bound(self, z: Tensor) -> Tensor:
         return nn.functional.normalize(z, dim=-1, eps=1e-6) if self.bounded else z
 
     def to_numpy(self, embodiment: Embodiment) -> Codec:
-        """The same as the numpy runtime's codec."""
+        """A numpy codec with the same weights."""
         tensors = {name: getattr(self, name) for name in SCALES}
         for side, net in (("encoder", self.encoder), ("decoder", self.decoder)):
             tensors |= {f"{side}.w1": net[0].weight.T, f"{side}.b1": net[0].bias}

@@ -1,4 +1,4 @@
-"""The losses of one batch, over all pairs of embodiments that have something to learn."""
+"""Objective: losses of a batch of paired actions over all pairs of embodiments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latent_policy_ros.embodiments.kinematics.torch_kinematics import torch_fingertips
-from latent_policy_ros.latent.losses import fingertip_error, info_nce, likeness, misalignment, pinch_error
+from latent_policy_ros.latent.losses import alignment_loss, fingertip_error, info_nce, pinch_error, soft_targets
 from latent_policy_ros.latent.networks import TorchCodec
 from latent_policy_ros.latent.settings import LatentSettings
 
@@ -20,31 +20,32 @@ if TYPE_CHECKING:
 
 
 class Objective:
-    """Losses on batches of the rows of paired actions.
+    """Losses of batches of paired actions.
 
     Args:
         settings: Weights of the losses.
         codecs: Encoder and decoder of each embodiment.
-        embodiments: By name, those of ``codecs``.
+        embodiments: Embodiments of the codecs, by name.
         actions: Paired actions {name: (N, d)}.
-        keyvectors: Of the human poses they come from, (N, K, 3) [m]; None if there are no soft targets.
-        learning: Which codecs learn; pairs of others are left out. Default: all.
-        others: Of the codecs that do not learn, so many at random decode what the learning ones encode.
+        keyvectors: Keyvectors (N, K, 3) [m] of the human poses that the actions were retargeted from; None without soft targets.
+        learning: Names of the codecs that are trained; None: all. Pairs of two others are left out.
+        frozen_decoders: Number of frozen decoders, chosen at random, that decode latents of the trained encoders in each batch.
     """
 
     def __init__(
         self, settings: LatentSettings, codecs: Mapping[str, TorchCodec], embodiments: Mapping[str, Embodiment],
         actions: Mapping[str, np.ndarray], keyvectors: np.ndarray | None, learning: Collection[str] | None = None,
-        others: int = 2,
+        frozen_decoders: int = 2,
     ) -> None:  # fmt: skip
         self.settings, self.codecs = settings, codecs
         self.names = sorted(codecs)
         self.learning = set(self.names if learning is None else learning)
-        self.others = others
+        self.frozen_decoders = frozen_decoders
         actions = {name: torch.as_tensor(np.asarray(actions[name], dtype=np.float32)) for name in self.names}
         self.scores = {name: codecs[name].normalise(actions[name]) for name in self.names}
-        with torch.no_grad():  # what does not learn says the same in every step
-            self.said = {name: codecs[name].encode(self.scores[name]) for name in self.names if name not in self.learning}
+        frozen = [name for name in self.names if name not in self.learning]
+        with torch.no_grad():  # latents of frozen encoders are the same in every step
+            self.frozen_latents = {name: codecs[name].encode(self.scores[name]) for name in frozen}
         self.keyvectors = None
         if settings.soft_targets > 0 and (settings.contrastive_steps > 0 or settings.contrastive_weight > 0):
             self.keyvectors = torch.as_tensor(np.asarray(keyvectors, dtype=np.float32))
@@ -57,39 +58,39 @@ class Objective:
         return len(next(iter(self.scores.values())))
 
     def encode(self, rows: Tensor) -> dict[str, Tensor]:
-        """Latents (B, L) of these rows by every embodiment."""
-        return {
-            name: self.said[name][rows] if name in self.said else self.codecs[name].encode(self.scores[name][rows])
-            for name in self.names
-        }
+        """Latents (B, L) of these rows, for every embodiment."""
+        frozen = {name: z[rows] for name, z in self.frozen_latents.items()}
+        return {n: frozen[n] if n in frozen else self.codecs[n].encode(self.scores[n][rows]) for n in self.names}
 
     def contrast(self, z: Mapping[str, Tensor], rows: Tensor, temperature: float) -> Tensor:
-        """Mean InfoNCE over all pairs of embodiments of which one learns."""
-        few = self.settings.contrastive_batch or len(rows)
-        alike = None if self.keyvectors is None else likeness(self.keyvectors[rows[:few]], self.settings.soft_targets)
-        return torch.stack([info_nce(z[i][:few], z[j][:few], temperature, alike) for i, j in self._pairs()]).mean()
+        """Mean InfoNCE over all pairs of embodiments with at least one trained codec."""
+        n = self.settings.contrastive_batch or len(rows)
+        targets = None if self.keyvectors is None else soft_targets(self.keyvectors[rows[:n]], self.settings.soft_targets)
+        return torch.stack([info_nce(z[i][:n], z[j][:n], temperature, targets) for i, j in self._pairs()]).mean()
 
     def alignment(self, z: Mapping[str, Tensor]) -> Tensor:
-        """Mean of 1 - cosine between latents of one pose over all pairs of embodiments of which one learns."""
+        """Mean of 1 - cosine between latents of one pose, over all pairs of embodiments with at least one trained codec."""
         frozen = [z[name] for name in self.names if name not in self.learning]
-        return misalignment(torch.stack([z[name] for name in self.names]), torch.stack(frozen) if frozen else None)
+        return alignment_loss(torch.stack([z[name] for name in self.names]), torch.stack(frozen) if frozen else None)
 
     def _pairs(self) -> list[tuple[str, str]]:
         return [pair for pair in combinations(self.names, 2) if self.learning & set(pair)]
 
     def reconstruction(self, z: Mapping[str, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean errors of decoding: each from its own latents, and each from latents of the others.
+        """Mean errors of decoding each embodiment from its own latents, and from latents of others.
 
-        Every row of a batch is decoded from one of the others at random, so that the cost does not grow with the pairs.
+        Each row is decoded from the latent of one other embodiment, chosen at random, so that the cost is linear in the
+        number of embodiments.
         """
         own, cross = [], []
         everyone = torch.stack([z[name] for name in self.names])
         frozen = [name for name in self.names if name not in self.learning]
-        decoding = self.learning | {frozen[i] for i in torch.randperm(len(frozen))[: self.others]}
+        decoding = self.learning | {frozen[i] for i in torch.randperm(len(frozen))[: self.frozen_decoders]}
         for j, name in enumerate(self.names):
             if name not in decoding:
                 continue
-            latents, learns = [z[name]] if name in self.learning else [], name in self.learning
+            learns = name in self.learning
+            latents = [z[name]] if learns else []
             if self.settings.cross_weight > 0:
                 sources = [i for i in range(len(self.names)) if i != j and (learns or self.names[i] in self.learning)]
                 chosen = torch.tensor(sources)[torch.randint(len(sources), (len(rows),))]
@@ -100,7 +101,7 @@ class Objective:
         return torch.stack(own).mean(), torch.stack(cross).mean() if cross else torch.zeros(())
 
     def _errors(self, name: str, latents: list[Tensor], rows: Tensor) -> Tensor:
-        """Mean errors (K,) of decoding each of K batches of latents (B, L) to the actions in these rows."""
+        """Mean errors (K,) of decoding K batches of latents (B, L) to the actions of these rows."""
         s, codec, count = self.settings, self.codecs[name], len(latents)
         z = torch.cat(latents)
         if s.latent_noise > 0:

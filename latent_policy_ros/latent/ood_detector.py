@@ -1,4 +1,4 @@
-"""How far a latent lies from all that was seen in training: the distance behind the runtime's alarm."""
+"""OODDetector: Mahalanobis distance of latents from the training distribution."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import numpy as np
 from latent_policy_ros.common.errors import ArtifactError
 
 TENSORS = ("mean", "whitener")
-QUANTILE = 0.999  # of held-out latents lie nearer than 1
-FLOOR = 1e-3  # directions in which latents hardly spread count as if they spread this share of the widest
+QUANTILE = 0.999  # fraction of held-out latents with a distance below 1
+MIN_SPREAD = 1e-3  # lower bound of the standard deviation in any direction, relative to the largest
 
 
 @dataclass(frozen=True)
 class OODDetector:
-    """Mahalanobis distance from a cloud of latents, in units of a high quantile of held-out ones.
+    """Mahalanobis distance from the mean of the training latents, scaled so that 99.9% of held-out latents are below 1.
 
     Attributes:
         tensors: ``mean`` (L,) and ``whitener`` (L, L).
+
+    Raises:
+        ArtifactError: A tensor is missing or has the wrong shape.
     """
 
     tensors: Mapping[str, np.ndarray] = field(repr=False)
@@ -28,18 +31,18 @@ class OODDetector:
         shapes = {name: getattr(self.tensors.get(name), "shape", None) for name in TENSORS}
         L = len(self.tensors["mean"]) if shapes["mean"] else 0
         if shapes != {"mean": (L,), "whitener": (L, L)}:
-            raise ArtifactError(f"latent space: gauge: expected mean (L,) and whitener (L, L), got {shapes}")
+            raise ArtifactError(f"latent space: OOD detector: expected mean (L,) and whitener (L, L), got {shapes}")
 
     @classmethod
     def fit(cls, latents: np.ndarray, held_out: np.ndarray) -> OODDetector:
-        """From latents (N, L) of training, calibrated on latents (M, L) that were not in it."""
+        """Fit to training latents (N, L), and scale by held-out latents (M, L)."""
         mean = latents.mean(axis=0)
         values, axes = np.linalg.eigh(np.cov(latents.T.astype(np.float64)))
-        whitener = axes / np.sqrt(np.maximum(values, FLOOR**2 * values.max()))
+        whitener = axes / np.sqrt(np.maximum(values, MIN_SPREAD**2 * values.max()))
         threshold = np.quantile(np.linalg.norm((held_out - mean) @ whitener, axis=-1), QUANTILE)
         return cls({"mean": mean.astype(np.float32), "whitener": (whitener / threshold).astype(np.float32)})
 
     def distance(self, z: np.ndarray) -> np.ndarray:
-        """Latents (..., L) to distances (...); 1 in a thousand held-out latents lie beyond 1."""
+        """Distances (...) of latents (..., L). Of held-out latents, 1 in 1000 exceeds 1."""
         away = (z - self.tensors["mean"]) @ self.tensors["whitener"]
         return np.sqrt(np.square(away).sum(axis=-1))

@@ -1,4 +1,4 @@
-"""Images of a latent space: matrices, a map, hands, distances. Each function draws one figure and returns it as PNG."""
+"""Plots of a latent space for the report. Each function draws one figure and returns it as PNG."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.latent.hand_lines import finger_lines
+from latent_policy_ros.embodiments import Embodiment, HandKinematics
+from latent_policy_ros.embodiments.human.keypoints import BASES, keypoints_of_action
 
 COLOURS = {"thumb": "#c8a02c", "index": "#b23a48", "middle": "#4c6fa5", "ring": "#3d8b6e", "pinky": "#7d5ba6"}
-AT_RANDOM = "joints at random"
+RANDOM_JOINTS = "random joints"
 PALETTE = colormaps["tab20"].colors
 VIEW = {"elev": 15, "azim": -40}
 
 
 def palette(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each embodiment, the same in every image of the same embodiments."""
+    """A colour for each embodiment, equal in all plots of the same embodiments."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(sorted(names))}
 
 
 def matrix(values: np.ndarray, names: Sequence[str], title: str, digits: int = 1) -> bytes:
-    """A matrix (N, N) with its numbers: rows encode, columns decode."""
+    """Matrix (N, N) as an annotated image; rows encode, columns decode."""
     size = 2.2 + 0.62 * len(names)
     figure = Figure(figsize=(size + 0.8, size))
     axes = figure.subplots()
@@ -42,7 +42,7 @@ def matrix(values: np.ndarray, names: Sequence[str], title: str, digits: int = 1
 
 
 def space_map(latents: Mapping[str, np.ndarray], aperture: np.ndarray) -> bytes:
-    """Latents {name: (N, L)} in their two widest directions, coloured by embodiment, and by the person's aperture (N,) [m]."""
+    """First two principal components of latents {name: (N, L)}, coloured by embodiment and by human aperture (N,) [m]."""
     figure = Figure(figsize=(14, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     colours = palette(latents)
@@ -54,16 +54,16 @@ def space_map(latents: Mapping[str, np.ndarray], aperture: np.ndarray) -> bytes:
     for name, points in flat.items():
         left.scatter(*points.T, s=3, alpha=0.4, label=name, color=colours[name])
     left.legend(fontsize=8, markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5))
-    left.set_title(f"by embodiment (the two directions hold {share:.0%} of the variance)")
+    left.set_title(f"by embodiment (two principal components, {share:.0%} of the variance)")
     points = np.concatenate(list(flat.values()))
     drawn = right.scatter(*points.T, s=3, alpha=0.5, c=np.tile(aperture * 1e3, len(flat)), cmap="viridis", vmin=0, vmax=100)
-    figure.colorbar(drawn, ax=right, label="smallest distance from the thumb's tip to a finger's [mm]")
-    right.set_title("by the person's aperture")
+    figure.colorbar(drawn, ax=right, label="smallest distance between thumb tip and a fingertip [mm]")
+    right.set_title("by human aperture")
     return _png(figure)
 
 
 def hands(rows: Sequence[tuple[str, Sequence[tuple[Embodiment, np.ndarray]]]], columns: Sequence[str]) -> bytes:
-    """Hands in a grid: each row a title and (embodiment, action (d,)) for each column."""
+    """Grid of hand drawings. Each row is a title and one (embodiment, action (d,)) per column."""
     figure = Figure(figsize=(1.7 * len(columns) + 1.0, 1.75 * len(rows) + 0.4))
     for r, (title, cells) in enumerate(rows):
         for c, (embodiment, action) in enumerate(cells):
@@ -78,18 +78,18 @@ def hands(rows: Sequence[tuple[str, Sequence[tuple[Embodiment, np.ndarray]]]], c
 
 
 def distances(held_out: Mapping[str, np.ndarray], at_random: Mapping[str, np.ndarray], foreign: Mapping[str, np.ndarray]) -> bytes:
-    """Distances of latents from those of the training, coloured by embodiment.
+    """Histograms of out-of-distribution distances, coloured by embodiment.
 
     Args:
-        held_out: By embodiment, of poses (N,).
-        at_random: By embodiment, of random joints.
-        foreign: By name, of what is nobody's; in black and grey.
+        held_out: Distances (N,) of held-out poses, by embodiment.
+        at_random: Distances (N,) of random joint positions, by embodiment.
+        foreign: Distances (N,) of latents of no embodiment, by name; in black and grey.
     """
     figure = Figure(figsize=(8, 3.6))
-    colours, nobody = palette(held_out), dict(zip(foreign, ("black", "#888888", "#bbbbbb")))
+    colours, greys = palette(held_out), dict(zip(foreign, ("black", "#888888", "#bbbbbb")))
     drawn = [(name, distance, "stepfilled", colours[name]) for name, distance in held_out.items()]
-    drawn += [(f"{name}, {AT_RANDOM}", distance, "step", colours[name]) for name, distance in at_random.items()]
-    drawn += [(name, distance, "step", nobody[name]) for name, distance in foreign.items()]
+    drawn += [(f"{name}, {RANDOM_JOINTS}", distance, "step", colours[name]) for name, distance in at_random.items()]
+    drawn += [(name, distance, "step", greys[name]) for name, distance in foreign.items()]
     axes = figure.subplots()
     bins = np.geomspace(0.05, 30, 80)
     for name, distance, style, colour in drawn:
@@ -98,9 +98,30 @@ def distances(held_out: Mapping[str, np.ndarray], at_random: Mapping[str, np.nda
                   color=colour)  # fmt: skip
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
-    axes.set(xlabel="distance (1: a thousandth of held-out latents lie beyond)", ylabel="share")
+    axes.set(xlabel="distance (exceeds 1 for 0.1% of held-out latents)", ylabel="fraction")
     axes.legend(fontsize=7)
     return _png(figure)
+
+
+def finger_lines(embodiment: Embodiment, actions: np.ndarray) -> dict[str, np.ndarray]:
+    """Joint positions of each finger from wrist (origin) to tip: actions (N, d) -> {finger: (N, K, 3)} [m, hand frame]."""
+    actions = np.atleast_2d(np.asarray(actions, dtype=np.float64))
+    origin = np.zeros((len(actions), 1, 3))
+    if embodiment.kind == "human":
+        keypoints = keypoints_of_action(actions)
+        return {f: np.concatenate((origin, keypoints[:, base : base + 4]), axis=1) for f, base in BASES.items()}
+    motion = HandKinematics(embodiment).link_transforms(embodiment.to_joints(actions))
+    index = {hinge.name: i for i, hinge in enumerate(embodiment.hinges)}
+    rotation, shift = embodiment.T_base_hand[:3, :3], embodiment.T_base_hand[:3, 3]
+    lines = {}
+    for finger, tip in embodiment.fingertips.items():
+        points, name = [(tip.hinge, tip.point)], tip.hinge
+        while name is not None:
+            points.append((name, embodiment.hinge(name).point))
+            name = embodiment.hinge(name).parent
+        moved = [(motion[:, index[hinge]] @ [*point, 1.0])[:, :3] for hinge, point in reversed(points)]
+        lines[finger] = np.concatenate((origin, (np.stack(moved, axis=1) - shift) @ rotation), axis=1)
+    return lines
 
 
 def _draw(axes, embodiment: Embodiment, action: np.ndarray) -> None:

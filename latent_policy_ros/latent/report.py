@@ -1,4 +1,4 @@
-"""One page on a latent space: measures for every pair of embodiments, a map of it, and hands that it moves."""
+"""HTML report on a latent space: metrics for every pair of embodiments, a map, and decoded hand poses."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from latent_policy_ros.retargeting.human_motion.generator import grasp_plan
 from latent_policy_ros.retargeting.human_motion.reference_poses import reference_poses
 from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs, pair_recordings
 
-FRAMES, SEED = 4000, 2_000_003  # made-up motion that nothing was trained on
-POINTS = 1500  # of each embodiment on the map
-STEPS = 7  # from one grasp to the other
+FRAMES, SEED = 4000, 2_000_003  # of generated motion that was not used in training
+POINTS = 1500  # per embodiment on the map
+STEPS = 7  # of the interpolation between two grasps
 MATRICES = {
-    "tips": ("Fingertip error [mm] against the retargeted truth", 1),
-    "target": ("Fingertip distance [mm] from where retargeting aims", 1),
-    "pinch": ("Error of the thumb-to-finger distance [mm], where it is under 30 mm", 1),
-    "direction": ("Error of the thumb-to-finger direction [degrees], where that is under 30 mm", 0),
-    "joints": ("Mean absolute error in action units (rad; share of the opening; human: m and rotation entries)", 3),
-    "r2": ("Share of the actions' variance that is explained", 2),
-    "round_trip": ("Fingertip error [mm] after going there and back again", 1),
-    "apart": ("How far latents of one pose are apart (1: as far as those of any two poses)", 2),
-    "retrieval": ("Poses found by their latent among 200 of their recording [%]", 0),
+    "tips": ("Fingertip error [mm] relative to the retargeted pose", 1),
+    "target": ("Fingertip distance [mm] from the targets of retargeting", 1),
+    "pinch": ("Error of the thumb-to-finger distance [mm], where that is below 30 mm", 1),
+    "direction": ("Error of the thumb-to-finger direction [degrees], where the distance is below 30 mm", 0),
+    "joints": ("Mean absolute error in action units (rad; fraction of the opening; human: m and rotation matrix entries)", 3),
+    "r2": ("Fraction of the actions' variance explained", 2),
+    "round_trip": ("Fingertip error [mm] after a round trip", 1),
+    "misalignment": ("Distance between latents of one pose (1: as far as those of any two poses)", 2),
+    "retrieval": ("Poses identified by their latent among 200 of their recording [%]", 0),
 }
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 img{max-width:100%}table{border-collapse:collapse;margin:.6em 0}td,th{border:1px solid #ccc;padding:.2em .6em;text-align:right}
@@ -44,17 +44,17 @@ th:first-child,td:first-child{text-align:left}code{background:#f2f2f2}"""
 def write_report(
     space: LatentSpace, folder: Path, recordings: Mapping[str, np.ndarray] | None = None, console: Console | None = None
 ) -> Path:
-    """Write ``report.html`` into ``folder``, complete in itself; returns the file.
+    """Write a self-contained ``report.html`` into ``folder``; returns the file.
 
     Args:
         space: The latent space.
-        folder: Made if it does not exist.
-        recordings: Keypoints (T, 21, 3) [m] of real hands by name, to measure on as well.
-        console: Where to tell how far it is.
+        folder: Output folder; created if missing.
+        recordings: Additional evaluation data: keypoints (T, 21, 3) [m] of recorded hands, by name.
+        console: Console for progress; None: silent.
 
     Raises:
-        ConfigError, ArtifactError: An embodiment that shaped the space cannot be found, or is not what it was. Added ones are
-            left out then, with a word.
+        ConfigError, ArtifactError: An embodiment that the space was trained with is missing or was changed. Added embodiments
+            are left out in that case, with a message on the console.
     """
     say = console.print if console else lambda text: None
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -64,10 +64,10 @@ def write_report(
             raise error
         say(f"left out: {error}")
     everyone = list(embodiments.values())
-    say(f"{len(everyone)} embodiments; made-up motion")
-    data = {f"Made-up motion, {FRAMES} frames, not in the training": make_pairs(everyone, SEED, FRAMES)}
+    say(f"{len(everyone)} embodiments; generated motion")
+    data = {f"Generated motion, {FRAMES} frames, not used in training": make_pairs(everyone, SEED, FRAMES)}
     if recordings:
-        title = "Recordings of people: " + ", ".join(f"{name} ({len(k)} frames)" for name, k in recordings.items())
+        title = "Recorded motion: " + ", ".join(f"{name} ({len(k)} frames)" for name, k in recordings.items())
         data[title] = pair_recordings(everyone, list(recordings.values()))
     generated = next(iter(data.values()))
     parts = [_head(space, embodiments)]
@@ -76,7 +76,7 @@ def write_report(
         parts.append(_measured(title, measure(space, pairs, embodiments), embodiments))
     say("drawing")
     parts += [_map(space, generated), _strip(space, embodiments), _between(space, embodiments)]
-    if space.gauge is not None:
+    if space.ood_detector is not None:
         parts.append(_distances(space, generated, embodiments))
     body = "\n".join(parts)
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Latent space {space.latent_id[:12]}</title>"
@@ -86,16 +86,14 @@ def write_report(
 
 
 def _head(space: LatentSpace, embodiments: Mapping[str, Embodiment]) -> str:
-    rows = [
-        [name, e.kind, str(e.action_dim), "added" if name in space.added else "shaped the space"] for name, e in embodiments.items()
-    ]
+    rows = [[name, e.kind, str(e.action_dim), "added" if name in space.added else "trained"] for name, e in embodiments.items()]
     size = sum(a.nbytes for codec in (*space.codecs.values(), *space.added.values()) for a in codec.tensors.values())
-    told = space.report.get("settings", {})
-    settings = ", ".join(f"{key} {value}" for key, value in told.items() if key != "embodiments")
+    stored = space.report.get("settings", {})
+    settings = ", ".join(f"{key} {value}" for key, value in stored.items() if key != "embodiments")
     return (
-        f"<h1>Latent space <code>{space.latent_id[:12]}</code></h1><p>{space.dim} numbers; latents of "
-        f"{'length 1' if space.bounded else 'any length'}; {size / 1e6:.2f} MB. Left hands share what their right ones have.</p>"
-        f"{_table(['embodiment', 'kind', 'action', ''], rows)}<p>Settings: {html.escape(settings) or 'not told'}.</p>"
+        f"<h1>Latent space <code>{space.latent_id[:12]}</code></h1><p>{space.dim} components; latents of "
+        f"{'length 1' if space.bounded else 'any length'}; {size / 1e6:.2f} MB. Left hands share the codecs of right hands.</p>"
+        f"{_table(['embodiment', 'kind', 'action', ''], rows)}<p>Settings: {html.escape(settings) or 'unknown'}.</p>"
     )
 
 
@@ -106,15 +104,18 @@ def _measured(title: str, m: Measures, embodiments: Mapping[str, Embodiment]) ->
         ["fingertips, all ordered pairs [mm]", f"{m.mean('tips'):.2f}"],
         ["fingertips, hand to hand [mm]", f"{m.mean('tips', hands, hands):.2f}"],
         ["fingertips, gripper to hand [mm]", f"{m.mean('tips', grippers, hands):.2f}"],
-        ["decoded by direct retargeting, distance from where retargeting aims, hand to hand", f"{m.ratio_to_direct(hands):.2f} x"],
+        [
+            "distance from retargeting targets, relative to direct retargeting, hand to hand",
+            f"{m.ratio_to_direct(hands):.2f} x",
+        ],
         ["pinch distance, all ordered pairs [mm]", f"{m.mean('pinch'):.2f}"],
         ["pinch distance, hand to hand [mm]", f"{m.mean('pinch', hands, hands):.2f}"],
         ["pinch direction, hand to hand [degrees]", f"{m.mean('direction', hands, hands):.1f}"],
-        ["found by their latent, hand to hand", f"{m.mean('retrieval', hands, hands):.0%}"],
+        ["identified by their latent, hand to hand", f"{m.mean('retrieval', hands, hands):.0%}"],
     ]
     header = [
-        "embodiment", "length: spread", "step [1/joint step]", "roughness (p95/p50)", "decode 16 [ms]",
-        "direct: from the person's [mm]",
+        "embodiment", "length: std / mean", "step [1/joint step]", "roughness (p95/p50)", "decode 16 [ms]",
+        "direct retargeting: from its targets [mm]",
     ]  # fmt: skip
     each = [
         [name, f"{m.each['norm'][i]:.3f}", f"{m.each['step'][i]:.2f}", f"{m.each['roughness'][i]:.2f}",
@@ -127,7 +128,7 @@ def _measured(title: str, m: Measures, embodiments: Mapping[str, Embodiment]) ->
     )
     return (
         f"<h2>{html.escape(title)}</h2>{_table(['measure', ''], summary)}{_table(header, each)}"
-        f"<p>Rows encode, columns decode. A gripper's one number cannot tell a whole pose.</p>{images}"
+        f"<p>Rows encode, columns decode. The one action of a gripper does not determine a hand pose.</p>{images}"
     )
 
 
@@ -161,7 +162,8 @@ def _between(space: LatentSpace, embodiments: Mapping[str, Embodiment]) -> str:
 
 
 def _encoded(space: LatentSpace, embodiments: Mapping[str, Embodiment], motions: np.ndarray) -> tuple[str, np.ndarray]:
-    """(who encoded, latents (S, L)) of the last poses of motions (S, T, 21, 3) [m]; a person's if the space knows people."""
+    """Name of the encoding embodiment (the human hand, if the space has it) and latents (S, L) of the last poses of motions
+    (S, T, 21, 3) [m]."""
     kinds = ("human", "hand", "gripper")
     source = min(embodiments.values(), key=lambda e: (kinds.index(e.kind), e.name))
     pairs = pair_recordings([source], list(motions))
@@ -183,15 +185,15 @@ def _distances(space: LatentSpace, pairs: PairedActions, embodiments: Mapping[st
     anywhere = rng.normal(size=(2000, space.dim))
     anywhere *= length.mean() / np.linalg.norm(anywhere, axis=1, keepdims=True)
     noisy = everything + 0.5 * length * rng.normal(size=everything.shape) / space.dim**0.5
-    foreign = {"any direction": space.distance(anywhere), "held-out, half as much noise": space.distance(noisy)}
+    foreign = {"random direction": space.distance(anywhere), "held-out with 50% noise": space.distance(noisy)}
     at_random = {
         name: space.distance(space.encode(name, rng.uniform(e.action_lower, e.action_upper, (1000, e.action_dim))))
         for name, e in embodiments.items() if e.kind == "hand"
     }  # fmt: skip
-    told = known | foreign | {f"{name}, {plots.AT_RANDOM}": distance for name, distance in at_random.items()}
-    rows = [[name, f"{np.median(d):.2f}", f"{np.quantile(d, 0.99):.2f}", f"{(d > 1).mean():.1%}"] for name, d in told.items()]
-    header = ["latents", "median", "99% below", "beyond 1"]
-    return f"<h2>Distance from what was seen</h2>{_image(plots.distances(known, at_random, foreign))}{_table(header, rows)}"
+    rows_of = known | foreign | {f"{name}, {plots.RANDOM_JOINTS}": distance for name, distance in at_random.items()}
+    rows = [[name, f"{np.median(d):.2f}", f"{np.quantile(d, 0.99):.2f}", f"{(d > 1).mean():.1%}"] for name, d in rows_of.items()]
+    header = ["latents", "median", "99th percentile", "above 1"]
+    return f"<h2>Out-of-distribution distance</h2>{_image(plots.distances(known, at_random, foreign))}{_table(header, rows)}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

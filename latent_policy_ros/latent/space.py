@@ -1,7 +1,8 @@
-"""LatentSpace: the encoders and decoders of a set of embodiments as plain numpy, with a content hash.
+"""LatentSpace: encoders and decoders of a set of embodiments in numpy, identified by a content hash.
 
-What the hash, ``latent_id``, covers is frozen: a policy is made for one. Embodiments added later live beside it, in files
-of their own that state the ``latent_id`` they were fitted to, so that a policy still fits and drives them too.
+The content hash, ``latent_id``, covers the embodiments that the space was trained with. A policy is trained for one
+``latent_id``. Embodiments that are added later have files of their own, which state the ``latent_id`` they were fitted to.
+They do not change it, so existing policies also drive added embodiments.
 """
 
 from __future__ import annotations
@@ -24,31 +25,33 @@ if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
 
 FORMAT = "latent-policy-latent-space/2"
-WITHOUT_GAUGE = "latent-policy-latent-space/1"  # still read: latents of length 1, no distance
-ADDED = "latent-policy-added-embodiment/1"
-GAUGE = "@gauge"  # where an embodiment's name stands in the names of tensors
+ADDED_FORMAT = "latent-policy-added-embodiment/1"
+OOD_PREFIX = "@gauge."  # of the detector's tensors in latent.safetensors; an embodiment's name cannot begin with @
 ADD_AGAIN = "add it again with: latent-policy latent add"
 
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """One latent space shared by several embodiments.
+    """Latent space shared by several embodiments.
 
     Attributes:
-        codecs: Encoder and decoder of each embodiment that shaped the space, by name.
-        report: What is told of its training (settings, seed, seconds, errors); not part of the hash.
-        gauge: Tells how far latents are from those of the training; None in artefacts of old.
-        added: Codecs of embodiments that were fitted to the space later; not part of the hash.
-        refused: Of embodiments whose files in ``added`` cannot be used, what is wrong with them; only who asks for one is told.
-        form: The format that it is written in.
+        codecs: Encoder and decoder of each embodiment that the space was trained with, by name.
+        report: Record of the training (settings, duration, held-out errors). Not covered by ``latent_id``.
+        ood_detector: Out-of-distribution detector for latents; None if none was fitted.
+        added: Codecs of embodiments that were added later. Not covered by ``latent_id``.
+        refused: Error messages of added embodiments whose files cannot be used. :meth:`codec` raises them.
+        stored: Description exactly as stored in latent.json, without ``latent_id`` and ``report``. None (a new space): made
+            from the other attributes.
+        latent_id: Content hash of the description and of all tensors. Fields that are not stored do not count, so that a new
+            field leaves existing ids unchanged.
     """
 
     codecs: Mapping[str, Codec]
     report: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    gauge: OODDetector | None = None
+    ood_detector: OODDetector | None = None
     added: Mapping[str, Codec] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
-    form: str = FORMAT
+    stored: Mapping[str, Any] | None = field(default=None, repr=False)
     latent_id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,17 +60,19 @@ class LatentSpace:
         everyone = {**self.codecs, **self.added}
         for what, values in (
             ("latent dimension", {name: codec.dim for name, codec in everyone.items()}),
-            ("bound of the latents' length", {name: codec.bounded for name, codec in everyone.items()}),
+            ("normalisation of latents", {name: codec.bounded for name, codec in everyone.items()}),
         ):
             if len(set(values.values())) != 1:
                 raise ArtifactError(f"latent space: the embodiments differ in {what}: {values}; {REMEDY}")
-        object.__setattr__(self, "latent_id", artifact_hash(self._description(), self._tensors()))
+        if self.stored is None:
+            object.__setattr__(self, "stored", self._description())
+        object.__setattr__(self, "latent_id", artifact_hash(dict(self.stored), self._tensors()))
 
     def _description(self) -> dict[str, Any]:
         return {
-            "format": self.form,
+            "format": FORMAT,
             "dim": self.dim,
-            **({} if self.form == WITHOUT_GAUGE else {"bounded": self.bounded}),
+            "bounded": self.bounded,
             "embodiments": {
                 name: {"content_hash": codec.content_hash, "action_names": list(codec.action_names)}
                 for name, codec in sorted(self.codecs.items())
@@ -76,8 +81,8 @@ class LatentSpace:
 
     def _tensors(self) -> dict[str, np.ndarray]:
         tensors = {f"{name}.{key}": codec.tensors[key] for name, codec in self.codecs.items() for key in TENSORS}
-        if self.gauge is not None:
-            tensors |= {f"{GAUGE}.{key}": array for key, array in self.gauge.tensors.items()}
+        if self.ood_detector is not None:
+            tensors |= {f"{OOD_PREFIX}{key}": array for key, array in self.ood_detector.tensors.items()}
         return tensors
 
     @property
@@ -87,22 +92,22 @@ class LatentSpace:
 
     @property
     def bounded(self) -> bool:
-        """Whether latents have length 1. A contrastive cosine loss says nothing of it, so nothing should depend on it."""
+        """Whether latents are normalised to length 1."""
         return next(iter(self.codecs.values())).bounded
 
     @property
     def embodiments(self) -> tuple[str, ...]:
-        """Names of the embodiments that share this space, added ones included; a left hand goes by its right one's."""
+        """Names of all embodiments, including added ones. Left hands are not listed: they share the codec of the right hand."""
         return tuple(sorted({**self.codecs, **self.added}))
 
     def codec(self, name: str) -> Codec:
         """Encoder and decoder of one embodiment.
 
-        A left hand has those of its right one: the same joints make the mirrored pose, so there is nothing to learn.
+        A left hand shares the codec of its right hand, because equal joints give mirrored poses.
 
         Raises:
-            ArtifactError: The embodiment was neither in the training of this latent space nor added to it, or its files in
-                ``added`` are damaged or of another latent space.
+            ArtifactError: The space was not trained with the embodiment and it was not added, or its files in ``added`` are
+                damaged or belong to another latent space.
         """
         for known in both_sides(name):
             if known in self.codecs:
@@ -112,15 +117,15 @@ class LatentSpace:
             if known in self.refused:
                 raise ArtifactError(self.refused[known])
         raise ArtifactError(
-            f"latent space {self.latent_id[:12]} has no embodiment {name!r}; {available(self.embodiments)}; a new one "
-            "is added with: latent-policy latent add"
+            f"latent space {self.latent_id[:12]} has no embodiment {name!r}; {available(self.embodiments)}; add a new one "
+            "with: latent-policy latent add"
         )
 
     def encode(self, name: str, x: np.ndarray) -> np.ndarray:
-        """Actions of an embodiment (..., d) to latents (..., L), float32.
+        """Encode actions of an embodiment (..., d) to latents (..., L), float32.
 
         Raises:
-            ArtifactError: Unknown embodiment, or a last axis that is not its d.
+            ArtifactError: Unknown embodiment, or the last axis is not d.
         """
         codec, x = self.codec(name), np.asarray(x, dtype=np.float32)
         if x.shape[-1:] != (codec.action_dim,):
@@ -128,25 +133,24 @@ class LatentSpace:
         return codec.encode(x)
 
     def decode(self, name: str, z: np.ndarray) -> np.ndarray:
-        """Latents (..., L) to actions of an embodiment (..., d), float32, clipped to its action limits.
+        """Decode latents (..., L) to actions of an embodiment (..., d), float32, clipped to its action limits.
 
         Raises:
-            ArtifactError: Unknown embodiment, or a last axis that is not L.
+            ArtifactError: Unknown embodiment, or the last axis is not L.
         """
         return self.codec(name).decode(self._latents(f"decode {name}", z))
 
     def distance(self, z: np.ndarray) -> np.ndarray:
-        """How far latents (..., L) are from all that was seen in training, (...): beyond 1 are 1 in a thousand of
-        held-out ones.
+        """Distance (...) of latents (..., L) from the training distribution, see :meth:`OODDetector.distance`.
 
         Raises:
-            ArtifactError: A last axis that is not L, or an artefact of old that has no gauge.
+            ArtifactError: The last axis is not L, or the space has no out-of-distribution detector.
         """
-        if self.gauge is None:
-            raise ArtifactError(f"latent space {self.latent_id[:12]} has no gauge of distance; {RETRAIN}")
+        if self.ood_detector is None:
+            raise ArtifactError(f"latent space {self.latent_id[:12]} has no out-of-distribution detector; {RETRAIN}")
         z = self._latents("distance", z)
         length = np.maximum(np.linalg.norm(z, axis=-1, keepdims=True), 1e-6) if self.bounded else 1.0
-        return self.gauge.distance(z / length)
+        return self.ood_detector.distance(z / length)
 
     def _latents(self, what: str, z: np.ndarray) -> np.ndarray:
         z = np.asarray(z, dtype=np.float32)
@@ -155,10 +159,10 @@ class LatentSpace:
         return z
 
     def check(self, embodiment: Embodiment) -> None:
-        """Make sure that ``embodiment`` is the one this space was trained for, or that was added to it.
+        """Check that ``embodiment`` is the version that this space was trained with, or that was added to it.
 
         Raises:
-            ArtifactError: It is unknown here, or was changed since; or its actions are in another order.
+            ArtifactError: Unknown embodiment, changed since, or another order of its actions.
         """
         codec = self.codec(embodiment.name)
         now = embodiment.content_hash if embodiment.name == codec.name else _hash_as(codec.name, embodiment)
@@ -174,7 +178,11 @@ class LatentSpace:
             )
 
     def find_embodiments(self) -> tuple[dict[str, Embodiment], dict[str, LatentPolicyError]]:
-        """The embodiments that can still be had as they were, by name, and of the others what is wrong."""
+        """Load the embodiments of this space.
+
+        Returns:
+            Those found in the version of this space, and the errors of the others, by name.
+        """
         found, missing = {}, {}
         for name in self.embodiments:
             try:
@@ -187,11 +195,11 @@ class LatentSpace:
         return found, missing
 
     def expected_hash(self, name: str) -> str:
-        """Content hash of the embodiment that goes by ``name`` here; of a hand's other side, as its file has it.
+        """Content hash of the embodiment ``name``. For the other side of a hand, that of its mirrored description.
 
         Raises:
-            ArtifactError: As of ``codec`` and ``check``.
-            ConfigError: The other side's file cannot be found.
+            ArtifactError: As in :meth:`codec` and :meth:`check`.
+            ConfigError: The description of the other side cannot be found.
         """
         codec = self.codec(name)
         if name == codec.name:
@@ -201,44 +209,43 @@ class LatentSpace:
         return other.content_hash
 
     def save(self, folder: Path | str) -> None:
-        """Write ``latent.safetensors`` and ``latent.json``; the JSON last, as it vouches for the other."""
+        """Write ``latent.safetensors`` and ``latent.json``. The JSON is written last, because it holds the hash of both."""
         folder = Path(folder)
-        description = {**self._description(), "latent_id": self.latent_id, "report": dict(self.report)}
+        description = {**self.stored, "latent_id": self.latent_id, "report": dict(self.report)}
         save_artifact(folder, "latent", self._tensors(), description)
         for codec in self.added.values():
             self.save_added(folder, codec)
 
     def save_added(self, folder: Path | str, codec: Codec, report: Mapping[str, Any] | None = None) -> None:
-        """Write a codec that was fitted to this space to ``added/<name>.safetensors`` and ``.json`` in its folder."""
+        """Write the codec of an added embodiment to ``added/<name>.safetensors`` and ``.json`` in the space's folder."""
         description = {**_added_description(codec, self.latent_id), "report": dict(report or {})}
         description["codec_id"] = artifact_hash(_added_description(codec, self.latent_id), dict(codec.tensors))
         save_artifact(Path(folder) / "added", codec.name, dict(codec.tensors), description)
 
     @classmethod
     def load(cls, folder: Path | str) -> LatentSpace:
-        """Read a latent space whole, and the embodiments that were added to it: those that can be used, see ``refused``.
+        """Read a latent space and the embodiments added to it. Unusable added embodiments are listed in ``refused``.
 
         Raises:
-            ArtifactError: Missing, damaged, of another format, or not what its ``latent_id`` says.
+            ArtifactError: A file is missing, damaged, of another format, or does not match the stated ``latent_id``.
         """
         folder = Path(folder)
         file = folder / "latent.json"
-        described, tensors = load_artifact(folder, "latent", (FORMAT, WITHOUT_GAUGE), RETRAIN, REMEDY)
+        described, tensors = load_artifact(folder, "latent", FORMAT, RETRAIN, REMEDY)
         try:
             codecs = {}
             for name, entry in described["embodiments"].items():
                 own = {key[len(name) + 1 :]: a for key, a in tensors.items() if key.startswith(name + ".")}
-                bounded = described.get("bounded", True)
-                codecs[name] = Codec(name, entry["content_hash"], tuple(entry["action_names"]), own, bounded)
-            measured = {key[len(GAUGE) + 1 :]: a for key, a in tensors.items() if key.startswith(GAUGE + ".")}
-            gauge = OODDetector(measured) if measured else None
-            space = cls(codecs, described.get("report", {}), gauge, form=described["format"])
+                codecs[name] = Codec(name, entry["content_hash"], tuple(entry["action_names"]), own, described["bounded"])
+            ood = {key.removeprefix(OOD_PREFIX): a for key, a in tensors.items() if key.startswith(OOD_PREFIX)}
+            stored = {key: value for key, value in described.items() if key not in ("latent_id", "report")}
+            space = cls(codecs, described.get("report", {}), OODDetector(ood) if ood else None, stored=stored)
             stated, dim = described["latent_id"], described["dim"]
         except (KeyError, TypeError, AttributeError, StopIteration) as cause:
             raise ArtifactError(f"{file}: incomplete: {cause!r}; {REMEDY}") from cause
-        if len(tensors) != len(codecs) * len(TENSORS) + len(measured) or dim != space.dim or stated != space.latent_id:
+        if len(tensors) != len(codecs) * len(TENSORS) + len(ood) or dim != space.dim or stated != space.latent_id:
             raise ArtifactError(
-                f"{folder}: contents were changed: latent.json states latent_id {stated[:12]}, but the files make "
+                f"{folder}: contents were changed: latent.json states latent_id {stated[:12]}, but the files have "
                 f"{space.latent_id[:12]}; {REMEDY}"
             )
         added, refused = {}, {}
@@ -251,13 +258,13 @@ class LatentSpace:
 
 
 def both_sides(name: str) -> tuple[str, ...]:
-    """The name, and the names that the same hand has for either side."""
+    """The name of a hand and its names for either side."""
     base = name.removesuffix("_left").removesuffix("_right")
     return name, base, f"{base}_right", f"{base}_left"
 
 
 def _hash_as(name: str, embodiment: Embodiment) -> str:
-    """Hash of the same hand by the name it has for the other side; its own if its file does not describe it."""
+    """Content hash of the same hand under its name for the other side; its own hash if its file does not describe it."""
     described = load_embodiment(embodiment.file)
     hashes = {e.name: e.content_hash for e in (described, mirrored(described))}
     own = embodiment.content_hash
@@ -266,14 +273,14 @@ def _hash_as(name: str, embodiment: Embodiment) -> str:
 
 def _added_description(codec: Codec, latent_id: str) -> dict[str, Any]:
     return {
-        "format": ADDED, "latent_id": latent_id, "name": codec.name, "content_hash": codec.content_hash,
+        "format": ADDED_FORMAT, "latent_id": latent_id, "name": codec.name, "content_hash": codec.content_hash,
         "action_names": list(codec.action_names), "bounded": codec.bounded,
     }  # fmt: skip
 
 
 def _load_added(file: Path, space: LatentSpace) -> Codec:
     remedy = f"remove {file.stem}.json, or {ADD_AGAIN}"
-    described, tensors = load_artifact(file.parent, file.stem, ADDED, ADD_AGAIN, remedy)
+    described, tensors = load_artifact(file.parent, file.stem, ADDED_FORMAT, ADD_AGAIN, remedy)
     try:
         names, bounded = tuple(described["action_names"]), described["bounded"]
         codec = Codec(described["name"], described["content_hash"], names, tensors, bounded)
@@ -284,8 +291,9 @@ def _load_added(file: Path, space: LatentSpace) -> Codec:
         raise ArtifactError(
             f"{file}: {codec.name} was fitted to latent space {fitted_to[:12]}, but this is {space.latent_id[:12]}; {remedy}"
         )
-    if stated != artifact_hash(_added_description(codec, fitted_to), tensors) or codec.name != file.stem:
-        raise ArtifactError(f"{file}: contents were changed: they are not what codec_id {stated[:12]} says; {remedy}")
+    stored = {key: value for key, value in described.items() if key not in ("codec_id", "report")}
+    if stated != artifact_hash(stored, tensors) or codec.name != file.stem:
+        raise ArtifactError(f"{file}: contents were changed: they do not match codec_id {stated[:12]}; {remedy}")
     if codec.name in space.codecs:
         raise ArtifactError(f"{file}: {codec.name} is in the latent space itself; remove {file.stem}.json")
     return codec

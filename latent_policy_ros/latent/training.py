@@ -1,4 +1,4 @@
-"""Training of a latent space: contrastive encoders first, then decoders with the encoders fine-tuned."""
+"""Training of a latent space: contrastive encoders (stage 2), then decoders and encoders (stage 3)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def train_latent(
     """Train a latent space on paired actions.
 
     Args:
-        settings: See there; ``embodiments`` and ``frames`` are not used, the pairs decide.
+        settings: Settings. ``embodiments`` and ``frames`` are not used: the pairs determine both.
         pairs: Paired actions with at least two recordings.
-        embodiments: By name, those in ``pairs``.
-        console: Where to show progress; None to be silent.
+        embodiments: Embodiments of the pairs, by name.
+        console: Console for progress; None: silent.
 
     Raises:
         LatentPolicyError: The training diverged.
@@ -57,11 +57,11 @@ def train_latent(
         "seconds": round(time.monotonic() - started, 1),
         "frames": {"train": len(train), "held_out": len(held_out)},
     }
-    return LatentSpace(space.codecs, report, _gauge(space, pairs, train, held_out))
+    return LatentSpace(space.codecs, report, _fit_ood_detector(space, pairs, train, held_out))
 
 
-def _gauge(space: LatentSpace, pairs: PairedActions, train: np.ndarray, held_out: np.ndarray) -> OODDetector:
-    """Distance from the latents of all embodiments, each counting the same."""
+def _fit_ood_detector(space: LatentSpace, pairs: PairedActions, train: np.ndarray, held_out: np.ndarray) -> OODDetector:
+    """Fit the out-of-distribution detector to the latents of all embodiments, with equal weights."""
     seen, unseen = (
         np.concatenate([space.encode(name, x[rows]) for name, x in pairs.actions.items()]) for rows in (train, held_out)
     )
@@ -69,7 +69,7 @@ def _gauge(space: LatentSpace, pairs: PairedActions, train: np.ndarray, held_out
 
 
 def contrast(objective: Objective, generator: np.random.Generator, advance) -> None:
-    """Stage 2: encoders alone."""
+    """Stage 2: train the encoders alone."""
     s = objective.settings
     if not s.contrastive_steps:
         return
@@ -82,7 +82,7 @@ def contrast(objective: Objective, generator: np.random.Generator, advance) -> N
 
 
 def reconstruct(objective: Objective, generator: np.random.Generator, advance) -> None:
-    """Stage 3: decoders, and the encoders with them unless they are frozen."""
+    """Stage 3: train the decoders, and the encoders unless they are frozen."""
     s = objective.settings
     groups = [{"params": _parameters(objective, "decoder")}]
     if s.finetune_encoders:
@@ -107,7 +107,7 @@ def _parameters(objective: Objective, side: str) -> list[torch.nn.Parameter]:
 
 
 def _batches(objective: Objective, steps: int, generator: np.random.Generator) -> Iterator[tuple[float, torch.Tensor]]:
-    """(share of the steps that is over, rows of a batch), ``steps`` times; every row comes once before any comes again."""
+    """Yield (completed fraction of the steps, rows of a batch). Each row is used once before any is used again."""
     size = min(objective.settings.batch, len(objective))
     order = np.empty(0, dtype=np.int64)
     for step in range(steps):
@@ -119,7 +119,7 @@ def _batches(objective: Objective, steps: int, generator: np.random.Generator) -
 
 def _step(optimizer, schedule, loss) -> None:
     if not torch.isfinite(loss):
-        raise LatentPolicyError("the training diverged: its loss is not finite any more; lower learning_rate")
+        raise LatentPolicyError("the training diverged: the loss is not finite; reduce learning_rate")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -127,20 +127,20 @@ def _step(optimizer, schedule, loss) -> None:
 
 
 def train_latent_from_settings(settings: str | Path, out_dir: Path | str, console: Console | None = None) -> LatentSpace:
-    """All of stages 1 to 3: hand motion, retargeted pairs, and the latent space trained on them, saved to ``out_dir``.
+    """Generate hand motion, retarget it to paired actions (stage 1), train a latent space on them and save it to ``out_dir``.
 
     Raises:
-        ConfigError: The settings or an embodiment's YAML are wrong.
-        ArtifactError: In ``out_dir`` is a latent space to which embodiments were added.
+        ConfigError: The settings or an embodiment's YAML are invalid.
+        ArtifactError: ``out_dir`` has a latent space with added embodiments, which would no longer fit.
     """
     chosen = load(LatentSettings, config_file("training", settings, "settings"))
     embodiments = {embodiment.name: embodiment for embodiment in map(load_embodiment, chosen.embodiments)}
     if len(embodiments) != len(chosen.embodiments):
         raise ConfigError(settings, "embodiments", f"expected each once, got {list(chosen.embodiments)}")
-    Path(out_dir).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work, here and elsewhere
+    Path(out_dir).mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
     if any(Path(out_dir).glob("added/*.json")):
         folder = Path(out_dir) / "added"
-        raise ArtifactError(f"{folder}: embodiments were added to the space before this one; choose another folder")
+        raise ArtifactError(f"{folder}: these embodiments were added to an earlier latent space; choose another folder")
     if console:
         console.print(f"Retargeting {chosen.frames} frames of hand motion to {', '.join(embodiments)}")
     pairs = make_pairs(list(embodiments.values()), seed=chosen.seed, frames=chosen.frames)
@@ -157,6 +157,6 @@ def train_latent_from_settings(settings: str | Path, out_dir: Path | str, consol
 def measure_held_out(
     space: LatentSpace, settings: LatentSettings, pairs: PairedActions, embodiments: Mapping[str, Embodiment]
 ) -> Measures:
-    """Measures on the recordings that :func:`train_latent` kept from training with these settings."""
+    """Metrics on the recordings that :func:`train_latent` holds out with these settings."""
     _, held_out = split_by_recording(pairs.recording, settings.held_out, np.random.default_rng(settings.seed))
     return measure(space, pairs.subset(np.unique(pairs.recording[held_out])), embodiments)

@@ -79,7 +79,7 @@ class Decoder(ManagedNode):
 
     def _watch(self, chunk: ActionChunk) -> None:
         """Tell of plans that are unlike all that was seen in training; they are carried out, within the guards."""
-        if self.decoder.latent_space.gauge is None:
+        if self.decoder.latent_space.ood_detector is None:
             return
         self.distance = float(self.decoder.latent_space.distance(chunk.latents).max())
         if self.distance > self.value("alarm"):

@@ -192,7 +192,7 @@ class HumanHandNode(ManagedNode):
 
     def _drive(self, robot: DrivenRobot, keypoints: np.ndarray, latent: np.ndarray | None, stamp: float) -> None:
         if latent is not None:
-            plan = robot.follower.plan(latent, stamp, self.stale, robot.joints, robot.wrist)
+            plan = robot.follower.chunk(latent, stamp, self.stale, robot.joints, robot.wrist)
             robot.output.publish(message_conversion.latent_action(plan, robot.namespace))
         else:
             q = robot.follower.joints(keypoints, stamp, robot.joints)
@@ -248,7 +248,7 @@ class HumanHandNode(ManagedNode):
         now = time.monotonic()
         for robot in self.robots.values():
             if self.latent_mode:
-                robot.follower.plan(encode_hand(self.space, keypoints), now, 1.0, robot.embodiment.rest, np.zeros(7))
+                robot.follower.chunk(encode_hand(self.space, keypoints), now, 1.0, robot.embodiment.rest, np.zeros(7))
             else:
                 robot.follower.joints(keypoints, now, robot.embodiment.rest)
 

@@ -1,6 +1,6 @@
-"""The latent diffusion policy: observations in, chunks of latent actions out.
+"""Latent diffusion policy: observations in, action chunks in the shared latent space out.
 
-Decoders need no torch, so ``Policy`` is imported only when it is asked for.
+``Policy`` is imported on first access, because decoders run without torch.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""ChunkBuffer: overlapping plans become one command at any moment, in latent space."""
+"""ChunkBuffer: temporal ensembling of overlapping action chunks in latent space."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from latent_policy_ros.policy.action_chunk import ActionChunk
 
 
 class ChunkBuffer:
-    """Keeps the last plans and answers what to do now.
+    """The most recent action chunks, interpolated and blended for any time.
 
-    A plan whose first steps are late is entered where its time says, so nothing is executed late. Where plans overlap,
-    they are averaged with weights that fall with the age of their observation: exp(-age difference / ``blend``).
+    Steps are scheduled by the stamp of their observation, so late steps of a delayed chunk are skipped. Overlapping chunks are
+    averaged with weights exp(-d / ``blend``), where d is the age of a chunk's observation relative to the newest one.
 
     Args:
-        max_age: A command is given only while the newest observation answered is at most this old [s].
-        blend: Time over which an older plan loses its say [s]; 0 follows the newest alone.
-        keep: Number of plans kept.
+        max_age: Maximum age of the newest observation for which actions are returned [s].
+        blend: Exponential blending time constant [s]; 0 uses the newest chunk alone.
+        keep: Number of chunks kept.
     """
 
     def __init__(self, max_age: float = 0.25, blend: float = 0.1, keep: int = 4) -> None:
@@ -27,21 +27,21 @@ class ChunkBuffer:
 
     @property
     def newest(self) -> ActionChunk | None:
-        """The plan with the newest observation."""
+        """The chunk with the newest observation."""
         return self._chunks[-1] if self._chunks else None
 
     def clear(self) -> None:
-        """Forget all plans."""
+        """Remove all chunks."""
         self._chunks.clear()
 
     def add(self, chunk: ActionChunk) -> None:
-        """Take a plan, newer than all before; after a gap longer than ``max_age`` it replaces them."""
+        """Add a chunk that is newer than all others. After a gap longer than ``max_age`` it replaces them."""
         if self.newest is not None and chunk.stamp - self.newest.stamp > self.max_age:
             self.clear()
         self._chunks.append(chunk)
 
     def sample(self, now: float) -> tuple[np.ndarray, np.ndarray] | None:
-        """Latent (L,) and wrist pose (7,) for time ``now`` [s]; None while there is no fresh plan for it."""
+        """Latent (L,) and wrist pose (7,) for time ``now`` [s]; None without a fresh chunk for that time."""
         newest = self.newest
         if newest is None or not newest.stamp - newest.dt <= now <= min(newest.stamp + self.max_age, newest.end + newest.dt):
             return None
@@ -55,7 +55,7 @@ class ChunkBuffer:
 
 
 def _step(chunk: ActionChunk, now: float) -> tuple[np.ndarray, np.ndarray]:
-    """The plan at ``now``, linear between its steps and constant beyond its ends."""
+    """Action of a chunk at ``now``: linear interpolation between steps, constant beyond the ends."""
     at = float(np.clip((now - chunk.stamp) / chunk.dt, 0, chunk.horizon - 1))
     before = min(int(at), max(chunk.horizon - 2, 0))
     after = min(before + 1, chunk.horizon - 1)
@@ -65,7 +65,7 @@ def _step(chunk: ActionChunk, now: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mean_pose(poses: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of poses (N, 7) that are near each other; q and -q are the same rotation."""
+    """Weighted mean of nearby poses (N, 7). q and -q are treated as the same rotation."""
     quaternions = poses[:, 3:] * np.where(poses[:, 3:] @ poses[-1, 3:] < 0, -1.0, 1.0)[:, None]
     quaternion = weights @ quaternions
     norm = np.linalg.norm(quaternion)

@@ -1,4 +1,4 @@
-"""RobotDecoder: one robot's half of the policy. Plans in the shared latent space become joint and wrist commands."""
+"""RobotDecoder: converts action chunks in the shared latent space to joint and wrist commands of one robot."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecodedCommand:
-    """What one robot is to do now.
+    """Command of one robot at one time.
 
     Attributes:
         q: Positions of the actuated joints in ``Embodiment.joint_names`` order, (n,) [rad] or [m].
         wrist_pose: Pose of the hand frame in the robot's base frame, (7,): x y z [m], qx qy qz qw.
-        observed: Time of the newest observation that this answers [s].
+        observed: Time of the newest observation that the command is based on [s].
     """
 
     q: np.ndarray
@@ -33,18 +33,18 @@ class DecodedCommand:
 
 
 class RobotDecoder:
-    """Takes plans, refuses what is not meant for this robot, and decodes the present moment of them.
+    """Validates action chunks and decodes the command for the current time.
 
     Args:
-        latent_space: The latent space of the policy that plans.
-        embodiment: The end-effector of this robot.
+        latent_space: Latent space of the policy.
+        embodiment: End-effector of the robot.
         max_age: As in ChunkBuffer [s].
         blend: As in ChunkBuffer [s].
-        silence: A command is given only while the newest plan came at most this long ago [s], by the clock of
-            ``accept`` and ``command``: however quick the policy was, a robot whose policy died holds this soon.
+        silence: Maximum time since the arrival of the newest chunk for which commands are returned [s], by the clock of
+            ``accept`` and ``command``. It bounds the time until a robot holds after its policy stopped.
 
     Raises:
-        ArtifactError: The latent space does not know this embodiment, or knew it otherwise.
+        ArtifactError: The latent space does not have this embodiment, or has another version of it.
     """
 
     def __init__(
@@ -53,47 +53,47 @@ class RobotDecoder:
         latent_space.check(embodiment)
         self.latent_space, self.embodiment = latent_space, embodiment
         self._buffer = ChunkBuffer(max_age, blend)
-        self._silence, self._came = silence, -math.inf
+        self._silence, self._arrival = silence, -math.inf
 
     def reset(self) -> None:
-        """Forget all plans, e.g. when an episode begins or the clock jumps."""
+        """Remove all chunks, e.g. at the start of an episode or when the clock jumps."""
         self._buffer.clear()
-        self._came = -math.inf
+        self._arrival = -math.inf
 
     def accept(self, chunk: ActionChunk, now: float) -> None:
-        """Take a plan at ``now`` [s].
+        """Add a chunk that arrived at ``now`` [s].
 
         Raises:
-            ActionRefused: Foreign latent space, wrong shape, not finite, from the future, stale, not newer than the plan
-                before, or of another source than plans that are fresh.
+            ActionRefused: Another latent space, wrong shape, NaN or infinity, stamp in the future, stale, not newer than the
+                previous chunk, or from another source while chunks of the present one are fresh.
         """
         self._check(chunk)
-        self._notice_jump(now)
+        self._reset_if_clock_went_back(now)
         name, age = f"latent action {chunk.sequence}", now - chunk.stamp
         if -age > min(chunk.dt, self._buffer.max_age):
-            raise ActionRefused(f"{name}: stamp: {-age:.3f} s in the future of this clock")
-        if age > self._buffer.max_age:  # it would never be followed, and must not keep out those that can be
-            raise ActionRefused(f"{name}: stamp: {age:.3f} s ago, expected {self._buffer.max_age:g} s at most")
+            raise ActionRefused(f"{name}: stamp is {-age:.3f} s in the future of this clock")
+        if age > self._buffer.max_age:  # unusable, and must not block chunks of other sources
+            raise ActionRefused(f"{name}: stamp is {age:.3f} s old, expected at most {self._buffer.max_age:g} s")
         last = self._buffer.newest
         if last is not None and chunk.policy_id != last.policy_id:
-            if now - self._came <= self._silence:  # two that drive one robot: the mean of both is neither's wish
+            if now - self._arrival <= self._silence:  # chunks of two sources must not be averaged
                 raise ActionRefused(
-                    f"{name}: policy_id: {chunk.policy_id[:12]!r}, but plans of {last.policy_id[:12]!r} are being followed; "
+                    f"{name}: policy_id: got {chunk.policy_id[:12]!r} while {last.policy_id[:12]!r} drives this robot; "
                     "stop one of the two"
                 )
             self.reset()
         elif last is not None and chunk.stamp <= last.stamp:
             raise ActionRefused(
                 f"{name}: out of order: its observation is {last.stamp - chunk.stamp:.3f} s older than that of "
-                f"{last.sequence}, which came before"
+                f"{last.sequence}, which arrived before it"
             )
         self._buffer.add(chunk)
-        self._came = now
+        self._arrival = now
 
     def command(self, now: float) -> DecodedCommand | None:
-        """What to do at ``now`` [s]; None while there is no fresh plan."""
-        self._notice_jump(now)
-        sampled = self._buffer.sample(now) if now - self._came <= self._silence else None
+        """Command for time ``now`` [s]; None without a fresh chunk."""
+        self._reset_if_clock_went_back(now)
+        sampled = self._buffer.sample(now) if now - self._arrival <= self._silence else None
         if sampled is None:
             return None
         latent, wrist_pose = sampled
@@ -101,16 +101,16 @@ class RobotDecoder:
         q = np.asarray(self.embodiment.to_joints(action.astype(np.float64)))
         return DecodedCommand(q, wrist_pose, self._buffer.newest.stamp)
 
-    def _notice_jump(self, now: float) -> None:
-        """Forget all plans when the clock was set back: they would be carried out when their time comes round again."""
-        if now < self._came:
+    def _reset_if_clock_went_back(self, now: float) -> None:
+        """Remove all chunks when the clock was set back, so that they are not executed again at their scheduled time."""
+        if now < self._arrival:
             self.reset()
 
     def _check(self, chunk: ActionChunk) -> None:
         name, dim = f"latent action {chunk.sequence}", self.latent_space.dim
         if chunk.latent_id != self.latent_space.latent_id:
             raise ActionRefused(
-                f"{name}: latent_id: it is of latent space {chunk.latent_id!r}, but {self.embodiment.name} decodes "
+                f"{name}: latent_id: got {chunk.latent_id!r}, but the decoder of {self.embodiment.name} has "
                 f"{self.latent_space.latent_id!r}; start policy and decoders with the same latent space"
             )
         if chunk.latents.ndim != 2 or chunk.latents.shape[0] < 1 or chunk.latents.shape[1] != dim:
@@ -122,7 +122,7 @@ class RobotDecoder:
         for field in ("latents", "wrist_poses"):
             bad = np.argwhere(~np.isfinite(getattr(chunk, field)))
             if len(bad):
-                raise ActionRefused(f"{name}: {field}: NaN or infinite, first at step {bad[0, 0]}, component {bad[0, 1]}")
+                raise ActionRefused(f"{name}: {field}: NaN or infinity, first at step {bad[0, 0]}, component {bad[0, 1]}")
         length = np.linalg.norm(chunk.wrist_poses[:, 3:], axis=1)
         if np.abs(length - 1).max() > 0.01:
             step = int(np.abs(length - 1).argmax())

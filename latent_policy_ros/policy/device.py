@@ -1,4 +1,4 @@
-"""Where networks run: on the processor, or on a GPU."""
+"""Choice of the torch device: CPU or GPU."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from latent_policy_ros.common.errors import LatentPolicyError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name.
+    """The torch device with this name, after a test that it works.
 
     Args:
-        name: As torch calls it (``cpu``, ``cuda``, ``cuda:1``), or ``auto``: a GPU if there is one that torch can use.
+        name: A device name of torch (``cpu``, ``cuda``, ``cuda:1``), or ``auto``: a usable GPU if there is one, else the CPU.
 
     Raises:
-        LatentPolicyError: There is no such device, or torch cannot use it.
+        LatentPolicyError: No such device, or torch cannot use it.
     """
     if name == "auto":
         try:
             return choose_device("cuda" if torch.cuda.is_available() else "cpu")
-        except LatentPolicyError:  # too old for this torch, or its memory is full
+        except LatentPolicyError:  # e.g. not supported by this torch build, or out of memory
             return torch.device("cpu")
     try:
         return (torch.zeros(1, device=name) + 1).device

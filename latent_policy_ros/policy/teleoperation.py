@@ -1,7 +1,8 @@
-"""A person's hand drives a robot: keypoints become plans in the shared latent space, or joints by retargeting.
+"""Teleoperation of an end-effector with a human hand, through the shared latent space or by direct retargeting.
 
-Both end where a policy's plans end: in the robot's decoder or at its driver, behind the same guard. The arm stays: with
-the first plan the measured wrist is taken as the one to hold, and it is not followed afterwards (it would drift).
+Keypoints of the hand become action chunks for the robot's decoder, or joint positions for its driver, and pass the same command
+guard as a policy's actions. The arm holds the wrist pose that was measured at the start. Following the measured wrist would make
+it drift.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ if TYPE_CHECKING:
     from latent_policy_ros.latent.space import LatentSpace
 
 HUMAN = "human_hand"
-SOURCE = "human_hand"  # instead of a policy's id
-LONG_AGO = 0.2  # s: after such a gap the pose before says nothing of speed
+SOURCE = "human_hand"  # policy_id of the chunks
+MAX_VELOCITY_GAP = 0.2  # s; joint velocity is not limited across longer gaps between frames
 
 
 class NotReady(LatentPolicyError):
-    """A robot cannot be driven yet: something of it was not measured."""
+    """A robot cannot be driven yet, because a measurement is missing."""
 
 
 class HandToRobot:
-    """One robot that follows a person's hand. The first moment does not count: the robot is eased into it.
+    """Follows a human hand with one end-effector. The motion starts at the measured pose and blends into that of the hand.
 
     Args:
-        embodiment: The robot's end-effector.
-        latent_space: For :meth:`plan`; None if only :meth:`joints` is wanted.
-        ease: Time over which the robot goes over from its measured pose to the person's [s]; 0: at once.
+        embodiment: End-effector of the robot.
+        latent_space: Latent space for :meth:`chunk`; None if only :meth:`joints` is used.
+        ease: Duration of the transition from the measured pose to that of the hand [s]; 0: none.
 
     Raises:
-        ArtifactError: The latent space does not know the person's hand or this embodiment, or knew them otherwise.
+        ArtifactError: The latent space does not have the human hand or this embodiment, or has another version of it.
     """
 
     def __init__(self, embodiment: Embodiment, latent_space: LatentSpace | None = None, ease: float = 0.5) -> None:
@@ -50,8 +51,8 @@ class HandToRobot:
         self.release()
 
     def release(self) -> None:
-        """Follow no more; the next frame begins anew, from the pose measured then."""
-        self._began: float | None = None
+        """Stop following. The next frame starts a new transition from the pose measured then."""
+        self._started: float | None = None
         self._stamp = -np.inf
         self._start: np.ndarray | None = None
         self._wrist: np.ndarray | None = None
@@ -59,59 +60,59 @@ class HandToRobot:
 
     @property
     def following(self) -> bool:
-        """Whether the robot follows the hand."""
-        return self._began is not None
+        """Whether the robot is following the hand."""
+        return self._started is not None
 
-    def plan(
+    def chunk(
         self, latent: np.ndarray, stamp: float, valid_for: float, measured: np.ndarray | None, wrist: np.ndarray | None
     ) -> ActionChunk:
-        """A plan of one step: the latent (L,) of the person's hand, and the wrist pose to hold.
+        """An action chunk of one step: the latent of the human hand, and the wrist pose to hold.
 
         Args:
-            latent: As :func:`encode_hand` makes it; one for all robots.
-            stamp: When the hand was seen [s].
-            valid_for: How long the plan is good for [s].
-            measured: Joints (n,) now; None: not known.
-            wrist: Measured wrist pose (7,) now; None: not known.
+            latent: Latent (L,) from :func:`encode_hand`; the same for all robots.
+            stamp: Time of the keypoints [s].
+            valid_for: Duration for which the chunk may be executed [s].
+            measured: Measured joints (n,); None: unknown.
+            wrist: Measured wrist pose (7,); None: unknown.
 
         Raises:
-            NotReady: Something is not known of the robot; it is not followed any more, and begins anew when it is.
+            NotReady: A measurement is missing. The robot is released; it starts again when both are available.
         """
         if wrist is None:
             self.release()
-            raise NotReady("no wrist pose was measured")
-        share = self._begin(stamp, measured)
+            raise NotReady("no wrist pose measured")
+        progress = self._progress(stamp, measured)
         if self._wrist is None:
             self._wrist = np.array(wrist)
-        if share < 1.0:
+        if progress < 1.0:
             start = self.latent_space.encode(self.embodiment.name, self.embodiment.to_action(self._start))
-            latent = (1.0 - share) * start + share * latent  # a decoder looks at its direction only
+            latent = (1.0 - progress) * start + progress * latent
         self._sequence += 1
         return ActionChunk(stamp, valid_for, latent[None], self._wrist[None], self.latent_space.latent_id, SOURCE, self._sequence)
 
     def joints(self, keypoints: np.ndarray, stamp: float, measured: np.ndarray | None) -> np.ndarray:
-        """Joints (n,) by retargeting keypoints (21, 3) [m] of a right hand; ``stamp`` and ``measured`` as in :meth:`plan`.
+        """Joints (n,) by retargeting keypoints (21, 3) [m] of a right hand; ``stamp`` and ``measured`` as in :meth:`chunk`.
 
         Raises:
-            NotReady: As in :meth:`plan`.
-            KeypointsRefused: The keypoints are no hand.
+            NotReady: As in :meth:`chunk`.
+            KeypointsRefused: The keypoints are not those of a hand.
         """
-        last, share = self._stamp, self._begin(stamp, measured)
+        last, progress = self._stamp, self._progress(stamp, measured)
         dt = stamp - last
-        q = self._retargeter.retarget(keypoints, dt if 0.0 < dt < LONG_AGO else None)
-        return q if share >= 1.0 else (1.0 - share) * self._start + share * q
+        q = self._retargeter.retarget(keypoints, dt if 0.0 < dt < MAX_VELOCITY_GAP else None)
+        return q if progress >= 1.0 else (1.0 - progress) * self._start + progress * q
 
-    def _begin(self, stamp: float, measured: np.ndarray | None) -> float:
-        """How far the robot is on its way from where it was to the person's hand, in [0, 1]."""
+    def _progress(self, stamp: float, measured: np.ndarray | None) -> float:
+        """Progress of the transition from the measured pose to that of the hand, 0 to 1."""
         if measured is None:
             self.release()
-            raise NotReady("no joint states were measured")
-        if self._began is None or stamp < self._stamp:  # the clock may have been set back
-            self._began, self._start = stamp, np.array(measured)
+            raise NotReady("no joint states measured")
+        if self._started is None or stamp < self._stamp:  # the clock may have been set back
+            self._started, self._start = stamp, np.array(measured)
         self._stamp = stamp
         if self.ease <= 0:
             return 1.0
-        s = float(np.clip((stamp - self._began) / self.ease, 0.0, 1.0))
+        s = float(np.clip((stamp - self._started) / self.ease, 0.0, 1.0))
         return s * s * (3.0 - 2.0 * s)
 
 

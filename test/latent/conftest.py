@@ -1,4 +1,4 @@
-"""Latent spaces to test with: a small one with random weights, and one trained for seconds on made-up motion."""
+"""Latent spaces for tests: one with random weights, and one trained for seconds on generated motion."""
 
 import pytest
 import torch

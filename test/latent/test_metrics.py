@@ -1,4 +1,4 @@
-"""Measures, on made-up spaces whose errors are known."""
+"""Metrics on artificial spaces with known errors."""
 
 from types import SimpleNamespace
 
@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.embodiments import HandKinematics
-from latent_policy_ros.latent.metrics import apart, fingertips, measure, pinch_errors, retrieval, smoothness, split_by_recording
+from latent_policy_ros.latent.metrics import (
+    fingertips,
+    measure,
+    misalignment,
+    pinch_errors,
+    retrieval,
+    smoothness,
+    split_by_recording,
+)
 from latent_policy_ros.retargeting import Retargeter
 
 
 class Oracle:
-    """Knows the truth by row, and adds ``offset`` to every action that it decodes."""
+    """A space that decodes the true action of each row, plus ``offset``."""
 
     def __init__(self, pairs, offset=0.0):
         self.actions, self.offset = pairs.actions, offset
@@ -27,15 +35,15 @@ class Oracle:
         return SimpleNamespace(decode=lambda z: z)
 
 
-def test_an_oracle_makes_no_error(pairs, embodiments):
+def test_oracle_has_no_error(pairs, embodiments):
     m = measure(Oracle(pairs), pairs, embodiments)
-    for key in ("joints", "tips", "pinch", "round_trip", "apart"):
+    for key in ("joints", "tips", "pinch", "round_trip", "misalignment"):
         assert np.nanmax(m.pairs[key]) < 1e-6, key
     assert (m.pairs["r2"] == 1).all()
-    assert m.ratio_to_direct(("faive_hand",)) != m.ratio_to_direct(("faive_hand",))  # one hand: no pair of hands, so NaN
+    assert m.ratio_to_direct(("faive_hand",)) != m.ratio_to_direct(("faive_hand",))  # NaN: one hand has no pair
 
 
-def test_errors_are_those_of_the_kinematics(pairs, embodiments):
+def test_errors_equal_those_of_the_kinematics(pairs, embodiments):
     m = measure(Oracle(pairs, 0.05), pairs, embodiments)
     hand, i = embodiments["faive_hand"], m.names.index("faive_hand")
     kinematics, q = HandKinematics(hand), pairs.actions["faive_hand"]
@@ -48,7 +56,7 @@ def test_errors_are_those_of_the_kinematics(pairs, embodiments):
     assert np.isnan(m.direct[m.names.index("panda_gripper")])
 
 
-def test_pinches_are_measured_where_they_are():
+def test_pinch_errors_count_only_pinches():
     truth = np.zeros((2, 3, 3))
     truth[:, 1, 0], truth[:, 2, 0] = 0.02, 0.09  # one finger near the thumb, one far
     tips = truth.copy()
@@ -58,20 +66,20 @@ def test_pinches_are_measured_where_they_are():
     assert np.isnan(pinch_errors(tips[:, [0, 2]], truth[:, [0, 2]])).all()
 
 
-def test_retrieval_is_certain_for_equal_latents_and_chance_for_shuffled():
+def test_retrieval_of_equal_and_of_shuffled_latents():
     rng = np.random.default_rng(0)
     z, recording = rng.normal(size=(600, 8)), np.repeat([0, 1, 2], 200)
     assert retrieval(z, 2 * z, recording) == 1.0
     assert retrieval(z, rng.permutation(z), recording) < 0.03
 
 
-def test_latents_of_one_pose_are_apart_by_chance_or_not_at_all():
+def test_misalignment_of_equal_and_of_unrelated_latents():
     z = np.random.default_rng(0).normal(size=(4000, 8))
-    assert apart(z, 5 * z) == pytest.approx(0, abs=1e-9)
-    assert apart(z, z[::-1]) == pytest.approx(1, abs=0.05)
+    assert misalignment(z, 5 * z) == pytest.approx(0, abs=1e-9)
+    assert misalignment(z, z[::-1]) == pytest.approx(1, abs=0.05)
 
 
-def test_a_jump_in_the_latents_is_rough():
+def test_jumps_increase_roughness():
     steps = np.cumsum(np.ones((300, 1)), axis=0)
     even = smoothness(steps, 2 * steps, np.zeros(300))
     assert even == (pytest.approx(0.5), pytest.approx(1.0))
@@ -80,14 +88,14 @@ def test_a_jump_in_the_latents_is_rough():
     assert smoothness(uneven, 2 * steps, np.zeros(300))[1] > 2
 
 
-def test_a_person_is_measured_at_the_size_of_an_average_hand(pairs, embodiments):
+def test_human_fingertips_are_scaled_to_the_average_hand(pairs, embodiments):
     x = pairs.actions["human_hand"]
     bigger = x.reshape(len(x), 21, 9).copy()
     bigger[..., :3] *= 1.2
     assert np.allclose(fingertips(embodiments["human_hand"], bigger.reshape(len(x), -1)), fingertips(embodiments["human_hand"], x))
 
 
-def test_recordings_are_never_split():
+def test_split_keeps_recordings_whole():
     recording = np.repeat(np.arange(10), 7)
     train, held_out = split_by_recording(recording, 0.2, np.random.default_rng(0))
     assert len(train) == 56 and len(held_out) == 14
@@ -96,6 +104,6 @@ def test_recordings_are_never_split():
         split_by_recording(np.zeros(5), 0.2, np.random.default_rng(0))
 
 
-def test_a_recording_of_one_frame_has_no_step_to_judge():
+def test_smoothness_of_one_frame_is_nan():
     one = np.zeros((1, 4)), np.zeros((1, 2)), np.zeros(1, dtype=int)
     assert np.isnan(smoothness(*one)).all()

@@ -1,4 +1,4 @@
-"""The distance of latents from those of the training: calibrated, monotone, cheap."""
+"""OODDetector: calibration, identity, speed."""
 
 import time
 
@@ -17,42 +17,42 @@ def cloud(count):
     return (rng.normal(size=(count, 6)) @ MIX + [1, 2, 3, 4, 5, 6]).astype(np.float32)
 
 
-def test_it_is_the_mahalanobis_distance_in_units_of_a_quantile():
+def test_distance_is_mahalanobis_scaled_by_a_quantile():
     seen, held_out = cloud(20000), cloud(20000)
-    gauge, z = OODDetector.fit(seen, held_out), cloud(50) * 2
+    detector, z = OODDetector.fit(seen, held_out), cloud(50) * 2
     off, inverse = z - seen.mean(axis=0), np.linalg.inv(np.cov(seen.T))
     expected = np.sqrt(np.einsum("bi, ij, bj -> b", off, inverse, off))
-    ratio = gauge.distance(z) / expected
+    ratio = detector.distance(z) / expected
     assert np.allclose(ratio, ratio[0], rtol=1e-3)
-    assert (gauge.distance(held_out) > 1).mean() == pytest.approx(0.001, abs=2e-4)
+    assert (detector.distance(held_out) > 1).mean() == pytest.approx(0.001, abs=2e-4)
 
 
-def test_a_space_keeps_its_gauge_and_the_id_covers_it(space, tmp_path):
+def test_space_stores_the_detector_and_the_id_covers_it(space, tmp_path):
     z = np.random.default_rng(1).normal(size=(500, space.dim))
     z /= np.linalg.norm(z, axis=1, keepdims=True)
-    gauge = OODDetector.fit(z[:400], z[400:])
-    measured = LatentSpace(space.codecs, gauge=gauge)
+    detector = OODDetector.fit(z[:400], z[400:])
+    measured = LatentSpace(space.codecs, ood_detector=detector)
     assert measured.latent_id != space.latent_id
     measured.save(tmp_path)
     loaded = LatentSpace.load(tmp_path)
     assert loaded.latent_id == measured.latent_id
     assert np.array_equal(loaded.distance(z), measured.distance(z)) and loaded.distance(z).shape == (500,)
-    assert np.allclose(measured.distance(2 * z), measured.distance(z), rtol=1e-4)  # a latent's length says nothing
+    assert np.allclose(measured.distance(2 * z), measured.distance(z), rtol=1e-4)  # bounded: length has no effect
     assert loaded.distance(z[0]).shape == ()
 
 
-def test_without_a_gauge_it_says_so(space):
-    with pytest.raises(ArtifactError, match="no gauge of distance; train a new"):
+def test_missing_detector_is_an_error(space):
+    with pytest.raises(ArtifactError, match="no out-of-distribution detector; train a new"):
         space.distance(np.zeros(4))
-    with pytest.raises(ArtifactError, match="gauge: expected mean"):
+    with pytest.raises(ArtifactError, match="OOD detector: expected mean"):
         OODDetector({"mean": np.zeros(4)})
 
 
-def test_it_is_cheap_enough_for_every_command():
-    gauge, z = OODDetector.fit(cloud(1000), cloud(1000)), cloud(16)
+def test_distance_takes_less_than_100_microseconds():
+    detector, z = OODDetector.fit(cloud(1000), cloud(1000)), cloud(16)
     times = []
     for _ in range(200):
         start = time.perf_counter()
-        gauge.distance(z)
+        detector.distance(z)
         times.append(time.perf_counter() - start)
     assert np.median(times) < 1e-4

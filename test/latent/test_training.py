@@ -1,4 +1,4 @@
-"""Training brings paired actions together and decodes them; torch and numpy agree; every ingredient can be left out."""
+"""Training of a latent space: decoding errors, reproducibility, torch against numpy, settings."""
 
 import numpy as np
 import pytest
@@ -20,30 +20,30 @@ def measures(trained, quick, pairs, embodiments):
     return measure_held_out(trained, quick, pairs, embodiments)
 
 
-def test_what_one_encodes_another_decodes(measures):
+def test_decoding_across_embodiments(measures):
     at = {name: i for i, name in enumerate(measures.names)}
     tips, r2 = measures.pairs["tips"], measures.pairs["r2"]
     human, hand, gripper = at["human_hand"], at["faive_hand"], at["panda_gripper"]
-    assert tips[human, hand] < 9 and tips[hand, hand] < 6  # mm, on recordings that were held out
+    assert tips[human, hand] < 9 and tips[hand, hand] < 6  # mm, on held-out recordings
     assert r2[human, hand] > 0.8 and r2[hand, gripper] > 0.8 and r2[human, gripper] > 0.8
-    assert tips[gripper, hand] > 2 * tips[human, hand]  # one number cannot tell the whole pose
+    assert tips[gripper, hand] > 2 * tips[human, hand]  # one action does not determine a pose
     assert measures.pairs["pinch"][human, hand] < 6
 
 
-def test_paired_actions_are_nearer_than_others(measures):
+def test_paired_actions_have_similar_latents(measures):
     i, j = measures.names.index("human_hand"), measures.names.index("faive_hand")
-    assert measures.pairs["apart"][i, j] < 0.5
+    assert measures.pairs["misalignment"][i, j] < 0.5
     assert measures.pairs["retrieval"][i, j] > 0.1  # chance is 1 in 200
 
 
-def test_a_trained_space_tells_foreign_latents(trained, quick, pairs):
+def test_random_latents_are_out_of_distribution(trained, quick, pairs):
     z = trained.encode("human_hand", pairs.actions["human_hand"])
     anywhere = np.random.default_rng(0).normal(size=(500, trained.dim))
     assert (trained.distance(z) > 1).mean() < 0.02
     assert np.median(trained.distance(anywhere)) > 2 * np.median(trained.distance(z))
 
 
-def test_the_same_seed_gives_the_same_space(quick, pairs, embodiments):
+def test_training_is_reproducible(quick, pairs, embodiments):
     short = quick.model_copy(update={"contrastive_steps": 3, "decoding_steps": 3})
     ids = [train_latent(short, pairs, embodiments).latent_id for _ in range(2)]
     assert ids[0] == ids[1]
@@ -68,7 +68,7 @@ def test_torch_and_numpy_agree(embodiments, pairs, bounded):
     assert np.allclose(lengths, 1, atol=1e-6) == bounded
 
 
-def test_frozen_encoders_stay_as_the_contrast_left_them(quick, pairs, embodiments):
+def test_frozen_encoders_do_not_change_in_stage_3(quick, pairs, embodiments):
     def encoder_after(finetune: bool) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(0)
         settings = quick.model_copy(update={"decoding_steps": 3, "finetune_encoders": finetune})
@@ -81,7 +81,7 @@ def test_frozen_encoders_stay_as_the_contrast_left_them(quick, pairs, embodiment
     assert torch.equal(*encoder_after(False)) and not torch.equal(*encoder_after(True))
 
 
-def test_only_those_that_learn_change(quick, pairs, embodiments):
+def test_only_trained_codecs_change(quick, pairs, embodiments):
     codecs = {n: TorchCodec.fresh(e, pairs.actions[n], SMALL) for n, e in embodiments.items()}
     before = {n: c.decoder[0].weight.clone() for n, c in codecs.items()}
     objective = Objective(quick, codecs, embodiments, pairs.actions, pairs.keyvectors, {"faive_hand"})
@@ -98,7 +98,7 @@ def replace_steps(objective, steps):
     return objective
 
 
-def test_the_temperature_falls_or_stays():
+def test_temperature_annealing():
     settings = LatentSettings(temperature_start=0.3, temperature_end=0.05)
     assert [settings.temperature(d) for d in (0, 0.5, 1)] == pytest.approx([0.3, np.sqrt(0.3 * 0.05), 0.05])
     assert {settings.model_copy(update={"annealing": False}).temperature(d) for d in (0, 0.5, 1)} == {0.05}
@@ -133,12 +133,12 @@ def test_number_without_a_point_is_a_number(tmp_path):
     assert load(LatentSettings, file) == LatentSettings()
 
 
-def test_a_training_that_diverges_says_so(pairs, embodiments):
-    with pytest.raises(LatentPolicyError, match="diverged: .* lower learning_rate"):
+def test_diverged_training_is_an_error(pairs, embodiments):
+    with pytest.raises(LatentPolicyError, match="diverged: .* reduce learning_rate"):
         train_latent(SMALL.model_copy(update={"learning_rate": 1e30, "encoder_learning_rate": 1e30}), pairs, embodiments)
 
 
-def test_the_shipped_presets():
+def test_shipped_presets():
     assert load(LatentSettings, config_file("training", "latent", "settings")) == LatentSettings()
     paper = load(LatentSettings, config_file("training", "latent_paper", "settings"))
     assert not paper.bounded and paper.soft_targets == paper.cross_weight == paper.fingertip_weight == paper.pinch_weight == 0

@@ -192,7 +192,7 @@ def test_it_can_be_deactivated_and_activated_again(graph, decoder, commands, spa
 def test_latents_unlike_any_seen_are_warned_of_and_carried_out(graph, decoder, commands, space):
     rng = np.random.default_rng(0)
     seen = space.encode("mimic_hand", HAND.rest + rng.normal(0, 0.05, (2000, len(HAND.rest))))
-    decoder.decoder.latent_space = space = replace(space, gauge=OODDetector.fit(seen, seen))
+    decoder.decoder.latent_space = space = replace(space, ood_detector=OODDetector.fit(seen, seen))
     send(graph, plan(space))
     graph.until(lambda: decoder.following)
     assert decoder.distance < 1.5 and not decoder.counts[UNLIKE]

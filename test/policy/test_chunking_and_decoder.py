@@ -1,4 +1,4 @@
-"""Plans become commands at the right time, smoothly, and only while they are fresh and meant for this robot."""
+"""ChunkBuffer and RobotDecoder: interpolation, blending, staleness, refused chunks."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from latent_policy_ros.policy.decoder import RobotDecoder
 
 
 def chunk(stamp=0.0, value=None, latent_id="id", sequence=0, horizon=16, dim=4) -> ActionChunk:
-    """A plan whose latents (and x positions) are the time they are meant for, or ``value``."""
+    """A chunk whose latents (and x positions) are the scheduled times of its steps, or ``value``."""
     times = stamp + 0.1 * np.arange(horizon) if value is None else np.full(horizon, value)
     poses = np.zeros((horizon, 7))
     poses[:, 0], poses[:, 6] = times, 1
@@ -27,7 +27,7 @@ def test_late_steps_are_dropped_and_steps_interpolated():
     assert np.allclose(latent, 10.13) and np.allclose(pose, [10.13, 0, 0, 0, 0, 0, 1])
 
 
-def test_overlapping_plans_blend_with_more_say_for_the_newer():
+def test_overlapping_chunks_blend_with_exponential_weights():
     buffer = ChunkBuffer(blend=0.1)
     buffer.add(chunk(0.0, value=0.0))
     buffer.add(chunk(0.1, value=1.0))
@@ -39,7 +39,7 @@ def test_overlapping_plans_blend_with_more_say_for_the_newer():
     assert np.allclose(follower.sample(0.15)[0], 1.0)
 
 
-def test_no_command_without_a_fresh_plan():
+def test_no_action_without_a_fresh_chunk():
     buffer = ChunkBuffer(max_age=0.25)
     assert buffer.sample(0.0) is None
     buffer.add(chunk(5.0))
@@ -48,14 +48,14 @@ def test_no_command_without_a_fresh_plan():
     assert buffer.sample(5.26) is None
 
 
-def test_plans_from_before_a_gap_have_no_say():
+def test_chunks_before_a_gap_are_dropped():
     buffer = ChunkBuffer()
     buffer.add(chunk(0.0, value=0.0))
     buffer.add(chunk(1.0, value=1.0))
     assert np.allclose(buffer.sample(1.0)[0], 1.0)
 
 
-def test_rotations_blend_across_the_sign_of_quaternions():
+def test_blending_treats_opposite_quaternions_as_equal():
     first, second = chunk(0.0, value=0.0), chunk(0.1, value=0.0)
     second.wrist_poses[:, 3:] *= -1
     buffer = ChunkBuffer()
@@ -73,19 +73,19 @@ def robot(space) -> RobotDecoder:
     return RobotDecoder(space, hand)
 
 
-def plan(robot, **kwargs) -> ActionChunk:
+def own_chunk(robot, **kwargs) -> ActionChunk:
     return chunk(latent_id=robot.latent_space.latent_id, **kwargs)
 
 
-def test_the_plan_is_decoded_to_joints_of_this_robot(robot):
-    robot.accept(plan(robot, stamp=3.0), now=3.0)
+def test_command_is_decoded_for_the_robot(robot):
+    robot.accept(own_chunk(robot, stamp=3.0), now=3.0)
     command = robot.command(3.2)
     assert np.allclose(command.q, 2 * robot.latent_space.decode("hand", np.full(4, 3.2)))
     assert command.observed == 3.0 and np.isclose(command.wrist_pose[0], 3.2)
     assert robot.command(3.51) is None
 
 
-def test_a_foreign_latent_space_is_refused_with_both_ids(robot):
+def test_foreign_latent_space_is_refused_with_both_ids(robot):
     with pytest.raises(ActionRefused, match=f"'foreign'.*'{robot.latent_space.latent_id}'"):
         robot.accept(chunk(latent_id="foreign"), now=0.0)
     assert robot.command(0.0) is None
@@ -96,86 +96,86 @@ def test_a_foreign_latent_space_is_refused_with_both_ids(robot):
     [
         ({"latents": np.zeros((16, 5))}, r"latents: expected \(horizon, 4\), got \(16, 5\)"),
         ({"latents": np.zeros((0, 4)), "wrist_poses": np.zeros((0, 7))}, r"latents: expected"),
-        ({"latents": np.full((16, 4), np.nan)}, "latents: NaN or infinite, first at step 0, component 0"),
-        ({"wrist_poses": np.full((16, 7), np.inf)}, "wrist_poses: NaN or infinite"),
+        ({"latents": np.full((16, 4), np.nan)}, "latents: NaN or infinity, first at step 0, component 0"),
+        ({"wrist_poses": np.full((16, 7), np.inf)}, "wrist_poses: NaN or infinity"),
         ({"wrist_poses": np.zeros((15, 7))}, r"wrist_poses: expected \(16, 7\), got \(15, 7\)"),
         ({"wrist_poses": np.zeros((16, 7))}, "expected unit quaternions, got length 0.000 at step 0"),
         ({"dt": 0.0}, "dt > 0"),
         ({"stamp": float("nan")}, "finite stamp"),
     ],
 )
-def test_malformed_plans_are_refused_and_leave_the_plan_before_in_force(robot, change, message):
-    robot.accept(plan(robot, stamp=1.0), now=1.0)
+def test_malformed_chunk_is_refused_and_the_previous_one_kept(robot, change, message):
+    robot.accept(own_chunk(robot, stamp=1.0), now=1.0)
     before = robot.command(1.1)
     with pytest.raises(ActionRefused, match=message):
-        robot.accept(replace(plan(robot, stamp=1.05, sequence=1), **change), now=1.1)
+        robot.accept(replace(own_chunk(robot, stamp=1.05, sequence=1), **change), now=1.1)
     assert np.array_equal(robot.command(1.1).q, before.q)
 
 
-def test_plans_out_of_order_are_refused(robot):
-    robot.accept(plan(robot, stamp=1.0, sequence=4), now=1.0)
+def test_chunks_out_of_order_are_refused(robot):
+    robot.accept(own_chunk(robot, stamp=1.0, sequence=4), now=1.0)
     with pytest.raises(ActionRefused, match="latent action 3: out of order: its observation is 0.100 s older than that of 4"):
-        robot.accept(plan(robot, stamp=0.9, sequence=3), now=1.1)
+        robot.accept(own_chunk(robot, stamp=0.9, sequence=3), now=1.1)
 
 
-def test_a_policy_that_starts_again_is_followed_though_it_counts_from_zero(robot):
-    robot.accept(plan(robot, stamp=1.0, sequence=400), now=1.0)
-    robot.accept(plan(robot, stamp=2.0, sequence=0), now=2.0)
+def test_restarted_policy_may_count_from_zero(robot):
+    robot.accept(own_chunk(robot, stamp=1.0, sequence=400), now=1.0)
+    robot.accept(own_chunk(robot, stamp=2.0, sequence=0), now=2.0)
     assert robot.command(2.0).observed == 2.0
 
 
-def test_clocks_that_disagree(robot):
-    with pytest.raises(ActionRefused, match="4.000 s in the future"):
-        robot.accept(plan(robot, stamp=9.0), now=5.0)
-    robot.accept(plan(robot, stamp=100.0), now=100.0)
-    robot.accept(plan(robot, stamp=1.0), now=1.0)
+def test_chunk_from_the_future_is_refused(robot):
+    with pytest.raises(ActionRefused, match="stamp is 4.000 s in the future"):
+        robot.accept(own_chunk(robot, stamp=9.0), now=5.0)
+    robot.accept(own_chunk(robot, stamp=100.0), now=100.0)
+    robot.accept(own_chunk(robot, stamp=1.0), now=1.0)
     assert robot.command(1.0).observed == 1.0
 
 
-def test_a_plan_is_not_allowed_the_more_future_the_longer_its_steps_are(robot):
-    with pytest.raises(ActionRefused, match="100.000 s in the future"):
-        robot.accept(replace(plan(robot, stamp=105.0), dt=1e9), now=5.0)
-    robot.accept(plan(robot, stamp=5.0), now=5.0)
+def test_tolerance_for_the_future_does_not_grow_with_dt(robot):
+    with pytest.raises(ActionRefused, match="stamp is 100.000 s in the future"):
+        robot.accept(replace(own_chunk(robot, stamp=105.0), dt=1e9), now=5.0)
+    robot.accept(own_chunk(robot, stamp=5.0), now=5.0)
     assert robot.command(5.0).observed == 5.0
 
 
-def test_two_that_drive_one_robot_are_not_averaged(robot):
-    robot.accept(plan(robot, stamp=1.0), now=1.0)
-    other = replace(plan(robot, stamp=1.1), policy_id="human_hand")
-    with pytest.raises(ActionRefused, match="policy_id: 'human_hand', but plans of 'policy'.*stop one of the two"):
+def test_second_source_is_refused_while_the_first_is_fresh(robot):
+    robot.accept(own_chunk(robot, stamp=1.0), now=1.0)
+    other = replace(own_chunk(robot, stamp=1.1), policy_id="human_hand")
+    with pytest.raises(ActionRefused, match="policy_id: got 'human_hand' while 'policy' drives this robot; stop one of the two"):
         robot.accept(other, now=1.1)
-    robot.accept(replace(other, stamp=1.4), now=1.4)  # the first fell silent
+    robot.accept(replace(other, stamp=1.4), now=1.4)  # the first has stopped
     assert robot.command(1.4).observed == 1.4
 
 
-def test_stale_plans_of_another_source_keep_nobody_out(robot):
-    for k in range(5):  # a bag is played beside the policy, and comes first
+def test_stale_chunks_of_another_source_do_not_block(robot):
+    for k in range(5):  # a bag is played while the policy runs, and arrives first
         now = 20.0 + 0.1 * k
-        with pytest.raises(ActionRefused, match=r"latent action 0: stamp: 1[67]\.\d+ s ago, expected 0.5 s at most"):
-            robot.accept(replace(plan(robot, stamp=3.0 + 0.1 * k), policy_id="bag"), now=now)
-        robot.accept(plan(robot, stamp=now - 0.05), now=now)
+        with pytest.raises(ActionRefused, match=r"latent action 0: stamp is 1[67]\.\d+ s old, expected at most 0.5 s"):
+            robot.accept(replace(own_chunk(robot, stamp=3.0 + 0.1 * k), policy_id="bag"), now=now)
+        robot.accept(own_chunk(robot, stamp=now - 0.05), now=now)
         assert robot.command(now).observed == now - 0.05
 
 
-@pytest.mark.parametrize("foreign", [False, True], ids=["silence", "a policy whose clock was not set back"])
-def test_a_plan_is_not_carried_out_when_its_time_comes_round_again(robot, foreign):
-    robot.accept(plan(robot, stamp=100.0), now=100.0)
+@pytest.mark.parametrize("foreign", [False, True], ids=["silence", "policy with the old clock"])
+def test_old_chunk_is_not_executed_after_the_clock_was_set_back(robot, foreign):
+    robot.accept(own_chunk(robot, stamp=100.0), now=100.0)
     for k in range(60):
         now = 95.0 + 0.1 * k
         if foreign:
             with pytest.raises(ActionRefused, match="in the future"):
-                robot.accept(plan(robot, stamp=now + 5.0), now=now)
+                robot.accept(own_chunk(robot, stamp=now + 5.0), now=now)
         assert robot.command(now) is None
 
 
-def test_a_decoder_for_another_version_of_the_hand_does_not_start(space):
+def test_other_version_of_the_embodiment_is_refused(space):
     with pytest.raises(ArtifactError, match="the embodiment is now ffff"):
         RobotDecoder(space, SimpleNamespace(name="hand", content_hash="ff" * 32, action_names=NAMES))
 
 
-def test_a_policy_that_falls_silent_is_noticed_by_the_clock_of_arrival(robot):
-    robot.accept(plan(robot, stamp=10.0), now=10.2)  # slow, but it came
+def test_commands_end_when_chunks_stop_arriving(robot):
+    robot.accept(own_chunk(robot, stamp=10.0), now=10.2)  # late but valid
     assert robot.command(10.44) is not None
     assert robot.command(10.46) is None
-    robot.accept(plan(robot, stamp=10.4), now=10.5)
+    robot.accept(own_chunk(robot, stamp=10.4), now=10.5)
     assert robot.command(10.6) is not None
