@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from latent_policy_ros.common.config import (
     YAML_SUFFIXES,
     Config,
+    FileModel,
     Interval,
     Text,
     Whole,
@@ -195,7 +196,7 @@ class Robot(Config):
             yield "images", "simulators and camera nodes publish raw images only; expected raw"
 
 
-class Fleet(Config):
+class Fleet(FileModel):
     """Robots that one policy drives."""
 
     robots: Annotated[dict[RosName, Robot], Field(min_length=1)] = Field(description="Robots by namespace.")
@@ -206,18 +207,6 @@ class Fleet(Config):
     device: Annotated[Text, AfterValidator(_device)] = Field(
         "auto", description="Device of the policy's network: auto, cpu, cuda or cuda:N."
     )
-
-    _file: Path = PrivateAttr(Path())
-
-    def model_post_init(self, context: Any) -> None:
-        """Remember the file."""
-        if context:
-            self._file = context["file"]
-
-    @property
-    def file(self) -> Path:
-        """The fleet's file; ``launch arguments`` if it was made from those."""
-        return self._file
 
     def text(self) -> str:
         """Content of the fleet's file; for a fleet from launch arguments, the equivalent file."""

@@ -76,7 +76,7 @@ def recorder(what: list[str], topics: list[str], out: Path | None, task: str, im
         OSError: The folder cannot be created.
     """
     from latent_policy_ros.bringup import NodeSpec, load_fleet, recorder_spec
-    from latent_policy_ros.common.config_reader import YAML_SUFFIXES
+    from latent_policy_ros.common.yaml_file import YAML_SUFFIXES
     from latent_policy_ros.data.recording.jpeg import IMAGE_FORMATS
 
     if images not in IMAGE_FORMATS:

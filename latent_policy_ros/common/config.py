@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from latent_policy_ros.common.config_messages import dotted, error_text, validation_error
 from latent_policy_ros.common.errors import ConfigError, Finding, available
@@ -32,6 +42,26 @@ class Config(BaseModel):
         except ValidationError as error:
             lines = [(e["loc"], error_text(e, cls)) for e in error.errors(include_url=False)]
             raise validation_error(lines) from None
+
+
+class FileModel(Config):
+    """Base of models of whole files, which know their file."""
+
+    _file: Path = PrivateAttr(Path())
+
+    def model_post_init(self, context: Any) -> None:
+        """Store the file that ``validate`` passes as context."""
+        if context:
+            self._file = context["file"]
+
+    @property
+    def file(self) -> Path:
+        """The file, or the text that ``validate`` got in its place."""
+        return self._file
+
+    def error(self, path: str, message: str) -> ConfigError:
+        """A ConfigError at the dotted path of a field, for checks that follow validation."""
+        return ConfigError(self.file, path, message)
 
 
 def load(model: type[M], file: str | Path) -> M:
@@ -118,14 +148,19 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 
 
 def _unit(value: tuple[float, float, float]) -> tuple[float, float, float]:
-    length = math.hypot(*value)
+    length = float(np.linalg.norm(value))
     if length < 1e-6:
         raise ValueError(f"expected a direction, got a vector of length {length:g}")
     x, y, z = value
     return x / length, y / length, z / length
 
 
-def _names(value: Any) -> Any:
+def names_of(value: Any) -> tuple[str, ...]:
+    """The items of a list of strings that differ.
+
+    Raises:
+        ValueError: Not a list, an item that is not a string, or a duplicate.
+    """
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and item for item in value):
         raise ValueError(f"expected a list of strings, got {describe(value)}")
     if repeated := sorted({item for item in value if value.count(item) > 1}):
@@ -133,7 +168,12 @@ def _names(value: Any) -> Any:
     return tuple(value)
 
 
-def _resolve_path(value: Any, info: ValidationInfo) -> Any:
+def resolve_path(value: Any, file: Path) -> Path:
+    """A path as ``file`` gives it: relative to the file, with ``~`` and ``$VARIABLES`` expanded, or ``package://NAME/PATH``.
+
+    Raises:
+        ValueError: Not a path, an unset variable, or an unknown package.
+    """
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected a path, got {describe(value)}")
     text = os.path.expandvars(value)
@@ -148,7 +188,11 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Any:
             raise ValueError(str(error)) from error
     if separator:
         raise ValueError(f"expected a path or package://NAME/PATH, got {text!r}")
-    return (info.context or {"file": Path()})["file"].parent / Path(text).expanduser()
+    return file.parent / Path(text).expanduser()
+
+
+def _resolve_path(value: Any, info: ValidationInfo) -> Path:
+    return resolve_path(value, (info.context or {"file": Path()})["file"])
 
 
 def _is_file(path: Path) -> Path:
@@ -167,7 +211,7 @@ Direction = Annotated[Vector3, AfterValidator(_unit)]
 #: (lower, upper), lower < upper.
 Interval = Annotated[tuple[float, float], BeforeValidator(_interval), AfterValidator(_ordered)]
 #: Strings that differ.
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-#: A path relative to the file that names it, with ``~`` and ``$VARIABLES`` expanded, or ``package://NAME/PATH``.
+Names = Annotated[tuple[str, ...], BeforeValidator(names_of)]
+#: See ``resolve_path``.
 FilePath = Annotated[Path, BeforeValidator(_resolve_path)]
 ExistingFile = Annotated[FilePath, AfterValidator(_is_file)]

@@ -10,14 +10,14 @@ import numpy as np
 import pinocchio as pin
 from pydantic import Field, field_validator
 
-from latent_policy_ros.common.config import Config, ExistingFile, Interval, Positive, Text, Vector3, config_file, load
-from latent_policy_ros.common.config_reader import frozen
+from latent_policy_ros.common.config import Config, ExistingFile, FileModel, Interval, Positive, Text, Vector3, config_file, load
 from latent_policy_ros.common.errors import ConfigError, available
 from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.description.urdf import ONE_DOF_TYPES, UrdfFile
 from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
 from latent_policy_ros.embodiments.kinematics.pinocchio_model import pinocchio_model
+from latent_policy_ros.embodiments.model.schema import read_only
 
 PANDA = "panda"  # the default arm
 BRACKET_DEPTH = 0.167  # distance along the tool axis to a hand's grasp point [m]; leaves room for a bracket behind the palm
@@ -50,7 +50,7 @@ class Pose(Config):
         return pin.SE3(rotate("z", yaw) @ rotate("y", pitch) @ rotate("x", roll), np.array(self.xyz))
 
 
-class ArmFile(Config):
+class ArmFile(FileModel):
     """Content of an arm's YAML file."""
 
     description: ExistingFile = Field(description="URDF file; relative to this file, or package://NAME/PATH.")
@@ -149,78 +149,78 @@ def load_arm(name_or_path: str) -> Arm:
     """
     file = config_file("arms", name_or_path, "arm").resolve()
     content = load(ArmFile, file)
-    full, mimics = _read_urdf(file, content)
-    _check_chain(file, content, full, mimics)
-    model = _reduced(file, content, full)
+    full, mimics = _read_urdf(content)
+    _check_chain(content, full, mimics)
+    model = _reduced(content, full)
     names = tuple(model.names)[1:]
     lower, upper = model.lowerPositionLimit, model.upperPositionLimit
     home = [content.home[name] for name in names]
     for name, value, low, high in zip(names, home, lower, upper):
         if not low <= value <= high:
-            raise ConfigError(file, f"home.{name}", f"expected a number from {low:.12g} to {high:.12g}, got {value:.12g}")
+            raise content.error(f"home.{name}", f"expected a number from {low:.12g} to {high:.12g}, got {value:.12g}")
     limit = np.inf if content.max_velocity is None else content.max_velocity
     velocity = np.minimum(np.where(model.velocityLimit > 0.0, model.velocityLimit, np.inf), limit)
     if unlimited := [name for name, speed in zip(names, velocity) if not np.isfinite(speed)]:
         message = f"missing: the URDF has no velocity limit for {', '.join(unlimited)}; expected one number for all joints [rad/s]"
-        raise ConfigError(file, "max_velocity", message)
+        raise content.error("max_velocity", message)
     slides = np.array([joint.shortname().startswith("JointModelP") for joint in model.joints[1:]])
     tool = content.tool.to_se3() if content.tool else pin.SE3.Identity()
     mounts = {name: pose.to_se3() for name, pose in content.mounts.items()}
-    limits = frozen(lower), frozen(upper), frozen(velocity)
-    return Arm(file, model, content.base, content.flange, names, slides, *limits, frozen(home), tool, mounts)
+    limits = read_only(lower), read_only(upper), read_only(velocity)
+    return Arm(file, model, content.base, content.flange, names, slides, *limits, read_only(home), tool, mounts)
 
 
 def _shipped() -> Path:
     return (config_dir() / "arms").resolve()
 
 
-def _read_urdf(file: Path, content: ArmFile) -> tuple[pin.Model, set[str]]:
+def _read_urdf(content: ArmFile) -> tuple[pin.Model, set[str]]:
     """The model of all moving joints, and the names of mimic joints (which pinocchio treats as independent)."""
     urdf = UrdfFile.read(content.description)
     mimics = {joint.name for joint in urdf.joints.values() if joint.mimic is not None}
     joints = {name: joint for name, joint in urdf.joints.items() if joint.type in ONE_DOF_TYPES}
     for name, (lower, upper) in content.ranges.items():
         if name not in joints:
-            raise ConfigError(file, f"ranges.{name}", f"not a moving joint of the URDF; {available(joints)}")
+            raise content.error(f"ranges.{name}", f"not a moving joint of the URDF; {available(joints)}")
         least, most = joints[name].limits or (0.0, 0.0)
         if joints[name].type != "continuous" and (lower < least or upper > most):
             message = f"expected a part of the URDF's [{least:g}, {most:g}], got [{lower:g}, {upper:g}]"
-            raise ConfigError(file, f"ranges.{name}", message)
+            raise content.error(f"ranges.{name}", message)
         urdf.set_limits(name, lower, upper)
     try:
         return pin.buildModelFromXML(urdf.to_xml()), mimics
     except (ValueError, RuntimeError) as error:
-        raise ConfigError(file, "description", f"{content.description} cannot be read: {error}") from error
+        raise content.error("description", f"{content.description} cannot be read: {error}") from error
 
 
-def _check_chain(file: Path, content: ArmFile, model: pin.Model, mimics: set[str]) -> None:
+def _check_chain(content: ArmFile, model: pin.Model, mimics: set[str]) -> None:
     """Check that ``home`` names exactly the joints between base and flange, and that each can be commanded."""
     links = [frame.name for frame in model.frames if frame.type == pin.FrameType.BODY]
     for field in ("base", "flange"):
         if (link := getattr(content, field)) not in links:
-            raise ConfigError(file, field, f"got {link!r}; {available(links)}")
+            raise content.error(field, f"got {link!r}; {available(links)}")
     base, flange, named, known = content.base, content.flange, content.home, list(model.names)[1:]
     before, after = (_moving_joints(model, link) for link in (base, flange))
     chain = [name for name in after if name not in before]
     between = f"expected joints between base and flange: {', '.join(chain)}"
     if not named:
-        raise ConfigError(file, "home", f"{between}; got none")
+        raise content.error("home", f"{between}; got none")
     for name in named:
         if name not in known:
-            raise ConfigError(file, f"home.{name}", f"not a moving joint of the URDF; {available(known)}")
+            raise content.error(f"home.{name}", f"not a moving joint of the URDF; {available(known)}")
         if name in before:
-            raise ConfigError(file, f"home.{name}", f"moves the base, {base}; {between}")
+            raise content.error(f"home.{name}", f"moves the base, {base}; {between}")
         if name not in chain:
-            raise ConfigError(file, f"home.{name}", f"does not move {flange}; {between}")
+            raise content.error(f"home.{name}", f"does not move {flange}; {between}")
     for name in chain:
         joint = model.joints[model.getJointId(name)]
         limits = model.lowerPositionLimit[joint.idx_q], model.upperPositionLimit[joint.idx_q]
         if name not in named:
-            raise ConfigError(file, f"home.{name}", f"missing: this joint moves {flange}; add it, or make it fixed in the URDF")
+            raise content.error(f"home.{name}", f"missing: this joint moves {flange}; add it, or make it fixed in the URDF")
         if name in mimics:
-            raise ConfigError(file, f"home.{name}", "mimic joints are not supported in arms; make it fixed in the URDF")
+            raise content.error(f"home.{name}", "mimic joints are not supported in arms; make it fixed in the URDF")
         if joint.nq != 1 or not np.isfinite(limits).all() or not limits[0] < limits[1]:
-            raise ConfigError(file, f"home.{name}", "no limits in the URDF; add them to `ranges`, e.g. [-3.14, 3.14]")
+            raise content.error(f"home.{name}", "no limits in the URDF; add them to `ranges`, e.g. [-3.14, 3.14]")
 
 
 def _moving_joints(model: pin.Model, link: str) -> list[str]:
@@ -229,13 +229,13 @@ def _moving_joints(model: pin.Model, link: str) -> list[str]:
     return [model.names[i] for i in model.supports[parent] if i]
 
 
-def _reduced(file: Path, content: ArmFile, full: pin.Model) -> pin.Model:
+def _reduced(content: ArmFile, full: pin.Model) -> pin.Model:
     """The model with the joints of ``home`` alone; all others are fixed at zero."""
     others = [full.getJointId(name) for name in list(full.names)[1:] if name not in content.home]
     try:
         return pin.buildReducedModel(full, others, pin.neutral(full))
     except ValueError as error:  # e.g. a joint and a link of the same name
-        raise ConfigError(file, "home", f"pinocchio cannot fix the other joints of the URDF: {error}") from error
+        raise content.error("home", f"pinocchio cannot fix the other joints of the URDF: {error}") from error
 
 
 def _jaws_along_z(gripper: Embodiment) -> bool:

@@ -138,9 +138,9 @@ def test_hash_depends_on_meaning_not_on_text(tiny):
 
 
 MISTAKES = {
-    "unknown field": ("side: right", "side: right\ncolour: red", "colour", "unknown field; available: actuated"),
+    "unknown field": ("side: right", "side: right\ncolour: red", "colour", "unknown field; available: action, actuated"),
     "unknown field of a hinge": ("range: [0, 1.0]", "range: [0, 1.0], rnage: 1", "hinges.a.rnage", "unknown field"),
-    "missing field": ("side: right\n", "", "side", "missing: expected a string; got only the fields name, kind"),
+    "missing field": ("side: right\n", "", "side", "missing: expected one of left, right; got only the fields name, kind"),
     "missing field of a hinge": (", range: [0, 0.6]", "", "hinges.b.range", "missing: expected 2 numbers"),
     "wrong type": ("point: [0, 0, 0.15]", "point: 3", "hinges.b.point", "expected 3 numbers, got 3 (a number)"),
     "number as text": ("ratio: 0.75", "ratio: '0.75'", "couplings.b.ratio", "expected a number, got '0.75' (a string)"),
@@ -176,6 +176,8 @@ MISTAKES = {
     "duplicate": ("side: right", "side: right\nside: right", "", "duplicate key 'side', first given in line 4"),
     "duplicate hinge": ("  b: {parent", "  a: {parent", "", "duplicate key 'a', first given in line 10"),
     "not YAML": ("side: right", "side: [right", "", "is not valid YAML"),
+    "action of a hand": ("side: right", "side: right\naction: {name: grip, closed: 0, open: 1}", "action", "only a gripper has one"),
+    "axis of a fixed hinge": ("b: {parent: a,", "b: {kind: fixed, parent: a,", "hinges.b.axis", "a fixed hinge has none"),
     "gripper with two joints": ("kind: hand", "kind: gripper", "actuated", "a gripper has one actuated joint, got 2: a, t"),
 }  # fmt: skip
 

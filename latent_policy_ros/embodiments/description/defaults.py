@@ -7,10 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from latent_policy_ros.common.config_reader import frozen
 from latent_policy_ros.embodiments.description.mechanism import Mechanism
 from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
-from latent_policy_ros.embodiments.model.schema import Servo, Shape
+from latent_policy_ros.embodiments.model.schema import Servo, Shape, read_only
 
 PALM_PER_FINGER = 0.093 / 0.105  # wrist to middle knuckle, in lengths of the middle finger: an average person's (HumanHand)
 # Direction from the palm to the pinch, hand frame; perpendicular to PINCH_AXIS. A gripper's hand frame is placed so that a
@@ -101,7 +100,7 @@ class EmbodimentDefaults:
         others = [joint for finger in self.fingers if finger != "thumb" for joint in self._joints[finger]]
         thumb = np.setdiff1d(self._joints["thumb"], others)
         if not len(thumb):
-            return frozen(np.clip(q, self._lower, self._upper))
+            return read_only(np.clip(q, self._lower, self._upper))
         middle = (self._lower + self._upper) / 2
         trials = np.tile(q, (THUMB_TRIALS, 1))
         shares = np.random.default_rng(SEED).uniform(0.05, 0.95, (THUMB_TRIALS, len(thumb)))
@@ -110,7 +109,7 @@ class EmbodimentDefaults:
         gaps = [np.linalg.norm(tips[finger] - tips["thumb"], axis=1) for finger in self.fingers if finger != "thumb"]
         strain = np.square((trials - middle) / (self._upper - self._lower))[:, thumb].sum(axis=1)
         cost = np.square((np.min(gaps, axis=0) - REST_GAP) / REST_GAP) + 0.5 * strain
-        return frozen(np.clip(trials[cost.argmin()], self._lower, self._upper))
+        return read_only(np.clip(trials[cost.argmin()], self._lower, self._upper))
 
     def hand_frame(self, side: str) -> np.ndarray | str:
         """T_base_hand (4, 4) of a hand, or the reason why the geometry does not determine it."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from latent_policy_ros.common.config_reader import Section, frozen
-from latent_policy_ros.common.errors import ConfigError
+from latent_policy_ros.common.config import FileModel
 from latent_policy_ros.embodiments.description.description import Coupling
-from latent_policy_ros.embodiments.model.schema import Fingertip, Hinge
+from latent_policy_ros.embodiments.model.schema import Fingertip, Hinge, read_only
 
 FIXED_RANGE = 1e-3  # range [m] to either side of a hinge that no joint moves; simulators need a range
 
@@ -40,14 +39,14 @@ class Mechanism:
         """Names of the hinges that neither follow another nor are locked."""
         return tuple(h.name for h in self.hinges if h.name not in self.couplings and h.name not in self.locked)
 
-    def resolve_couplings(self, couplings: Section, joint_names: tuple[str, ...]) -> tuple[Mechanism, np.ndarray]:
+    def resolve_couplings(self, content: FileModel, joint_names: tuple[str, ...]) -> tuple[Mechanism, np.ndarray]:
         """Return (mechanism, matrix), where the positions of all its hinges are ``matrix @ q``; shape (n_hinges, n).
 
         Chains of couplings are multiplied out. Offsets become part of the zero pose. Locked hinges are removed, and their
         position becomes part of the zero pose of what they carry.
 
         Args:
-            couplings: The field ``couplings``, for error messages.
+            content: The embodiment file, for error messages.
             joint_names: The n actuated hinges.
 
         Raises:
@@ -55,17 +54,17 @@ class Mechanism:
         """
         matrix, offsets = np.zeros((len(self.hinges), len(joint_names))), np.zeros(len(self.hinges))
         for row, hinge in enumerate(self.hinges):
-            leader, ratio, offset = self._follow(couplings, hinge.name)
+            leader, ratio, offset = self._follow(content, hinge.name)
             if leader is None:
                 offsets[row] = offset
             elif leader in joint_names:
                 matrix[row, joint_names.index(leader)], offsets[row] = ratio, offset
             else:
                 message = f"neither actuated nor coupled; actuated: {', '.join(joint_names)}"
-                raise ConfigError(couplings.file, f"hinges.{leader}", message)
+                raise content.error(f"hinges.{leader}", message)
         moved = self._with_zero_pose(offsets)
         kept = matrix.any(axis=1) | self._carries_fixed_tip(matrix)
-        return (moved if kept.all() else moved._without(~kept)), frozen(matrix[kept])
+        return (moved if kept.all() else moved._without(~kept)), read_only(matrix[kept])
 
     def body_motions(self, positions: np.ndarray) -> dict[str | None, np.ndarray]:
         """Motion (B, 4, 4) of the body behind each hinge since the zero pose, base frame; None is the base.
@@ -90,7 +89,7 @@ class Mechanism:
                 carriers.add(tip.hinge)
         return np.array([hinge.name in carriers for hinge in self.hinges])
 
-    def _follow(self, couplings: Section, name: str) -> tuple[str | None, float, float]:
+    def _follow(self, content: FileModel, name: str) -> tuple[str | None, float, float]:
         """(actuated hinge, ratio, offset) at the end of a chain of couplings; the hinge is None if it is locked."""
         at, ratio, offset, path = name, 1.0, 0.0, [name]
         while at in self.couplings:
@@ -99,7 +98,7 @@ class Mechanism:
             path.append(at)
             if path.count(at) > 1:
                 message = f"cycle: {' -> '.join(path)}; expected to end at an actuated hinge"
-                raise couplings.error(f"{name}.follows", message)
+                raise content.error(f"couplings.{name}.follows", message)
         if at in self.locked:
             return None, 0.0, offset + ratio * self.locked[at]
         return at, ratio, offset
@@ -113,9 +112,9 @@ class Mechanism:
             above = bodies[hinge.parent][0]
             axis, point = above[:3, :3] @ hinge.axis, (above @ [*hinge.point, 1.0])[:3]
             ends = hinge.lower - offset, hinge.upper - offset
-            hinges.append(Hinge(hinge.name, hinge.parent, frozen(axis), frozen(point), *ends, hinge.kind))
+            hinges.append(Hinge(hinge.name, hinge.parent, read_only(axis), read_only(point), *ends, hinge.kind))
         tips = {
-            finger: Fingertip(tip.hinge, frozen((bodies[tip.hinge][0] @ [*tip.point, 1.0])[:3]))
+            finger: Fingertip(tip.hinge, read_only((bodies[tip.hinge][0] @ [*tip.point, 1.0])[:3]))
             for finger, tip in self.fingertips.items()
         }
         return replace(self, hinges=tuple(hinges), fingertips=tips)

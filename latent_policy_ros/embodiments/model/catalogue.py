@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from latent_policy_ros.common.config_reader import YAML_SUFFIXES
 from latent_policy_ros.common.errors import ConfigError, available
 from latent_policy_ros.common.paths import config_dir
+from latent_policy_ros.common.yaml_file import YAML_SUFFIXES
 from latent_policy_ros.embodiments.model.sides import SIDES, split_side
 
 FOLDERS_VARIABLE = "LATENT_POLICY_EMBODIMENTS"  # environment variable: the user's folders of YAML files, separated as in PATH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from latent_policy_ros.common.errors import available
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 PALM = "palm"  # name of the base in tables of hinges and links
+
+
+def read_only(values: Any) -> np.ndarray:
+    """A read-only float64 array."""
+    array = np.array(values, dtype=np.float64)
+    array.setflags(write=False)
+    return array
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from latent_policy_ros.common.config_reader import YAML_SUFFIXES, frozen
+from latent_policy_ros.common.yaml_file import YAML_SUFFIXES
 from latent_policy_ros.embodiments.model.content_hash import content_hash
-from latent_policy_ros.embodiments.model.schema import Embodiment, Fingertip, Hinge
+from latent_policy_ros.embodiments.model.schema import Embodiment, Fingertip, Hinge, read_only
 
 SIDES = ("left", "right")
 
@@ -32,17 +32,16 @@ def mirrored(embodiment: Embodiment) -> Embodiment:
     side = SIDES[1 - SIDES.index(embodiment.side)]
     flip = np.ones(3)
     flip[np.abs(embodiment.T_base_hand[:3, 1]).argmax()] = -1.0
-    hinges = tuple(
-        # The sense of rotation is reversed in a mirror: an axis of rotation is a pseudovector.
-        Hinge(h.name, h.parent, frozen(h.axis * flip * (-1.0 if h.kind == "revolute" else 1.0) + 0.0), frozen(h.point * flip + 0.0),
-              h.lower, h.upper, h.kind)
-        for h in embodiment.hinges
-    )  # fmt: skip
-    tips = {finger: Fingertip(tip.hinge, frozen(tip.point * flip + 0.0)) for finger, tip in embodiment.fingertips.items()}
+    hinges = []
+    for h in embodiment.hinges:
+        sense = -1.0 if h.kind == "revolute" else 1.0  # an axis of rotation is a pseudovector: a mirror reverses its sense
+        axis, point = read_only(h.axis * flip * sense + 0.0), read_only(h.point * flip + 0.0)
+        hinges.append(Hinge(h.name, h.parent, axis, point, h.lower, h.upper, h.kind))
+    tips = {finger: Fingertip(tip.hinge, read_only(tip.point * flip + 0.0)) for finger, tip in embodiment.fingertips.items()}
     T_base_hand = np.diag([*flip, 1.0]) @ embodiment.T_base_hand @ np.diag([1.0, -1.0, 1.0, 1.0]) + 0.0
     image = replace(
-        embodiment, name=f"{embodiment.name.removesuffix(f'_{embodiment.side}')}_{side}", side=side, hinges=hinges,
-        fingertips=MappingProxyType(tips), T_base_hand=frozen(T_base_hand), reference=_of_side(embodiment.reference, side),
+        embodiment, name=f"{embodiment.name.removesuffix(f'_{embodiment.side}')}_{side}", side=side, hinges=tuple(hinges),
+        fingertips=MappingProxyType(tips), T_base_hand=read_only(T_base_hand), reference=_of_side(embodiment.reference, side),
     )  # fmt: skip
     return replace(image, content_hash=content_hash(image))
 

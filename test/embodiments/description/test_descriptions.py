@@ -351,7 +351,7 @@ MISTAKES = {
     "not a number": (SHORT, 'xyz="0 0 0.04"/>\n    <axis', 'xyz="0 0 x"/>\n    <axis', "joint thumb_bend", "expected 3 numbers"),
     "planar": (SHORT, '"thumb_bend" type="revolute"', '"thumb_bend" type="planar"', "base", "joint thumb_bend is of the kind planar"),
     "wrong side": (SHORT, "side: right", "side: left", "hand_frame", "the thumb is on the side of a right hand; write side: right"),
-    "unknown field": (SHORT, "side: right", "side: right\ncolour: red", "colour", "unknown field; available: actuated, base"),
+    "unknown field": (SHORT, "side: right", "side: right\ncolour: red", "colour", "unknown field; available: action, actuated, base"),
     "jaw without a place": (GRIPPER + "fixed: [index_spread]\n", "{link: palm, point: [0.04, 0.03, 0.2]}", "palm", "fingertips.thumb", "the origin of palm does not move; give the fingertip: {link: palm"),
     "gripper with many joints": (SHORT, "kind: hand", "kind: gripper", "actuated", "a gripper has one actuated joint, got 4: index_spread"),
     "no mechanism": (SHORT_MJCF, "<worldbody>", "<world>", "", "is not valid XML"),
