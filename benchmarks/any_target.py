@@ -1,10 +1,10 @@
-"""100,000 targets of every kind to every shipped robot, both sides: what is taken, what is refused, and whether limits hold.
+"""Retargeting of 100,000 arbitrary inputs to every shipped robot, both sides: accepted, rejected, limits, steps.
 
     .venv/bin/python benchmarks/any_target.py [--count 100000] [NAME ...]
 
-Noise, flat hands, fists bent behind the palm, all points in one place, hands squashed into a line, not-a-numbers, millimetres;
-in random order, so that each target is a jump from the one before. Exit status 1 if any joint leaves its limits or moves
-further in a frame than any person's bone may.
+The inputs are noise, flat hands, fists behind the palm, coincident points, hands squashed to a plane, NaN and millimetres, in
+random order, so that every input is a jump from the one before. The exit status is 1 if a joint leaves its limits or exceeds the
+bound on its step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from latent_policy_ros.retargeting.retargeter import TRAVEL_PER_RADIAN
 
 
 def targets(count, rng):
-    """(kind, keypoints (21, 3) [m])."""
+    """Yield (kind, keypoints (21, 3) [m])."""
     hand = HumanHand()
     flat = hand.keypoints(np.zeros((1, 21)))[0]
     behind = hand.keypoints(fist(hand, 1.0)[None])[0] * [-1.0, 1.0, 1.0]
@@ -44,10 +44,10 @@ def targets(count, rng):
         yield kind, kinds[kind]()
 
 
-def tried(name, count):
-    """One row of the table: (name, taken, refused, how far limits were passed, largest step as a share of the allowed, ms)."""
+def run(name, count):
+    """One row of the table: (name, accepted, rejected, largest violation of limits, largest step / bound, ms)."""
     embodiment = load_embodiment(name)
-    retargeter, last, taken, excess, largest, seconds = Retargeter(embodiment), None, 0, -np.inf, 0.0, 0.0
+    retargeter, last, accepted, excess, largest, seconds = Retargeter(embodiment), None, 0, -np.inf, 0.0, 0.0
     kinds = [embodiment.hinge(joint).kind for joint in embodiment.joint_names]
     allowed = MAX_STEP * np.array([1.0 if kind == "revolute" else TRAVEL_PER_RADIAN for kind in kinds])
     for _, keypoints in targets(count, np.random.default_rng(0)):
@@ -58,11 +58,11 @@ def tried(name, count):
             continue
         finally:
             seconds += time.perf_counter() - start
-        taken += 1
+        accepted += 1
         excess = max(excess, (embodiment.lower - q).max(), (q - embodiment.upper).max()) if np.isfinite(q).all() else np.inf
         largest = max(largest, (np.abs(q - last) / allowed).max()) if last is not None else 0.0
         last = q
-    return name, taken, count - taken, excess, largest, 1e3 * seconds / count
+    return name, accepted, count - accepted, excess, largest, 1e3 * seconds / count
 
 
 def main():
@@ -72,11 +72,11 @@ def main():
     arguments = parser.parse_args()
     robots = [name for name in list_embodiments() if load_embodiment(name).kind != "human"]
     names = arguments.names or [name for robot in robots for name in (robot, f"{robot}_left")]
-    print("| embodiment | taken | refused | limits passed by | largest step, of the allowed | ms each |\n|---|---|---|---|---|---|")
+    print("| embodiment | accepted | rejected | limits violated by | largest step / bound | ms each |\n|---|---|---|---|---|---|")
     wrong = False
     with ProcessPoolExecutor() as processes:
-        for name, taken, refused, excess, largest, ms in processes.map(tried, names, [arguments.count] * len(names)):
-            print(f"| {name} | {taken} | {refused} | {max(excess, 0.0):.0e} | {largest:.3f} | {ms:.3f} |", flush=True)
+        for name, accepted, rejected, excess, largest, ms in processes.map(run, names, [arguments.count] * len(names)):
+            print(f"| {name} | {accepted} | {rejected} | {max(excess, 0.0):.0e} | {largest:.3f} | {ms:.3f} |", flush=True)
             wrong = wrong or not excess <= 0.0 or largest > 1.0 + 1e-9
     sys.exit(int(wrong))
 

@@ -1,15 +1,15 @@
-"""Retargeting to the Allegro hand beside dex-retargeting 0.5.0, in one run: time, fingertip error, contacts, smoothness.
+"""Retargeting to the Allegro hand compared with dex-retargeting 0.5.0 in one run: time, fingertip error, contacts, steps.
 
     python -m venv peer && peer/bin/pip install dex-retargeting==0.5.0 six torch example-robot-data
     .venv/bin/python benchmarks/retargeting.py STREAM.npy --peer peer/bin/python
 
-STREAM.npy holds keypoints (T, 21, 3) [m] in the frame of the Allegro's URDF (+z fingers, +x out of the palm). Without one a
-motion is made up, half of it to the reference poses and back, as few touches come by chance. One thread, all of it online, a
-frame at a time.
+STREAM.npy has keypoints (T, 21, 3) [m] in the frame of the Allegro's URDF (+z along the fingers, +x out of the palm). Without it a
+motion is generated; half of it goes to the reference poses and back, because random motion has few touches. All methods run online,
+frame by frame, in one thread.
 
-`vector`: the peer's problem, wrist to fingertips times one scale. The peer's scale is the one of SCALES that leaves it the
-least error; our solver then gets the very same targets. `Retargeter` is what this package ships: other targets (scaled by
-finger, and contacts), so that its error is against these. `dexpilot` is the peer's way of making contacts.
+`vector` is dex-retargeting's problem: wrist to fingertips times one scale. Its scale is the one of SCALES with the smallest error;
+the solver of this package gets the same targets. `dexpilot` is dex-retargeting's method with contacts. `Retargeter` is the method
+of this package: a scale for each finger, and contacts. Its error is relative to these targets.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import numpy as np
 
-WRIST = 0.095  # [m] below palm_link, as the peer's own descriptions of this hand have it
+WRIST = 0.095  # distance of the wrist below palm_link [m], as in dex-retargeting's description of this hand
 PERSON, TOUCH, CLOSED = [4, 8, 12, 16], 0.010, 0.005
 SCALES = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.6)
 
 
-def judged(times, q, tips, targets, keypoints):
+def figures_of(times, q, tips, targets, keypoints):
     """The figures of one method: times (T,) [s], q (T, 16), tips and targets (T, 4, 3) [m]."""
     person = np.linalg.norm(keypoints[:, PERSON[1:]] - keypoints[:, PERSON[:1]], axis=-1)
     gaps = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)[person < TOUCH]
@@ -42,7 +42,7 @@ def judged(times, q, tips, targets, keypoints):
     }  # fmt: skip
 
 
-def made_up():
+def generated():
     """Keypoints (2001, 21, 3) [m] at 30 Hz of an average hand."""
     from latent_policy_ros.embodiments.human.human_hand import HumanHand
     from latent_policy_ros.retargeting import generate_motion
@@ -54,7 +54,7 @@ def made_up():
 
 
 def same_vectors(keypoints, scale):
-    """Our solver on the peer's own problem."""
+    """The solver of this package on dex-retargeting's problem."""
     from latent_policy_ros.embodiments import HandKinematics, load_embodiment
     from latent_policy_ros.retargeting.solver import TOLERANCE, keyvectors, minimise
 
@@ -72,11 +72,11 @@ def same_vectors(keypoints, scale):
         last = q[t]
         times[t] = time.perf_counter() - start
     targets = wrist + scale * (keypoints[:, PERSON] - keypoints[:, :1])
-    return judged(times, q, kinematics.fingertips(q), targets, keypoints)
+    return figures_of(times, q, kinematics.fingertips(q), targets, keypoints)
 
 
 def shipped(keypoints):
-    """What users get."""
+    """The Retargeter of this package, online and batched."""
     from latent_policy_ros.embodiments import HandKinematics, load_embodiment
     from latent_policy_ros.retargeting import Retargeter
 
@@ -89,7 +89,7 @@ def shipped(keypoints):
         start = time.perf_counter()
         q[t] = retargeter.retarget(points)
         times[t] = time.perf_counter() - start
-    figures = judged(times, q, HandKinematics(hand).fingertips(q), retargeter.wanted_fingertips(keypoints), keypoints)
+    figures = figures_of(times, q, HandKinematics(hand).fingertips(q), retargeter.wanted_fingertips(keypoints), keypoints)
     many, began = np.stack([keypoints] * 8), time.perf_counter()
     together = retargeter.retarget_sequence(many)
     figures["poses_per_second"] = many.shape[0] * many.shape[1] / (time.perf_counter() - began)
@@ -98,7 +98,7 @@ def shipped(keypoints):
 
 
 def peer(python, stream, keypoints):
-    """Both of the peer's ways, at every scale: {(kind, scale): figures}."""
+    """Run both methods of dex-retargeting at every scale: {(method, scale): figures}."""
     with tempfile.TemporaryDirectory() as folder:
         script, out = Path(__file__).parent / "peers" / "dex.py", Path(folder)
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -109,7 +109,7 @@ def peer(python, stream, keypoints):
             for scale in SCALES:
                 with np.load(out / f"{kind}_{scale}.npz") as r:
                     targets = scale * (keypoints[:, PERSON] - keypoints[:, :1])
-                    found[kind, scale] = judged(r["seconds"], r["q"], r["tips"], targets, keypoints)
+                    found[kind, scale] = figures_of(r["seconds"], r["q"], r["tips"], targets, keypoints)
         return found
 
 
@@ -122,10 +122,10 @@ def main():
     if arguments.stream:
         stream, keypoints = arguments.stream, np.load(arguments.stream, allow_pickle=False).astype(np.float64)
     else:
-        keypoints = made_up()
+        keypoints = generated()
         stream = str(Path(tempfile.mkdtemp()) / "stream.npy")
         np.save(stream, keypoints)
-    rows, best = {"ours, Retargeter": shipped(keypoints)}, 1.25
+    rows, best = {"this package, Retargeter": shipped(keypoints)}, 1.25
     if arguments.peer:
         found = peer(arguments.peer, stream, keypoints)
         for kind in ("vector", "dexpilot"):
@@ -134,20 +134,20 @@ def main():
             rows[f"dex-retargeting, {kind} x{scale}"] = found[kind, scale]
             if kind == "vector":
                 reference = found[kind, scale]
-    rows[f"ours, vector x{best}"] = same_vectors(keypoints, best)
+    rows[f"this package, vector x{best}"] = same_vectors(keypoints, best)
     touches = np.linalg.norm(keypoints[:, PERSON[1:]] - keypoints[:, PERSON[:1]], axis=-1) < TOUCH
     print(f"{len(keypoints)} frames, {touches.sum()} touches")
     print("| | ms a frame | fingertip error, mean mm | gap in contact, median mm | closed | largest step, rad |")
     print("|---|---|---|---|---|---|")
     for name, r in rows.items():
         print(f"| {name} | {r['ms']:.3f} | {r['error_mm']:.1f} | {r['gap_mm']:.2f} | {r['closed']:.1%} | {r['step']:.2f} |")
-    ours = rows["ours, Retargeter"]
+    ours = rows["this package, Retargeter"]
     print(f"\nbatched: {ours['poses_per_second']:.0f} poses/s, {ours['batched_minus_online']:.0e} rad from online")
     if arguments.peer:
-        same = rows[f"ours, vector x{best}"]
+        same = rows[f"this package, vector x{best}"]
         speed, error = reference["ms"] / same["ms"], same["error_mm"] / reference["error_mm"]
-        print(f"same vectors: {speed:.0f} times as fast, {error:.3f} of the error")
-        print(f"Retargeter: {reference['ms'] / ours['ms']:.0f} times as fast as the peer's vectors")
+        print(f"same targets: {speed:.0f} times as fast, {error:.3f} of the error")
+        print(f"Retargeter: {reference['ms'] / ours['ms']:.0f} times as fast as dex-retargeting's vectors")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
 

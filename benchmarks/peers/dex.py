@@ -1,9 +1,12 @@
-"""dex-retargeting on the Allegro hand: STREAM.npy OUT WRIST SCALE... -> OUT/<kind>_<scale>.npz. Run by ../retargeting.py."""
+"""dex-retargeting on the Allegro hand, run by ../retargeting.py.
+
+Arguments: STREAM.npy OUT WRIST SCALE... Writes OUT/<method>_<scale>.npz with seconds, q and tips.
+"""
 
 import os
-import re
 import sys
 import time
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -20,14 +23,19 @@ PERSON = [4, 8, 12, 16]
 
 
 def description(folder: Path, wrist: float) -> str:
-    """The hand's URDF without meshes, with a link `wrist` below the palm, as the library's own descriptions have."""
+    """Write the hand's URDF without meshes and with a link `wrist` below the palm, as in dex-retargeting's descriptions."""
     packages = Path(torch.__file__).parents[1]
-    text = next(packages.glob("cmeel.prefix/share/**/allegro_right_hand.urdf")).read_text()
-    text = re.sub(r"<(visual|collision)>.*?</\1>", "", text, flags=re.S)
-    joint = f'<parent link="wrist"/><child link="palm_link"/><origin xyz="0 0 {wrist}" rpy="0 0 0"/>'
-    text = text.replace("</robot>", f'<link name="wrist"/><joint name="wrist_joint" type="fixed">{joint}</joint></robot>')
+    robot = ET.parse(next(packages.glob("cmeel.prefix/share/**/allegro_right_hand.urdf"))).getroot()
+    for link in robot.findall("link"):
+        for geometry in [*link.findall("visual"), *link.findall("collision")]:
+            link.remove(geometry)
+    ET.SubElement(robot, "link", name="wrist")
+    joint = ET.SubElement(robot, "joint", name="wrist_joint", type="fixed")
+    ET.SubElement(joint, "parent", link="wrist")
+    ET.SubElement(joint, "child", link="palm_link")
+    ET.SubElement(joint, "origin", xyz=f"0 0 {wrist}", rpy="0 0 0")
     path = folder / "allegro.urdf"
-    path.write_text(text)
+    ET.ElementTree(robot).write(path)
     return str(path)
 
 

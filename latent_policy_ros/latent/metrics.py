@@ -14,7 +14,7 @@ from latent_policy_ros.embodiments.human.keypoints import TIPS, keypoints_of_act
 from latent_policy_ros.latent.codec import unit
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.retargeting import Retargeter
-from latent_policy_ros.retargeting.pairs import PALM, PairedActions
+from latent_policy_ros.retargeting.pairs import AVERAGE_PALM, PairedActions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,7 +51,7 @@ def fingertips(embodiment: Embodiment, actions: np.ndarray) -> np.ndarray:
     if embodiment.kind == "human":
         keypoints = keypoints_of_action(actions)
         palm = np.linalg.norm(keypoints[:, 9] - keypoints[:, 0], axis=-1)
-        return keypoints[:, list(TIPS.values())] * (PALM / np.maximum(palm, 1e-3))[:, None, None]
+        return keypoints[:, list(TIPS.values())] * (AVERAGE_PALM / np.maximum(palm, 1e-3))[:, None, None]
     return HandKinematics(embodiment).fingertips(embodiment.to_joints(np.asarray(actions, dtype=np.float64)))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from latent_policy_ros.common.config import Config, Names, Positive
-from latent_policy_ros.retargeting.pairs import FRAMES_A_RECORDING
+from latent_policy_ros.retargeting.pairs import RECORDING_FRAMES
 
 EMBODIMENTS = (
     "human_hand", "ability_hand", "allegro_hand", "dex3_hand", "faive_hand", "inspire_hand", "leap_hand", "mimic_hand",
@@ -24,9 +24,7 @@ class LatentSettings(Config):
     """
 
     embodiments: Annotated[Names, Field(min_length=2)] = Field(EMBODIMENTS, description="Embodiments that share the space.")
-    frames: int = Field(
-        40_000, gt=FRAMES_A_RECORDING, description=f"Paired actions to make; {FRAMES_A_RECORDING} are one recording."
-    )
+    frames: int = Field(40_000, gt=RECORDING_FRAMES, description=f"Paired actions to make; {RECORDING_FRAMES} are one recording.")
     seed: int = Field(0, ge=0, description="Seed of the hand motion, the initial weights and the batches.")
     held_out: float = Field(0.1, gt=0.0, lt=1.0, description="Fraction of the recordings held out of training for evaluation.")
     dim: int = Field(32, ge=2, description="Latent dimension L.")

@@ -1,4 +1,4 @@
-"""Paired actions: the same human hand pose as an action of every embodiment."""
+"""Paired actions: the same poses of a human hand as actions of several embodiments."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from latent_policy_ros.embodiments.human.keypoints import TIPS, human_action, to
 from latent_policy_ros.retargeting.human_motion.generator import generate_motion
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
-FRAMES_A_RECORDING, FPS = 200, 10.0
-EVERY = 3  # hands are followed at three times that rate, at which robots keep up with them
-JITTER = 1e-3  # m each axis, standard deviation
-PALM = 0.093  # wrist to middle knuckle of an average adult hand [m]
+RECORDING_FRAMES, FPS = 200, 10.0  # of generated pairs
+OVERSAMPLING = 3  # motion is retargeted at this multiple of FPS, because the bounds on joint steps need short steps
+JITTER = 1e-3  # noise of generated keypoints per axis, standard deviation [m]
+AVERAGE_PALM = 0.093  # wrist to middle knuckle of an average adult hand [m]
 
 
 @dataclass(frozen=True)
 class PairedActions:
-    """Row i of every array comes from the same human pose.
+    """Pairs: row i of every array belongs to the same human pose.
 
     Attributes:
-        actions: Action representation of each embodiment, shape (N, action_dim), float64.
+        actions: Action representation by embodiment, shape (N, action_dim), float64.
         keypoints: The human poses [m, hand frame], shape (N, 21, 3).
-        recording: Which recording a row belongs to, shape (N,). Split by it: neighbours in time are nearly equal.
+        recording: Index of each row's recording, shape (N,). Split data by it: consecutive rows are nearly equal.
     """
 
     actions: Mapping[str, np.ndarray]
@@ -37,30 +37,37 @@ class PairedActions:
 
     @property
     def keyvectors(self) -> np.ndarray:
-        """What the poses are in short, whatever the size of the hand, shape (N, 9, 3) [m]; see :func:`keyvectors`."""
+        """Size-independent key vectors of the poses, shape (N, 9, 3) [m]; see :func:`keyvectors`."""
         return keyvectors(self.keypoints)
 
     def subset(self, recordings: Sequence[int]) -> PairedActions:
-        """Only the rows of these recordings."""
+        """The rows of these recordings."""
         keep = np.isin(self.recording, recordings)
         actions = {name: action[keep] for name, action in self.actions.items()}
         return PairedActions(actions, self.keypoints[keep], self.recording[keep])
 
 
 def keyvectors(keypoints: np.ndarray) -> np.ndarray:
-    """Wrist to the five fingertips and thumb's tip to the other four, as of an average hand: (..., 21, 3) -> (..., 9, 3)."""
+    """Vectors [m] from the wrist to the five fingertips and from the thumb tip to the other four, scaled to an average hand.
+
+    Keypoints (..., 21, 3) [m] in the hand frame give (..., 9, 3).
+    """
     tips = keypoints[..., list(TIPS.values()), :]
     vectors = np.concatenate((tips - keypoints[..., :1, :], tips[..., 1:, :] - tips[..., :1, :]), axis=-2)
     palm = np.linalg.norm(keypoints[..., 9, :] - keypoints[..., 0, :], axis=-1)
-    return vectors * (PALM / palm)[..., None, None]
+    return vectors * (AVERAGE_PALM / palm)[..., None, None]
 
 
 def pair_keypoints(
     names: Sequence[str | Embodiment], keypoints: np.ndarray, progress: Callable[[int, int], None] | None = None, every: int = 1
 ) -> PairedActions:
-    """Pairs from S recordings of T frames of keypoints (S, T, 21, 3) [m], in any frame; ``progress(done, all)``.
+    """Make pairs from S recordings of T frames.
 
-    Robots follow every frame; one in ``every`` becomes a pair.
+    Args:
+        names: Embodiments, or their names.
+        keypoints: Shape (S, T, 21, 3) [m], in any frame.
+        progress: Called with (count of finished embodiments, total).
+        every: All frames are retargeted; one in ``every`` becomes a pair.
     """
     hands = to_hand_frame(keypoints)
     keypoints = hands[:, ::every]
@@ -79,7 +86,7 @@ def pair_keypoints(
 
 
 def pair_recordings(names: Sequence[str | Embodiment], recordings: Sequence[np.ndarray]) -> PairedActions:
-    """Pairs from recordings of any lengths, keypoints (T, 21, 3) [m] each, in any frame."""
+    """Make pairs from recordings of different lengths, keypoints (T, 21, 3) [m] each, in any frame."""
     parts = [pair_keypoints(names, keypoints[None]) for keypoints in recordings]
     return PairedActions(
         {name: np.concatenate([part.actions[name] for part in parts]) for name in parts[0].actions},
@@ -91,16 +98,25 @@ def pair_recordings(names: Sequence[str | Embodiment], recordings: Sequence[np.n
 def make_pairs(
     names: Sequence[str | Embodiment], seed: int, frames: int, progress: Callable[[int, int], None] | None = None
 ) -> PairedActions:
-    """``frames`` pairs (rounded up to whole recordings of 20 s, each of another hand) of generated motion."""
-    count = -(-frames // FRAMES_A_RECORDING)
+    """Make pairs of generated motion.
+
+    Args:
+        names: Embodiments, or their names.
+        seed: The same seed gives the same pairs.
+        frames: Count of pairs, rounded up to whole recordings of 200 frames (20 s), each of another random hand.
+        progress: Called with (count of finished embodiments, total).
+    """
+    count = -(-frames // RECORDING_FRAMES)
     streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
-    keypoints = np.stack([_seen(generate_motion(rng, FRAMES_A_RECORDING / FPS, EVERY * FPS).keypoints, rng) for rng in streams])
-    return pair_keypoints(names, keypoints, progress, every=EVERY)
+    keypoints = np.stack(
+        [_with_noise(generate_motion(rng, RECORDING_FRAMES / FPS, OVERSAMPLING * FPS).keypoints, rng) for rng in streams]
+    )
+    return pair_keypoints(names, keypoints, progress, every=OVERSAMPLING)
 
 
-def _seen(keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As a device sees them (T, 21, 3): each point a little off, and not always by the same."""
-    drift = rng.normal(0.0, JITTER, (len(keypoints) // EVERY + 2, 21, 3))  # a new one every so often, even in between
-    share, first = np.modf(np.arange(len(keypoints)) / EVERY)
+def _with_noise(keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Keypoints (T, 21, 3) with the noise of a device: independent at FPS, interpolated linearly between."""
+    drift = rng.normal(0.0, JITTER, (len(keypoints) // OVERSAMPLING + 2, 21, 3))
+    share, first = np.modf(np.arange(len(keypoints)) / OVERSAMPLING)
     first, share = first.astype(int), share[:, None, None]
     return keypoints + (1.0 - share) * drift[first] + share * drift[first + 1]

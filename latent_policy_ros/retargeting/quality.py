@@ -1,4 +1,4 @@
-"""How faithful and how smooth retargeted motion is: keyvectors, contacts, limits, steps."""
+"""Quality of retargeted motion: keyvector error, contacts, limits, steps and jerk."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from latent_policy_ros.embodiments.human.keypoints import TIPS
 from latent_policy_ros.retargeting.checks.workspace import random_joints, thumb_gaps
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
-TOUCHING = 0.010  # a person's fingertips (keypoints) nearer than this [m] touch ...
-CLOSED = 0.005  # ... and the robot's should be within this [m]
+TOUCHING = 0.010  # a person's fingertips (keypoints) nearer than this [m] touch
+CLOSED = 0.005  # a robot's fingertips nearer than this [m] are closed
 
 
 @dataclass(frozen=True)
 class Quality:
-    """One recording on one embodiment; T frames.
+    """Quality of one recording of T frames on one embodiment.
 
     Attributes:
-        embodiment: Its name.
+        embodiment: Name of the embodiment.
         frames: T.
         within_limits: Whether every joint is within its limits in every frame.
-        keyvector_error: Mean distance [m] of fingertips from the places that the keyvectors ask for; NaN for grippers.
-        touches: Frames and fingers where the person's tip is within 10 mm of the thumb's, of fingers the robot has.
-        closed: Share of these with the robot's tips within 5 mm.
-        gap: 95th percentile of the robot's distance there [m].
-        unreachable: Fingers that cannot come within 5 mm of the thumb, whatever the joints do; not in the three above.
-        largest_step: Largest motion of a joint between two frames [rad, or m if it slides].
-        implied: Turn of the person's fastest bone in that frame [rad].
-        jerk: Root mean square of the third difference of the joints, as a share of that of the person's bones.
+        keyvector_error: Mean distance of the fingertips from the targets of the keyvectors [m]; NaN for grippers.
+        touches: Count of (frame, finger) where the person's tip is within 10 mm of the thumb's, over fingers of the robot.
+        closed: Share of touches where the robot's tips are within 5 mm.
+        gap: 95th percentile of the distance of the robot's tips at touches [m].
+        unreachable: Fingers that cannot come within 5 mm of the thumb at any joints; they are not in the three above.
+        largest_step: Largest motion of a joint between two frames [rad, m if prismatic].
+        bone_turn: Turn of the person's fastest bone between the same two frames [rad].
+        jerk: Root mean square of the third difference of the joints, relative to that of the person's bone directions.
     """
 
     embodiment: str
@@ -42,14 +42,14 @@ class Quality:
     gap: float
     unreachable: tuple[str, ...]
     largest_step: float
-    implied: float
+    bone_turn: float
     jerk: float
 
 
 def measure(embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreachable: tuple[str, ...] = ()) -> Quality:
-    """Judge joints q (T, n) retargeted from right hands (T, 21, 3) [m, hand frame] in order.
+    """Measure the quality of joints q (T, n) that were retargeted from keypoints (T, 21, 3) [m, hand frame] of a right hand.
 
-    What too few frames do not tell is NaN: a step takes two of them, jerk four.
+    The step is NaN for fewer than two frames, the jerk for fewer than four.
     """
     kinematics = HandKinematics(embodiment)
     tips = kinematics.fingertips(q)
@@ -78,19 +78,19 @@ def measure(embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreac
 
 
 def bone_turns(keypoints: np.ndarray) -> np.ndarray:
-    """How far the person's fastest bone turns between frames [rad]: (T, 21, 3) in the hand frame -> (T - 1,)."""
+    """Turn of the person's fastest bone between frames [rad]: keypoints (T, 21, 3) in the hand frame -> (T - 1,)."""
     chord = np.linalg.norm(np.diff(_bones(keypoints), axis=0), axis=-1).max(axis=1)
     return 2.0 * np.arcsin(np.minimum(0.5 * chord, 1.0))
 
 
 def _bones(keypoints: np.ndarray) -> np.ndarray:
-    """Directions of the 20 bones (T, 20, 3), those of the palm included."""
+    """Unit vectors (T, 20, 3) along the 20 bones, those of the palm included."""
     starts = [k - 1 if k % 4 != 1 else 0 for k in range(1, 21)]
     bones = keypoints[:, 1:] - keypoints[:, starts]
     return bones / np.maximum(np.linalg.norm(bones, axis=-1, keepdims=True), 1e-12)
 
 
 def unreachable_fingers(embodiment: Embodiment) -> tuple[str, ...]:
-    """Fingers that cannot come within 5 mm of the thumb, whatever the joints do."""
+    """Names of the fingers that cannot come within 5 mm of the thumb at any joints."""
     gaps = thumb_gaps(HandKinematics(embodiment), random_joints(embodiment, 800))
     return tuple(finger for finger, gap in gaps.items() if gap > CLOSED)

@@ -1,4 +1,4 @@
-"""Paired actions: one human pose a row, in every embodiment; split by recording."""
+"""Paired actions: rows, recordings, repeatability, progress."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def pairs():
     return make_pairs(list_embodiments(), seed=3, frames=700)
 
 
-def test_rows_are_whole_recordings_within_the_limits(pairs):
+def test_rows_are_whole_recordings_within_limits(pairs):
     assert set(pairs.actions) == set(list_embodiments()) and len(pairs) == 800
     assert (np.bincount(pairs.recording) == 200).all()
     for name, action in pairs.actions.items():
@@ -23,8 +23,8 @@ def test_rows_are_whole_recordings_within_the_limits(pairs):
         assert (action >= embodiment.action_lower - 1e-12).all() and (action <= embodiment.action_upper + 1e-12).all()
 
 
-def test_a_row_is_one_pose_in_every_embodiment():
-    """Robots follow every frame, also those between two rows."""
+def test_row_is_one_pose_in_every_embodiment():
+    """Frames between two rows are retargeted too."""
     motions = np.stack([generate_motion(seed, 4.0, 30.0).keypoints for seed in range(2)])
     names = ("human_hand", "faive_hand", "panda_gripper")
     pairs = pair_keypoints(names, motions, every=3)
@@ -37,13 +37,13 @@ def test_a_row_is_one_pose_in_every_embodiment():
         np.testing.assert_allclose(pairs.actions[name], followed.reshape(80, -1), atol=1e-9)
 
 
-def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pairs):
+def test_same_seed_gives_the_same_pairs(pairs):
     again, other = (make_pairs(["panda_gripper"], seed, frames=700) for seed in (3, 4))
     assert (again.actions["panda_gripper"] == pairs.actions["panda_gripper"]).all()
     assert not np.allclose(other.actions["panda_gripper"], pairs.actions["panda_gripper"])
 
 
-def test_progress_is_told():
-    told = []
-    make_pairs(["panda_gripper", "human_hand"], 0, 200, lambda done, total: told.append((done, total)))
-    assert told == [(1, 2), (2, 2)]
+def test_progress_is_reported():
+    calls = []
+    make_pairs(["panda_gripper", "human_hand"], 0, 200, lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 2), (2, 2)]

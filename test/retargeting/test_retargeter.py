@@ -1,4 +1,4 @@
-"""What a person does the robots do: pinches close, grasps track, limits hold, and bad keypoints are refused."""
+"""Retargeter: pinches, grasps, joint limits, step bounds, online and batched operation, rejected keypoints."""
 
 import time
 
@@ -38,8 +38,8 @@ def many_motions():
 
 
 @pytest.mark.parametrize("name", HANDS)
-def test_a_precision_grasp_stays_one(name):
-    """Thumb against index and middle: the gap follows the person's from 85 mm until they touch, along one axis."""
+def test_precision_grasp_is_preserved(name):
+    """The gap of thumb against index and middle follows the person's from 85 mm to touch, along one axis."""
     plan = grasp_plan()
     _, tips = retarget(name, plan.keypoints)
     fingers = tips[:, 1:3].mean(axis=1)
@@ -58,7 +58,7 @@ def test_a_precision_grasp_stays_one(name):
 
 @pytest.mark.parametrize("name", HANDS)
 @pytest.mark.parametrize("finger", ("index", "middle", "ring", "pinky"))
-def test_a_pinch_with_each_finger_closes(name, finger):
+def test_pinch_with_each_finger_closes(name, finger):
     hand = HumanHand()
     keypoints = hand.keypoints(pinch(hand, (finger,), np.linspace(0.08, 0.012, 25)))
     human = np.linalg.norm(keypoints[-1, TIPS[finger]] - keypoints[-1, 4])
@@ -68,7 +68,7 @@ def test_a_pinch_with_each_finger_closes(name, finger):
 
 
 @pytest.mark.parametrize("name", HANDS)
-def test_a_fist_bends_and_a_spread_opens(name):
+def test_fist_bends_and_spread_opens_the_fingers(name):
     hand = HumanHand()
     poses = [spread(hand, 1.0), relaxed(hand), fist(hand, 1.0)]
     _, tips = retarget(name, hand.keypoints(np.repeat(poses, 15, axis=0)))
@@ -78,16 +78,16 @@ def test_a_fist_bends_and_a_spread_opens(name):
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_limits_hold_exactly(name, motions):
+def test_joints_stay_within_limits(name, motions):
     embodiment = load_embodiment(name)
     q = Retargeter(embodiment).retarget_sequence(motions)
     assert q.shape == (*motions.shape[:2], len(embodiment.joint_names))
     assert (q >= embodiment.lower).all() and (q <= embodiment.upper).all()
-    assert (q.max(axis=(0, 1)) - q.min(axis=(0, 1)) > 0.2 * (embodiment.upper - embodiment.lower)).all()  # and all move
+    assert (q.max(axis=(0, 1)) - q.min(axis=(0, 1)) > 0.2 * (embodiment.upper - embodiment.lower)).all()  # every joint moves
 
 
 def thumb_distances(name, motions):
-    """(person's, robot's) distances [m] of thumb and every finger that this robot's thumb can meet, (frames, fingers) each."""
+    """Distances [m] of thumb and fingertips of person and robot, (frames, fingers) each, for fingers that the thumb can meet."""
     embodiment = load_embodiment(name)
     kinematics, unable = HandKinematics(embodiment), unreachable_fingers(embodiment)
     q = Retargeter(embodiment).retarget_sequence(motions)
@@ -100,7 +100,7 @@ def thumb_distances(name, motions):
 
 @pytest.fixture(scope="module")
 def pinches():
-    """Each finger closing on the thumb and leaving it again, of hands of all builds."""
+    """Pinches with each finger, closing and opening, of 12 random hands."""
     rng, gaps = np.random.default_rng(0), np.concatenate((np.linspace(0.08, 0.004, 20), np.linspace(0.004, 0.08, 20)))
     hands = [random_hand(rng) for _ in range(12)]
     return np.stack([
@@ -109,24 +109,24 @@ def pinches():
 
 
 @pytest.mark.parametrize("name", EVERY_HAND)
-def test_who_pinches_makes_the_robot_pinch(name, pinches):
-    """Within 10 mm the robot is within 5, with every finger that its thumb can meet at all."""
+def test_slow_pinches_close_the_robots_fingers(name, pinches):
+    """Where the person's tips are within 10 mm, the robot's are within 5 mm, for every finger that its thumb can meet."""
     person, robot = thumb_distances(name, pinches)
     assert (person < 0.010).sum() > 40 and np.mean(robot[person < 0.010] < 0.005) > 0.99
 
 
 @pytest.mark.parametrize("name", EVERY_HAND)
-def test_who_touches_in_passing_makes_the_robot_touch(name, many_motions):
-    """Also in fast and odd motions, which touch two fingers at once, or cross where a robot must make a detour."""
+def test_contacts_in_fast_motion_mostly_close(name, many_motions):
+    """Includes motions that touch two fingers at once, or need a detour of the robot's thumb."""
     person, robot = thumb_distances(name, many_motions)
     touching, near = person < 0.013, (person > 0.05) & (person < 0.06)
-    closed = 0.7 if name == "dex3_hand" else 0.9  # its thumb must go around the two fingers, which takes it half a second
+    closed = 0.7 if name == "dex3_hand" else 0.9  # its thumb must move around the two fingers, for half a second
     assert touching.sum() > 10 and np.mean(robot[touching] < 0.005) > closed
     assert near.sum() > 20 and np.median(np.abs(robot - person)[near]) < 0.03
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_frame_by_frame_equals_whole_recordings(name, motions):
+def test_online_equals_batched(name, motions):
     embodiment = load_embodiment(name)
     together = Retargeter(embodiment).retarget_sequence(motions[:2, :40])
     online = Retargeter(embodiment)
@@ -137,7 +137,7 @@ def test_frame_by_frame_equals_whole_recordings(name, motions):
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_the_frame_of_the_keypoints_does_not_matter(name, motions):
+def test_input_frame_does_not_matter(name, motions):
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
     there = Retargeter(load_embodiment(name)).retarget_sequence(motions[:1, :20] @ turn.T + [1.0, -2.0, 0.5])
@@ -146,20 +146,20 @@ def test_the_frame_of_the_keypoints_does_not_matter(name, motions):
 
 
 @pytest.mark.parametrize("name", HANDS)
-def test_the_size_of_the_person_hardly_matters_away_from_contact(name):
+def test_size_of_the_person_hardly_matters_away_from_contact(name):
     poses = np.array([fist(HumanHand(), share) for share in np.linspace(0.0, 0.4, 12)])
     _, small = retarget(name, HumanHand(0.85).keypoints(poses))
     _, large = retarget(name, HumanHand(1.15).keypoints(poses))
-    assert np.linalg.norm(small - large, axis=-1)[:, 1:].mean() < 0.006  # while the people's tips differ by 30%
+    assert np.linalg.norm(small - large, axis=-1)[:, 1:].mean() < 0.006  # the person's tips differ by 30%
 
 
 @pytest.mark.parametrize("name", HANDS)
-def test_slow_motion_stays_smooth(name):
+def test_slow_motion_is_smooth(name):
     _, tips = retarget(name, grasp_plan(frames=81).keypoints)
     assert np.linalg.norm(np.diff(tips, axis=0), axis=-1).max() < 0.004
 
 
-def test_a_gripper_takes_the_smallest_vector_from_the_thumb():
+def test_gripper_uses_the_shortest_vector_from_the_thumb():
     hand, gripper = HumanHand(), load_embodiment("panda_gripper")
     gaps = np.array([0.1, 0.06, 0.04, 0.012])
     keypoints = hand.keypoints(pinch(hand, ("ring",), gaps, others=spread(hand, 0.0)))
@@ -170,7 +170,7 @@ def test_a_gripper_takes_the_smallest_vector_from_the_thumb():
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_bad_keypoints_are_refused_and_forgotten(name, motions):
+def test_rejected_keypoints_do_not_change_the_state(name, motions):
     retargeter, twin = (Retargeter(load_embodiment(name)) for _ in range(2))
     broken = motions[0, 1].copy()
     broken[7, 1] = np.nan
@@ -186,11 +186,11 @@ def test_bad_keypoints_are_refused_and_forgotten(name, motions):
     assert (retargeter.retarget(motions[0, 1]) == twin.retarget(motions[0, 1])).all()
 
 
-def test_no_joint_outruns_the_person_or_its_motor():
-    """Also in frames that follow each other by mistake; and with ``dt`` each joint keeps to its velocity."""
+def test_joint_steps_are_bounded():
+    """Also for shuffled frames; with ``dt``, joints keep to their velocity limits."""
     embodiment, keypoints = load_embodiment("mimic_hand"), generate_motion(3, 30.0, 30.0).keypoints
     hand = to_hand_frame(keypoints)
-    bones = np.diff(hand, axis=1)[:, [i for i in range(20) if i % 4]]  # those that fingers have for certain
+    bones = np.diff(hand, axis=1)[:, [i for i in range(20) if i % 4]]  # bones of the fingers
     bones = np.concatenate((bones, hand[:, 1::4]), axis=1)
     bones /= np.linalg.norm(bones, axis=-1, keepdims=True)
     turned = np.arccos(np.clip((bones[1:] * bones[:-1]).sum(axis=-1), -1, 1)).max(axis=1)
@@ -203,8 +203,8 @@ def test_no_joint_outruns_the_person_or_its_motor():
 
 
 @pytest.mark.parametrize(("name", "count"), [("mimic_hand", 100_000), *((name, 6_000) for name in EVERY_ROBOT)])
-def test_whatever_comes_limits_hold_or_it_is_refused(name, count):
-    """Noise, flat hands, points in one place, fists behind the palm, not-a-numbers."""
+def test_any_input_is_rejected_or_gives_joints_within_limits(name, count):
+    """Noise, flat hands, coincident points, fists behind the palm, NaN."""
     embodiment, rng = load_embodiment(name), np.random.default_rng(0)
     hand = HumanHand()
     behind = hand.keypoints(fist(hand, 1.0)[None])[0] * [-1.0, 1.0, 1.0]
@@ -229,20 +229,20 @@ def test_whatever_comes_limits_hold_or_it_is_refused(name, count):
     assert taken["one place"] == taken["squashed"] == 0
 
 
-def test_a_finger_without_length_is_refused():
+def test_finger_of_zero_length_is_rejected():
     keypoints = HumanHand().keypoints(np.zeros((1, 21)))[0]
     keypoints[5:9] = keypoints[5]
-    with pytest.raises(KeypointsRefused, match="the index has no length"):
+    with pytest.raises(KeypointsRefused, match="the index has a length of zero"):
         Retargeter(load_embodiment("mimic_hand")).retarget(keypoints)
 
 
-def test_there_is_nothing_to_retarget_to_a_person():
-    with pytest.raises(ValueError, match="human_hand is not a robot"):
+def test_human_hand_is_not_a_target():
+    with pytest.raises(ValueError, match="human_hand is of kind human; expected a hand or gripper"):
         Retargeter(load_embodiment("human_hand"))
 
 
-def test_it_keeps_up_with_a_camera(motions):
-    """With an ample margin for slow and busy machines; it takes 0.03 ms a pose on an idle one."""
+def test_retargeting_is_fast(motions):
+    """A pose takes 0.03 ms on an idle machine; the bound leaves a margin for slow and busy ones."""
     retargeter = Retargeter(load_embodiment("faive_hand"))
     retargeter.retarget(motions[0, 0])
     start = time.process_time()
@@ -253,14 +253,15 @@ def test_it_keeps_up_with_a_camera(motions):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("frames", [1, 2, 4])
-def test_what_a_short_recording_does_not_tell_is_nan(frames, motions):
+def test_quality_of_a_short_recording_has_nan(frames, motions):
     robot, hands = load_embodiment("mimic_hand"), to_hand_frame(motions[0, :frames])
-    judged = measure(robot, hands, Retargeter(robot).retarget_sequence(hands[None])[0])
-    assert judged.frames == frames and judged.within_limits and judged.keyvector_error < 0.1
-    assert (np.isnan(judged.largest_step), np.isnan(judged.implied), np.isnan(judged.jerk)) == (frames < 2, frames < 2, frames < 4)
+    quality = measure(robot, hands, Retargeter(robot).retarget_sequence(hands[None])[0])
+    assert quality.frames == frames and quality.within_limits and quality.keyvector_error < 0.1
+    unknown = np.isnan([quality.largest_step, quality.bone_turn, quality.jerk])
+    assert unknown.tolist() == [frames < 2, frames < 2, frames < 4]
 
 
-def test_a_gripper_does_not_move_by_itself_when_time_goes_backwards(motions):
+def test_negative_dt_does_not_move_a_gripper(motions):
     retargeter = Retargeter(load_embodiment("panda_gripper"))
     first = retargeter.retarget(motions[0, 0])
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The bounded least-squares solver, on problems whose answer is known: slides make places linear in q."""
+"""Bounded least-squares solver: closed-form solutions of prismatic trees, optimality conditions, monotonic cost."""
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def problem(seed=0, bound=10.0, kind="prismatic", batch=7):
     return solve, residuals, rng
 
 
-def test_a_linear_problem_has_its_closed_answer():
+def test_linear_problem_has_the_closed_form_solution():
     solve, residuals, _ = problem()
     q, cost = solve(np.zeros((7, 5)), 60)
     r, A = residuals(np.zeros((7, 5)))
@@ -57,8 +57,8 @@ def test_a_linear_problem_has_its_closed_answer():
     assert np.allclose(cost, np.square(residuals(q)[0]).sum(axis=1))
 
 
-def test_at_the_answer_only_limits_stand_in_the_way():
-    """Karush-Kuhn-Tucker: no gradient along free joints; pressed joints would leave their limits."""
+def test_solution_satisfies_karush_kuhn_tucker():
+    """The gradient of free joints is zero; that of joints at a limit points out of the range."""
     for kind in ("prismatic", "revolute"):
         solve, residuals, _ = problem(bound=0.3, kind=kind)
         q, cost = solve(np.zeros((7, 5)), 200)
@@ -71,7 +71,7 @@ def test_at_the_answer_only_limits_stand_in_the_way():
         assert (gradient[low] >= -1e-9).all() and (gradient[high] <= 1e-9).all()
 
 
-def test_no_step_makes_it_worse_and_rows_do_not_meet():
+def test_cost_never_increases_and_rows_are_independent():
     solve, _, rng = problem(seed=3, kind="revolute")
     start = rng.uniform(-10, 10, (7, 5))
     costs = [solve(start, steps)[1] for steps in range(8)]

@@ -1,4 +1,4 @@
-"""Is an embodiment's file right? Everything that can be told without the hardware, in a few seconds."""
+"""Check of an embodiment: everything that can be verified without hardware, in a few seconds."""
 
 from __future__ import annotations
 
@@ -10,23 +10,38 @@ import numpy as np
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.embodiments import Embodiment, HandKinematics, list_embodiments, load_embodiment
 from latent_policy_ros.retargeting.checks.contacts import Contact, ReferenceContacts
-from latent_policy_ros.retargeting.checks.frame_checks import hand_frame
-from latent_policy_ros.retargeting.checks.geometry_checks import FAILURE, WARNING, Finding, idle, joint_travel, lengths
-from latent_policy_ros.retargeting.checks.gripper import Aperture, aperture, jaws
+from latent_policy_ros.retargeting.checks.frame_checks import check_hand_frame
+from latent_policy_ros.retargeting.checks.geometry_checks import (
+    FAILURE,
+    WARNING,
+    Diagnosis,
+    check_idle_joints,
+    check_units,
+    joint_travel,
+)  # fmt: skip
+from latent_policy_ros.retargeting.checks.gripper import Aperture, aperture, check_gripper
 from latent_policy_ros.retargeting.checks.workspace import CAN_PINCH, FingerReach, finger_reaches, random_joints
 from latent_policy_ros.retargeting.human_motion.reference_poses import ReferencePose, reference_poses
 from latent_policy_ros.retargeting.retargeter import Retargeter
 
 SAMPLES = 800  # random poses over the joints' ranges
 STEP = 1e-6  # of the finite differences [rad or m]
-EXACT = 1e-9  # by how much limits may be passed [rad or m]
-SLOPE = 1e-6  # by how much a Jacobian may differ from finite differences, of its largest entry
-STUCK = 0.9  # share of frames at one limit that is worth a warning
+LIMIT_TOLERANCE = 1e-9  # accepted violation of limits [rad or m]
+JACOBIAN_TOLERANCE = 1e-6  # accepted difference of Jacobian and finite differences, relative to the largest entry
+STUCK_SHARE = 0.9  # share of frames with a joint at one limit that gives a warning
 
 
 @dataclass(frozen=True)
 class JointUse:
-    """One actuated joint: its range [``unit``], how far it can move a tip [m], and how often it stands at a limit."""
+    """Range and use of an actuated joint.
+
+    Attributes:
+        name: Name of the joint.
+        unit: ``rad`` or ``m``, of the next three.
+        lower, upper, rest: Limits and rest position.
+        travel: Largest travel of a fingertip over the range [m].
+        at_lower, at_upper: Share of the reference frames at the limit.
+    """
 
     name: str
     unit: str
@@ -40,21 +55,22 @@ class JointUse:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found; lengths [m], angles [rad].
+    """Result of a check; lengths [m], angles [rad].
 
     Attributes:
         name, kind, side, file: Of the embodiment.
-        notes: What was taken, or left out, in reading its files.
-        hinges: How many, coupled ones included.
-        joints, fingers: One for each.
-        pinches: By embodiment (this one first) and finger: distance of its tip from the thumb's where a person's touch.
-        contacts: Unintended ones in the reference poses, the deepest first.
+        notes: What the reader of its files assumed or left out.
+        hinges: Count of hinges, coupled ones included.
+        joints: Use of every actuated joint.
+        fingers: Workspace of every finger.
+        pinches: Distance of thumb and fingertip in a person's pinch, by embodiment (this one first) and finger.
+        contacts: Unintended contacts in the reference poses, the deepest first.
         colliding: Share of random poses with a contact deeper than 2 mm.
-        jacobian_error: Against finite differences, relative to the largest entry.
-        limit_excess: By how much retargeted joints or coupled hinges left their ranges; 0 is right.
-        largest_step: Of a joint, between two frames of the reference motions.
-        aperture: Of a gripper.
-        findings: Failures first.
+        jacobian_error: Difference from finite differences, relative to the largest entry.
+        limit_excess: Largest violation of ranges by retargeted joints and coupled hinges; 0 if there is none.
+        largest_step: Largest step of a joint between two frames of the reference motions.
+        aperture: Of a gripper; else None.
+        diagnoses: Failures first.
     """
 
     name: str
@@ -72,79 +88,79 @@ class CheckReport:
     limit_excess: float = 0.0
     largest_step: float = 0.0
     aperture: Aperture | None = None
-    findings: tuple[Finding, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
 
     @property
     def failed(self) -> bool:
-        """Whether anything is wrong for certain."""
-        return any(finding.level == FAILURE for finding in self.findings)
+        """Whether there is any failure."""
+        return any(diagnosis.level == FAILURE for diagnosis in self.diagnoses)
 
     def to_json(self) -> dict:
-        """All of it, ready for ``json.dump``."""
+        """The report as a dictionary for ``json.dump``."""
         return {**asdict(self), "failed": self.failed}
 
 
 def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -> CheckReport:
-    """Check ``embodiment``, and compare its pinches with those of ``peers``.
+    """Check an embodiment, and compare its pinches with those of ``peers``.
 
     Raises:
-        LatentPolicyError: Retargeting refuses the reference poses.
+        LatentPolicyError: Retargeting rejects the reference poses.
     """
     known = {"name": embodiment.name, "kind": embodiment.kind, "side": embodiment.side, "file": str(embodiment.file),
              "notes": tuple(embodiment.notes)}  # fmt: skip
     if embodiment.kind == "human":
         return CheckReport(**known)
-    findings = list(lengths(embodiment))
-    if any(finding.level == FAILURE for finding in findings):  # no number would mean anything
-        return CheckReport(**known, hinges=len(embodiment.hinges), findings=tuple(findings))
+    diagnoses = list(check_units(embodiment))
+    if any(diagnosis.level == FAILURE for diagnosis in diagnoses):  # no other figure would be meaningful
+        return CheckReport(**known, hinges=len(embodiment.hinges), diagnoses=tuple(diagnoses))
     poses, q = reference_poses(), random_joints(embodiment, SAMPLES)
-    motion = retargeted(embodiment, poses)
+    motion = retarget_poses(embodiment, poses)
     joints, fingers, slope = _joint_uses(embodiment, q, motion), finger_reaches(embodiment, q), _jacobian_error(embodiment, q)
     excess = _excess(embodiment, np.concatenate((q, motion.reshape(-1, q.shape[1]))))
-    findings += [*idle(embodiment, q), *_exact(slope, excess)]
+    diagnoses += [*check_idle_joints(embodiment, q), *_check_exactness(slope, excess)]
     contacts, colliding, jaw = (), 0.0, None
     if embodiment.kind == "gripper":
         jaw = aperture(embodiment)
-        findings += jaws(jaw)
+        diagnoses += check_gripper(jaw)
     else:
         touching = ReferenceContacts(embodiment, poses, motion[:, -1])
         contacts, colliding = touching.found(), touching.colliding(q[-SAMPLES:])
-        frame = list(hand_frame(embodiment, q))
-        findings += frame
-        if not any(finding.level == FAILURE for finding in frame):  # else the rest only follows from it
-            findings += [*_hand_findings(joints, fingers), *touching.findings()]
+        frame = list(check_hand_frame(embodiment, q))
+        diagnoses += frame
+        if not any(diagnosis.level == FAILURE for diagnosis in frame):  # else the other diagnoses would only be consequences
+            diagnoses += [*_check_joint_use(joints, fingers), *touching.diagnoses()]
     return CheckReport(
         **known, hinges=len(embodiment.hinges), joints=joints, fingers=fingers,
         pinches={e.name: pinch_gaps(e, poses) for e in (embodiment, *peers)},
         contacts=contacts, colliding=colliding, jacobian_error=slope, limit_excess=max(excess, 0.0),
         largest_step=float(np.abs(np.diff(motion, axis=1)).max()), aperture=jaw,
-        findings=tuple(sorted(findings, key=lambda finding: finding.level != FAILURE)),
+        diagnoses=tuple(sorted(diagnoses, key=lambda diagnosis: diagnosis.level != FAILURE)),
     )  # fmt: skip
 
 
 def shipped_peers(embodiment: Embodiment) -> list[Embodiment]:
-    """The other robots that :func:`list_embodiments` knows; files that do not load and left twins are passed over."""
+    """All other right-handed robots of :func:`list_embodiments` whose files load."""
     peers = []
     for name in list_embodiments():
         try:
             peer = load_embodiment(name)
         except LatentPolicyError:
-            continue  # it has its own check
+            continue  # its own check reports the error
         if peer.kind != "human" and peer.side == "right" and peer.name != embodiment.name:
             peers.append(peer)
     return peers
 
 
-def retargeted(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> np.ndarray:
-    """Joints (poses, FRAMES, n) along the reference motions, each from a fresh start."""
+def retarget_poses(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> np.ndarray:
+    """Joints (poses, FRAMES, n) along the reference motions, each retargeted from a first frame."""
     return Retargeter(embodiment).retarget_sequence(np.stack([pose.motion for pose in poses]))
 
 
 def pinch_gaps(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> dict[str, float]:
-    """Distance [m] from the thumb's tip to each finger's that a person pinches; a gripper has one for all fingers."""
+    """Distance [m] of thumb and fingertip in a person's pinch, by finger; for a gripper that of its jaws for every finger."""
     kinematics = HandKinematics(embodiment)
     pinches = [pose for pose in poses if pose.pinched]
-    tips = kinematics.fingertips(retargeted(embodiment, pinches)[:, -1])
+    tips = kinematics.fingertips(retarget_poses(embodiment, pinches)[:, -1])
     gaps = {}
     for place, pose in zip(tips, pinches):
         finger = kinematics.fingers[1] if embodiment.kind == "gripper" else pose.pinched[0]
@@ -154,6 +170,7 @@ def pinch_gaps(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> dict[s
 
 
 def _jacobian_error(embodiment: Embodiment, q: np.ndarray) -> float:
+    """Largest difference of Jacobian and finite differences at samples q (B, n), relative to the largest entry."""
     kinematics, q = HandKinematics(embodiment), q[:: max(1, len(q) // 100)]
     jacobian = kinematics.jacobian(q)
     numeric = np.empty_like(jacobian)
@@ -165,7 +182,7 @@ def _jacobian_error(embodiment: Embodiment, q: np.ndarray) -> float:
 
 
 def _excess(embodiment: Embodiment, q: np.ndarray) -> float:
-    """By how much joints q (B, n), or the hinges that follow them, leave their own ranges."""
+    """Largest violation of the ranges of joints q (B, n) and of the hinges that follow them [rad or m]."""
     angles = q @ embodiment.coupling.T
     lower, upper = (np.array([getattr(h, end) for h in embodiment.hinges]) for end in ("lower", "upper"))
     return max(float(np.max([low - value, value - high])) for value, low, high in (
@@ -173,15 +190,17 @@ def _excess(embodiment: Embodiment, q: np.ndarray) -> float:
     ))  # fmt: skip
 
 
-def _exact(slope: float, excess: float) -> Iterator[Finding]:
-    if not slope <= SLOPE:
-        yield Finding(FAILURE, "hinges", f"forward kinematics and its Jacobian differ by {slope:.2g}: a fault of this package")
-    if not excess <= EXACT:
-        message = f"retargeted joints or coupled hinges leave their ranges by {excess:.2g}: a fault of this package"
-        yield Finding(FAILURE, "couplings", message)
+def _check_exactness(slope: float, excess: float) -> Iterator[Diagnosis]:
+    """Check what must hold for every valid file."""
+    if not slope <= JACOBIAN_TOLERANCE:
+        yield Diagnosis(FAILURE, "hinges", f"Jacobian and finite differences differ by {slope:.2g}: an error of this package")
+    if not excess <= LIMIT_TOLERANCE:
+        message = f"retargeted joints or coupled hinges leave their ranges by {excess:.2g}: an error of this package"
+        yield Diagnosis(FAILURE, "couplings", message)
 
 
 def _joint_uses(embodiment: Embodiment, q: np.ndarray, motion: np.ndarray) -> tuple[JointUse, ...]:
+    """Use of every joint; q (B, n) are random samples, motion (poses, FRAMES, n) is retargeted."""
     near = 1e-6 * (embodiment.upper - embodiment.lower)
     frames = motion.reshape(-1, motion.shape[-1])
     columns = (
@@ -192,14 +211,15 @@ def _joint_uses(embodiment: Embodiment, q: np.ndarray, motion: np.ndarray) -> tu
     return tuple(JointUse(name, unit, *map(float, row)) for name, unit, row in zip(embodiment.joint_names, units, zip(*columns)))
 
 
-def _hand_findings(joints: Sequence[JointUse], fingers: Sequence[FingerReach]) -> Iterator[Finding]:
+def _check_joint_use(joints: Sequence[JointUse], fingers: Sequence[FingerReach]) -> Iterator[Diagnosis]:
+    """Find joints that stay at a limit, and a thumb that cannot meet the first finger."""
     for joint in joints:
         for end, share in (("lower", joint.at_lower), ("upper", joint.at_upper)):
-            if share > STUCK:
-                message = f"stands at its {end} limit in {share:.0%} of the reference frames"
-                yield Finding(WARNING, f"hinges.{joint.name}.range", f"{message}: are range and axis (its sign) right?")
+            if share > STUCK_SHARE:
+                message = f"is at its {end} limit in {share:.0%} of the reference frames"
+                yield Diagnosis(WARNING, f"hinges.{joint.name}.range", f"{message}: are range, axis and its sign right?")
     index = next((f for f in fingers if f.finger != "thumb"), None)
     if index is not None and not index.can_pinch:
         least, needed = f"{1000 * index.thumb_gap:.0f} mm", f"{1000 * CAN_PINCH:.0f}"
         message = f"comes no nearer to the {index.finger} than {least} (a pinch needs {needed})"
-        yield Finding(WARNING, "fingertips.thumb", f"{message}: are the axes and ranges of the thumb right?")
+        yield Diagnosis(WARNING, "fingertips.thumb", f"{message}: are the axes and ranges of the thumb right?")

@@ -1,4 +1,4 @@
-"""Does a hand stand in its hand frame as a person's does, and do its joints bend as a person's do?"""
+"""Checks of a hand's frame, side, finger names and joint directions, by comparison with a person's hand."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.description.defaults import EmbodimentDefaults
 from latent_policy_ros.embodiments.description.mechanism import Mechanism
 from latent_policy_ros.embodiments.model.schema import finger_chain
-from latent_policy_ros.retargeting.checks.geometry_checks import FAILURE, WARNING, Finding
+from latent_policy_ros.retargeting.checks.geometry_checks import FAILURE, WARNING, Diagnosis
 
-KNUCKLES_AHEAD = (0.02, 0.20)  # along +z of the hand frame [m]; a person's are at 0.093
-ASIDE = 0.06  # the middle of the knuckles lies no farther from the hand frame's z axis [m]
-ODD_ANGLE, ASLANT, WRONG = np.deg2rad([40.0, 50.0, 75.0])  # from the palm's normal, from the fingers, from either
-BENDS = 0.8  # a hinge that moves the tip more towards the palm or the back than this share bends the finger
-NEARLY = np.cos(np.deg2rad(20.0))
-IN_FRONT, TO_WRIST = 0.01, 0.02  # a relaxed thumb's tip: above the palm, and below its own first hinge at most [m]
-SWAPPED = 0.03  # the thumb is rooted no farther ahead of the index than this [m]
+KNUCKLES_Z = (0.02, 0.20)  # range of the knuckles along z of the hand frame [m]; a person's are at 0.093
+KNUCKLES_ASIDE = 0.06  # largest distance of the mean knuckle from the z axis of the hand frame [m]
+# Angles [rad] that give a warning (of the palm normal, of the fingers) and, for both, a failure.
+PALM_ANGLE, FINGERS_ANGLE, FAILURE_ANGLE = np.deg2rad([40.0, 50.0, 75.0])
+FLEXION_SHARE = 0.8  # a hinge flexes a finger if at least this share of the tip's velocity is along the palm normal
+AXIS_COSINE = np.cos(np.deg2rad(20.0))  # a direction within 20 degrees of an axis is suggested as the axis
+IN_FRONT, TO_WRIST = 0.01, 0.02  # bounds on the thumb tip at rest: above the palm, and below the thumb's first hinge [m]
+THUMB_AHEAD = 0.03  # largest distance of the thumb's first hinge beyond the index's, along z [m]
 
 
-def hand_frame(embodiment: Embodiment, q: np.ndarray) -> Iterator[Finding]:
-    """Whether fingers point along +z, bend towards +x and have the thumb on their side, over samples q (B, n)."""
+def check_hand_frame(embodiment: Embodiment, q: np.ndarray) -> Iterator[Diagnosis]:
+    """Check that fingers point along +z, bend towards +x, and that the thumb is on its side, over samples q (B, n)."""
     kinematics = HandKinematics(embodiment)
     roots = {finger: chain[0] for finger, chain in kinematics.fingers_at_zero().items()}
     tips, stretched = kinematics.fingertips(q), kinematics.fingertips(_straight(embodiment)[None])[0, 1:]
@@ -30,103 +31,105 @@ def hand_frame(embodiment: Embodiment, q: np.ndarray) -> Iterator[Finding]:
     knuckles = np.array([roots[finger] for finger in fingers])
     ahead = stretched - knuckles
     ahead = _unit((ahead / np.linalg.norm(ahead, axis=1, keepdims=True)).sum(axis=0))
-    # Fingers bend one way: the middle of all that they reach lies on the palm's side.
+    # Fingers bend towards the palm, so the mean of all fingertip positions is on its side.
     bent = _unit((tips[:, 1:] - knuckles).mean(axis=(0, 1)) * [1.0, 1.0, 0.0])
-    frame = [*_along(embodiment, "fingers", "the stretched fingers point", ahead, 2, ASLANT)]
+    frame = [*_direction(embodiment, "fingers", "the straight fingers point", ahead, 2, FINGERS_ANGLE)]
     if not frame:
-        frame += _along(embodiment, "palm", "the fingers bend", bent, 0, ODD_ANGLE)
+        frame += _direction(embodiment, "palm", "the fingers bend", bent, 0, PALM_ANGLE)
     yield from frame
     if not frame:
         yield from _side(embodiment, roots, tips)
-        yield from _thumb(embodiment, roots["thumb"])
-        yield from _backwards(embodiment)
+        yield from _thumb_at_rest(embodiment, roots["thumb"])
+        yield from _backward_hinges(embodiment)
         yield from _origin(knuckles)
 
 
-def _along(embodiment: Embodiment, field: str, what: str, got: np.ndarray, axis: int, odd: float) -> Iterator[Finding]:
-    """Findings if a direction (3,) differs by more than ``odd`` [rad] from the ``axis`` that ``hand_frame.<field>`` gives."""
+def _direction(embodiment: Embodiment, field: str, what: str, got: np.ndarray, axis: int, limit: float) -> Iterator[Diagnosis]:
+    """Check that a direction (3,) is within ``limit`` [rad] of the ``axis`` that ``hand_frame.<field>`` defines."""
     angle = float(np.arccos(np.clip(got[axis], -1.0, 1.0)))
-    if angle > odd:
-        level = FAILURE if angle > WRONG else WARNING
-        better = _as_written(embodiment.T_base_hand[:3, :3] @ got)
-        yield Finding(level, f"hand_frame.{field}", f"{what} {np.rad2deg(angle):.0f} degrees beside it; try {field}: {better}")
+    if angle > limit:
+        level = FAILURE if angle > FAILURE_ANGLE else WARNING
+        better = _as_yaml(embodiment.T_base_hand[:3, :3] @ got)
+        yield Diagnosis(level, f"hand_frame.{field}", f"{what} {np.rad2deg(angle):.0f} degrees away from it; try {field}: {better}")
 
 
-def _origin(knuckles: np.ndarray) -> Iterator[Finding]:
+def _origin(knuckles: np.ndarray) -> Iterator[Diagnosis]:
+    """Check the position of the knuckles (F - 1, 3) relative to the origin."""
     middle = knuckles.mean(axis=0)
-    if not KNUCKLES_AHEAD[0] <= middle[2] <= KNUCKLES_AHEAD[1] or np.linalg.norm(middle[:2]) > ASIDE:
+    if not KNUCKLES_Z[0] <= middle[2] <= KNUCKLES_Z[1] or np.linalg.norm(middle[:2]) > KNUCKLES_ASIDE:
         got = ", ".join(f"{v:.3f}" for v in middle)
-        message = f"the knuckles lie at ({got}) m from it; it stands for a human wrist, whose knuckles lie near (0, 0, 0.09)"
-        yield Finding(WARNING, "hand_frame.origin", message)
+        message = f"the knuckles are at ({got}) m; expected near (0, 0, 0.09), as the origin stands for a person's wrist"
+        yield Diagnosis(WARNING, "hand_frame.origin", message)
 
 
-def _thumb(embodiment: Embodiment, root: np.ndarray) -> Iterator[Finding]:
-    """A relaxed thumb stands in front of the palm and does not point to the wrist."""
+def _thumb_at_rest(embodiment: Embodiment, root: np.ndarray) -> Iterator[Diagnosis]:
+    """Check that the thumb tip at rest is in front of the palm, and not towards the wrist from its first hinge ``root`` (3,)."""
     x, _, z = HandKinematics(embodiment).fingertips(embodiment.rest[None])[0, 0]
     where = "behind the palm" if x < IN_FRONT else "nearer to the wrist than its first hinge" if z < root[2] - TO_WRIST else None
     if where:
-        message = f"at rest its tip is {where}: are rest and the axes (their signs) of the thumb's joints right?"
-        yield Finding(WARNING, "fingertips.thumb", message)
+        message = f"at rest its tip is {where}: are rest and the axes (and their signs) of the thumb's joints right?"
+        yield Diagnosis(WARNING, "fingertips.thumb", message)
 
 
-def _backwards(embodiment: Embodiment) -> Iterator[Finding]:
-    """Hinges that bend a finger to the back of the hand more than to the palm."""
-    kinematics, straight, told = HandKinematics(embodiment), _straight(embodiment), set()
+def _backward_hinges(embodiment: Embodiment) -> Iterator[Diagnosis]:
+    """Find hinges that bend a finger further to the back of the hand than to the palm."""
+    kinematics, straight, reported = HandKinematics(embodiment), _straight(embodiment), set()
     motion, tips = kinematics.link_transforms(straight[None])[0], kinematics.fingertips(straight[None])[0]
     to_hand = embodiment.T_base_hand[:3, :3].T
     for finger, tip in zip(kinematics.fingers[1:], tips[1:]):
         for hinge in finger_chain(embodiment, finger):
             row = embodiment.hinge_names.index(hinge.name)
             ratio = embodiment.coupling[row]
-            if hinge.kind != "revolute" or not ratio.any() or hinge.name in told:
+            if hinge.kind != "revolute" or not ratio.any() or hinge.name in reported:
                 continue
             R, p = motion[row, :3, :3], motion[row, :3, 3]
             point = to_hand @ (R @ hinge.point + p - embodiment.T_base_hand[:3, 3])
-            way = np.cross(to_hand @ R @ hinge.axis, tip - point)  # of the tip, as the angle grows
-            if abs(way[0]) < BENDS * np.linalg.norm(way):
+            velocity = np.cross(to_hand @ R @ hinge.axis, tip - point)  # of the tip, per radian
+            if abs(velocity[0]) < FLEXION_SHARE * np.linalg.norm(velocity):
                 continue  # it spreads or twists the finger
             ends = sorted(float(ratio @ (end - straight)) for end in (embodiment.lower, embodiment.upper))
-            back, forth = (-ends[0], ends[1]) if way[0] > 0 else (ends[1], -ends[0])
+            back, forth = (-ends[0], ends[1]) if velocity[0] > 0 else (ends[1], -ends[0])
             if back > max(forth + 0.35, 0.7):
-                told.add(hinge.name)
+                reported.add(hinge.name)
                 back, forth = np.rad2deg([back, max(forth, 0.0)])
                 message = f"bends the {finger} {back:.0f} degrees to the back of the hand and {forth:.0f} to the palm"
-                yield Finding(WARNING, f"hinges.{hinge.name}.axis", f"{message}: is its sign right, and the range?")
+                yield Diagnosis(WARNING, f"hinges.{hinge.name}.axis", f"{message}: are its sign and the range right?")
 
 
-def _side(embodiment: Embodiment, roots: dict[str, np.ndarray], tips: np.ndarray) -> Iterator[Finding]:
-    """The thumb and the index finger lie at +y of a right hand, at -y of a left one."""
+def _side(embodiment: Embodiment, roots: dict[str, np.ndarray], tips: np.ndarray) -> Iterator[Diagnosis]:
+    """Check that thumb and index are at +y of a right hand, at -y of a left one; ``roots`` are the first hinges by finger."""
     sign = -1.0 if embodiment.side == "left" else 1.0
     fingers = list(roots)[1:]
     across = sign * (roots[fingers[0]] - roots[fingers[-1]])[1]
-    # Where the thumb is rooted tells its side; its tip may sweep across the whole palm.
+    # The first hinge counts as much as the tip, which may move across the whole palm.
     thumb = sign * (0.5 * (roots["thumb"] + tips[:, 0].mean(axis=0)) - np.mean([roots[f] for f in fingers], axis=0))[1]
     other = "left" if sign > 0 else "right"
-    if roots["thumb"][2] - roots[fingers[0]][2] > SWAPPED:
-        message = f"the {fingers[0]} is rooted nearer to the wrist than the thumb: are their names swapped?"
-        yield Finding(WARNING, "fingertips", message)
+    if roots["thumb"][2] - roots[fingers[0]][2] > THUMB_AHEAD:
+        message = f"the {fingers[0]} starts nearer to the wrist than the thumb: are their names swapped?"
+        yield Diagnosis(WARNING, "fingertips", message)
     elif thumb < -0.005 and across <= 0:
-        yield Finding(FAILURE, "side", f"the thumb is on the wrong side of a {embodiment.side} hand: is it a {other} hand?")
+        yield Diagnosis(FAILURE, "side", f"the thumb is on the wrong side of a {embodiment.side} hand: is it a {other} hand?")
     elif across < -0.005:
-        message = f"the {fingers[-1]} lies nearer to the thumb's side than the {fingers[0]}: are the fingers named in reverse?"
-        yield Finding(WARNING, "fingertips", message)
+        message = f"the {fingers[-1]} is nearer to the thumb's side than the {fingers[0]}: are the names of the fingers reversed?"
+        yield Diagnosis(WARNING, "fingertips", message)
     elif thumb < -0.005:
-        yield Finding(WARNING, "fingertips.thumb", f"it lies on the side of the {fingers[-1]}: is that finger the thumb?")
+        yield Diagnosis(WARNING, "fingertips.thumb", f"it is on the side of the {fingers[-1]}: is that finger the thumb?")
 
 
 def _straight(embodiment: Embodiment) -> np.ndarray:
-    """The pose (n,) with all fingers stretched."""
+    """The pose (n,) with straight fingers."""
     mechanism = Mechanism(embodiment.hinges, embodiment.fingertips, {})
     return EmbodimentDefaults(mechanism, embodiment.coupling, embodiment.lower, embodiment.upper).straight
 
 
-def _as_written(direction: np.ndarray) -> str:
-    """A direction (3,) as a YAML gives it: one of the base's axes where it is near one."""
+def _as_yaml(direction: np.ndarray) -> str:
+    """A direction (3,) as text for YAML; the nearest axis of the base if it is near one."""
     largest = int(np.abs(direction).argmax())
-    if abs(direction[largest]) > NEARLY:
+    if abs(direction[largest]) > AXIS_COSINE:
         direction = np.sign(direction[largest]) * np.eye(3)[largest]
     return "[" + ", ".join(f"{value + 0.0:g}" for value in np.round(direction, 2)) + "]"
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
+    """The vector (3,) scaled to length 1."""
     return vector / max(float(np.linalg.norm(vector)), 1e-12)

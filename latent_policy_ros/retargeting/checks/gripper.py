@@ -1,4 +1,4 @@
-"""What can be told of a gripper: how far it opens, and whether its frame fits a person's pinch."""
+"""Checks of a gripper: aperture, and its hand frame by comparison with a person's pinch."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
-from latent_policy_ros.retargeting.checks.frame_checks import ODD_ANGLE
-from latent_policy_ros.retargeting.checks.geometry_checks import FAILURE, WARNING, Finding
+from latent_policy_ros.retargeting.checks.frame_checks import PALM_ANGLE
+from latent_policy_ros.retargeting.checks.geometry_checks import FAILURE, WARNING, Diagnosis
 
 SAMPLES = 101
-CLOSED, WIDEST = 0.01, 0.4  # m
-BESIDE = 0.04  # from where a person pinches to where the jaws close [m]
+MAX_CLOSED, MAX_OPEN = 0.01, 0.4  # largest plausible distance of the tips when closed and when open [m]
+MAX_PINCH_OFFSET = 0.04  # largest distance of the closed jaws from a person's pinch [m]
 
 
 @dataclass(frozen=True)
 class Aperture:
-    """Of a gripper: distance of its tips [m] when closed and open, and how it fits a person's pinch.
+    """Aperture of a gripper, and its position relative to a person's pinch.
 
     Attributes:
-        closed, open: At action 0 and 1.
-        monotonic: Whether it grows with the action all the way.
-        beside: From where a person pinches to the middle of the closed jaws, hand frame [m].
-        tilt: Between a person's pinch and the line from thumb to finger [rad].
+        closed, open: Distance of the tips at action 0 and 1 [m].
+        monotonic: Whether the distance increases with the action over the whole range.
+        pinch_offset: Distance from a person's pinch point to the middle of the closed jaws [m].
+        pinch_angle: Angle between a person's pinch and the line from thumb to finger [rad].
     """
 
     closed: float
     open: float
     monotonic: bool
-    beside: float
-    tilt: float
+    pinch_offset: float
+    pinch_angle: float
 
 
 def aperture(embodiment: Embodiment) -> Aperture:
-    """The jaws over the whole range of the action."""
+    """Measure the aperture over the range of the action."""
     tips = HandKinematics(embodiment).fingertips(embodiment.to_joints(np.linspace(0.0, 1.0, SAMPLES)[:, None]))
-    way = tips[:, 1] - tips[:, 0]
-    gap = np.linalg.norm(way, axis=1)
-    beside = float(np.linalg.norm(tips[0, :2].mean(axis=0) - PINCH_POINT))
-    cosine = float(way[-1] @ PINCH_AXIS / max(gap[-1], 1e-12))
-    return Aperture(float(gap[0]), float(gap[-1]), bool((np.diff(gap) > 0).all()), beside, float(np.arccos(np.clip(cosine, -1, 1))))
+    across = tips[:, 1] - tips[:, 0]
+    gap = np.linalg.norm(across, axis=1)
+    offset = float(np.linalg.norm(tips[0, :2].mean(axis=0) - PINCH_POINT))
+    cosine = float(across[-1] @ PINCH_AXIS / max(gap[-1], 1e-12))
+    return Aperture(float(gap[0]), float(gap[-1]), bool((np.diff(gap) > 0).all()), offset, float(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def jaws(jaw: Aperture) -> Iterator[Finding]:
-    """What looks wrong with a gripper."""
+def check_gripper(jaw: Aperture) -> Iterator[Diagnosis]:
+    """Check the aperture and the hand frame."""
     closed, opened = f"{1000 * jaw.closed:.0f} mm", f"{1000 * jaw.open:.0f} mm"
     if jaw.closed >= jaw.open:
-        yield Finding(FAILURE, "action", f"the tips are {closed} apart when closed and {opened} when open: swap closed and open")
+        yield Diagnosis(FAILURE, "action", f"the tips are {closed} apart when closed and {opened} when open: swap closed and open")
         return
     if not jaw.monotonic:
-        yield Finding(WARNING, "action", "the tips come nearer again while it opens: does the range end before they cross?")
-    elif jaw.closed > CLOSED:
-        yield Finding(WARNING, "action.closed", f"the tips are still {closed} apart: do the fingertips lie on the pads?")
-    if jaw.open > WIDEST:
-        yield Finding(WARNING, "fingertips", f"the tips open {opened}: points are in metres")
-    if jaw.beside > BESIDE:
+        yield Diagnosis(WARNING, "action", "the tips come nearer again while the gripper opens: do they cross inside the range?")
+    elif jaw.closed > MAX_CLOSED:
+        yield Diagnosis(WARNING, "action.closed", f"the tips are still {closed} apart: are the fingertips on the pads?")
+    if jaw.open > MAX_OPEN:
+        yield Diagnosis(WARNING, "fingertips", f"the tips open {opened}; points must be in metres")
+    if jaw.pinch_offset > MAX_PINCH_OFFSET:
         point = ", ".join(f"{v:.3f}" for v in PINCH_POINT)
-        message = f"closed jaws lie {1000 * jaw.beside:.0f} mm from ({point}) m, where a person's fingertips meet"
-        yield Finding(WARNING, "hand_frame.origin", message)
-    if jaw.tilt > ODD_ANGLE:
+        message = f"the closed jaws are {1000 * jaw.pinch_offset:.0f} mm from ({point}) m, where a person's fingertips meet"
+        yield Diagnosis(WARNING, "hand_frame.origin", message)
+    if jaw.pinch_angle > PALM_ANGLE:
         axis = ", ".join(f"{v:.2f}" for v in PINCH_AXIS)
-        message = f"thumb to finger runs {np.rad2deg(jaw.tilt):.0f} degrees beside a person's pinch, ({axis}) in the hand frame"
-        yield Finding(WARNING, "hand_frame", message)
+        message = f"thumb to finger is {np.rad2deg(jaw.pinch_angle):.0f} degrees away from a person's pinch, ({axis})"
+        yield Diagnosis(WARNING, "hand_frame", message)

@@ -1,4 +1,4 @@
-"""Where the links of one hand run into each other: distances between its capsules, for whole batches of poses."""
+"""Self-collision of a hand: overlaps of its capsules, for batches of poses."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.kinematics.capsules import capsules
-
-PALM = "palm"
+from latent_policy_ros.embodiments.model.schema import PALM
 
 
 def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Least distance [m] between the segments a-b and c-d: four arrays (..., 3) -> (...). Points are segments too.
+    """Distance [m] between the segments a-b and c-d: four arrays (..., 3) give (...). A segment may be a point.
 
-    It lies at an end of one of them or, where the two lines come closest, inside both.
+    The nearest points are at an end of one segment or, where the two lines are nearest, inside both.
     """
     ends = (_point_to_segment(p, s, e) for p, s, e in ((a, c, d), (b, c, d), (c, a, b), (d, a, b)))
     best = np.minimum.reduce(list(ends))
     u, v, w = b - a, d - c, a - c
     uu, vv, uv, uw, vw = (np.einsum("...i,...i", p, q) for p, q in ((u, u), (v, v), (u, v), (u, w), (v, w)))
     determinant = uu * vv - uv * uv
-    crossing = determinant > 1e-12 * uu * vv  # else parallel, or a point: ends decide
+    crossing = determinant > 1e-12 * uu * vv  # else the lines are parallel, or a segment is a point
     safe = np.where(crossing, determinant, 1.0)
     s, t = (uv * vw - vv * uw) / safe, (uu * vw - uv * uw) / safe
     inside = crossing & (s >= 0) & (s <= 1) & (t >= 0) & (t <= 1)
@@ -31,6 +30,7 @@ def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray)
 
 
 def _point_to_segment(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Distance [m] between points and segments: three arrays (..., 3) give (...)."""
     along, to_point = end - start, point - start
     length2 = np.einsum("...i,...i", along, along)
     share = np.clip(np.einsum("...i,...i", to_point, along) / np.where(length2 > 0, length2, 1.0), 0.0, 1.0)
@@ -39,13 +39,13 @@ def _point_to_segment(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two links that run into each other.
+    """Overlap of two links over a batch of poses.
 
     Attributes:
         links: Names of the hinges that carry them, or ``palm``.
-        depth: How far at most, over the poses [m].
-        share: In which share of the poses.
-        worst: Index of the pose where it is deepest.
+        depth: Largest overlap [m].
+        share: Share of the poses in which they overlap.
+        worst: Index of the pose with the largest overlap.
     """
 
     links: tuple[str, str]
@@ -55,10 +55,10 @@ class Overlap:
 
 
 class SelfCollision:
-    """Overlaps between the links of one embodiment that no joint holds together.
+    """Overlaps between the links of one embodiment.
 
-    Links that touch in every pose because they sit on one joint, or on joints closer together than the links are thick,
-    are left out.
+    Pairs of links that touch in every pose are left out: links on one joint, and on joints closer together than the links are
+    thick.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -71,32 +71,32 @@ class SelfCollision:
         self._end = np.array([shape.end for shape in shapes])
         self._radius = np.array([shape.radius for shape in shapes])
         first, second = np.triu_indices(len(shapes), 1)
-        apart = ~self._held_together(embodiment)[self._body[first], self._body[second]]
+        apart = ~self._always_touching(embodiment)[self._body[first], self._body[second]]
         self._first, self._second = first[apart], second[apart]
         pairs = np.sort(np.stack((self._body[self._first], self._body[self._second]), axis=1), axis=1)
         self._bodies, self._pair = np.unique(pairs, axis=0, return_inverse=True)
 
-    def _held_together(self, embodiment: Embodiment) -> np.ndarray:
-        """(n + 1, n + 1): whether two bodies (0: the palm) always touch, being near each other along the mechanism."""
+    def _always_touching(self, embodiment: Embodiment) -> np.ndarray:
+        """Mask (n_hinges + 1, n_hinges + 1) of the pairs of bodies (0: the palm) that touch in every pose."""
         at = {hinge.name: hinge for hinge in embodiment.hinges}
         count = len(self._names)
-        thickest = np.zeros(count)
-        np.maximum.at(thickest, self._body, self._radius)
-        held = np.eye(count, dtype=bool)
+        radius = np.zeros(count)
+        np.maximum.at(radius, self._body, self._radius)
+        touching = np.eye(count, dtype=bool)
         for i, hinge in enumerate(embodiment.hinges, start=1):
             above, length = hinge.parent, 0.0
             lower = hinge
             while True:
                 j = 0 if above is None else self._names.index(above)
-                held[i, j] = held[j, i] = held[i, j] or lower is hinge or length < thickest[i] + thickest[j]
+                touching[i, j] = touching[j, i] = touching[i, j] or lower is hinge or length < radius[i] + radius[j]
                 if above is None:
                     break
                 length += float(np.linalg.norm(at[above].point - lower.point))
                 lower, above = at[above], at[above].parent
-        return held
+        return touching
 
     def depths(self, q: np.ndarray) -> np.ndarray:
-        """How far each pair of links overlaps [m], negative if apart: (B, n) -> (B, pairs)."""
+        """Overlap of each pair of links [m], negative if they are apart: q (B, n) -> (B, pairs)."""
         motion = self._kinematics.link_transforms(q)
         motion = np.concatenate((np.broadcast_to(np.eye(4), (len(motion), 1, 4, 4)), motion), axis=1)[:, self._body]
         start = (motion[..., :3, :3] @ self._start[..., None])[..., 0] + motion[..., :3, 3]
@@ -110,13 +110,13 @@ class SelfCollision:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Names of the links of each pair."""
+        """Names of the two links of each pair."""
         return [(self._names[a], self._names[b]) for a, b in self._bodies]
 
     def overlaps(self, q: np.ndarray, intended: np.ndarray | None = None, tolerance: float = 1e-3) -> tuple[Overlap, ...]:
-        """Pairs that overlap by more than ``tolerance`` [m] in any pose (B, n), the deepest first.
+        """Pairs of links that overlap by more than ``tolerance`` [m] in any pose q (B, n), the deepest first.
 
-        ``intended`` (B, pairs) marks contacts that are meant.
+        ``intended`` is a mask (B, pairs) of contacts that do not count.
         """
         depth = self.depths(q)
         if intended is not None:

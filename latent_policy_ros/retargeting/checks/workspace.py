@@ -1,4 +1,4 @@
-"""What the fingers of a hand can reach: their workspace, and whether the thumb can meet them."""
+"""Workspace of the fingers, and the smallest distance between the thumb and each finger."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 
-CAN_PINCH = 0.005  # tips that come so close meet [m]
-STARTS, STEPS = 8, 60
-AT_LIMIT = 1e-9
+CAN_PINCH = 0.005  # tips that come this near meet [m]
+STARTS, ITERATIONS = 8, 60
+AT_LIMIT = 1e-9  # a joint nearer to its limit than this [rad or m] is at the limit
 
 
 @dataclass(frozen=True)
 class FingerReach:
-    """One finger over the whole range of its joints; lengths [m], hand frame.
+    """Workspace of one finger over the ranges of its joints, in the hand frame.
 
     Attributes:
-        finger: Its name.
-        length: Along its links, from the knuckle to the tip.
-        farthest: The longest straight way from knuckle to tip.
-        lower, upper: Corners of the box around all places of the tip.
-        thumb_gap: Closest that the tips of thumb and finger come; None for the thumb.
+        finger: Name of the finger.
+        length: Length along the links from the first hinge to the tip [m].
+        farthest: Largest distance from the first hinge to the tip [m].
+        lower, upper: Bounds of the positions of the tip [m].
+        thumb_gap: Smallest distance between the tips of thumb and finger [m]; None for the thumb.
     """
 
     finger: str
@@ -34,12 +34,12 @@ class FingerReach:
 
     @property
     def can_pinch(self) -> bool:
-        """Whether the thumb can meet the finger."""
+        """Whether the tips of thumb and finger can meet."""
         return self.thumb_gap is not None and self.thumb_gap <= CAN_PINCH
 
 
 def random_joints(embodiment: Embodiment, count: int, seed: int = 0) -> np.ndarray:
-    """Joints over the whole range: all low, all high, each alone at its ends from rest, and random ones: (B, n)."""
+    """Samples (B, n) of joints: all at their limits, each alone at its limits from the rest pose, and ``count`` random ones."""
     lower, upper, n = embodiment.lower, embodiment.upper, len(embodiment.joint_names)
     alone = np.tile(embodiment.rest, (2 * n, 1))
     alone[np.arange(n), np.arange(n)], alone[n + np.arange(n), np.arange(n)] = lower, upper
@@ -48,14 +48,14 @@ def random_joints(embodiment: Embodiment, count: int, seed: int = 0) -> np.ndarr
 
 
 def finger_reaches(embodiment: Embodiment, q: np.ndarray) -> tuple[FingerReach, ...]:
-    """The reach of every finger, over samples q (B, n) of its joints."""
+    """Workspaces of all fingers, over samples q (B, n) of the joints."""
     kinematics = HandKinematics(embodiment)
     tips = kinematics.fingertips(q)
     gaps = thumb_gaps(kinematics, q)
     reaches = []
     for i, (finger, points) in enumerate(kinematics.fingers_at_zero().items()):
         knuckle, place = points[0], tips[:, i]
-        # What comes before the knuckle's own hinge stands still, so the knuckle does.
+        # No joint moves the first hinge of a finger.
         length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
         farthest = float(np.linalg.norm(place - knuckle, axis=1).max())
         corners = (tuple(float(v) for v in corner) for corner in (place.min(axis=0), place.max(axis=0)))
@@ -64,7 +64,7 @@ def finger_reaches(embodiment: Embodiment, q: np.ndarray) -> tuple[FingerReach, 
 
 
 def thumb_gaps(kinematics: HandKinematics, q: np.ndarray) -> dict[str, float]:
-    """Closest distance [m] of the thumb's tip to every other tip within the limits, by descent from the best of q (B, n)."""
+    """Smallest distance [m] of the thumb tip to every other tip within limits, minimised from the best samples of q (B, n)."""
     tips = kinematics.fingertips(q)
     embodiment = kinematics.embodiment
     starts, other = [], []
@@ -72,22 +72,20 @@ def thumb_gaps(kinematics: HandKinematics, q: np.ndarray) -> dict[str, float]:
         best = np.argsort(np.linalg.norm(tips[:, i] - tips[:, 0], axis=1))[:STARTS]
         starts.append(q[best])
         other += [i] * len(best)
-    found = _bring_together(kinematics, np.concatenate(starts), np.array(other), embodiment.lower, embodiment.upper)
+    found = _minimise_gap(kinematics, np.concatenate(starts), np.array(other), embodiment.lower, embodiment.upper)
     return {finger: float(found[np.array(other) == i].min()) for i, finger in enumerate(kinematics.fingers) if i > 0}
 
 
-def _bring_together(
-    kinematics: HandKinematics, q: np.ndarray, other: np.ndarray, lower: np.ndarray, upper: np.ndarray
-) -> np.ndarray:
-    """Distances (B,) after damped steps from q (B, n) that bring the thumb's tip to tip ``other`` (B,)."""
+def _minimise_gap(kinematics: HandKinematics, q: np.ndarray, other: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Distances (B,) [m] of the thumb tip and tip ``other`` (B,) after damped least-squares steps from q (B, n)."""
     rows = np.arange(len(q))
 
-    def apart(q: np.ndarray) -> np.ndarray:
+    def gap_of(q: np.ndarray) -> np.ndarray:
         tips = kinematics.fingertips(q)
         return tips[rows, other] - tips[:, 0]
 
-    gap, damping = apart(q), np.full(len(q), 1e-4)
-    for _ in range(STEPS):
+    gap, damping = gap_of(q), np.full(len(q), 1e-4)
+    for _ in range(ITERATIONS):
         by_tip = kinematics.jacobian(q)
         jacobian = by_tip[rows, other] - by_tip[:, 0]
         slope = np.einsum("bin,bi->bn", jacobian, gap)
@@ -96,7 +94,7 @@ def _bring_together(
         matrix = jacobian @ jacobian.swapaxes(1, 2) + damping[:, None, None] * np.eye(3)
         step = np.einsum("bin,bi->bn", jacobian, np.linalg.solve(matrix, gap[..., None])[..., 0])
         trial = np.clip(q - step, lower, upper)
-        trial_gap = apart(trial)
+        trial_gap = gap_of(trial)
         better = np.linalg.norm(trial_gap, axis=1) < np.linalg.norm(gap, axis=1)
         q, gap = np.where(better[:, None], trial, q), np.where(better[:, None], trial_gap, gap)
         damping = np.clip(np.where(better, damping * 0.3, damping * 8.0), 1e-9, 1e2)

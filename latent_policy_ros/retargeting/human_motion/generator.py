@@ -1,7 +1,7 @@
-"""Plausible motion of people's hands, made up: grasps, pinches with each finger, whole hands that open and close, rest.
+"""Generator of plausible hand motion: grasps, pinches with each finger, opening and closing hands, rest.
 
-The product ships no recorded hands. A motion belongs to one hand (of random size) that goes from posture to posture
-with the smooth speed of human reaching (minimum jerk), and now and then stays.
+A motion belongs to one hand of random size. It goes from posture to posture with the velocity profile of human reaching (minimum
+jerk), with pauses. The package contains no recordings of people.
 """
 
 from __future__ import annotations
@@ -15,26 +15,33 @@ from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.retargeting.human_motion.postures import CLOSING_AXIS, fist, opened, pinch, posture, relaxed, spread
 
 OPEN = 0.10  # widest distance between the tips of thumb and fingers in a grasp [m]
-TOUCH = 0.012  # distance between the tips (keypoints) of fingers that touch: a finger's thickness [m]
-SQUEEZE = 0.025  # how far a grasp plan closes past the object [m]
-# Shares of what a hand does next. With that of "whole", two synergies make 60% of the joints' velocities, as in people's
-# everyday movements (Ingram et al. 2008).
+TOUCH = 0.012  # distance between the keypoints of tips that touch [m]: the thickness of a finger
+SQUEEZE = 0.025  # distance by which a grasp plan closes further than the object [m]
+# Probabilities of the next kind of motion. With this share of "whole", two synergies explain 60% of the variance of joint
+# velocities, as in everyday movements of people (Ingram et al. 2008).
 KINDS = {
     "pinch": 0.23, "grasp": 0.20, "whole": 0.11, "fist": 0.07, "point": 0.04, "spread": 0.06, "rest": 0.05, "any": 0.12,
     "each": 0.12,
 }  # fmt: skip
-OPPOSING = {  # the fingers that close on the thumb: four equal chances each
+OPPOSING = {  # the fingers that close on the thumb, with equal probabilities
     "pinch": [("index",), ("middle",), ("ring",), ("pinky",)],
     "grasp": [("index", "middle")] * 3 + [("index", "middle", "ring")],
 }
-OTHERS_IN_GRASP = {  # the fingers that take no part stay out of the way
+OTHERS_IN_GRASP = {  # angles of the fingers that take no part [rad]
     "ring_mcp": 0.25, "ring_pip": 0.35, "ring_dip": 0.2, "pinky_mcp": 0.2, "pinky_pip": 0.3, "pinky_dip": 0.2,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class HandMotion:
-    """Motion of one hand: joint angles (T, 21) [rad] and keypoints (T, 21, 3) [m, hand frame] at ``fps``."""
+    """Motion of one hand.
+
+    Attributes:
+        angles: Joint angles [rad], shape (T, 21).
+        keypoints: [m, hand frame], shape (T, 21, 3).
+        fps: Frames per second.
+        scale: Size of the hand relative to an average one.
+    """
 
     angles: np.ndarray
     keypoints: np.ndarray
@@ -44,9 +51,12 @@ class HandMotion:
 
 @dataclass(frozen=True)
 class GraspPlan:
-    """One precision grasp: keypoints (T, 21, 3) [m, hand frame] at phase (T,), 0 = open, 1 = closed past the object.
+    """A precision grasp. Iteration gives keypoints and phase.
 
-    ``gap`` (T,) [m] is the distance between the thumb's tip and the middle of the index's and middle finger's tips.
+    Attributes:
+        keypoints: [m, hand frame], shape (T, 21, 3).
+        phase: Shape (T,): 0 = open, 1 = closed further than the object.
+        gap: Distance between the thumb tip and the mean of the tips of index and middle finger [m], shape (T,).
     """
 
     keypoints: np.ndarray
@@ -59,10 +69,18 @@ class GraspPlan:
 
 
 def grasp_plan(opening_m: float = 0.0, frames: int = 41, hand: HumanHand | None = None) -> GraspPlan:
-    """A person's precision grasp (thumb against index and middle finger) of an object ``opening_m`` wide.
+    """Plan a precision grasp (thumb against index and middle finger) of an object of width ``opening_m``.
 
-    It starts open at 0.10 m between the fingertips and closes evenly, about one point and along one axis, to 25 mm less
-    than the object and the flesh of two fingertips take up (but not beyond touch).
+    The distance between the keypoints of the tips decreases evenly from 0.10 m to the width of the object plus the thickness of a
+    finger minus 25 mm, at least to touch. The tips move along one axis about one point.
+
+    Args:
+        opening_m: Width of the object [m].
+        frames: Count of frames T.
+        hand: The hand model; default an average adult's.
+
+    Raises:
+        ValueError: The object is too wide.
     """
     if not 0.0 <= opening_m < OPEN - TOUCH:
         raise ValueError(f"opening_m must be in [0, {OPEN - TOUCH:g}) m, got {opening_m}")
@@ -77,9 +95,9 @@ def grasp_plan(opening_m: float = 0.0, frames: int = 41, hand: HumanHand | None 
 
 
 def random_hand(rng: np.random.Generator) -> HumanHand:
-    """A hand of random size, proportions and build, as people's and the devices' that see them differ."""
+    """A hand of random size and proportions, as they differ between people and between tracking devices."""
     finger, bone = (np.clip(rng.normal(0.0, 0.07, shape), -0.2, 0.2) for shape in ((5, 1), (5, 3)))
-    palm = np.clip(rng.normal(0.0, 0.07), -0.2, 0.2)  # how much longer all fingers are beside it
+    palm = np.clip(rng.normal(0.0, 0.07), -0.2, 0.2)  # of the length of all fingers relative to the palm
     shifts = np.clip(rng.normal(0.0, 0.004, (5, 3)), -0.01, 0.01)
     return HumanHand(
         float(rng.uniform(0.8, 1.2)), (1.0 + palm) * (1.0 + finger) * (1.0 + bone), shifts, rng.normal(0.0, 0.15, 3),
@@ -90,7 +108,14 @@ def random_hand(rng: np.random.Generator) -> HumanHand:
 def generate_motion(
     seed: int | np.random.Generator, seconds: float, fps: float = 30.0, hand: HumanHand | None = None
 ) -> HandMotion:
-    """Motion of a random hand (or of ``hand``); the same seed gives the same motion."""
+    """Generate a motion.
+
+    Args:
+        seed: A seed or generator; the same seed gives the same motion.
+        seconds: Duration [s].
+        fps: Frames per second.
+        hand: The hand model; default a random hand.
+    """
     rng = np.random.default_rng(seed)
     hand = random_hand(rng) if hand is None else hand
     frames = max(1, round(seconds * fps))
@@ -110,10 +135,10 @@ def generate_motion(
 
 
 def _postures(kind: str, hand: HumanHand, rng: np.random.Generator) -> list[np.ndarray]:
-    """The next few stops of a motion."""
+    """The next postures (21,) of a motion."""
     if kind in ("pinch", "grasp"):
         return list(_closing(kind, hand, rng))
-    if kind == "whole":  # all fingers together, open and closed by turns
+    if kind == "whole":  # all fingers together, alternately open and closed
         return [_together(share, hand, rng) for share in (rng.uniform(0.0, 0.3), rng.uniform(0.4, 1.0), 0.0)[: rng.integers(2, 4)]]
     if kind == "fist":
         return [_varied(fist(hand, rng.uniform(0.3, 1.0)), hand, rng)]
@@ -124,9 +149,9 @@ def _postures(kind: str, hand: HumanHand, rng: np.random.Generator) -> list[np.n
         return [_varied(spread(hand, rng.uniform(0.2, 1.0)), hand, rng)]
     if kind == "rest":
         return [_varied(relaxed(hand), hand, rng, 0.2)]
-    if kind == "each":  # every joint anywhere in its range, most often in the middle of it
+    if kind == "each":  # every joint independently, most often in the middle of its range
         return [hand.lower + rng.beta(1.3, 1.5, len(hand.lower)) * (hand.upper - hand.lower)]
-    # Any: each finger bends on its own, its joints together as tendons make them.
+    # "any": each finger bends independently, its joints together.
     mixed = _varied(relaxed(hand), hand, rng, 0.3)
     closed, flat = fist(hand, 1.0), spread(hand, rng.uniform(0.0, 1.0))
     for finger in range(5):
@@ -137,9 +162,9 @@ def _postures(kind: str, hand: HumanHand, rng: np.random.Generator) -> list[np.n
 
 
 def _closing(kind: str, hand: HumanHand, rng: np.random.Generator) -> np.ndarray:
-    """Open, closed, and often open again, at a random place: angles (2 or 3, 21).
+    """A pinch or grasp along a random axis: open, closed, and sometimes open again; angles (2 or 3, 21).
 
-    Open are only the fingers that close then, or the whole hand.
+    The open postures open only the fingers that close, or the whole hand.
     """
     fingers = OPPOSING[kind][rng.integers(4)]
     wide = rng.uniform(0.04, OPEN) if kind == "pinch" else rng.uniform(0.07, OPEN)
@@ -154,17 +179,18 @@ def _closing(kind: str, hand: HumanHand, rng: np.random.Generator) -> np.ndarray
 
 
 def _together(closing: float, hand: HumanHand, rng: np.random.Generator) -> np.ndarray:
-    """All fingers as far between open (0) and a fist (1) as one another; an open hand's thumb is beside them or apart."""
+    """A posture (21,) with all fingers at the same share between an open hand (0) and a fist (1), plus noise."""
     flat = opened(hand, rng.uniform(-0.1, 0.35), rng.uniform(-0.4, 0.5), rng.uniform(-0.4, 0.2))
     return _varied(flat + closing * (fist(hand, 1.0) - flat), hand, rng)
 
 
 def _varied(angles: np.ndarray, hand: HumanHand, rng: np.random.Generator, sigma: float = 0.1) -> np.ndarray:
+    """The angles (21,) plus normal noise [rad], within limits."""
     return np.clip(angles + rng.normal(0.0, sigma, angles.shape), hand.lower, hand.upper)
 
 
 def _minimum_jerk(stops: np.ndarray, times: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Postures at ``at`` (T,) [s] between ``stops`` (K, 21) at ``times`` (K,), resting an instant at each."""
+    """Minimum-jerk interpolation at ``at`` (T,) [s] between ``stops`` (K, 21) at ``times`` (K,) [s], with zero velocity at each."""
     leg = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
     s = np.clip((at - times[leg]) / (times[leg + 1] - times[leg]), 0.0, 1.0)[:, None]
     return stops[leg] + (s**3 * (10 - 15 * s + 6 * s**2)) * (stops[leg + 1] - stops[leg])

@@ -1,4 +1,4 @@
-"""Reference poses of a person's hand: what every embodiment is checked with and drawn in."""
+"""Reference poses of a person's hand, for checks and images of embodiments."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.retargeting.human_motion.postures import fist, pinch, posture, relaxed, spread
 
-FINGERS = ("index", "middle", "ring", "pinky")
-PINCHED = 0.006  # distance between the tips of a thumb and a finger that pinch [m]: nobody could mean it otherwise
-GRASPED = 0.045  # and of those that hold a small object
-FRAMES = 16  # from the relaxed hand to the pose, as a teleoperator would get there
+FOUR_FINGERS = ("index", "middle", "ring", "pinky")
+PINCH_GAP = 0.006  # distance between the tips of thumb and finger in a pinch [m]
+GRASP_GAP = 0.045  # distance between the tips in the grasp of a small object [m]
+FRAMES = 16  # of the motion from the relaxed hand to the pose
 _OPEN_THUMB = {"thumb_cmc_abduction": -0.3, "thumb_cmc_flexion": -0.35, "thumb_mcp": -0.1, "thumb_ip": -0.2}
-_OTHERS_OUT = {f"{finger}_{joint}": angle for finger in FINGERS for joint, angle in (("mcp", 0.1), ("pip", 0.25), ("dip", 0.15))}
+_OTHERS_OUT = {
+    f"{finger}_{joint}": angle for finger in FOUR_FINGERS for joint, angle in (("mcp", 0.1), ("pip", 0.25), ("dip", 0.15))
+}
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,10 @@ class ReferencePose:
     """One pose of a person's hand.
 
     Attributes:
-        name: As in :data:`NAMES`.
-        motion: Keypoints [m], hand frame, from the relaxed hand to the pose, shape (FRAMES, 21, 3).
+        name: Unique name, e.g. ``pinch index``.
+        motion: Keypoints from the relaxed hand to the pose [m, hand frame], shape (FRAMES, 21, 3).
         pinched: The fingers whose tips touch the thumb's.
-        closed: The fingers that lie against the palm.
+        closed: The fingers that touch the palm.
     """
 
     name: str
@@ -35,12 +37,12 @@ class ReferencePose:
 
     @property
     def keypoints(self) -> np.ndarray:
-        """The pose itself, shape (21, 3)."""
+        """The pose, shape (21, 3)."""
         return self.motion[-1]
 
 
 def reference_poses(hand: HumanHand | None = None) -> tuple[ReferencePose, ...]:
-    """All reference poses of ``hand`` (default: an average adult's)."""
+    """The reference poses of ``hand`` (default: an average adult's)."""
     hand = HumanHand() if hand is None else hand
     open_thumb = posture(hand, _OPEN_THUMB)[:5]
 
@@ -52,12 +54,12 @@ def reference_poses(hand: HumanHand | None = None) -> tuple[ReferencePose, ...]:
         ("relaxed", relaxed(hand), (), ()),
         ("flat", spread(hand, 0.0), (), ()),
         ("spread", thumb_out(spread(hand, 1.0)), (), ()),
-        ("fist", fist(hand, 1.0), (), FINGERS),
-        ("point", fist(hand, 1.0, ("index",)), (), FINGERS[1:]),
-        ("victory", fist(hand, 1.0, ("index", "middle")) + 0.6 * (spread(hand, 1.0) - spread(hand, 0.0)), (), FINGERS[2:]),
-        ("thumb up", thumb_out(fist(hand, 1.0)), (), FINGERS),
-        *((f"pinch {finger}", pinch(hand, (finger,), PINCHED, others=others)[0], (finger,), ()) for finger in FINGERS),
-        ("grasp", pinch(hand, ("index", "middle"), GRASPED)[0], (), ()),
+        ("fist", fist(hand, 1.0), (), FOUR_FINGERS),
+        ("point", fist(hand, 1.0, ("index",)), (), FOUR_FINGERS[1:]),
+        ("victory", fist(hand, 1.0, ("index", "middle")) + 0.6 * (spread(hand, 1.0) - spread(hand, 0.0)), (), FOUR_FINGERS[2:]),
+        ("thumb up", thumb_out(fist(hand, 1.0)), (), FOUR_FINGERS),
+        *((f"pinch {finger}", pinch(hand, (finger,), PINCH_GAP, others=others)[0], (finger,), ()) for finger in FOUR_FINGERS),
+        ("grasp", pinch(hand, ("index", "middle"), GRASP_GAP)[0], (), ()),
     ]
     share = np.linspace(0.0, 1.0, FRAMES)[:, None]
     start = relaxed(hand)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.retargeting.checks.embodiment_check import retargeted
+from latent_policy_ros.retargeting.checks.embodiment_check import retarget_poses
 from latent_policy_ros.retargeting.human_motion.reference_poses import ReferencePose, reference_poses
 from latent_policy_ros.sim.portraits.portrait import BACKGROUND, View, bounds, portrait
 from latent_policy_ros.sim.portraits.solids import Solid, hand_solids, human_solids
@@ -46,7 +46,7 @@ def human_sitter(poses: Sequence[ReferencePose], left_hand: bool = False) -> Sit
 
 def sitter(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> Sitter:
     """A robot retargeted to the poses."""
-    q = retargeted(embodiment, poses)[:, -1]
+    q = retarget_poses(embodiment, poses)[:, -1]
     return Sitter(embodiment.name, tuple(hand_solids(embodiment, pose) for pose in q), embodiment.side == "left")
 
 

@@ -268,7 +268,7 @@ def test_fingertip_is_found_from_links_and_centre_of_mass(hand):
     np.testing.assert_allclose(on_axis.fingertips["index"].point, hand().fingertips["index"].point)
 
 
-def test_actuating_the_follower_turns_the_coupling_round(hand):
+def test_actuating_the_follower_inverts_the_coupling(hand):
     e, plain = hand(SHORT + "actuated: [index_spread, index_curl, thumb_slide, thumb_bend]\n"), hand()
     q = random_q(e, 20)
     bend = q.copy()

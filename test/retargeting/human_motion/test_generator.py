@@ -1,4 +1,4 @@
-"""Made-up motion is plausible, varied and repeatable; grasp plans do what they say."""
+"""Motion generator: limits, speeds, variety, repeatability; grasp plans; postures."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from latent_policy_ros.retargeting.human_motion.generator import TOUCH, generate
 from latent_policy_ros.retargeting.human_motion.postures import fist, opened, posture
 
 
-def test_the_same_seed_gives_the_same_motion():
+def test_same_seed_gives_the_same_motion():
     first, second, other = generate_motion(4, 3.0), generate_motion(4, 3.0), generate_motion(5, 3.0)
     assert (first.keypoints == second.keypoints).all() and first.keypoints.shape == (90, 21, 3)
     assert not np.allclose(first.keypoints, other.keypoints)
 
 
-def test_joints_stay_within_human_limits_and_speeds():
+def test_angles_stay_within_human_limits_and_speeds():
     hand = HumanHand()
     for seed in range(6):
         motion = generate_motion(seed, 10.0, 50.0)
@@ -23,23 +23,23 @@ def test_joints_stay_within_human_limits_and_speeds():
         assert np.isfinite(motion.keypoints).all()
 
 
-def test_hands_differ_in_size_and_build():
+def test_random_hands_differ_in_size_and_proportions():
     rng = np.random.default_rng(0)
     hands = [random_hand(rng) for _ in range(50)]
     assert min(hand.scale for hand in hands) < 0.9 and max(hand.scale for hand in hands) > 1.1
     index = np.array([np.linalg.norm(np.diff(hand.keypoints(np.zeros((1, 21)))[0, 5:9], axis=0), axis=1) for hand in hands])
-    first = index[:, 0] / index[:, 1:].sum(axis=1)  # trackers see it 0.6 to 1 times as long as the other two together
+    first = index[:, 0] / index[:, 1:].sum(axis=1)  # 0.6 to 1 times the other two in tracking devices
     assert first.min() < 0.6 and first.max() > 0.95
 
 
-def test_two_synergies_make_as_much_of_the_motion_as_of_people_s():
+def test_two_synergies_explain_as_much_variance_as_in_people():
     """About 60% of the variance of joint velocities (Ingram et al. 2008)."""
     velocities = np.concatenate([np.diff(generate_motion(seed, 60.0, 30.0).angles, axis=0) for seed in range(40)])
     variances = np.linalg.eigvalsh(np.cov(velocities.T))
     assert 0.55 < variances[-2:].sum() / variances.sum() < 0.65
 
 
-def test_a_bent_hand_converges_and_an_open_one_does_not():
+def test_fingers_converge_in_a_fist_only():
     hand = HumanHand()
     bent, flat = hand.keypoints(np.array([fist(hand, 1.0), opened(hand, 0.2, -0.3, 0.0)]))
     apart = [np.linalg.norm(np.diff(pose[[8, 12, 16, 20]], axis=0), axis=-1) for pose in (bent, flat)]
@@ -55,7 +55,7 @@ def test_every_finger_pinches_and_opens():
 
 
 @pytest.mark.parametrize("width", (0.0, 0.03, 0.045, 0.06))
-def test_a_grasp_plan_closes_past_its_object(width):
+def test_grasp_plan_closes_further_than_the_object(width):
     plan = grasp_plan(width)
     keypoints, phase = plan
     assert keypoints.shape == (41, 21, 3) and phase[0] == 0.0 and phase[-1] == 1.0
@@ -68,11 +68,11 @@ def test_a_grasp_plan_closes_past_its_object(width):
     assert (axis @ axis[0] > 0.999).all()
 
 
-def test_a_grasp_plan_of_too_wide_an_object_is_refused():
+def test_grasp_plan_of_a_too_wide_object_is_an_error():
     with pytest.raises(ValueError, match=r"opening_m must be in \[0, 0.088\) m, got 0.2"):
         grasp_plan(0.2)
 
 
-def test_an_unknown_joint_is_named():
+def test_unknown_joint_is_an_error():
     with pytest.raises(KeyError, match="no joint angle 'toe'; available: thumb_cmc_abduction"):
         posture(HumanHand(), {"toe": 1.0})
