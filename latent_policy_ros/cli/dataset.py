@@ -10,7 +10,7 @@ import typer
 from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, console, print_line, progress_bar
 
 if TYPE_CHECKING:
-    from latent_policy_ros.data.conversion.mapping import Mapping
+    from latent_policy_ros.data.conversion.mapping import TopicMapping
 
 MappingOption = Annotated[Optional[str], typer.Option(help="What topics are: a YAML file, or a name in config/mappings.")]
 FleetOption = Annotated[Optional[str], typer.Option(help="Whose robots are in bags that do not tell.")]
@@ -94,7 +94,7 @@ def from_bags(
             console.print("stopped; finished episodes wait in the folder, and the same command goes on")
             raise
         progress.update(task, completed=len(found), description="bags")
-    for fault in report.told:
+    for fault in report.warnings:
         print_line(str(fault), "note", "yellow")
     for source, reasons in report.left_out:
         print_line(source, "left out", "red")
@@ -188,12 +188,12 @@ def view(
     raise typer.Exit(int(not drawn))
 
 
-def _mapping(mapping: str | None, fleet: str | None) -> Mapping:
-    """What topics are, by a mapping or by a fleet; without either, bags tell."""
+def _mapping(mapping: str | None, fleet: str | None) -> TopicMapping:
+    """The topic mapping of a mapping file or of a fleet; without either, the metadata of each bag is used."""
     from latent_policy_ros.bringup import load_fleet
-    from latent_policy_ros.data.conversion.mapping import Mapping, conventional, load_mapping
+    from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional, load_mapping
 
     if mapping:
         return load_mapping(mapping)
     robots = load_fleet(fleet).robots if fleet else {}
-    return Mapping(tuple(conventional(name, robot.embodiment, list(robot.cameras)) for name, robot in robots.items()))
+    return TopicMapping(tuple(conventional(name, robot.embodiment, list(robot.cameras)) for name, robot in robots.items()))

@@ -53,6 +53,10 @@ class ObservationRefused(LatentPolicyError):
     """A message cannot become part of an observation: wrong size, encoding or joints, or not finite."""
 
 
+class NotFinite(ObservationRefused):
+    """A message with a number that is NaN or infinite."""
+
+
 class HardwareError(LatentPolicyError):
     """A driver cannot communicate with its hardware or simulator."""
 

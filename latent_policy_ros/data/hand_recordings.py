@@ -141,7 +141,7 @@ def _read_bag(path: Path, topic: str) -> tuple[np.ndarray, np.ndarray]:
     times, frames = [], []
     try:
         with open_bag(path) as bag:
-            topics = sorted(name for name, about in bag.topics.items() if about.kind == POSES)
+            topics = sorted(name for name, about in bag.topics.items() if about.msg_type == POSES)
             if topic and topic not in topics:
                 raise ArtifactError(f"{path}: no {POSES} on {topic}; {available(topics)}")
             if not topic and len(topics) != 1:

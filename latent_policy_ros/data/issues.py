@@ -1,9 +1,9 @@
-"""What is wrong with a recording: named, with file, topic and time, so that somebody can go and look."""
+"""Issues of recordings, with file, topic and time, and their collection into reports."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,16 @@ from latent_policy_ros.common.errors import LatentPolicyError
 
 @dataclass(frozen=True)
 class Issue:
-    """One thing that is wrong.
+    """One issue of a recording.
 
     Attributes:
-        kind: In two or three words, e.g. ``hole`` or ``missing topic``.
-        text: What was found, and what was expected.
+        kind: Short name, e.g. ``hole`` or ``missing topic``.
+        text: What was found and what was expected.
         file: The bag or data set.
-        topic: The topic or feature; empty where it concerns the whole file.
-        time: Seconds since the beginning of the recording; None where it concerns all of it.
-        robot: Namespace of the robot that it concerns; empty for all.
-        fatal: Whether the episode is of no use. Otherwise it is told, and nothing is lost.
+        topic: Topic or feature; empty if the issue concerns the whole file.
+        time: Seconds from the start of the recording; None if the issue concerns the whole recording.
+        robot: Namespace of the robot; empty if the issue concerns all robots.
+        fatal: Whether the episode is unusable.
     """
 
     kind: str
@@ -36,61 +36,72 @@ class Issue:
         at = "" if self.time is None else f" at {self.time:.2f} s"
         return f"{self.file}: {self.topic + ': ' if self.topic else ''}{self.kind}{at}: {self.text}"
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON may hold it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The issue as JSON values."""
         return {**asdict(self), "file": str(self.file), "time": None if self.time is None else round(self.time, 3)}
 
 
 class BagUnreadable(LatentPolicyError):
-    """A bag cannot be read, or not to its end; ``fault`` says which, and until when."""
+    """A bag that cannot be read, or not to its end.
 
-    def __init__(self, fault: Issue) -> None:
-        self.fault = fault
-        super().__init__(str(fault))
+    Args:
+        issue: What is wrong, and the time up to which the bag is readable.
+    """
+
+    def __init__(self, issue: Issue) -> None:
+        self.issue = issue
+        super().__init__(str(issue))
 
 
 class Issues:
-    """Collects faults; one of a kind for each topic and robot, with the number of times."""
+    """Issues of one recording, merged by kind, topic and robot.
+
+    Iteration yields the first issue of each group, with the number of further ones in its text. Fatal issues have
+    precedence over others in a group.
+    """
 
     def __init__(self) -> None:
         self._first: dict[tuple[str, str, str], Issue] = {}
         self._count: dict[tuple[str, str, str], int] = {}
 
-    def add(self, fault: Issue) -> None:
-        key = (fault.kind, fault.topic, fault.robot)
-        if fault.fatal and key in self._first and not self._first[key].fatal:
+    def add(self, issue: Issue) -> None:
+        """Add an issue."""
+        key = (issue.kind, issue.topic, issue.robot)
+        if issue.fatal and key in self._first and not self._first[key].fatal:
             del self._first[key]
-        self._first.setdefault(key, fault)
+        self._first.setdefault(key, issue)
         self._count[key] = self._count.get(key, 0) + 1
 
     def __iter__(self) -> Iterator[Issue]:
-        for key, fault in self._first.items():
+        for key, issue in self._first.items():
             more = self._count[key] - 1
-            text = f"{fault.text} (and {more} more)" if more else fault.text
-            yield Issue(fault.kind, text, fault.file, fault.topic, fault.time, fault.robot, fault.fatal)
+            yield replace(issue, text=f"{issue.text} (and {more} more)") if more else issue
 
     @property
     def fatal(self) -> bool:
-        """Whether there is one that makes the episode useless."""
-        return any(fault.fatal for fault in self._first.values())
+        """Whether an issue makes the episode unusable."""
+        return any(issue.fatal for issue in self._first.values())
 
 
 class IssueReporter:
-    """Where the faults of one robot in one recording are handed in.
+    """Reports issues of one robot in one recording.
 
     Args:
-        report: Told of each.
+        report: Called with every issue.
         file: The recording.
         robot: The robot.
-        start: Beginning of the recording [s], from which faults are timed.
+        start: Start of the recording [s]; issues are timed from it.
+
+    Attributes:
+        failed: Whether a fatal issue was reported.
     """
 
     def __init__(self, report: Callable[[Issue], None], file: str | Path, robot: str, start: float) -> None:
         self._report, self._file, self._robot, self.start = report, file, robot, start
-        self.broken = False
+        self.failed = False
 
     def report(self, kind: str, topic: str, time: float | None, text: str, fatal: bool = True) -> None:
-        """Report a fault at a time [s]; None: of the whole recording."""
-        self.broken |= fatal
+        """Report an issue at a time [s]; None for the whole recording."""
+        self.failed |= fatal
         at = None if time is None else time - self.start
         self._report(Issue(kind, text, self._file, topic, at, self._robot, fatal))

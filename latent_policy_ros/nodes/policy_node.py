@@ -1,18 +1,19 @@
-"""Node: the policy of all its robots. Their observations are one batch; each robot gets its plan."""
+"""policy_node: observations of all robots are one batch of the policy, and each robot gets an action chunk."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from latent_policy_ros.bringup.fleet import RATES
-from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.errors import LatentPolicyError, available
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.latent import LatentSpace
@@ -21,13 +22,53 @@ from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.lifecycle_node import main as run
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
-from latent_policy_ros.observations.images import compressed_to_rgb, raw_to_rgb
-from latent_policy_ros.observations.messages import pose_array, to_seconds
+from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE, WRIST_POSE, Modality, value_modality
 from latent_policy_ros.observations.observation import Observation
-from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
+from latent_policy_ros.observations.observation_buffer import JOINTS, WRIST, ObservationBuffer, Tolerances
 
 if TYPE_CHECKING:
     from latent_policy_ros.policy.runtime import PolicyInput
+
+OPTIONAL_COLUMNS = "images", "streams"  # parameters with one entry per robot that may be left out
+
+
+def parse_streams(where: str, text: str) -> dict[str, tuple[Modality, str]]:
+    """Read additional streams from a parameter.
+
+    Args:
+        where: Name of the parameter in errors.
+        text: ``NAME:MODALITY`` or ``NAME:MODALITY:MESSAGE_TYPE``, separated by commas.
+
+    Returns:
+        {name: (modality, message type)}; the message type defaults to the first one of the modality.
+
+    Raises:
+        LatentPolicyError: Another form, an unknown modality, or a message type that the modality does not convert.
+    """
+    streams: dict[str, tuple[Modality, str]] = {}
+    for entry in filter(None, map(str.strip, text.split(","))):
+        name, *rest = entry.split(":")
+        if not name or len(rest) not in (1, 2):
+            raise LatentPolicyError(f"{where}: expected NAME:MODALITY or NAME:MODALITY:MESSAGE_TYPE, got {entry!r}")
+        modality = value_modality(rest[0])
+        msg_type = rest[1] if len(rest) == 2 else modality.message_types[0]
+        if msg_type not in modality.message_types:
+            raise LatentPolicyError(f"{where}: {modality.name} does not convert {msg_type!r}; {available(modality.message_types)}")
+        streams[name] = modality, msg_type
+    return streams
+
+
+def message_class(msg_type: str) -> type:
+    """The Python class of a message type, e.g. of ``sensor_msgs/msg/Image``.
+
+    Raises:
+        LatentPolicyError: The package of the type is not installed.
+    """
+    package, _, name = msg_type.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError) as error:
+        raise LatentPolicyError(f"message type {msg_type} is not installed: {error}") from error
 
 
 class RobotChannel:
@@ -48,10 +89,12 @@ class RobotChannel:
 
 
 class PolicyNode(ManagedNode):
-    """Subscribes to ``<robot>/<camera>/image_raw`` (or ``/compressed``), ``<robot>/joint_states`` and
-    ``<robot>/wrist_pose`` of every robot, all relative to its own namespace; publishes ``<robot>/latent_action``.
+    """Policy node of one or more robots.
 
-    A robot of which something is missing or stale is left out, named in the diagnostics; the others go on.
+    Subscribes to ``<robot>/<camera>/image_raw`` (or ``/compressed``), ``<robot>/joint_states``, ``<robot>/wrist_pose`` and
+    additional streams of every robot, relative to the namespace of the node. Publishes ``<robot>/latent_action``.
+
+    A robot with missing or stale topics gets no action chunk and is named in the diagnostics; the other robots are not affected.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -61,14 +104,18 @@ class PolicyNode(ManagedNode):
         self.declare("robots", [""], "Namespaces of the robots.")
         self.declare("embodiments", [""], "End-effector of each robot: a name under config/embodiments, or a YAML file.")
         self.declare("cameras", [""], "Cameras of each robot, separated by commas.")
-        self.declare("images", [""], "For each robot, which image topics to read: raw or compressed; empty: all raw.")
-        self.declare("rate", 10.0, "Observations answered per second [Hz].", *RATES)
-        self.declare("max_age", 0.3, "A camera or state older than this [s] is stale.", 0.05, 5.0)
-        self.declare("camera_skew", 0.1, "Cameras of one observation may lie this far apart [s].", 0.001, 1.0)
-        self.declare("state_skew", 0.1, "Joints and wrist pose may lie this far from an observation [s].", 0.001, 1.0)
+        self.declare("images", [""], "Image topics of each robot: raw or compressed; empty: raw for all.")
+        self.declare("streams", [""], "Additional streams of each robot, separated by commas: NAME:MODALITY or "
+                     "NAME:MODALITY:MESSAGE_TYPE for topic <robot>/NAME; empty: none.")  # fmt: skip
+        self.declare("rate", 10.0, "Rate of action chunks [Hz].", *RATES)
+        self.declare("max_age", 0.3, "Age from which a camera or state is stale [s].", 0.05, 5.0)
+        self.declare("camera_skew", 0.1, "Largest time difference between an observation and each of its images [s].", 0.001, 1.0)
+        self.declare(
+            "state_skew", 0.1, "Largest time difference between an observation and its joints and wrist pose [s].", 0.001, 1.0
+        )
         self.declare("task", "", "Task description that is part of every observation, in plain text.")
-        self.declare("device", "auto", "Where the network runs: cpu, cuda, cuda:1, ...; auto: on a GPU if there is one.")
-        self.declare("threads", 1, "Threads of torch; more than 1 slows down beside busy processes.", 1, 64)
+        self.declare("device", "auto", "Device of the network: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")
+        self.declare("threads", 1, "Threads of torch; more than 1 is slower beside other busy processes.", 1, 64)
         self.robots: dict[str, RobotChannel] = {}
 
     def configure(self) -> None:
@@ -84,9 +131,9 @@ class PolicyNode(ManagedNode):
         names = [name for name in self.value("robots") if name]
         if not names:
             raise LatentPolicyError("parameter robots: expected at least one namespace, got none")
-        columns = {key: self._column(key, names) for key in ("embodiments", "cameras", "images")}
-        for name, embodiment, cameras, images in zip(names, *columns.values()):
-            self.robots[name] = self._robot(name, load_embodiment(embodiment), cameras, images or "raw")
+        columns = {key: self._column(key, names) for key in ("embodiments", "cameras", *OPTIONAL_COLUMNS)}
+        for name, embodiment, cameras, images, streams in zip(names, *columns.values()):
+            self.robots[name] = self._robot(name, load_embodiment(embodiment), cameras, images or "raw", streams)
         self._warm_up()
 
     def cleanup(self) -> None:
@@ -137,51 +184,54 @@ class PolicyNode(ManagedNode):
         return (WARN, f"left out: {', '.join(out)}", values) if out else (OK, "running", values)
 
     def _column(self, key: str, names: list[str]) -> list[str]:
-        """A parameter with one entry per robot."""
+        """A parameter with one entry for each robot."""
         values = list(self.value(key))
-        if key == "images" and not any(values):
+        if key in OPTIONAL_COLUMNS and not any(values):
             return [""] * len(names)
         if len(values) != len(names):
             raise LatentPolicyError(f"parameter {key}: expected one entry for each of {', '.join(names)}; got {values}")
         return values
 
-    def _robot(self, name: str, embodiment: Embodiment, cameras: str, images: str) -> RobotChannel:
+    def _robot(self, name: str, embodiment: Embodiment, cameras: str, images: str, streams: str) -> RobotChannel:
         self.policy.latent_space.check(embodiment)
         size, known = self.policy.settings.image_size, self.policy.cameras
         listed = [camera.strip() for camera in cameras.split(",") if camera.strip()]
         used = [camera for camera in listed if camera in known]
         if not used:
             raise LatentPolicyError(f"{name}: cameras: the policy knows {', '.join(known)}; got {', '.join(listed) or 'none'}")
+        additional = parse_streams(f"{name}: streams", streams)
         tolerances = Tolerances(self.value("max_age"), self.value("camera_skew"), self.value("state_skew"))
+        values = {stream: modality.tolerance or tolerances.state_skew for stream, (modality, _) in additional.items()}
         buffer = ObservationBuffer(
-            used, embodiment, (), self.policy.dt, self.policy.observation_steps, (size, size), tolerances, task=self.value("task")
+            used,
+            embodiment,
+            (),
+            self.policy.dt,
+            self.policy.observation_steps,
+            (size, size),
+            tolerances,
+            values=values,
+            task=self.value("task"),
         )
         robot = RobotChannel(name, embodiment, buffer)
         robot.output = self.publisher(LatentAction, f"{name}/latent_action", qos.LATENTS)
         for camera in used:
-            topic = f"{name}/{camera}/image_raw"
-            if images == "compressed":
-                on_compressed = partial(self._on_compressed, buffer, camera)
-                self.subscribe(CompressedImage, f"{topic}/compressed", on_compressed, qos.IMAGES)
-            else:
-                self.subscribe(Image, topic, partial(self._on_image, buffer, camera), qos.IMAGES)
-        self.subscribe(JointState, f"{name}/joint_states", partial(self._on_joints, buffer), qos.STATES)
-        self.subscribe(PoseStamped, f"{name}/wrist_pose", partial(self._on_wrist, buffer), qos.STATES)
+            compressed = images == "compressed"
+            topic = f"{name}/{camera}/image_raw" + ("/compressed" if compressed else "")
+            self._listen(buffer, camera, COLOR_IMAGE, topic, CompressedImage if compressed else Image, qos.IMAGES)
+        self._listen(buffer, JOINTS, JOINT_STATE, f"{name}/joint_states", JointState, qos.STATES)
+        self._listen(buffer, WRIST, WRIST_POSE, f"{name}/wrist_pose", PoseStamped, qos.STATES)
+        for stream, (modality, msg_type) in additional.items():
+            self._listen(buffer, stream, modality, f"{name}/{stream}", message_class(msg_type), qos.STATES)
         return robot
 
-    def _on_image(self, buffer: ObservationBuffer, camera: str, message: Image) -> None:
-        pixels = raw_to_rgb(message.encoding, message.height, message.width, message.step, message.data)
-        buffer.push_image(camera, to_seconds(message.header.stamp), pixels)
+    def _listen(
+        self, buffer: ObservationBuffer, name: str, modality: Modality, topic: str, message_type: type, profile: QoSProfile
+    ) -> None:
+        def push(message: Any) -> None:
+            buffer.push_message(name, modality, message, self.now())
 
-    def _on_compressed(self, buffer: ObservationBuffer, camera: str, message: CompressedImage) -> None:
-        pixels = compressed_to_rgb(message.data, message.format)
-        buffer.push_image(camera, to_seconds(message.header.stamp), pixels)
-
-    def _on_joints(self, buffer: ObservationBuffer, message: JointState) -> None:
-        buffer.push_joints(to_seconds(message.header.stamp), message.name, message.position)
-
-    def _on_wrist(self, buffer: ObservationBuffer, message: PoseStamped) -> None:
-        buffer.push_wrist(to_seconds(message.header.stamp), pose_array(message.pose))
+        self.subscribe(message_type, topic, push, profile)
 
     def _warm_up(self) -> None:
         """Predict once for synthetic observations: the first call of a network is slow."""

@@ -1,4 +1,4 @@
-"""From what camera topics carry to the policy's images: RGB, one size. Used live and when reading bags."""
+"""Conversion of image messages to RGB arrays, and cropping to a fixed size. Used for live topics and for bags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ObservationRefused, available
 
-#: Image encodings that are understood (sensor_msgs/image_encodings), with channels and the conversion to RGB.
+#: Supported encodings of sensor_msgs/Image: number of channels, OpenCV conversion to RGB.
 ENCODINGS = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
@@ -21,13 +21,13 @@ ENCODINGS = {
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
 }
 
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # first bytes of a file
+PNG_HEADER_SIZE, PNG_16_BIT = 25, b"\x10"  # bytes up to the bit depth; the depth as stored
 
-#: Encodings whose pixels are no 8-bit colours or greys, but would decode to something that looks like them.
-NO_COLOURS = re.compile(r"bayer_|(mono|rgba?|bgra?)16|(16|32|64)[suf]c")
+#: Encodings that would decode to plausible but wrong 8-bit pixels: Bayer mosaics, 16-bit and floating point channels.
+NOT_8_BIT_COLOR = re.compile(r"bayer_|(mono|rgba?|bgra?)16|(16|32|64)[suf]c")
 
-#: Decodes to RGB at once; OpenCV before 4.10 has only BGR.
-_DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+_DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # None before OpenCV 4.10, which decodes to BGR only
 
 
 def rgb_image(message: Any) -> np.ndarray:
@@ -42,22 +42,22 @@ def rgb_image(message: Any) -> np.ndarray:
 
 
 def raw_to_rgb(encoding: str, height: int, width: int, step: int, data: bytes | bytearray | memoryview) -> np.ndarray:
-    """The pixels of a sensor_msgs/Image.
+    """Convert the pixels of a sensor_msgs/Image.
 
     Args:
         encoding: One of ``ENCODINGS``.
-        height, width: In pixels.
-        step: Bytes in a row, padding included.
-        data: ``height * step`` bytes (any buffer).
+        height, width: Size [pixels].
+        step: Row length including padding [bytes].
+        data: At least ``height * step`` bytes.
 
     Returns:
         (height, width, 3) uint8 RGB.
 
     Raises:
-        ObservationRefused: Unknown encoding, or sizes that contradict each other.
+        ObservationRefused: Unknown encoding, or contradictory sizes.
     """
     if encoding not in ENCODINGS:
-        raise ObservationRefused(f"image encoding {encoding!r} is not understood; {available(ENCODINGS)}")
+        raise ObservationRefused(f"image encoding {encoding!r} is not supported; {available(ENCODINGS)}")
     channels, conversion = ENCODINGS[encoding]
     row = width * channels
     if height < 1 or width < 1 or step < row:
@@ -72,41 +72,45 @@ def raw_to_rgb(encoding: str, height: int, width: int, step: int, data: bytes | 
 
 
 def compressed_to_rgb(data: bytes | bytearray | memoryview, label: str) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 RGB of a JPEG or PNG (sensor_msgs/CompressedImage).
+    """Decode a JPEG or PNG of 8 bits per channel (sensor_msgs/CompressedImage).
 
     Args:
-        data: The file's bytes (any buffer).
-        label: The message's ``format``, as image_transport writes it; one that tells no encoding is believed to be of colours.
+        data: Content of the file.
+        label: ``format`` of the message, as image_transport writes it. A label without an encoding is accepted.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
 
     Raises:
-        ObservationRefused: It cannot be decoded, has 16 bits a channel, as images of depth have, or is a Bayer mosaic.
+        ObservationRefused: Another file type, damaged data, 16 bits per channel, or a Bayer mosaic.
     """
-    if NO_COLOURS.match(_held_encoding(label)):
-        raise ObservationRefused(f"image encoding of {label!r} is not understood; {available(ENCODINGS)}")
+    if NOT_8_BIT_COLOR.match(_stored_encoding(label)):
+        raise ObservationRefused(f"image encoding of {label!r} is not supported; {available(ENCODINGS)}")
     flat = np.frombuffer(data, np.uint8)
-    head = bytes(flat[:25])
-    if head.startswith(PNG) and head[24:] == b"\x10":  # OpenCV would keep the upper 8 in silence
-        raise ObservationRefused("PNG of 16 bits a channel, as of depth, is not understood; expected 8")
+    head = bytes(flat[:PNG_HEADER_SIZE])
+    if head.startswith(PNG) and head.endswith(PNG_16_BIT):  # OpenCV would drop the lower 8 bits without an error
+        raise ObservationRefused("PNG of 16 bits per channel is not supported; expected 8")
     flags = cv2.IMREAD_COLOR if _DECODE_RGB is None else _DECODE_RGB
-    pixels = cv2.imdecode(flat, flags) if head.startswith((JPEG, PNG)) else None  # OpenCV would cut TIFF of 16 bits, too
+    pixels = cv2.imdecode(flat, flags) if head.startswith((JPEG, PNG)) else None  # OpenCV would also drop bits of TIFF files
     if pixels is None:
-        why = f"JPEG and PNG are understood; its format is {label!r}"
-        raise ObservationRefused(f"compressed image of {flat.size} bytes cannot be decoded ({why})")
+        raise ObservationRefused(
+            f"compressed image of {flat.size} bytes cannot be decoded (supported: JPEG and PNG; its format is {label!r})"
+        )
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if _DECODE_RGB is None else pixels
 
 
-def _held_encoding(label: str) -> str:
-    """What the image holds: ORIGINAL in ``ORIGINAL; CODEC compressed [HELD]``, unless it was converted to HELD before."""
+def _stored_encoding(label: str) -> str:
+    """Encoding of the stored image. In ``ORIGINAL; CODEC compressed [STORED]`` it is STORED, or ORIGINAL without it."""
     original, _, rest = label.lower().partition(";")
     return rest.partition("compressed ")[2].strip() or original.strip()
 
 
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Crop the centre of (H, W, 3) to the aspect ratio of ``height`` x ``width``, then scale to it."""
+    """Crop the centre of an image (H, W, 3) to the aspect ratio of ``height`` x ``width`` and scale it to that size."""
     h, w = image.shape[:2]
     if (h, w) == (height, width):
         return image
-    if h * width > w * height:  # too tall
+    if h * width > w * height:
         rows = max(1, round(w * height / width))
         image = image[(h - rows) // 2 : (h - rows) // 2 + rows]
     elif h * width < w * height:

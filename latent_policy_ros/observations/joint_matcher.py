@@ -1,4 +1,4 @@
-"""Joints are matched by name, in every single message: a robot may change its order, and some do."""
+"""JointMatcher: selection of joints from messages by name. Names are matched in every message, because their order may change."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latent_policy_ros.common.errors import ObservationRefused
+from latent_policy_ros.common.errors import NotFinite, ObservationRefused
 
 
 class JointMatcher:
-    """Picks the wanted joints out of messages.
+    """Selects joints from messages.
 
     Args:
-        wanted: The n joints, in the order in which they are handed out.
-        what: What the messages are, for errors.
+        wanted: Names of the n joints, in the order of returned values.
+        what: Name of the messages in errors.
     """
 
     def __init__(self, wanted: Sequence[str], what: str = "joint_states") -> None:
@@ -24,14 +24,17 @@ class JointMatcher:
         self._columns: list[int] = []
 
     def concerns(self, names: Sequence[str]) -> bool:
-        """Whether any of our joints is among ``names``."""
+        """Whether at least one wanted joint is among ``names``."""
         return not self._wanted.isdisjoint(names)
 
     def match(self, names: Sequence[str], positions: Sequence[float]) -> np.ndarray | None:
-        """The wanted positions (n,), in any order given; None if the message has none of our joints (it is another's).
+        """Select the positions of the wanted joints.
+
+        Returns:
+            (n,) in the order of ``wanted``; None for a message without any wanted joint, e.g. of another device.
 
         Raises:
-            ObservationRefused: Some of our joints are missing, named twice, or not finite.
+            ObservationRefused: Joints are missing, named twice, or not finite, or there are more or fewer positions than names.
         """
         if len(positions) != len(names):
             if not self.concerns(names):
@@ -40,13 +43,13 @@ class JointMatcher:
         if tuple(names) != self._names:
             if not self.concerns(names):
                 return None
-            self._learn(tuple(names))
+            self._set_columns(tuple(names))
         values = np.asarray(positions, dtype=np.float64)[self._columns]
         if not np.isfinite(values).all():
-            raise ObservationRefused(f"{self.what} is not finite")
+            raise NotFinite(f"{self.what} is not finite")
         return values
 
-    def _learn(self, names: tuple[str, ...]) -> None:
+    def _set_columns(self, names: tuple[str, ...]) -> None:
         missing = [name for name in self.wanted if name not in names]
         if missing:
             raise ObservationRefused(f"{self.what} without {', '.join(missing)}")

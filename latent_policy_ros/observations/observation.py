@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
-from latent_policy_ros.common.errors import ObservationRefused
+from latent_policy_ros.common.errors import NotFinite, ObservationRefused
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
@@ -60,8 +60,10 @@ def normalize_pose(values: np.ndarray, name: str) -> np.ndarray:
         ObservationRefused: Not 7 finite numbers, or the norm of the quaternion differs from 1 by more than 1%.
     """
     pose = np.array(values, dtype=np.float64)
-    if pose.shape != (7,) or not np.isfinite(pose).all():
-        raise ObservationRefused(f"{name} is not 7 finite numbers")
+    if pose.shape != (7,):
+        raise ObservationRefused(f"{name}: expected 7 numbers, got shape {pose.shape}")
+    if not np.isfinite(pose).all():
+        raise NotFinite(f"{name} is not finite")
     norm = float(np.linalg.norm(pose[3:]))
     if abs(norm - 1.0) > QUATERNION_TOLERANCE:
         raise ObservationRefused(f"{name} has a quaternion of norm {norm:.3g}, expected 1")

@@ -16,6 +16,8 @@ import numpy as np
 from latent_policy_ros.common.errors import ObservationRefused, available
 from latent_policy_ros.observations.images import fit
 from latent_policy_ros.observations.joint_matcher import JointMatcher
+from latent_policy_ros.observations.messages import stamp_of
+from latent_policy_ros.observations.modalities import Modality
 from latent_policy_ros.observations.observation import Observation, RgbImage, normalize_pose
 from latent_policy_ros.observations.streams import Stream
 
@@ -156,6 +158,29 @@ class ObservationBuffer:
         if stream.newest_value is not None and value.shape != stream.newest_value.shape:
             self._refuse(f"{name}: expected shape {stream.newest_value.shape} as before, got {value.shape}")
         self._push(stream, name, stamp, value)
+
+    def push_message(self, name: str, modality: Modality, message: Any, received: float) -> None:
+        """Convert a message and add its content.
+
+        Args:
+            name: Name of the camera or of the additional stream; unused for joints and wrist poses.
+            modality: Conversion of the message; its ``field`` selects the stream.
+            message: A message of one of the types of the modality.
+            received: Time of receipt [s], the stamp of message types without a header.
+
+        Raises:
+            ObservationRefused: As of the conversion and of the other methods.
+        """
+        stamp = stamp_of(message) if hasattr(message, "header") else received
+        value = modality.read(message)
+        if modality.field == "images":
+            self.push_image(name, stamp, value)
+        elif modality.field == "joints":
+            self.push_joints(stamp, message.name, value)
+        elif modality.field == "wrist_pose":
+            self.push_wrist(stamp, value)
+        else:
+            self.push_value(name, stamp, value)
 
     def missing(self, now: float) -> tuple[str, ...]:
         """Reasons why no observation is available at ``now``, e.g. ``front: stale``; empty if one is."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin
 
-from latent_policy_ros.data.conversion.mapping import Limits, Mapping, conventional
+from latent_policy_ros.data.conversion.mapping import Limits, TopicMapping, conventional
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 
 T0 = 1_700_000_000.0
@@ -25,7 +25,7 @@ def faults_of(tmp_path, recording, converted):
         reader = LeRobotReader(out / "faive_hand")
         lengths = {told["source"].rsplit("/", 1)[1]: row["length"] for told, row in zip(reader.about, reader.episodes)}
         assert lengths["good1"] == lengths["good2"] == 11
-        faults = [fault for _, reasons in report.left_out for fault in reasons] + report.told
+        faults = [fault for _, reasons in report.left_out for fault in reasons] + report.warnings
         assert all(fault.file == spoiled for fault in faults) and json.loads((out / "report.json").read_text())
         assert len(report.left_out) <= 1 and ("spoiled" in lengths) == (not report.left_out)
         return {fault.kind: fault for fault in faults}, lengths.get("spoiled"), reader
@@ -68,7 +68,7 @@ def test_a_camera_at_half_rate(recording, faults_of):
     told, length, _ = faults_of(made)
     fault = told["low rate"]
     assert length is None and fault.topic == "/left/wrist/image_raw"
-    assert "5.0 images a second, expected at least 7.5 for 10 frames" in fault.text
+    assert "5.0 images per second, expected at least 7.5 for 10 frames" in fault.text
 
 
 def test_a_camera_that_is_slower_than_the_frames(recording, faults_of):
@@ -78,7 +78,7 @@ def test_a_camera_that_is_slower_than_the_frames(recording, faults_of):
         made.add_image("wrist", T0 + k * 0.122)
     told, length, _ = faults_of(made)
     assert length is None
-    assert "8.2 images a second on average, expected at least 9; 5 of 30 frames show" in told["low rate"].text
+    assert "8.2 images per second on average, expected at least 9; 5 of 30 frames repeat" in told["low rate"].text
 
 
 def test_cameras_out_of_step_lose_nothing(recording, faults_of):
@@ -211,7 +211,7 @@ def test_a_clock_that_is_off_from_the_beginning(recording, faults_of):
     [
         (0.6, None, "0.60 s later than the time of receipt"),
         (0.05, 31, "0.05 s later than the time of receipt"),
-        (-0.6, 31, "received 0.60 s after its stamps, /left/joint_states 0.00 s"),
+        (-0.6, 31, "received 0.60 s after its stamps, /left/joint_states after 0.00 s"),
         (0.015, 31, ""),
         (-0.25, 31, ""),
     ],
@@ -228,11 +228,11 @@ def test_a_cameras_clock_that_is_off_by_less_than_a_second(recording, faults_of,
 @pytest.mark.parametrize(
     ("behind", "length", "text"),
     [
-        (0.7, None, "received 0.70 s after its stamps, and no other topic sooner"),
-        (0.3, None, "received 0.30 s after its stamps, and no other topic sooner"),
-        (0.15, 28, "received 0.15 s after its stamps, and no other topic sooner"),
+        (0.7, None, "received 0.70 s after its stamps, all other topics later"),
+        (0.3, None, "received 0.30 s after its stamps, all other topics later"),
+        (0.15, 28, "received 0.15 s after its stamps, all other topics later"),
         (0.08, 29, ""),
-        (-0.3, None, "its stamps are 0.30 s later than the time of receipt"),
+        (-0.3, None, "stamps are 0.30 s later than the time of receipt"),
     ],
 )
 def test_a_robots_clock_that_is_off_by_less_than_a_second(recording, faults_of, behind, length, text):
@@ -278,7 +278,7 @@ def test_the_mosaic_of_a_bayer_camera_is_no_image(recording, faults_of):
     told, length, _ = faults_of(made)
     fault = told["image"]
     assert length is None and fault.topic == "/left/front/image_raw/compressed"
-    assert "'bayer_rggb8; jpeg compressed ' is not understood; available: " in fault.text
+    assert "'bayer_rggb8; jpeg compressed ' is not supported; available: " in fault.text
 
 
 def test_a_image_of_another_size(recording, faults_of):
@@ -324,14 +324,14 @@ def test_slow_cameras_need_no_limits(tmp_path, recording, converted, rate):
                 made.add_image(camera, T0 + (k + rng.uniform(-0.05, 0.05)) / rate)
     report, out = converted(made.write(tmp_path / "bag"))
     assert report.written == 1 and LeRobotReader(out / "faive_hand").fps == rate
-    assert [fault.kind for fault in report.told if fault.kind != "repeated images"] == []
+    assert [fault.kind for fault in report.warnings if fault.kind != "repeated images"] == []
 
 
 def test_commands_may_be_seconds_old_where_the_limit_says_so(tmp_path, recording, converted):
     made = recording(seconds=9)
     for name in ("hand_command", "wrist_command"):
         made.drop(name, keep=lambda event: event.at < 0.5 or 4.0 < event.at < 4.5)
-    known = Mapping((conventional("left", made.embodiment, ("front", "wrist")),), limits=Limits(command=5.0))
+    known = TopicMapping((conventional("left", made.embodiment, ("front", "wrist")),), limits=Limits(command=5.0))
     report, out = converted(made.write(tmp_path / "bag"), mapping=known)
     assert (report.written, report.left_out) == (1, [])
     action = LeRobotReader(out / "faive_hand").columns(0)["action"]
@@ -341,7 +341,7 @@ def test_commands_may_be_seconds_old_where_the_limit_says_so(tmp_path, recording
 def test_states_may_be_seconds_apart_where_the_limit_says_so(tmp_path, recording, converted):
     made = recording(seconds=9)
     made.drop("joint_states", keep=lambda event: round(event.at * 50) % 75 == 0)
-    known = Mapping((conventional("left", made.embodiment, ("front", "wrist")),), limits=Limits(state=2.0))
+    known = TopicMapping((conventional("left", made.embodiment, ("front", "wrist")),), limits=Limits(state=2.0))
     report, _ = converted(made.write(tmp_path / "bag"), mapping=known)
     assert (report.written, report.frames, report.left_out) == (1, 91, [])
 
@@ -366,7 +366,7 @@ def test_commands_that_begin_late_and_end_early_are_told(recording, faults_of):
     told, length, _ = faults_of(made)
     assert not told["begins late"].fatal and not told["ends early"].fatal
     assert told["begins late"].topic.endswith("_command") and told["ends early"].time == pytest.approx(4.0, abs=0.05)
-    assert told["begins late"].text == "nothing before; the first 1.5 s are left away"
+    assert told["begins late"].text == "no earlier message; the first 1.5 s are dropped"
     assert length == pytest.approx(27, abs=1)  # 1.6 to 4.3: the last command is in force for another 0.3 s
 
 

@@ -206,7 +206,7 @@ def test_encodings_become_rgb(encoding):
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        (("16UC1", 2, 2, 4, bytes(8)), "'16UC1' is not understood; available: .*rgb8"),
+        (("16UC1", 2, 2, 4, bytes(8)), "'16UC1' is not supported; available: .*rgb8"),
         (("rgb8", 2, 2, 5, bytes(10)), "step"),
         (("rgb8", 2, 2, 6, bytes(11)), "expected 12 bytes, got 11"),
         (("rgb8", 0, 2, 6, b""), "image 2x0"),
@@ -230,7 +230,7 @@ def test_compressed_images():
 def test_images_of_16_bits_do_not_lose_8_in_silence():
     for shape in ((32, 32), (32, 32, 3)):
         _, data = cv2.imencode(".png", np.full(shape, 5000, np.uint16))
-        with pytest.raises(ObservationRefused, match="16 bits a channel.*expected 8"):
+        with pytest.raises(ObservationRefused, match="16 bits per channel.*expected 8"):
             compressed_to_rgb(data.tobytes(), "")
 
 
@@ -255,7 +255,7 @@ def test_compressed_images_of_usual_labels_are_taken(label):
 ])  # fmt: skip
 def test_compressed_images_of_what_is_no_colour_are_refused(label):
     data = cv2.imencode(".png" if "png" in label else ".jpg", COLOUR[..., 0])[1].tobytes()
-    with pytest.raises(ObservationRefused, match=f"'{label}' is not understood; available: .*rgb8"):
+    with pytest.raises(ObservationRefused, match=f"'{label}' is not supported; available: .*rgb8"):
         compressed_to_rgb(data, label)
 
 
@@ -263,7 +263,7 @@ def test_compressed_images_of_what_is_no_colour_are_refused(label):
 def test_compressed_images_are_jpeg_or_png(kind, dtype):
     data = cv2.imencode(kind, COLOUR.astype(dtype))[1].tobytes()
     for label in ("tiff", ""):
-        text = rf"{len(data)} bytes cannot be decoded \(JPEG and PNG are understood; its format is '{label}'\)"
+        text = rf"{len(data)} bytes cannot be decoded \(supported: JPEG and PNG; its format is '{label}'\)"
         with pytest.raises(ObservationRefused, match=text):
             compressed_to_rgb(data, label)
 

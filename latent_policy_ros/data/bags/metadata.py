@@ -1,4 +1,4 @@
-"""``metadata.yaml`` of a bag: what rosbag2 wants to know of it, and what the bag says of itself."""
+"""``metadata.yaml`` of a bag: the description that rosbag2 requires, and custom metadata of the recording."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import yaml
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.common.paths import PACKAGE
 
-FILE, TOP = "metadata.yaml", "rosbag2_bagfile_information"
-VERSION = 9  # of rosbag2's format, as Jazzy writes it
-PIECE = re.compile(r"(.+)_(0|[1-9]\d*)")  # as recorders number a bag's files; with leading zeros people number their bags
+FILE, ROOT_KEY = "metadata.yaml", "rosbag2_bagfile_information"
+VERSION = 9  # of rosbag2's format, as written by Jazzy
+NUMBERED = re.compile(r"(.+)_(0|[1-9]\d*)")  # stem of a file of a split bag; a number with leading zeros is part of the name
 
 
 @dataclass(frozen=True)
-class Topic:
-    """A topic of a bag.
+class TopicMetadata:
+    """Description of a topic in a bag.
 
     Attributes:
-        name: Fully qualified.
-        kind: Message type, e.g. ``sensor_msgs/msg/Image``.
-        qos: With which ``ros2 bag play`` shall publish it, as rosbag2's profiles; may be empty.
-        type_hash: RIHS01 of the type; may be empty.
-        encoding: Of its messages.
+        name: Fully qualified name.
+        msg_type: Message type, e.g. ``sensor_msgs/msg/Image``.
+        qos: QoS profiles with which ``ros2 bag play`` publishes the topic, in rosbag2's form; may be empty.
+        type_hash: RIHS01 hash of the type; may be empty.
+        encoding: Serialisation of the messages.
     """
 
     name: str
-    kind: str
+    msg_type: str
     qos: tuple[Mapping[str, Any], ...] = ()
     type_hash: str = ""
     encoding: str = "cdr"
@@ -40,7 +40,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class BagFile:
-    """One file of a bag: its name, log times [ns] of its first and last message, and the number of these."""
+    """One file of a bag: name, log times [ns] of the first and the last message, and number of messages."""
 
     name: str
     start: int
@@ -48,19 +48,19 @@ class BagFile:
     messages: int
 
 
-def piece(file: Path) -> tuple[str, int]:
-    """What the files of a bag have in common, and which of them this is: ``name`` and 9 of ``name_9.mcap``."""
-    found = PIECE.fullmatch(file.stem)
+def split_number(file: Path) -> tuple[str, int]:
+    """Common name and number of a file of a split bag: ``("name", 9)`` for ``name_9.mcap``; 0 without a number."""
+    found = NUMBERED.fullmatch(file.stem)
     return (found[1], int(found[2])) if found else (file.stem, 0)
 
 
-def information(topics: Iterable[tuple[Topic, int]], files: Sequence[BagFile], custom: Mapping[str, str]) -> dict[str, Any]:
-    """What ``metadata.yaml`` says.
+def information(topics: Iterable[tuple[TopicMetadata, int]], files: Sequence[BagFile], custom: Mapping[str, str]) -> dict[str, Any]:
+    """Content of ``metadata.yaml``.
 
     Args:
-        topics: With their numbers of messages.
-        files: In order of time.
-        custom: What the bag says of itself.
+        topics: Topics with their numbers of messages.
+        files: Files in order of time.
+        custom: Custom metadata of the recording.
     """
     filled = [file for file in files if file.messages]
     start, end = min((f.start for f in filled), default=0), max((f.end for f in filled), default=0)
@@ -73,7 +73,7 @@ def information(topics: Iterable[tuple[Topic, int]], files: Sequence[BagFile], c
         "topics_with_message_count": [
             {
                 "topic_metadata": {
-                    "name": topic.name, "type": topic.kind, "serialization_format": topic.encoding,
+                    "name": topic.name, "type": topic.msg_type, "serialization_format": topic.encoding,
                     "offered_qos_profiles": [dict(profile) for profile in topic.qos],
                     "type_description_hash": topic.type_hash,
                 },
@@ -99,33 +99,33 @@ def information(topics: Iterable[tuple[Topic, int]], files: Sequence[BagFile], c
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write ``metadata.yaml`` so that at any moment the old or the new one is there, whole."""
+    """Replace ``metadata.yaml`` atomically: after a crash, either the old or the new file is complete."""
     temporary = folder / f"{FILE}.tmp"
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(dump({TOP: dict(content)}))
+        file.write(dump({ROOT_KEY: dict(content)}))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / FILE)
     sync_folder(folder)
 
 
-class _Plain(yaml.SafeDumper):
-    """Without references to what was written before: other readers know only a part of YAML."""
+class _Dumper(yaml.SafeDumper):
+    """YAML without anchors and aliases, which other readers of bags do not support."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def dump(content: Any) -> str:
-    """YAML, as rosbag2 reads it."""
-    return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True)
+    """YAML in the form that rosbag2 reads."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What ``metadata.yaml`` of a bag says.
+    """Content of the ``metadata.yaml`` of a bag.
 
     Raises:
-        ArtifactError: There is none, or it is not one.
+        ArtifactError: Missing or invalid file.
     """
     file = folder / FILE
     try:
@@ -134,13 +134,13 @@ def read(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{folder}: no {FILE}: the bag is being recorded, or its recorder was killed") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ArtifactError(f"{file}: cannot be read: {error}") from error
-    if not isinstance(found, dict) or not isinstance(found.get(TOP), dict):
-        raise ArtifactError(f"{file}: expected a map {TOP!r}, got {str(found)[:60]!r}")
-    return found[TOP]
+    if not isinstance(found, dict) or not isinstance(found.get(ROOT_KEY), dict):
+        raise ArtifactError(f"{file}: expected a map {ROOT_KEY!r}, got {str(found)[:60]!r}")
+    return found[ROOT_KEY]
 
 
 def update_custom(folder: Path, values: Mapping[str, str]) -> None:
-    """Change what a finished bag says of itself.
+    """Change custom metadata of a finished bag.
 
     Raises:
         ArtifactError: The bag has no readable metadata.
@@ -150,7 +150,7 @@ def update_custom(folder: Path, values: Mapping[str, str]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Write the directory entries of a folder to the disk."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

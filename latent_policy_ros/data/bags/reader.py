@@ -19,13 +19,13 @@ from rosbags.typesys.store import Typestore
 
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags.message_types import types_of
-from latent_policy_ros.data.bags.metadata import piece
+from latent_policy_ros.data.bags.metadata import split_number
 from latent_policy_ros.data.bags.tolerant_reader import BagReader
 from latent_policy_ros.data.issues import BagUnreadable, Issue
 
 METADATA, FILES = "metadata.yaml", (".mcap", ".db3")
 BLOCK, BLOCKS = 4096, 64  # bytes, and number of them, by which a file is told from others
-FULL = errno.ENOSPC, errno.EDQUOT  # of a disk: the next bag would fare no better
+DISK_FULL = errno.ENOSPC, errno.EDQUOT  # of a disk: the next bag would fare no better
 
 
 def find_bags(paths: Iterable[Path | str], wanted: str = "bag") -> list[Path]:
@@ -53,7 +53,7 @@ def _bags_in(folder: Path) -> Iterator[Path]:
         yield folder
         return
     files = sorted(file for file in folder.iterdir() if file.suffix in FILES)
-    pieces = {(piece(file)[0], file.suffix) for file in files}
+    pieces = {(split_number(file)[0], file.suffix) for file in files}
     if len(files) == 1 or (len(pieces) == 1 and files):  # of pieces nobody knows whether they are all: opening them says so
         yield folder
     else:
@@ -62,7 +62,7 @@ def _bags_in(folder: Path) -> Iterator[Path]:
         yield from _bags_in(below)
 
 
-def content_mark(bag: Path) -> str:
+def content_fingerprint(bag: Path) -> str:
     """The same for the same messages, wherever the bag lies and whatever it says of itself: a hash of blocks of its files."""
     told = hashlib.sha256()
     files = sorted(file for file in bag.iterdir() if set(FILES) & set(file.suffixes)) if bag.is_dir() else [bag]
@@ -76,7 +76,7 @@ def content_mark(bag: Path) -> str:
     return told.hexdigest()
 
 
-def file_mark(bag: Path) -> str:
+def file_fingerprint(bag: Path) -> str:
     """Changes when the bag's files do."""
     files = sorted(bag.iterdir()) if bag.is_dir() else [bag]
     told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
@@ -84,10 +84,10 @@ def file_mark(bag: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Topic:
-    """A topic of a bag: message type and number of messages."""
+class BagTopic:
+    """A topic of an open bag: message type and number of messages."""
 
-    kind: str
+    msg_type: str
     count: int
 
 
@@ -104,7 +104,7 @@ class Bag:
     """
 
     path: Path
-    topics: dict[str, Topic]
+    topics: dict[str, BagTopic]
     custom: dict[str, str]
     start: float
     end: float
@@ -179,12 +179,12 @@ def open_bag(path: Path) -> Iterator[Bag]:
         reader = BagReader(source)
         reader.open()
     except Exception as error:  # whatever a damaged file makes the libraries raise
-        if getattr(error, "errno", None) in FULL:
+        if getattr(error, "errno", None) in DISK_FULL:
             text = f"no room to unpack {path}; give a folder on another disk as TMPDIR"
             raise OSError(error.errno, text, tempfile.gettempdir()) from error
         raise BagUnreadable(_truncated(path, error)) from error
     try:
-        topics = {name: Topic(info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
+        topics = {name: BagTopic(info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
         storage = reader.storage.metadata
         start, end = (reader.start_time * 1e-9, reader.end_time * 1e-9) if reader.message_count else (0.0, 0.0)
         yield Bag(path, topics, _texts(storage.custom or {}), start, end, reader, _unlisted(path))

@@ -35,7 +35,7 @@ from latent_policy_ros.data.bags.mcap_writer import (
     read_mapping,
     read_text,
 )
-from latent_policy_ros.data.bags.metadata import BagFile, Topic, piece
+from latent_policy_ros.data.bags.metadata import BagFile, TopicMetadata, split_number
 from latent_policy_ros.data.recording.episode_bag import RECORDER
 
 SUFFIX = ".repairing"
@@ -47,7 +47,7 @@ ROSBAG2 = "rosbag2"  # name of the metadata record that rosbag2 writes
 class FileContent:
     """What a file holds, whole or after repair."""
 
-    topics: dict[int, Topic] = field(default_factory=dict)  # by channel
+    topics: dict[int, TopicMetadata] = field(default_factory=dict)  # by channel
     counts: Counter[int] = field(default_factory=Counter)
     start: int = 0
     end: int = 0
@@ -94,19 +94,21 @@ def files_of_bag(folder: Path) -> list[Path]:
     Those that ``metadata.yaml`` names, and further pieces of the same name. Without it, or where it names none of them: files
     ``NAME_0.mcap``, ``NAME_1.mcap``, ... as recorders number them, or a file of the folder's name.
     """
-    files = sorted((file for file in folder.glob("*.mcap") if not _is_copy(file)), key=lambda file: (piece(file)[1], file.name))
-    names = {piece(file)[0] for file in files}
+    files = sorted(
+        (file for file in folder.glob("*.mcap") if not _is_copy(file)), key=lambda file: (split_number(file)[1], file.name)
+    )
+    names = {split_number(file)[0] for file in files}
     named: set[str] = set()
     with contextlib.suppress(ArtifactError, KeyError, TypeError):
         named = {os.path.basename(file) for file in metadata.read(folder)["relative_file_paths"]}
-    if there := {piece(file)[0] for file in files if file.name in named or f"{file.name}{PACKED}" in named}:
+    if there := {split_number(file)[0] for file in files if file.name in named or f"{file.name}{PACKED}" in named}:
         wanted = there
     elif folder.name in names:
         wanted = {folder.name}
     else:
-        wanted = names if len(names) == 1 and files[0].stem != piece(files[0])[0] else set()
-    found = [file for file in files if piece(file)[0] in wanted]
-    begins = any(piece(file)[1] == 0 for file in [*found, *_packed(folder, found)])
+        wanted = names if len(names) == 1 and files[0].stem != split_number(files[0])[0] else set()
+    found = [file for file in files if split_number(file)[0] in wanted]
+    begins = any(split_number(file)[1] == 0 for file in [*found, *_packed(folder, found)])
     return found if there or begins else []
 
 
@@ -143,9 +145,9 @@ def repair_bag(bag: Path) -> Repair:
 
 def _packed(folder: Path, files: list[Path]) -> list[Path]:
     """What other files of the bag that ``files`` are of would be called, if they were not compressed as a whole."""
-    names = {piece(file)[0] for file in files}
+    names = {split_number(file)[0] for file in files}
     packed = [file.with_suffix("") for file in sorted(folder.glob(f"*.mcap{PACKED}"))]
-    return [file for file in packed if piece(file)[0] in names]
+    return [file for file in packed if split_number(file)[0] in names]
 
 
 def _is_copy(file: Path) -> bool:
@@ -315,7 +317,7 @@ def _copy(writer: McapWriter, opcode: int, body: bytes, content: FileContent) ->
             content.lost.append(f"a message at {log_time} ns of a topic whose description is lost (channel {channel})")
 
 
-def _topic_of(body: bytes, schemas: dict[int, bytes]) -> Topic:
+def _topic_of(body: bytes, schemas: dict[int, bytes]) -> TopicMetadata:
     """The topic that a channel record describes."""
     _, schema = struct.unpack_from("<HH", body)
     name, at = read_text(body, 4)
@@ -324,11 +326,11 @@ def _topic_of(body: bytes, schemas: dict[int, bytes]) -> Topic:
     return _topic(name, kind, encoding, read_mapping(body, at))
 
 
-def _topic(name: str, kind: str, encoding: str, values: dict[str, str]) -> Topic:
+def _topic(name: str, kind: str, encoding: str, values: dict[str, str]) -> TopicMetadata:
     qos: Any = []
     with contextlib.suppress(yaml.YAMLError):
         qos = yaml.safe_load(values.get("offered_qos_profiles", "")) or []
-    return Topic(name, kind, tuple(qos), values.get("topic_type_hash", ""), encoding)
+    return TopicMetadata(name, kind, tuple(qos), values.get("topic_type_hash", ""), encoding)
 
 
 def _metadata_fits(bag: Path, contents: dict[Path, FileContent]) -> bool:
@@ -351,7 +353,7 @@ def _write_metadata(bag: Path, contents: dict[Path, FileContent], repaired: list
     with contextlib.suppress(ArtifactError):
         before = metadata.read(bag)
     custom: dict[str, str] = {"outcome": "unknown"}
-    topics: dict[str, tuple[Topic, int]] = {}
+    topics: dict[str, tuple[TopicMetadata, int]] = {}
     for content in contents.values():
         custom |= content.custom
         for channel, topic in content.topics.items():

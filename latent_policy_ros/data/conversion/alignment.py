@@ -1,33 +1,43 @@
-"""One robot's messages of one bag, put together to frames on a regular clock.
+"""Alignment of one robot's messages to rows on a regular clock, and the replay of a bag through alignments.
 
-The images and measured values of a frame come out of the very buffer that feeds the policy (:mod:`ingest`).
+Images and measurements are aligned by the ObservationBuffer that also serves the live policy.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from latent_policy_ros.data.bags.reader import Bag
 from latent_policy_ros.data.conversion.mapping import Limits, RobotTopics
-from latent_policy_ros.data.conversion.message_intake import Intake
-from latent_policy_ros.data.conversion.stream_monitor import LAG
-from latent_policy_ros.data.conversion.topic_resolution import Sources
+from latent_policy_ros.data.conversion.message_intake import MessageIntake
+from latent_policy_ros.data.conversion.stream_monitor import REORDER_WINDOW
+from latent_policy_ros.data.conversion.topic_resolution import ResolvedTopics
 from latent_policy_ros.data.issues import Issue, IssueReporter
 from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.observations.observation_buffer import JOINTS, WRIST
 
-TRIMMED = 1.0  # [s] at either end of a recording that may go without notice
-REPEATED = 0.1  # share of frames that may show an image a second time, where there are fewer images than frames
-EXPECTED_RATE = 0.75  # of the frames a second, that a camera must have
-LESS = "(fewer frames a second, or the other cameras only, would do)"
+MAX_TRIM = 1.0  # [s] that may be dropped at either end of a recording without an issue
+MAX_REPEATED = 0.1  # share of frames that may repeat an image if a camera is slower than the frame rate
+MIN_CAMERA_RATE = 0.75  # lowest rate of a camera, as a share of the frame rate
+PROGRESS_INTERVAL = 200  # messages between two progress reports
+RATE_REMEDY = "(lower the frame rate, or convert the other cameras only)"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A frame with the commands in force at its time: joints (n,) [rad or m] and wrist pose (7,)."""
+    """One frame of an episode.
+
+    Attributes:
+        observation: Synchronised measurements; images may be undecoded.
+        command: Joint command in force, (n,) [rad or m].
+        wrist_command: Wrist command in force, (7,): x y z [m], qx qy qz qw; None for a robot without wrist commands.
+    """
 
     observation: Observation
     command: np.ndarray
@@ -35,67 +45,67 @@ class Row:
 
 
 class Alignment:
-    """Takes messages, in the order of receipt, and hands out rows.
+    """Converts messages of one robot, in order of receipt, to rows.
 
     Args:
-        robot: Names of joints and units.
-        sources: Its topics.
-        fps: Frames a second.
-        limits: How far in time things may lie apart.
-        by_receipt: Ignore stamps.
-        start: Time of the bag's first message [s], from which faults are timed.
-        report: Told of every fault.
-        file: The bag, for faults.
+        robot: Joint names and units.
+        topics: Topics and message types of the robot in the bag.
+        fps: Rows per second.
+        limits: Largest accepted time differences.
+        by_receipt: Use the time of receipt instead of stamps.
+        start: Time of the bag's first message [s]; issues are timed from it.
+        report: Called with every issue.
+        file: The bag, for issues.
     """
 
     def __init__(
-        self, robot: RobotTopics, sources: Sources, fps: int, limits: Limits, by_receipt: bool, start: float,
-        report: Callable[[Issue], None], file: Any,
+        self, robot: RobotTopics, topics: ResolvedTopics, fps: int, limits: Limits, by_receipt: bool, start: float,
+        report: Callable[[Issue], None], file: Path,
     ) -> None:  # fmt: skip
-        self.sources, self.fps, self.limits, self.count = sources, fps, limits, 0
-        self.skew: dict[str, list[float]] = {}  # stream: [sum, maximum] of what it was off the frames [s]
-        self._desk = IssueReporter(report, file, robot.robot, start)
-        self._intake = Intake(robot, sources, limits, limits.camera_at(fps), by_receipt, self._desk)
-        self.buffer, self._watches = self._intake.buffer, self._intake.watches
-        self._repeated: Counter[str] = Counter()
-        self._shown: dict[str, float] = {}
-        self._begins: float | None = None  # time from which on every topic is known
-        self._origin: float | None = None  # of the first frame
-        self._silent: dict[str, float] = {}  # topics of commands that ended, with the time of their newest one
-        self._resumed: dict[str, float] = {}  # topics of commands that came after that, with the time of the first
+        self.topics, self.fps, self.limits, self.count = topics, fps, limits, 0
+        self.skew: dict[str, list[float]] = {}  # stream: [sum, maximum] of absolute time offsets from the rows [s]
+        self._reporter = IssueReporter(report, file, robot.robot, start)
+        self._intake = MessageIntake(robot, topics, limits, limits.camera_at(fps), by_receipt, self._reporter)
+        self.buffer, self._monitors = self._intake.buffer, self._intake.monitors
+        self._repeated: Counter[str] = Counter()  # rows per camera that repeat the image of the row before
+        self._shown: dict[str, float] = {}  # camera: time of the image in the newest row
+        self._complete_from: float | None = None  # time from which every topic is known
+        self._first_row: float | None = None  # time of the first row
+        self._ended: dict[str, float] = {}  # command topics that ended, with the time of their newest command
+        self._resumed: dict[str, float] = {}  # command topics that resumed afterwards, with the time of the first command
 
     def push(self, topic: str, received: float, message: Any) -> Iterator[Row]:
-        """Take a message; yields the rows that nothing can change any more."""
-        if self._silent and topic in self._intake.given:
+        """Add a message; yields rows that no later message can change."""
+        if self._ended and topic in self._intake.command_topics:
             self._resumed.setdefault(topic, received)
         self._intake.push(topic, received, message)
-        yield from self._rows(LAG)
+        yield from self._rows(REORDER_WINDOW)
 
     def finish(self) -> Iterator[Row]:
-        """The bag is at its end; yields the last rows."""
+        """Yield the remaining rows at the end of the bag, and report issues of the whole recording."""
         self._intake.finish()
         yield from self._rows(0.0)
         self._check_commands()
         self._check_cameras()
-        if self._desk.broken:
+        if self._reporter.failed:
             return
-        if self._origin is None:
-            self._desk.report("too short", "", None, "no image that was taken while all else is known")
+        if self._first_row is None:
+            self._reporter.report("too short", "", None, "no image at a time at which all other topics are known")
         else:
             self._check_end()
 
     @property
     def _next(self) -> float:
-        return self._origin + self.count / self.fps
+        return self._first_row + self.count / self.fps
 
     def _rows(self, lag: float) -> Iterator[Row]:
-        while not self._desk.broken and not self._silent:
+        while not self._reporter.failed and not self._ended:
             until = self._known_until(lag)
             if until is None:
                 return
-            if self._origin is None:
-                self._origin = self._first_time()
-            if self._origin is None or self._next > until:
+            if self._first_row is None:
+                self._first_row = self._first_time()
+            if self._first_row is None or self._next > until:
                 return
             row = self._row(self._next)
             if row is None:
@@ -104,97 +114,128 @@ class Alignment:
             yield row
 
     def _known_until(self, lag: float) -> float | None:
-        """The time until which every topic is known; None before all have begun. Names those that fell silent."""
-        if not all(watch.count for watch in self._watches.values()):
+        """Time until which every topic is known; None before every topic has a message. Reports silent topics."""
+        if not all(monitor.count for monitor in self._monitors.values()):
             return None
-        newest, patience = max(watch.newest for watch in self._watches.values()), self._intake.patience
+        newest, timeout = max(monitor.newest for monitor in self._monitors.values()), self._intake.silence_timeout
         ends = []
-        for topic, watch in self._watches.items():
-            if topic in self._intake.given:  # one that is not followed by another stays in force for a while
-                if lag and not self._intake.commands.holding and newest - watch.newest <= patience:
-                    ends.append(watch.newest)
-            elif lag and newest - watch.newest > patience:
-                self._desk.report("hole", topic, watch.newest, f"no message for more than {patience:g} s")
+        for topic, monitor in self._monitors.items():
+            if topic in self._intake.command_topics:  # the newest command stays in force
+                if lag and not self._intake.commands.holding and newest - monitor.newest <= timeout:
+                    ends.append(monitor.newest)
+            elif lag and newest - monitor.newest > timeout:
+                self._reporter.report("hole", topic, monitor.newest, f"no message for more than {timeout:g} s")
                 return None
             else:
-                ends.append(watch.newest)
+                ends.append(monitor.newest)
         return min(ends) - lag
 
     def _first_time(self) -> float | None:
-        """The first image (of the first camera) of whose time every topic knows; None while there is none yet."""
-        if self._begins is None:
-            self._begins = self._beginning()
-        return self.buffer.first_from(self._begins)
+        """Time of the first image of the first camera at which every topic is known; None while there is none."""
+        if self._complete_from is None:
+            self._complete_from = self._find_complete_from()
+        return self.buffer.first_from(self._complete_from)
 
-    def _beginning(self) -> float:
-        """The time from which on every topic is known."""
-        slack = dict.fromkeys((self.sources.state, self.sources.wrist), self.limits.state)
-        slack |= dict.fromkeys(self.sources.cameras.values(), self.limits.camera_at(self.fps))
-        known = {topic: watch.first - slack.get(topic, 0.0) for topic, watch in self._watches.items()}
+    def _find_complete_from(self) -> float:
+        slack = dict.fromkeys((self.topics.state, self.topics.wrist), self.limits.state)
+        slack |= dict.fromkeys(self.topics.cameras.values(), self.limits.camera_at(self.fps))
+        known = {topic: monitor.first - slack.get(topic, 0.0) for topic, monitor in self._monitors.items()}
         begins = max(known.values())
-        late = begins - self._desk.start
-        if late > TRIMMED:
+        late = begins - self._reporter.start
+        if late > MAX_TRIM:
             topic = max(known, key=known.get)
-            self._desk.report("begins late", topic, begins, f"nothing before; the first {late:.1f} s are left away", fatal=False)
+            text = f"no earlier message; the first {late:.1f} s are dropped"
+            self._reporter.report("begins late", topic, begins, text, fatal=False)
         return begins
 
     def _row(self, stamp: float) -> Row | None:
-        """The row of that time; None, with a fault, if there is none, or without one if the commands have ended."""
+        """The row at a time; None after a reported issue, or after the commands have ended."""
         for name, limit in self.buffer.lacking(stamp):
-            topics = {**self.sources.cameras, "joint_states": self.sources.state, "wrist_pose": self.sources.wrist}
-            way_out = " (fewer frames a second allow more: --fps)" if name in self.sources.cameras else ""
-            self._desk.report("hole", topics[name], stamp, f"nothing within {limit * 1e3:.0f} ms{way_out}")
+            topics = {**self.topics.cameras, **self.topics.streams, JOINTS: self.topics.state, WRIST: self.topics.wrist}
+            remedy = " (a lower frame rate allows more: --fps)" if name in self.topics.cameras else ""
+            self._reporter.report("hole", topics[name], stamp, f"nothing within {limit * 1e3:.0f} ms{remedy}")
         command, wrist = self._intake.commands.held(stamp, self.limits.command), self._intake.wrist_command(stamp)
-        given = {self.sources.command: command, self.sources.wrist_command: wrist}
-        ended = {topic: self._watches[topic].newest for topic, held in given.items() if topic and held is None}
+        commands = {self.topics.command: command, self.topics.wrist_command: wrist}
+        ended = {topic: self._monitors[topic].newest for topic, held in commands.items() if topic and held is None}
         for topic, newest in ended.items():
             if newest > stamp:
-                self._desk.report("hole", topic, stamp, f"no command within {self.limits.command:g} s")
-        if self._desk.broken:
+                self._reporter.report("hole", topic, stamp, f"no command within {self.limits.command:g} s")
+        if self._reporter.failed:
             return None
         if ended:
-            self._silent = ended
+            self._ended = ended
             return None
         observation = self.buffer.observation_at(stamp)
-        self._measure(observation)
+        self._record_offsets(observation)
         return Row(observation, command, wrist)
 
-    def _measure(self, observation: Observation) -> None:
+    def _record_offsets(self, observation: Observation) -> None:
         for name, offset in observation.offsets.items():
             total = self.skew.setdefault(name, [0.0, 0.0])
             total[0], total[1] = total[0] + abs(offset), max(total[1], abs(offset))
-            if name in self.sources.cameras:
+            if name in self.topics.cameras:
                 shown = observation.stamp + offset
                 self._repeated[name] += self._shown.get(name) == shown
                 self._shown[name] = shown
 
     def _check_end(self) -> None:
-        newest = max(watch.newest for watch in self._watches.values())
-        if newest - self._next > TRIMMED:
-            topic = min(self._watches, key=lambda name: self._watches[name].newest)
-            text = f"the last {newest - self._next:.1f} s are left away"
-            self._desk.report("ends early", topic, self._watches[topic].newest, text, fatal=False)
+        newest = max(monitor.newest for monitor in self._monitors.values())
+        if newest - self._next > MAX_TRIM:
+            topic = min(self._monitors, key=lambda name: self._monitors[name].newest)
+            text = f"the last {newest - self._next:.1f} s are dropped"
+            self._reporter.report("ends early", topic, self._monitors[topic].newest, text, fatal=False)
         if self.count < 2:
-            self._desk.report("too short", "", None, f"{self.count} frames at {self.fps} a second; expected at least 2")
+            self._reporter.report("too short", "", None, f"{self.count} frames at {self.fps} per second; expected at least 2")
 
     def _check_commands(self) -> None:
-        """Name the commands that ended before the others did, or not for good."""
+        """Report command topics that ended before the others, or that were interrupted."""
         if self._resumed:
-            last = max(self._watches[topic].newest for topic in self._intake.given)
-            for topic, newest in self._silent.items():
-                self._desk.report("hole", topic, newest, f"no command for {self._resumed.get(topic, last) - newest:.2f} s")
+            last = max(self._monitors[topic].newest for topic in self._intake.command_topics)
+            for topic, newest in self._ended.items():
+                text = f"no command for {self._resumed.get(topic, last) - newest:.2f} s"
+                self._reporter.report("hole", topic, newest, text)
 
     def _check_cameras(self) -> None:
-        for camera, topic in self.sources.cameras.items():
-            watch, repeated = self._watches[topic], self._repeated[camera]
-            rate, mean = round(watch.rate, 1), round(watch.mean_rate, 1)
-            least, least_mean = EXPECTED_RATE * self.fps, (1 - REPEATED) * self.fps
-            again = f"{repeated} of {self.count} frames show the image before them once more"
+        for camera, topic in self.topics.cameras.items():
+            monitor, repeated = self._monitors[topic], self._repeated[camera]
+            rate, mean = round(monitor.rate, 1), round(monitor.mean_rate, 1)
+            least, least_mean = MIN_CAMERA_RATE * self.fps, (1 - MAX_REPEATED) * self.fps
+            repetition = f"{repeated} of {self.count} frames repeat the previous image"
             if 0 < rate < least:
-                text = f"{rate:.1f} images a second, expected at least {least:g} for {self.fps} frames {LESS}"
-                self._desk.report("low rate", topic, None, text)
-            elif repeated > REPEATED * max(self.count, 1 / REPEATED) and mean < least_mean:
-                text = f"{mean:.1f} images a second on average, expected at least {least_mean:g}; {again} {LESS}"
-                self._desk.report("low rate", topic, None, text)
+                text = f"{rate:.1f} images per second, expected at least {least:g} for {self.fps} frames {RATE_REMEDY}"
+                self._reporter.report("low rate", topic, None, text)
+            elif repeated > MAX_REPEATED * max(self.count, 1 / MAX_REPEATED) and mean < least_mean:
+                text = f"{mean:.1f} images per second on average, expected at least {least_mean:g}; {repetition} {RATE_REMEDY}"
+                self._reporter.report("low rate", topic, None, text)
             elif repeated:
-                self._desk.report("repeated images", topic, None, again, fatal=False)
+                self._reporter.report("repeated images", topic, None, repetition, fatal=False)
+
+
+def replay(
+    bag: Bag, robots: Sequence[tuple[Alignment, Callable[[Row], None]]], progress: Callable[[int, int], None] = lambda *_: None
+) -> None:
+    """Read a bag once and pass its messages to the alignments of all robots.
+
+    Args:
+        bag: An open bag.
+        robots: Pairs of an alignment and a function that is called with each of its rows.
+        progress: Called with the number of messages read and the total.
+
+    Raises:
+        BagUnreadable: The bag is damaged. Rows of the readable part may have been passed on already.
+    """
+    receivers: dict[str, list[tuple[Alignment, Callable[[Row], None]]]] = {}
+    for alignment, add_row in robots:
+        for topic in alignment.topics.names:
+            receivers.setdefault(topic, []).append((alignment, add_row))
+    total = sum(bag.topics[topic].count for topic in receivers)
+    for number, (topic, received, message) in enumerate(bag.messages(receivers) if receivers else ()):
+        if number % PROGRESS_INTERVAL == 0:
+            progress(number, total)
+        for alignment, add_row in receivers[topic]:
+            for row in alignment.push(topic, received, message):
+                add_row(row)
+    for alignment, add_row in robots:
+        for row in alignment.finish():
+            add_row(row)
+    progress(total, total)

@@ -1,4 +1,4 @@
-"""Which topic of a bag is what: read from a mapping file, or known from the names that this package's nodes use."""
+"""Topic mapping of bags: the topics, joints and units of each robot, from a mapping file or from the metadata of a bag."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNITS = {"rad": 1.0, "deg": math.pi / 180, "m": 1.0, "mm": 1e-3}
 Unit = Literal["rad", "deg", "m", "mm"]
 JOINT_KINDS = {"deg": "revolute", "mm": "prismatic"}  # kind of joint that a unit other than rad and m belongs to
 CAMERA = re.compile(r"[A-Za-z][\w-]*")  # the name of a camera is also that of a feature and of a file
-UNTOLD = "does not tell of its robots; name them in a mapping, or give the fleet"  # of a bag
+NO_ROBOTS = "the bag has no metadata about its robots; name them in a mapping, or give the fleet"
 
 
 class Limits(Config):
@@ -41,20 +41,21 @@ class Limits(Config):
 
 @dataclass(frozen=True)
 class RobotTopics:
-    """The topics of one robot. Where several names are given, the first that is in the bag counts.
+    """Topics and joints of one robot. Of several topics, the first that is in the bag is used.
 
     Attributes:
-        robot: Its name.
+        robot: Name of the robot.
         embodiment: Its end-effector.
         cameras: {camera: topics}.
-        state: JointState, measured.
-        command: JointTrajectory, JointState or Float64MultiArray.
-        wrist, wrist_command: PoseStamped; empty where there is none.
-        more_joints: Joints that are kept beside the end-effector's, such as the arm's.
-        rename: {the bag's name of a joint: ours}.
-        order: Names (the bag's) of the numbers of a command without names.
-        state_scale, command_scale: {joint: what its numbers in the bag are multiplied by to get rad or m}; others are in these.
-        optional_wrist: The wrist's topics may be missing.
+        state: Topic of measured joints (JointState).
+        command: Topics of commanded joints; see :data:`~latent_policy_ros.data.conversion.command_types.COMMAND_TYPES`.
+        wrist, wrist_command: Topics of the measured and the commanded wrist pose (PoseStamped); empty without one.
+        more_joints: Joints to keep beside those of the end-effector, e.g. of the arm.
+        rename: {joint name in the bag: joint name of the embodiment or of ``more_joints``}.
+        order: Joint names, as in the bag, of the numbers of commands without names.
+        state_scale, command_scale: {joint: factor from the unit of the bag to rad or m}; 1 for joints that are not listed.
+        optional_wrist: Whether the wrist topics may be missing.
+        streams: {name: (topic, modality)} of additional measurements.
     """
 
     robot: str
@@ -70,16 +71,25 @@ class RobotTopics:
     state_scale: Map[str, float] = field(default_factory=dict)
     command_scale: Map[str, float] = field(default_factory=dict)
     optional_wrist: bool = False
+    streams: Map[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def joints(self) -> tuple[str, ...]:
-        """All joints that are kept: the end-effector's first."""
+        """Names of all joints: those of the end-effector, then ``more_joints``."""
         return self.embodiment.joint_names + self.more_joints
 
 
 @dataclass(frozen=True)
-class Mapping:
-    """What a mapping file says: robots, task, frames a second (0: as the cameras), limits, and which stamps count."""
+class TopicMapping:
+    """Topic mapping of bags.
+
+    Attributes:
+        robots: Robots in each bag; if empty, the metadata of each bag names them.
+        task: Task description of episodes whose bag has none.
+        fps: Frame rate of the data set [Hz]; 0 uses that of the fastest camera.
+        limits: Largest time differences within a frame.
+        stamps: Time of a message: ``header`` (its stamp) or ``receive``.
+    """
 
     robots: tuple[RobotTopics, ...]
     task: str = ""
@@ -89,7 +99,7 @@ class Mapping:
 
 
 def conventional(robot: str, embodiment: Embodiment, cameras: Sequence[str]) -> RobotTopics:
-    """The topics of this package's nodes."""
+    """The topics that this package's nodes use for a robot."""
     return RobotTopics(
         robot, embodiment,
         {camera: (f"/{robot}/{camera}/image_raw", f"/{robot}/{camera}/image_raw/compressed") for camera in cameras},
@@ -99,10 +109,10 @@ def conventional(robot: str, embodiment: Embodiment, cameras: Sequence[str]) -> 
 
 
 def with_cameras(robots: Sequence[RobotTopics], cameras: Sequence[str]) -> tuple[RobotTopics, ...]:
-    """Robots with some of their cameras only; all, if none are named.
+    """Restrict robots to some of their cameras; an empty ``cameras`` keeps all.
 
     Raises:
-        ConfigError: A robot has none of them.
+        ConfigError: A robot has none of the cameras.
     """
     chosen = []
     for robot in robots:
@@ -114,26 +124,26 @@ def with_cameras(robots: Sequence[RobotTopics], cameras: Sequence[str]) -> tuple
 
 
 def robots_of_bag(custom: Map[str, str]) -> tuple[RobotTopics, ...]:
-    """The robots of a bag that tells of itself; none if it does not.
+    """The robots that the metadata of a bag names; empty without such metadata.
 
     Raises:
-        ConfigError: It names an embodiment that is not known here.
+        ConfigError: Invalid metadata, or an embodiment that is not installed.
     """
     try:
         cameras, embodiments = json.loads(custom.get("cameras", "{}")), json.loads(custom.get("embodiments", "{}"))
         fleet = yaml.safe_load(custom.get("fleet", "")) or {}
         for robot, content in (fleet.get("robots") or {}).items():
             embodiments.setdefault(robot, {"name": content["embodiment"]})
-            cameras[robot] = content["cameras"]  # the robot's own, without those that only watch
+            cameras[robot] = content["cameras"]  # excludes cameras that are only recorded
             embodiments[robot].setdefault("reference", content["embodiment"])
         named = {robot: ((c.get("reference", ""), c["name"]), cameras[robot]) for robot, c in embodiments.items()}
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise ConfigError("metadata of the bag", "embodiments", f"cannot be understood: {error!r}") from error
+        raise ConfigError("metadata of the bag", "embodiments", f"invalid: {error!r}") from error
     return tuple(conventional(robot, _first_known(names), seen) for robot, (names, seen) in named.items())
 
 
 def _first_known(names: Sequence[str]) -> Embodiment:
-    """The embodiment of the first of its names and files that is known here; whether it is still the same is checked later."""
+    """The first embodiment that can be loaded. Its content hash is checked later."""
     failed: list[ConfigError] = []
     for name in filter(None, names):
         try:
@@ -143,7 +153,7 @@ def _first_known(names: Sequence[str]) -> Embodiment:
     raise failed[0]
 
 
-def load_mapping(name_or_path: str | Path) -> Mapping:
+def load_mapping(name_or_path: str | Path) -> TopicMapping:
     """Load a mapping by its name in ``config/mappings`` or from a YAML file.
 
     Raises:
@@ -151,7 +161,7 @@ def load_mapping(name_or_path: str | Path) -> Mapping:
     """
     content = load(MappingFile, config_file("mappings", name_or_path, "mapping"))
     robots = tuple(robot.topics(name) for name, robot in content.robots.items())
-    return Mapping(robots, content.task, content.fps or 0, content.limits, content.stamps)
+    return TopicMapping(robots, content.task, content.fps or 0, content.limits, content.stamps)
 
 
 def _embodiment(name: Any) -> Any:
@@ -227,7 +237,7 @@ class RobotMapping(Config):
 
     @property
     def joints(self) -> tuple[str, ...]:
-        """All joints that are kept: the end-effector's first."""
+        """Names of all joints: those of the end-effector, then ``more_joints``."""
         return self.embodiment.joint_names + self.more_joints
 
     def topics(self, robot: str) -> RobotTopics:

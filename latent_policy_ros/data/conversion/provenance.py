@@ -1,4 +1,4 @@
-"""Where an episode comes from and what decided how it became: whether a recording was converted before, and in the same way."""
+"""Provenance of episodes: the bag and the settings each was converted from, and whether that was done before."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from latent_policy_ros.common.errors import ArtifactError
-from latent_policy_ros.data.bags.reader import Bag, content_mark, file_mark
-from latent_policy_ros.data.conversion.mapping import Mapping, RobotTopics
+from latent_policy_ros.data.bags.reader import Bag, content_fingerprint, file_fingerprint
+from latent_policy_ros.data.conversion.mapping import RobotTopics, TopicMapping
 from latent_policy_ros.data.conversion.topic_resolution import outcome
 from latent_policy_ros.data.lerobot.staging import key_of
 
-SHOWN = 3  # changes that an error names
+MAX_CHANGES = 3  # changed settings that an error lists
 
 
 @dataclass(frozen=True)
-class Origin:
-    """One robot's part of one bag.
+class Provenance:
+    """Source and settings of one robot's episode.
 
     Attributes:
-        robot: Its name.
-        key: Names it among all by what the bag holds, wherever the bag lies.
-        place: Names it by where the bag lies.
-        files: Changes when the bag's files do: all that data sets of earlier versions know of their bags.
-        settings: All that decides what becomes of it: the mapping with its defaults, and what the bag says of task and outcome.
+        robot: Name of the robot.
+        key: Identifies the episode by the content of the bag, independent of its path.
+        place: Identifies the episode by the path of the bag.
+        files: Changes when the files of the bag change. Data sets of earlier versions have only this one.
+        settings: Everything that determines the episode: the mapping with its defaults, and task and outcome of the bag.
     """
 
     robot: str
@@ -36,8 +36,8 @@ class Origin:
     settings: Map[str, Any]
 
     @classmethod
-    def of(cls, bag: Bag, robot: RobotTopics, mapping: Mapping, fps: int) -> Origin:
-        """Of an open bag."""
+    def of(cls, bag: Bag, robot: RobotTopics, mapping: TopicMapping, fps: int) -> Provenance:
+        """The provenance of an episode that will be converted from an open bag."""
         e = robot.embodiment
         settings = {
             **vars(robot), "embodiment": e.name, "embodiment_hash": e.content_hash, "fps": fps,
@@ -45,42 +45,46 @@ class Origin:
             "task": bag.custom.get("task") or mapping.task, "success": outcome(bag, robot) is not False,
         }  # fmt: skip
         return cls(
-            robot.robot, key_of(content_mark(bag.path), robot.robot), key_of(str(bag.path.resolve()), robot.robot),
-            file_mark(bag.path), json.loads(json.dumps(settings)),
+            robot.robot, key_of(content_fingerprint(bag.path), robot.robot), key_of(str(bag.path.resolve()), robot.robot),
+            file_fingerprint(bag.path), json.loads(json.dumps(settings)),
         )  # fmt: skip
 
-    def plain(self) -> dict[str, Any]:
-        """What an episode keeps of it, beside its key."""
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values that are stored with an episode, beside its key."""
         return {"robot": self.robot, "place": self.place, "fingerprint": self.files, "settings": self.settings}
 
 
-def is_among(origin: Origin, episodes: Iterable[Map[str, Any]]) -> bool:
-    """Whether a recording is among the episodes of a collection, by what is told about them.
+def is_converted(provenance: Provenance, episodes: Iterable[Map[str, Any]]) -> bool:
+    """Whether an episode is in a collection.
+
+    Args:
+        provenance: Of the episode.
+        episodes: Stored provenance (:meth:`Provenance.to_dict` and ``key``) of the episodes of the collection.
 
     Raises:
-        ArtifactError: It is, but was converted with other settings, or its bag has changed since; says what is different.
+        ArtifactError: It was converted with other settings, or its bag changed since; lists the differences.
     """
     changed = False
-    for told in episodes:
-        if "settings" not in told:  # by an earlier version
-            if (told.get("fingerprint"), told.get("robot")) == (origin.files, origin.robot):
+    for stored in episodes:
+        if "settings" not in stored:  # written by an earlier version
+            if (stored.get("fingerprint"), stored.get("robot")) == (provenance.files, provenance.robot):
                 return True
-        elif told["key"] == origin.key:
-            if changes := _changes(told["settings"], origin.settings):
+        elif stored["key"] == provenance.key:
+            if changes := _changes(stored["settings"], provenance.settings):
                 raise ArtifactError(f"was converted with other settings: {changes}; convert to another folder, or delete this one")
             return True
-        changed |= told.get("place", told["key"]) == origin.place
+        changed |= stored.get("place", stored["key"]) == provenance.place
     if changed:
         raise ArtifactError("changed since it was converted; use another folder")
     return False
 
 
 def _changes(before: Map[str, Any], now: Map[str, Any]) -> str:
-    """What is different in two settings, in words; empty if nothing is."""
+    """Differences of two settings in words; empty if there are none. Settings that no longer exist are ignored."""
     one, other = _flat({name: value for name, value in before.items() if name in now}), _flat(now)
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
-    told = [f"{name} was {one.get(name)!r}, is {other.get(name)!r}" for name in names[:SHOWN]]
-    return "; ".join(told) + (f" (and {len(names) - SHOWN} more)" if len(names) > SHOWN else "")
+    changes = [f"{name} was {one.get(name)!r}, is {other.get(name)!r}" for name in names[:MAX_CHANGES]]
+    return "; ".join(changes) + (f" (and {len(names) - MAX_CHANGES} more)" if len(names) > MAX_CHANGES else "")
 
 
 def _flat(settings: Map[str, Any]) -> dict[str, Any]:

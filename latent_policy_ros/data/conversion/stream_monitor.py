@@ -1,4 +1,4 @@
-"""One topic's sense of time: rate, holes, late and disordered messages, clocks that jump."""
+"""StreamMonitor: rate, gaps, order and clock of the stamps of one topic."""
 
 from __future__ import annotations
 
@@ -8,79 +8,79 @@ from collections.abc import Callable
 
 import numpy as np
 
-LAG = 0.5  # [s] that a message may be late and still find its place
-SET_BACK = 2.0  # [s]; what is older than that is not late: its clock was set back
-APART = 1.0  # [s] that the clock of a topic may be off the time of receipt
+REORDER_WINDOW = 0.5  # [s] by which a message may be late and still be sorted in
+CLOCK_STEP = 2.0  # [s]; a message older than the one before it by more than this is a clock that was set back
+MAX_CLOCK_OFFSET = 1.0  # [s] between the clock of a topic and the time of receipt
 
-Report = Callable[[str, str, float, bool], None]  # kind, text, time, fatal
+Report = Callable[[str, str, float, bool], None]  # kind of issue, text, time [s], fatal
 
 
-class StreamWatch:
-    """Follows the stamps of one topic.
+class StreamMonitor:
+    """Checks the stamps of one topic.
 
     Args:
-        longest: A time without messages that is longer [s] is a hole.
-        report: Told of everything that is wrong.
+        max_gap: Longest accepted time without messages [s].
+        report: Called with every issue.
     """
 
-    def __init__(self, longest: float, report: Report) -> None:
-        self.longest, self._report = longest, report
+    def __init__(self, max_gap: float, report: Report) -> None:
+        self.max_gap, self._report = max_gap, report
         self.count = 0
         self.first = self.newest = 0.0
         self._offset: float | None = None
-        self._waiting: list[float] = []  # stamps whose order may still change
-        self._last: float | None = None  # the last whose order is settled
+        self._pending: list[float] = []  # stamps that may still be followed by an earlier one
+        self._last: float | None = None  # newest stamp whose order is final
         self._intervals, self._offsets = array("f"), array("f")
 
-    def take(self, stamp: float, received: float) -> bool:
-        """Follow one message; whether it still finds its place."""
+    def add(self, stamp: float, received: float) -> bool:
+        """Check a message; returns whether it is recent enough to be sorted in."""
         self.count += 1
         offset, before, step = received - stamp, self._offset, stamp - self.newest
         self._offset = offset
         self._offsets.append(offset)
         if before is None:
             self.first = self.newest = stamp
-            if abs(offset) > APART:
-                text = f"its stamps are {offset:.1f} s behind the time of receipt; `stamps: receive` ignores them"
+            if abs(offset) > MAX_CLOCK_OFFSET:
+                text = f"stamps are {offset:.1f} s behind the time of receipt; `stamps: receive` ignores stamps"
                 self._report("clock", text, stamp, True)
-        elif step < -SET_BACK or (step > self.longest and before - offset > self.longest):  # stamps went on, time did not
-            self._report("clock jump", f"stamps jump by {step:+.2f} s while {step + offset - before:.2f} s pass", self.newest, True)
-            self._waiting, self._last, self.newest = [], None, stamp
+        elif step < -CLOCK_STEP or (step > self.max_gap and before - offset > self.max_gap):  # stamps advance, receipt does not
+            self._report("clock jump", f"stamps jump by {step:+.2f} s within {step + offset - before:.2f} s", self.newest, True)
+            self._pending, self._last, self.newest = [], None, stamp
             return False
-        elif step < -LAG:
+        elif step < -REORDER_WINDOW:
             self._report("out of order", f"{-step:.2f} s older than the message before it", self.newest, True)
             return False
         elif step < 0:
-            self._report("out of order", f"{-step:.3f} s older than the message before it; put in its place", stamp, False)
+            self._report("out of order", f"{-step:.3f} s older than the message before it; sorted in", stamp, False)
         self.newest = max(self.newest, stamp)
-        heapq.heappush(self._waiting, stamp)
-        self._settle(self.newest - LAG)
+        heapq.heappush(self._pending, stamp)
+        self._settle(self.newest - REORDER_WINDOW)
         return True
 
     def finish(self) -> None:
-        """No more messages will come."""
+        """Check the remaining stamps at the end of the bag."""
         self._settle(float("inf"))
 
     @property
     def rate(self) -> float:
-        """Messages a second, as a rule: by the median of the times between them; 0 if there are fewer than two."""
+        """Messages per second, from the median interval; 0 with fewer than two messages."""
         return 1.0 / max(float(np.median(self._intervals)), 1e-9) if self._intervals else 0.0
 
     @property
     def mean_rate(self) -> float:
-        """Messages a second on average, from the first to the newest; 0 if there are fewer than two."""
+        """Messages per second on average; 0 with fewer than two messages."""
         return (self.count - 1) / (self.newest - self.first) if self.newest > self.first else 0.0
 
     @property
     def delay(self) -> float:
-        """How long after its stamp a message is received [s], as a rule: the median; 0 without messages."""
+        """Median time from stamp to receipt [s]; 0 without messages."""
         return float(np.median(self._offsets)) if self._offsets else 0.0
 
     def _settle(self, until: float) -> None:
-        while self._waiting and self._waiting[0] <= until:
-            stamp = heapq.heappop(self._waiting)
+        while self._pending and self._pending[0] <= until:
+            stamp = heapq.heappop(self._pending)
             if self._last is not None:
                 self._intervals.append(stamp - self._last)
-                if stamp - self._last > self.longest:
+                if stamp - self._last > self.max_gap:
                     self._report("hole", f"no message for {stamp - self._last:.2f} s", self._last, True)
             self._last = stamp

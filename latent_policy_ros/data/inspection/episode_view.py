@@ -13,10 +13,9 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError, ConfigError, ObservationRefused
 from latent_policy_ros.data.bags.reader import find_bags, open_bag
-from latent_policy_ros.data.conversion.alignment import Alignment, Row
-from latent_policy_ros.data.conversion.bag_replay import feed
-from latent_policy_ros.data.conversion.mapping import UNTOLD, Mapping, robots_of_bag
-from latent_policy_ros.data.conversion.topic_resolution import camera_rate, check_told, find_sources
+from latent_policy_ros.data.conversion.alignment import Alignment, Row, replay
+from latent_policy_ros.data.conversion.mapping import NO_ROBOTS, TopicMapping, robots_of_bag
+from latent_policy_ros.data.conversion.topic_resolution import camera_rate, check_metadata, resolve_topics
 from latent_policy_ros.data.issues import BagUnreadable, Issue, IssueReporter, Issues
 from latent_policy_ros.data.lerobot.collection import REPORT, datasets_in
 from latent_policy_ros.data.lerobot.layout import ACTION, INFO, STATE, WRIST
@@ -73,7 +72,7 @@ def datasets_or_bags(path: Path) -> tuple[list[Path], list[Path]]:
         raise
 
 
-def episode_views(path: Path, mapping: Mapping | None = None, rows: int = 24, moments: int = 0) -> Iterator[EpisodeView]:
+def episode_views(path: Path, mapping: TopicMapping | None = None, rows: int = 24, moments: int = 0) -> Iterator[EpisodeView]:
     """All episodes of a data set, of a folder of data sets, or of bags.
 
     Args:
@@ -86,7 +85,7 @@ def episode_views(path: Path, mapping: Mapping | None = None, rows: int = 24, mo
         yield from _of_dataset(LeRobotReader(root), rows, moments)
     above = Path(os.path.abspath(path)).name if path in bags else ""
     for bag in bags:
-        yield from _of_bag(bag, f"{above / bag.relative_to(path)}", mapping or Mapping(()), rows, moments)
+        yield from _of_bag(bag, f"{above / bag.relative_to(path)}", mapping or TopicMapping(()), rows, moments)
 
 
 def _small(image: np.ndarray, rows: int) -> np.ndarray:
@@ -126,30 +125,30 @@ def _spread(length: int, moments: int) -> np.ndarray:
     return np.unique(np.linspace(0, length - 1, moments).round().astype(int)) if moments else np.arange(length)
 
 
-def _of_bag(path: Path, name: str, mapping: Mapping, rows: int, moments: int) -> Iterator[EpisodeView]:
+def _of_bag(path: Path, name: str, mapping: TopicMapping, rows: int, moments: int) -> Iterator[EpisodeView]:
     faults = Issues()
     try:
         with open_bag(path) as bag:
             robots = mapping.robots or robots_of_bag(bag.custom)
             if not robots:
-                raise ConfigError(path, "", UNTOLD)
+                raise ConfigError(path, "", NO_ROBOTS)
             fps, seen = mapping.fps or camera_rate(bag, robots) or BAG_RATE, []
             every = max(1, round((bag.end - bag.start) * fps / moments)) if moments else 1
             for robot in robots:
                 mine = Issues()
-                check_told(bag, robot, mine.add)
-                if sources := find_sources(bag, robot, mine.add):
+                check_metadata(bag, robot, mine.add)
+                if sources := resolve_topics(bag, robot, mine.add):
                     by_receipt = mapping.stamps == "receive"
                     alignment = Alignment(robot, sources, fps, mapping.limits, by_receipt, bag.start, mine.add, path)
                     desk = IssueReporter(mine.add, path, robot.robot, bag.start)
                     seen.append((robot, alignment, mine, _Gathering(rows, every, desk, sources.cameras)))
                 else:
                     yield _empty(f"{name}_{robot.robot}", path, list(mine))
-            feed(bag, [(alignment, gathering) for _, alignment, _, gathering in seen])
+            replay(bag, [(alignment, gathering) for _, alignment, _, gathering in seen])
             for robot, alignment, mine, gathering in seen:
                 yield gathering.look(f"{name}_{robot.robot}", path, robot.joints, alignment, robot.embodiment, mine)
     except BagUnreadable as error:
-        faults.add(error.fault)
+        faults.add(error.issue)
     except ConfigError as error:
         faults.add(Issue("unusable", str(error), path))
     if list(faults):
@@ -201,7 +200,7 @@ class _Gathering:
         self, name: str, path: Path, joints: tuple[str, ...], alignment: Alignment, embodiment: Embodiment, faults: Issues
     ) -> EpisodeView:
         """All of it."""
-        sources, n = alignment.sources, len(joints)
+        sources, n = alignment.topics, len(joints)
         return EpisodeView(
             name, path, alignment.fps, joints, np.array(self._state).reshape(-1, n), np.array(self._action).reshape(-1, n),
             np.array(self._wrist) if self._wrist else None, {c: np.array(p) for c, p in self._images.items()},

@@ -58,5 +58,5 @@ def _bag(path: Path) -> Table:
         told = ", ".join(f"{key}: {bag.custom[key]}" for key in ("robots", "task", "outcome") if key in bag.custom)
         table = Table("topic", "type", "messages", "a second", title=f"{path}: {seconds:.1f} s{'; ' if told else ''}{told}")
         for name, topic in sorted(bag.topics.items()):
-            table.add_row(name, topic.kind, str(topic.count), f"{topic.count / seconds:.1f}" if seconds > 1e-3 else "-")
+            table.add_row(name, topic.msg_type, str(topic.count), f"{topic.count / seconds:.1f}" if seconds > 1e-3 else "-")
     return table

@@ -12,7 +12,7 @@ import yaml
 
 from latent_policy_ros.common.artifacts import write_atomically
 from latent_policy_ros.common.errors import ArtifactError
-from latent_policy_ros.data.conversion.provenance import Origin, is_among
+from latent_policy_ros.data.conversion.provenance import Provenance, is_converted
 from latent_policy_ros.data.lerobot.layout import DEFAULTS, INFO, MANIFEST
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.data.lerobot.staging import PART, TOLD, Identity, StagedEpisode, staged
@@ -78,7 +78,7 @@ class Collection:
         folder = self.staging(embodiment) / key
         return (folder / TOLD).is_file() and StagedEpisode.load(folder).about.get("fingerprint", "") == fingerprint
 
-    def converted(self, origin: Origin) -> bool:
+    def converted(self, origin: Provenance) -> bool:
         """Whether a recording is in one of the data sets already, or staged.
 
         Raises:
@@ -90,7 +90,7 @@ class Collection:
         embodiment = origin.settings["embodiment"]
         earlier = [told for told in self._told.get(embodiment, []) if "settings" not in told]
         try:
-            if is_among(origin, of_all + earlier):
+            if is_converted(origin, of_all + earlier):
                 return True
         except ArtifactError as error:
             raise ArtifactError(f"{self.root}: {error}") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
-from latent_policy_ros.data.bags.metadata import Topic
+from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag, MessageTimes
 from latent_policy_ros.data.recording.jpeg import COMPRESSED_IMAGE_TYPE, to_jpeg
 
@@ -119,7 +119,7 @@ class BagWriter:
         """Size of both queues [bytes]."""
         return self._writer.pending_bytes + self._encoder.pending_bytes
 
-    def write(self, topic: Topic, times: MessageTimes, data: bytes, encode: bool = False) -> None:
+    def write(self, topic: TopicMetadata, times: MessageTimes, data: bytes, encode: bool = False) -> None:
         """Queue a serialised message.
 
         Args:
@@ -152,7 +152,7 @@ class BagWriter:
             self.dropped.update(topic.name for topic, *_ in worker.close())
         self.dropped.update(self.bag.end_chunk())
 
-    def _write(self, topic: Topic, times: MessageTimes, data: bytes) -> None:
+    def _write(self, topic: TopicMetadata, times: MessageTimes, data: bytes) -> None:
         channel = self._channels.get(topic.name)
         if channel is None:
             try:
@@ -163,9 +163,9 @@ class BagWriter:
                 return
         self.bag.write(channel, times, data)
 
-    def _encode(self, topic: Topic, times: MessageTimes, data: bytes) -> None:
+    def _encode(self, topic: TopicMetadata, times: MessageTimes, data: bytes) -> None:
         with contextlib.suppress(ObservationRefused):  # for example a depth image: recorded unchanged
             data = to_jpeg(data, self._quality)
-            topic = Topic(f"{topic.name}/compressed", COMPRESSED_IMAGE_TYPE, topic.qos)
+            topic = TopicMetadata(f"{topic.name}/compressed", COMPRESSED_IMAGE_TYPE, topic.qos)
         if not self._writer.submit(len(data), topic, times, data):
             self.dropped[topic.name] += 1

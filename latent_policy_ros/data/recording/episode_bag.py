@@ -17,7 +17,7 @@ from latent_policy_ros.common.paths import PACKAGE
 from latent_policy_ros.data.bags import metadata
 from latent_policy_ros.data.bags.mcap_writer import McapWriter
 from latent_policy_ros.data.bags.message_types import definition
-from latent_policy_ros.data.bags.metadata import BagFile, Topic
+from latent_policy_ros.data.bags.metadata import BagFile, TopicMetadata
 
 MessageTimes = tuple[int, int, int]  # log time [ns], publish time [ns], sequence number
 RECORDER = f"{PACKAGE} {__version__}"
@@ -39,7 +39,7 @@ def offered_qos(reliable: bool, transient_local: bool = False, depth: int = 10) 
     }
 
 
-def channel_metadata(topic: Topic) -> dict[str, str]:
+def channel_metadata(topic: TopicMetadata) -> dict[str, str]:
     """Metadata that rosbag2 stores with a channel of an MCAP file."""
     qos = metadata.dump([dict(profile) for profile in topic.qos]).strip() if topic.qos else ""
     return {"offered_qos_profiles": qos, "topic_type_hash": topic.type_hash}
@@ -67,7 +67,7 @@ class EpisodeBag:
         self._file.metadata(PACKAGE, self.custom_data)
         self._file.sync()
         metadata.sync_folder(self.path)
-        self._topics: dict[int, Topic] = {}
+        self._topics: dict[int, TopicMetadata] = {}
         self._schemas: dict[str, int] = {}
         self._synced = time.monotonic()
 
@@ -80,17 +80,17 @@ class EpisodeBag:
         """Number of messages by topic that were passed to the operating system."""
         return {topic.name: self._file.counts[channel] for channel, topic in self._topics.items()}
 
-    def add_topic(self, topic: Topic) -> int:
+    def add_topic(self, topic: TopicMetadata) -> int:
         """Add a topic; returns its channel number.
 
         Raises:
             ArtifactError: The message type has no definition.
         """
-        described, type_hash = definition(topic.kind)
-        if topic.kind not in self._schemas:
-            self._schemas[topic.kind] = self._file.add_schema(topic.kind, "ros2msg", described)
+        described, type_hash = definition(topic.msg_type)
+        if topic.msg_type not in self._schemas:
+            self._schemas[topic.msg_type] = self._file.add_schema(topic.msg_type, "ros2msg", described)
         topic = replace(topic, type_hash=type_hash)
-        channel = self._file.add_channel(topic.name, self._schemas[topic.kind], topic.encoding, channel_metadata(topic))
+        channel = self._file.add_channel(topic.name, self._schemas[topic.msg_type], topic.encoding, channel_metadata(topic))
         self._topics[channel] = topic
         return channel
 

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
-from latent_policy_ros.data.bags.metadata import Topic
+from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.recording.episode_bag import offered_qos
 from latent_policy_ros.nodes.base import qos
 
@@ -46,7 +46,7 @@ class TopicSubscription:
     def __init__(self, candidates: Iterable[Candidate], required: bool, depth: int) -> None:
         self.candidates, self.required, self.depth = tuple(candidates), required, depth
         self.topic, self.msg_type = self.candidates[0]
-        self.bag_topic = Topic(self.topic, self.msg_type)
+        self.bag_topic = TopicMetadata(self.topic, self.msg_type)
         self.profile: QoSProfile | None = None
         self.publishers = 0
         self.error = ""
@@ -167,7 +167,7 @@ class TopicSubscription:
         if old is not None:
             node.destroy_subscription(old)
         self.topic, self.msg_type, self.profile, self.error = topic, msg_type, profile, ""
-        self.bag_topic = Topic(topic, msg_type, (offered_qos(self.reliable, self.transient_local),))
+        self.bag_topic = TopicMetadata(topic, msg_type, (offered_qos(self.reliable, self.transient_local),))
         self._sequence, self._unheard = None, True
         self.latched.clear()
 

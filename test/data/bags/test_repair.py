@@ -16,16 +16,16 @@ from rosbags.highlevel import AnyReader
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags import metadata
 from latent_policy_ros.data.bags.mcap_writer import McapWriter
-from latent_policy_ros.data.bags.metadata import Topic
+from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.bags.reader import open_bag
 from latent_policy_ros.data.bags.repair import find_mcap_bags, repair_bag
 from latent_policy_ros.data.issues import BagUnreadable
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag, offered_qos
 
 TOPICS = [
-    Topic("/left/joint_states", "sensor_msgs/msg/JointState", (offered_qos(False),)),
-    Topic("/left/latent_action", "latent_policy_ros/msg/LatentAction", (offered_qos(True),)),
-    Topic("/left/front/image_raw/compressed", "sensor_msgs/msg/CompressedImage", (offered_qos(False),)),
+    TopicMetadata("/left/joint_states", "sensor_msgs/msg/JointState", (offered_qos(False),)),
+    TopicMetadata("/left/latent_action", "latent_policy_ros/msg/LatentAction", (offered_qos(True),)),
+    TopicMetadata("/left/front/image_raw/compressed", "sensor_msgs/msg/CompressedImage", (offered_qos(False),)),
 ]
 T0 = 1_700_000_000_000_000_000
 

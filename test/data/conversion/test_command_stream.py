@@ -89,7 +89,7 @@ def nameless_wrists(made):
 @pytest.mark.parametrize(
     ("spoil", "custom", "reason"),
     [
-        (commands_after_the_images, {}, "too short: no image that was taken while all else is known"),
+        (commands_after_the_images, {}, "too short: no image at a time at which all other topics are known"),
         (nameless_wrists, {}, "wrist command has a quaternion of norm 0, expected 1"),
         (lambda made: None, {"success": "false", "outcome": ""}, "marked as a failure"),
     ],
@@ -139,7 +139,7 @@ def test_images_that_were_all_received_at_once_tell_no_rate(tmp_path, recording)
         event.received = made.events[0].received + 1.0
     made.write(tmp_path / "bag")
     done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out")
-    assert isinstance(done.exception, ArtifactError) and "to tell the frames a second (give --fps)" in str(done.exception)
+    assert isinstance(done.exception, ArtifactError) and "to determine the frame rate (give --fps)" in str(done.exception)
 
 
 def test_messages_in_the_journal_of_a_killed_recorder_are_not_passed_over(tmp_path, recording):
@@ -170,7 +170,7 @@ def test_new_settings_are_accepted_while_a_folder_holds_no_episode(tmp_path, rec
     made.write(tmp_path / "failed", custom=made.custom(outcome="failure"))
     bag, out = made.write(tmp_path / "bag"), tmp_path / "out"
     done = run("from-bags", tmp_path / "failed", "-o", out, "--fps", "5")
-    assert done.exit_code == 1 and "(--keep-failed keeps it)" in done.output
+    assert done.exit_code == 1 and "(--keep-failed converts it)" in done.output
     done = run("from-bags", bag, "-o", out, "--fps", "10")
     assert done.exit_code == 0 and "1 episodes written" in done.output, done.output
     done = run("from-bags", bag, "-o", out, "--fps", "5")

@@ -13,7 +13,7 @@ from latent_policy_ros.data.bags.metadata import update_custom
 from latent_policy_ros.data.bags.reader import find_bags
 from latent_policy_ros.data.bags.repair import files_of_bag
 from latent_policy_ros.data.conversion import conversion
-from latent_policy_ros.data.conversion.mapping import Mapping, conventional, load_mapping
+from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional, load_mapping
 from latent_policy_ros.data.inspection.episode_view import episode_views
 from latent_policy_ros.data.inspection.summary import describe
 from latent_policy_ros.data.lerobot.collection import find_datasets
@@ -31,7 +31,7 @@ def expected(made, count=31, fps=10):
 def test_every_form_of_a_bag_gives_every_frame(tmp_path, recording, converted, form):
     made = recording()
     report, out = converted(made.write(tmp_path / "bag", **form))
-    assert (report.written, report.left_out, report.told) == (1, [], [])
+    assert (report.written, report.left_out, report.warnings) == (1, [], [])
     reader = LeRobotReader(out / "faive_hand")
     columns = reader.columns(0)
     truth = expected(made)
@@ -64,7 +64,7 @@ robots:
     rename: {{{", ".join(f"{a}: {b}" for a, b in zip(theirs, made.joints))}}}
 """)
     report, out = converted(made.write(tmp_path / "bag", custom={}), mapping=load_mapping(file))
-    assert report.written == 1 and [fault.kind for fault in report.told] == ["outcome unknown"]
+    assert report.written == 1 and [fault.kind for fault in report.warnings] == ["outcome unknown"]
     reader = LeRobotReader(out / "faive_hand")
     np.testing.assert_allclose(reader.columns(0)["observation.state"], expected(made), atol=1e-6)
     np.testing.assert_allclose(reader.columns(0)["action"][0], made.state(T0 - 0.02) + 0.01, atol=1e-6)
@@ -165,7 +165,7 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, conv
     bag = recording(seconds=1).write(tmp_path / "bag")
     _, out = converted(bag)
     with pytest.raises(ConfigError, match=r"fps: the folder was begun with 10, got 5"):
-        converted(bag, out=out, mapping=Mapping((), fps=5))
+        converted(bag, out=out, mapping=TopicMapping((), fps=5))
 
 
 def test_recorded_ids_of_policy_and_latent_space_are_kept_as_provenance(tmp_path, recording, converted):
@@ -179,7 +179,7 @@ def test_recorded_ids_of_policy_and_latent_space_are_kept_as_provenance(tmp_path
 def mapped(made, **changes):
     """A mapping of the made-up robot, changed."""
     robot = conventional("left", made.embodiment, ("front", "wrist"))
-    return Mapping((dataclasses.replace(robot, **changes),), fps=10)
+    return TopicMapping((dataclasses.replace(robot, **changes),), fps=10)
 
 
 def test_a_bag_that_was_converted_with_another_mapping_is_not_kept(tmp_path, recording, converted):
@@ -296,7 +296,7 @@ def test_loose_files_are_bags_of_their_own_but_pieces_without_metadata_are_refus
     assert [str(bag.relative_to(folder)) for bag in find_bags([folder])] == [
         "one.mcap", "two.mcap", "below/one", "below/two", "split"
     ]  # fmt: skip
-    mapping = Mapping((conventional("left", recording().embodiment, ("front", "wrist")),))  # the files alone tell of no robot
+    mapping = TopicMapping((conventional("left", recording().embodiment, ("front", "wrist")),))  # the files alone tell of no robot
     report, _ = converted(*find_bags([folder]), mapping=mapping)
     packed = folder / "packed.mcap.zstd"
     packed.write_bytes(b"whatever")
@@ -316,7 +316,7 @@ def test_files_that_the_metadata_does_not_name_are_told(tmp_path, recording, con
     bag = recording(seconds=1).write(tmp_path / "bag")
     shutil.copy(next(bag.glob("*.mcap")), bag / "bag_1.mcap")
     report, _ = converted(bag)
-    assert report.written == 1 and "bag_1.mcap: not named in metadata.yaml" in report.told[0].text
+    assert report.written == 1 and "bag_1.mcap: not listed in metadata.yaml" in report.warnings[0].text
 
 
 def test_when_no_bag_tells_the_frames_a_second_the_reason_is_told(tmp_path, recording, converted):
@@ -359,7 +359,7 @@ def test_commands_may_be_joint_states_in_any_order(tmp_path, recording, converte
     for event in made.on("hand_command"):
         event.message = made.joint_state(event.at + T0, made.joints[::-1], event.message.points[0].positions[::-1])
     report, out = converted(made.write(tmp_path / "bag"))
-    assert (report.written, report.told) == (1, [])
+    assert (report.written, report.warnings) == (1, [])
     before = np.array([made.state(T0 + k / 10 - 0.02) for k in range(31)]) + 0.01
     np.testing.assert_allclose(LeRobotReader(out / "faive_hand").columns(0)["action"], before, atol=1e-6)
 
@@ -370,7 +370,7 @@ def test_the_arms_joints_on_the_same_topic_are_passed_over(tmp_path, recording, 
         at = T0 + k / 10 + 0.0501  # late, and between the hand's
         made.add("joint_states", at, made.joint_state(at - 0.03, ["panda_joint1", "panda_joint2"], [9.0, 9.0]))
     report, out = converted(made.write(tmp_path / "bag"))
-    assert (report.written, report.told) == (1, [])
+    assert (report.written, report.warnings) == (1, [])
     np.testing.assert_allclose(LeRobotReader(out / "faive_hand").columns(0)["observation.state"], expected(made), atol=1e-6)
 
 

@@ -6,8 +6,9 @@ from latent_policy_ros.data.bags.message_types import message_types
 from latent_policy_ros.data.bags.reader import open_bag
 from latent_policy_ros.data.conversion.alignment import Alignment
 from latent_policy_ros.data.conversion.mapping import Limits, conventional
-from latent_policy_ros.data.conversion.topic_resolution import find_sources
+from latent_policy_ros.data.conversion.topic_resolution import resolve_topics
 from latent_policy_ros.observations.images import fit, rgb_image
+from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE, WRIST_POSE
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 
 T0 = 1_700_000_000.0
@@ -30,29 +31,28 @@ def uneven(recording):
 
 
 def live(bag, embodiment):
-    """Observations as the policy node makes them: its own callbacks take ROS messages, and it is asked at 20 Hz."""
+    """Observations of the policy node's buffer for ROS messages, requested at 20 Hz."""
     from geometry_msgs.msg import PoseStamped
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import CompressedImage, Image, JointState
 
-    from latent_policy_ros.nodes.policy_node import PolicyNode
-
     buffer = ObservationBuffer(("front", "wrist"), embodiment, history=1, tolerances=Tolerances(state_skew=0.05))
-    callbacks = {
-        NAMES["front"]: (Image, lambda message: PolicyNode._on_image(None, buffer, "front", message)),
-        NAMES["wrist"]: (CompressedImage, lambda message: PolicyNode._on_compressed(None, buffer, "wrist", message)),
-        "/left/joint_states": (JointState, lambda message: PolicyNode._on_joints(None, buffer, message)),
-        "/left/wrist_pose": (PoseStamped, lambda message: PolicyNode._on_wrist(None, buffer, message)),
+    streams = {
+        NAMES["front"]: (Image, "front", COLOR_IMAGE),
+        NAMES["wrist"]: (CompressedImage, "wrist", COLOR_IMAGE),
+        "/left/joint_states": (JointState, "joint_states", JOINT_STATE),
+        "/left/wrist_pose": (PoseStamped, "wrist_pose", WRIST_POSE),
     }
     found, tick, store = {}, bag.start, message_types()
-    for topic, received, message in bag.messages(callbacks):
+    for topic, received, message in bag.messages(streams):
         while tick < received:
             observation = buffer.observation(tick)
             if observation is not None:
                 found[observation.stamp] = observation
             tick += 0.05
-        kind, callback = callbacks[topic]
-        callback(deserialize_message(bytes(store.serialize_cdr(message, message.__msgtype__)), kind))
+        message_class, name, modality = streams[topic]
+        data = bytes(store.serialize_cdr(message, message.__msgtype__))
+        buffer.push_message(name, modality, deserialize_message(data, message_class), received)
     return found
 
 
@@ -62,11 +62,11 @@ def test_live_and_recorded_frames_are_equal(tmp_path, recording):
     robot = conventional("left", made.embodiment, ("front", "wrist"))
     with open_bag(path) as bag:
         seen = live(bag, made.embodiment)
-        faults = []
-        sources = find_sources(bag, robot, faults.append)
-        alignment = Alignment(robot, sources, 10, Limits(), False, bag.start, faults.append, path)
+        issues = []
+        topics = resolve_topics(bag, robot, issues.append)
+        alignment = Alignment(robot, topics, 10, Limits(), False, bag.start, issues.append, path)
         rows = []
-        for topic, received, message in bag.messages(sources.topics):
+        for topic, received, message in bag.messages(topics.names):
             rows += alignment.push(topic, received, message)
             # a recorded frame at the very stamps that the policy answered; the buffer remembers more than a second
             for stamp in [s for s in seen if s < received - 0.6]:
@@ -76,7 +76,7 @@ def test_live_and_recorded_frames_are_equal(tmp_path, recording):
                 for camera in ("front", "wrist"):
                     np.testing.assert_array_equal(fit(frame.images[camera](), 96, 96), mine.images[camera])
                 rows.append(stamp)
-    assert [fault.kind for fault in faults] == ["joint order"]
+    assert [issue.kind for issue in issues] == ["joint order"]
     assert sum(isinstance(row, float) for row in rows) > 25 and len(seen) < 10
 
 

@@ -13,15 +13,15 @@ from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.data.bags import metadata
 from latent_policy_ros.data.bags.mcap_writer import CHUNK, McapWriter
 from latent_policy_ros.data.bags.message_types import definition, message_types
-from latent_policy_ros.data.bags.metadata import Topic
+from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.bags.repair import repair_bag
 from latent_policy_ros.data.recording import bag_writer
 from latent_policy_ros.data.recording.bag_writer import BagWriter
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag, bag_folder, offered_qos
 from latent_policy_ros.data.recording.jpeg import to_jpeg
 
-IMAGE = Topic("/left/front/image_raw", "sensor_msgs/msg/Image", (offered_qos(False),))
-STRING = Topic("/chatter", "std_msgs/msg/String", (offered_qos(True, transient_local=True),))
+IMAGE = TopicMetadata("/left/front/image_raw", "sensor_msgs/msg/Image", (offered_qos(False),))
+STRING = TopicMetadata("/chatter", "std_msgs/msg/String", (offered_qos(True, transient_local=True),))
 
 
 def image(encoding="rgb8", frame_id="front", height=48, width=64, padding=0, fill=None):
@@ -35,9 +35,9 @@ def image(encoding="rgb8", frame_id="front", height=48, width=64, padding=0, fil
         pixels = np.tile(np.array(fill, np.uint8), (height, width, 1))
     rows = np.pad(pixels.reshape(height, -1), ((0, 0), (0, padding)))
     header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](sec=12, nanosec=34), frame_id)
-    message = types[IMAGE.kind](header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
+    message = types[IMAGE.msg_type](header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
                                 step=rows.shape[1], data=rows.reshape(-1))  # fmt: skip
-    return bytes(store.serialize_cdr(message, IMAGE.kind)), pixels
+    return bytes(store.serialize_cdr(message, IMAGE.msg_type)), pixels
 
 
 @pytest.mark.parametrize("frame_id", ["", "a", "ab", "abc", "abcd", "left/front_optical_frame"])
@@ -73,13 +73,13 @@ def test_images_become_jpegs_in_the_queue_and_depth_images_stay(tmp_path):
     for k in range(5):
         writer.write(IMAGE, (k + 1, k + 1, k), image()[0], encode=True)
     depth, _ = image("16UC1")
-    writer.write(Topic("/left/depth/image_raw", IMAGE.kind), (9, 9, 0), depth, encode=True)
+    writer.write(TopicMetadata("/left/depth/image_raw", IMAGE.msg_type), (9, 9, 0), depth, encode=True)
     path = writer.close({"outcome": "unknown"})
     with AnyReader([path]) as reader:
         found = {c.topic: (c.msgtype, c.msgcount) for c in reader.connections}
         (kept,) = [bytes(data) for c, _, data in reader.messages() if c.topic == "/left/depth/image_raw"]
     assert found == {
-        "/left/front/image_raw/compressed": ("sensor_msgs/msg/CompressedImage", 5), "/left/depth/image_raw": (IMAGE.kind, 1)
+        "/left/front/image_raw/compressed": ("sensor_msgs/msg/CompressedImage", 5), "/left/depth/image_raw": (IMAGE.msg_type, 1)
     }  # fmt: skip
     assert kept == depth and not writer.dropped
 
