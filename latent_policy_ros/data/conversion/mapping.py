@@ -15,13 +15,15 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from latent_policy_ros.common.config import Config, Names, Positive, Text, Whole, config_file, field_errors, load
-from latent_policy_ros.common.errors import ConfigError, available
+from latent_policy_ros.common.errors import ConfigError, LatentPolicyError, available
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.observations.modalities import value_modality
 
 UNITS = {"rad": 1.0, "deg": math.pi / 180, "m": 1.0, "mm": 1e-3}
 Unit = Literal["rad", "deg", "m", "mm"]
 JOINT_KINDS = {"deg": "revolute", "mm": "prismatic"}  # kind of joint that a unit other than rad and m belongs to
-CAMERA = re.compile(r"[A-Za-z][\w-]*")  # the name of a camera is also that of a feature and of a file
+NAME = re.compile(r"[A-Za-z][\w-]*")  # names of cameras and streams become names of features and files
+RESERVED_STREAMS = "state", "wrist", "images", "joint_states", "wrist_pose"  # names of other features and streams
 NO_ROBOTS = "the bag has no metadata about its robots; name them in a mapping, or give the fleet"
 
 
@@ -177,9 +179,23 @@ def _embodiment(name: Any) -> Any:
 
 
 def _camera(name: str) -> str:
-    if not CAMERA.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(f"got the name {name!r}; expected letters, digits, _ and -, starting with a letter")
     return name
+
+
+def _stream(name: str) -> str:
+    if name in RESERVED_STREAMS or not NAME.fullmatch(name):
+        expected = "letters, digits, _ and -, starting with a letter"
+        raise ValueError(f"got the name {name!r}; expected {expected}, and none of {', '.join(RESERVED_STREAMS)}")
+    return name
+
+
+def _value_modality(name: str) -> str:
+    try:
+        return value_modality(name).name
+    except LatentPolicyError as error:
+        raise ValueError(str(error)) from error
 
 
 def _renamed_once(rename: dict[str, str]) -> dict[str, str]:
@@ -211,6 +227,15 @@ class CommandMapping(StateMapping):
     order: Names = Field((), description="The bag's joint names of the entries of a Float64MultiArray, in its order.")
 
 
+class StreamMapping(Config):
+    """An additional stream of a robot in a bag."""
+
+    topic: Text = Field(description="Topic.")
+    modality: Annotated[str, AfterValidator(_value_modality)] = Field(
+        description="Conversion of the messages: depth_image, wrench, tactile, or a modality of an installed package."
+    )
+
+
 class RobotMapping(Config):
     """Topics and joints of one robot in a bag."""
 
@@ -227,6 +252,10 @@ class RobotMapping(Config):
     more_joints: Names = Field((), description="Joints to keep beside the end-effector's, such as the arm's.")
     rename: Annotated[dict[str, Text], AfterValidator(_renamed_once)] = Field(
         {}, description="Joint names of the embodiment or of `more_joints`, by their names in the bag."
+    )
+
+    streams: dict[Annotated[str, AfterValidator(_stream)], StreamMapping] = Field(
+        {}, description="Additional measurements, by name; vectors become the feature `observation.NAME` of the data set."
     )
 
     @model_validator(mode="after")
@@ -247,6 +276,7 @@ class RobotMapping(Config):
             self.state.topic, (self.command.topic,), self.wrist, self.wrist_command, self.more_joints, self.rename,
             self.command.order, self.state.scale(self.embodiment, self.more_joints),
             self.command.scale(self.embodiment, self.more_joints),
+            streams={name: (stream.topic, stream.modality) for name, stream in self.streams.items()},
         )  # fmt: skip
 
     def _name_conflicts(self) -> Iterator[tuple[str, str]]:
@@ -272,6 +302,9 @@ class RobotMapping(Config):
         named = {f"cameras.{camera}": topic for camera, topic in self.cameras.items()}
         named |= {"state.topic": self.state.topic, "command.topic": self.command.topic}
         named |= {name: topic for name, topic in (("wrist", self.wrist), ("wrist_command", self.wrist_command)) if topic}
+        named |= {f"streams.{name}.topic": stream.topic for name, stream in self.streams.items()}
+        if both := sorted(set(self.streams) & set(self.cameras)):
+            yield "streams", f"{', '.join(both)} are cameras already; expected other names"
         for name, topic in named.items():
             first = next(other for other, same in named.items() if same == topic)
             if first != name:

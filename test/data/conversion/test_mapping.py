@@ -85,6 +85,18 @@ def test_values_of_a_mapping(tmp_path):
         ("robots.rig.cameras", {"top": "/cam", "front": "/cam"}, "robots.rig.cameras.top: /cam is already cameras.front"),
         ("robots.rig.command.topic", "/state", "robots.rig.command.topic: /state is already state.topic"),
         ("robots.rig.cameras", {"arm/top": "/cam"}, "robots.rig.cameras.arm/top: got the name 'arm/top'; expected letters"),
+        (
+            "robots.rig.streams",
+            {"skin": {"topic": "/skin", "modality": "smell"}},
+            "streams.skin.modality: unknown modality 'smell'",
+        ),
+        ("robots.rig.streams", {"skin": {"topic": "/skin", "modality": "joint_state"}}, "'joint_state' is for joints, not for"),
+        ("robots.rig.streams", {"wrist": {"topic": "/skin", "modality": "tactile"}}, "got the name 'wrist'; expected letters"),
+        (
+            "robots.rig.streams",
+            {"skin": {"topic": "/cam", "modality": "tactile"}},
+            "streams.skin.topic: /cam is already",
+        ),
         ("robots.rig.wrist_topic", "/pose", "robots.rig.wrist_topic: unknown field"),
     ],
 )

@@ -1,0 +1,102 @@
+"""Modalities: conversion of messages, and a modality of another package in live observations."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pressure_modality import register
+
+from latent_policy_ros.common.errors import LatentPolicyError, NotFinite, ObservationRefused
+from latent_policy_ros.data.bags.message_types import message_types as store
+from latent_policy_ros.observations.modalities import MODALITIES, load_modality, message_types, value_modality
+from latent_policy_ros.observations.observation_buffer import ObservationBuffer
+
+T0 = 1_700_000_000.0
+HAND = SimpleNamespace(name="hand", joint_names=("a", "b"))
+
+
+def depth_message(pixels, encoding, padding=0, big=False):
+    rows = pixels.astype(pixels.dtype.newbyteorder(">" if big else "<"))
+    data = b"".join(row.tobytes() + b"\xff" * padding for row in rows)
+    step = pixels.shape[1] * pixels.dtype.itemsize + padding
+    return SimpleNamespace(
+        height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=step, is_bigendian=int(big), data=data
+    )
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("padding", [0, 4])
+def test_depth_is_in_metres(padding, big):
+    millimetres = np.array([[0, 250], [1500, 65535], [1, 2]], np.uint16)
+    read = load_modality("depth_image").read
+    metres = read(depth_message(millimetres, "16UC1", padding, big))
+    assert metres.dtype == np.float32 and np.allclose(metres, millimetres / 1000)
+    floats = np.array([[0.5, np.nan], [np.inf, 2.0]], np.float32)
+    np.testing.assert_array_equal(read(depth_message(floats, "32FC1", padding, big)), [[0.5, 0.0], [0.0, 2.0]])
+
+
+@pytest.mark.parametrize(("changes", "text"), [
+    ({"encoding": "rgb8"}, "'rgb8' is not supported; available: 16UC1, 32FC1"), ({"step": 3}, "contradicts 8 bytes of step 3"),
+    ({"data": b"123"}, "contradicts 3 bytes"), ({"height": 0}, "depth image 2x0"),
+])  # fmt: skip
+def test_malformed_depth_images_are_refused(changes, text):
+    message = depth_message(np.ones((2, 2), np.uint16), "16UC1")
+    vars(message).update(changes)
+    with pytest.raises(ObservationRefused, match=text):
+        load_modality("depth_image").read(message)
+
+
+def test_wrench_and_tactile_values():
+    vector = lambda *xyz: SimpleNamespace(x=xyz[0], y=xyz[1], z=xyz[2])
+    wrench = SimpleNamespace(wrench=SimpleNamespace(force=vector(1, 2, 3), torque=vector(4, 5, np.nan)))
+    with pytest.raises(NotFinite, match="wrench is not finite"):
+        load_modality("wrench").read(wrench)
+    wrench.wrench.torque.z = 6
+    np.testing.assert_array_equal(load_modality("wrench").read(wrench), [1, 2, 3, 4, 5, 6])
+    read = load_modality("tactile").read
+    np.testing.assert_array_equal(read(SimpleNamespace(data=np.array([1.0, 2.0]))), np.array([1, 2], np.float32))
+    for bad, text in (([], "has no values"), ([np.inf], "is not finite")):
+        with pytest.raises(ObservationRefused, match=text):
+            read(SimpleNamespace(data=np.array(bad)))
+
+
+def test_every_modality_converts_known_message_types():
+    for name in MODALITIES.names():
+        modality = load_modality(name)
+        assert modality.name == name and modality.layout and set(modality.message_types) <= store().fielddefs.keys()
+    assert message_types("images") == ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+    with pytest.raises(LatentPolicyError, match="'joint_state' is for joints.*available: depth_image, tactile, wrench"):
+        value_modality("joint_state")
+
+
+@pytest.fixture
+def outside(monkeypatch):
+    register(monkeypatch)
+
+
+def push_state(buffer, stamp):
+    buffer.push_joints(stamp, HAND.joint_names, [0.1, 0.2])
+    buffer.push_wrist(stamp, [0, 0, 0, 0, 0, 0, 1.0])
+
+
+def test_an_outside_modality_reaches_live_observations(outside):
+    modality = value_modality("pressure")
+    buffer = ObservationBuffer((), HAND, values={"cup": 0.05}, task="pick")
+    push_state(buffer, T0)
+    assert buffer.missing(T0) == ("cup: nothing received",)
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=int(T0), nanosec=10_000_000))
+    buffer.push_message("cup", modality, SimpleNamespace(header=header, fluid_pressure=7.0), T0 + 1)
+    observation = buffer.observation(T0 + 0.02)
+    np.testing.assert_array_equal(observation.values["cup"], [7.0])
+    assert observation.task == "pick" and observation.offsets["cup"] == pytest.approx(0.01)
+    with pytest.raises(ObservationRefused, match=r"cup: expected shape \(1,\) as before, got \(2,\)"):
+        buffer.push_value("cup", T0, np.zeros(2))
+    with pytest.raises(ObservationRefused, match="unknown stream 'lid'; available: cup"):
+        buffer.push_value("lid", T0, np.zeros(1))
+
+
+def test_messages_without_a_header_are_stamped_by_their_receipt():
+    buffer = ObservationBuffer((), HAND, values={"skin": 0.05})
+    push_state(buffer, T0)
+    buffer.push_message("skin", load_modality("tactile"), SimpleNamespace(data=[1.0, 2.0]), T0 + 0.03)
+    assert buffer.observation(T0 + 0.03).offsets["skin"] == pytest.approx(0.03)
