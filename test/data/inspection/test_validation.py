@@ -162,7 +162,7 @@ def test_a_look_at_a_bag_sees_the_hole_that_conversion_refuses(recording, conver
     report, _ = converted(bag)
     ((_, refused),) = report.left_out
     assert told["hole"] == next(fault.text for fault in refused if fault.kind == "hole")
-    assert "fewer frames a second allow more: --fps" in told["hole"]
+    assert "a lower frame rate allows more: --fps" in told["hole"]
 
 
 def test_a_sheet_shows_every_camera_and_joint(recording, converted, tmp_path):
