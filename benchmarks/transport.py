@@ -38,9 +38,9 @@ def node(shared: bool):
     """A node of this process."""
     import rclpy
 
-    from latent_policy_ros.nodes.base.ros_context import join
+    from latent_policy_ros.nodes.base import ros_context
 
-    join(shared)
+    ros_context.init(shared)
     return rclpy.create_node(f"process_{os.getpid()}")
 
 

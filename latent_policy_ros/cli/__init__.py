@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from latent_policy_ros import __version__
-from latent_policy_ros.cli import dataset, doctor, embodiments, evaluate, fleet, latent, record, retarget, train
+from latent_policy_ros.cli import dataset, doctor, embodiments, evaluate, fleet, latent, record, reference, retarget, train
 from latent_policy_ros.cli.common import error_console, print_line
 from latent_policy_ros.common.errors import LatentPolicyError
 
@@ -26,6 +26,7 @@ app.add_typer(latent.app, name="latent")
 app.add_typer(embodiments.app, name="embodiments")
 app.command("retarget")(retarget.retarget_command)
 app.command("doctor")(doctor.doctor_command)
+app.command("reference")(reference.reference_command)
 
 
 def _print_version(requested: bool) -> None:

@@ -77,7 +77,7 @@ def show_summary(summary: dict, fleet: Fleet, out: Path, console: Console) -> No
     for name, robot in summary["robots"].items():
         latency = " / ".join(str(robot["camera_to_command_ms"].get(p, "-")) for p in ("p50", "p95", "p99"))
         success = f"{robot['successes']}/{robot['episodes']}"
-        table.add_row(name, fleet.robots[name].embodiment.name, success, str(robot["plan_rate_hz"]),
+        table.add_row(name, fleet.robots[name].embodiment.name, success, str(robot["chunk_rate_hz"]),
                       str(robot["command_rate_hz"]), latency)  # fmt: skip
     console.print(table)
     images = "overview/image_raw/compressed"

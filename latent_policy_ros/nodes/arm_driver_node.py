@@ -15,7 +15,7 @@ from latent_policy_ros.control.arm_kinematics import ArmKinematics
 from latent_policy_ros.drivers.base import JointReading
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.driver_node import DriverNode
-from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.observations.messages import pose_array
 
 
@@ -64,7 +64,7 @@ class ArmDriver(DriverNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros arm_driver_node``."""
-    return run(ArmDriver)
+    return run_node(ArmDriver)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
-from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.policy import ActionChunk, RobotDecoder
@@ -129,7 +129,7 @@ class Decoder(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros decoder_node``."""
-    return run(Decoder)
+    return run_node(Decoder)
 
 
 if __name__ == "__main__":

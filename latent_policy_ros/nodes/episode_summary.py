@@ -1,4 +1,4 @@
-"""What a run of episodes amounted to: per robot and episode, as data and as JSON. Knows nothing of ROS."""
+"""Results of a run of episodes: success, rates and latencies of each robot, written as JSON; independent of ROS."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from latent_policy_ros.nodes.base.statistics import Percentiles
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """One episode.
+    """Result of one episode.
 
     Attributes:
-        episode: Its number, from 1.
-        seed: Of the simulated scene.
-        seconds: How long it lasted.
-        robots: Seconds after which each robot had done the task; None if it had not.
-        bag: Where it was recorded; empty if it was not.
+        episode: Number of the episode, from 1.
+        seed: Seed of the simulated scene.
+        seconds: Duration [s].
+        robots: Time from the start to the success of each robot [s]; None if it did not succeed.
+        bag: Path of the recorded bag; empty if none was recorded.
     """
 
     episode: int
@@ -30,51 +30,57 @@ class EpisodeResult:
     bag: str = ""
 
     def text(self) -> str:
-        """In a line for people."""
-        return ", ".join(f"{r} {'not done' if t is None else f'done in {t:.1f} s'}" for r, t in self.robots.items())
+        """One line about all robots."""
+        return ", ".join(f"{r} {'no success' if t is None else f'success after {t:.1f} s'}" for r, t in self.robots.items())
 
 
 @dataclass
 class RobotMeasures:
-    """What was measured of one robot while episodes ran."""
+    """Message counts and latencies of one robot, over all episodes.
+
+    Attributes:
+        commands: Number of joint commands.
+        chunks: Number of action chunks.
+        seconds: Measured time [s].
+        latency: Time from each observation to the first joint command computed from it [s].
+    """
 
     commands: int = 0
-    plans: int = 0
+    chunks: int = 0
     seconds: float = 0.0
     latency: Percentiles = field(default_factory=lambda: Percentiles(100_000))
     _observed: float = 0.0
 
-    def command(self, observed: float, now: float) -> None:
-        """A joint command came at ``now`` that answers the observation of time ``observed`` [s].
+    def add_command(self, observed: float, now: float) -> None:
+        """Count a joint command.
 
-        The latency is that of the first command which answers a new observation; the ones after it go on with its plan.
+        Args:
+            observed: Time of the observation behind the command [s]. Only the first command of each observation counts
+                for the latency; the following ones execute later steps of the same chunk.
+            now: Time of receipt [s].
         """
         self.commands += 1
         if observed != self._observed:
             self._observed = observed
             self.latency.add(now - observed)
 
-    def close_interval(self, seconds: float) -> None:
-        """``seconds`` of measuring have passed."""
-        self.seconds += seconds
-
     def as_dict(self) -> dict[str, Any]:
         """Rates [Hz] and latency percentiles [ms]."""
         span = max(self.seconds, 1e-9)
         latency = {name: round(1e3 * value, 1) for name, value in self.latency.summary().items()}
-        return {"command_rate_hz": round(self.commands / span, 1), "plan_rate_hz": round(self.plans / span, 1),
+        return {"command_rate_hz": round(self.commands / span, 1), "chunk_rate_hz": round(self.chunks / span, 1),
                 "camera_to_command_ms": latency}  # fmt: skip
 
 
 def summary(
-    results: Sequence[EpisodeResult], measures: Mapping[str, RobotMeasures], status: Mapping[str, Mapping[str, Any]]
+    results: Sequence[EpisodeResult], measures: Mapping[str, RobotMeasures], diagnostics: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """All of it as plain data.
+    """The summary of all episodes as plain data.
 
     Args:
-        results: The episodes.
-        measures: By robot.
-        status: Last diagnostics of each node.
+        results: Results of the episodes.
+        measures: Measures of each robot.
+        diagnostics: Newest diagnostics of each node.
     """
     robots = {}
     for robot, measured in measures.items():
@@ -86,17 +92,17 @@ def summary(
          "robots": {name: None if t is None else round(t, 2) for name, t in r.robots.items()}}
         for r in results
     ]  # fmt: skip
-    return {"robots": robots, "episodes": episodes, "bags": [r.bag for r in results if r.bag], "nodes": dict(status)}
+    return {"robots": robots, "episodes": episodes, "bags": [r.bag for r in results if r.bag], "nodes": dict(diagnostics)}
 
 
 def write_summary(
     path: Path,
     results: Sequence[EpisodeResult],
     measures: Mapping[str, RobotMeasures],
-    status: Mapping[str, Mapping[str, Any]],
+    diagnostics: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write the summary as JSON, whole or not at all."""
+    """Write the summary as JSON, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(path.suffix + ".tmp")
-    draft.write_text(json.dumps(summary(results, measures, status), indent=1) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(summary(results, measures, diagnostics), indent=1) + "\n", encoding="utf-8")
     draft.replace(path)

@@ -3,12 +3,12 @@
 import sys
 
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver
-from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.main_loop import run_node
 
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros hand_driver_node``."""
-    return run(lambda: EndEffectorDriver("hand"))
+    return run_node(lambda: EndEffectorDriver("hand"))
 
 
 if __name__ == "__main__":

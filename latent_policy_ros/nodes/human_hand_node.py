@@ -1,4 +1,4 @@
-"""Node: a person's hand drives robots, in the place of a policy."""
+"""Node: teleoperation of robots by a human hand, in place of a policy."""
 
 from __future__ import annotations
 
@@ -23,93 +23,104 @@ from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
-from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.joint_matcher import JointMatcher
 from latent_policy_ros.observations.messages import pose_array, to_seconds
 from latent_policy_ros.policy.teleoperation import HandToRobot, NotReady, encode_hand
 
-RATE = 100.0  # turns per second [Hz]: for staleness, and for recordings
-PATIENCE = 20.0  # s that a recording waits for its robots
-STATE_AGE = 0.5  # s: measured joints and wrist poses older than this are not known
+RATE = 100.0  # Hz of the staleness check and of recordings
+ROBOT_TIMEOUT = 20.0  # s to wait for the robots before a recording is played
+MAX_STATE_AGE = 0.5  # s: older measured joints and wrist poses are not used
 
 
 class DrivenRobot:
-    """One robot as this node sees it: what was measured of it, and where its plans or commands go."""
+    """State and output of one driven robot.
+
+    Args:
+        namespace: Namespace of the robot.
+        embodiment: Its end-effector.
+        follower: Maps the hand to the robot's latents or joints.
+
+    Attributes:
+        waiting: Reason why the robot is not driven; empty while it is.
+        output: Publisher of its action chunks or joint commands.
+    """
 
     def __init__(self, namespace: str, embodiment: Embodiment, follower: HandToRobot) -> None:
         self.namespace, self.embodiment, self.follower = namespace, embodiment, follower
         self.waiting = "no keypoints yet"
-        self.output = None  # its publisher
+        self.output: Any = None
         self._matcher = JointMatcher(embodiment.joint_names)
         self._joints: tuple[float, np.ndarray] | None = None
         self._wrist: tuple[float, np.ndarray] | None = None
 
     def on_joints(self, message: JointState) -> None:
         joints = self._matcher.match(message.name, message.position)
-        if joints is not None:  # the arm's come on the same topic
+        if joints is not None:  # None for the arm's joints, which share the topic
             self._joints = time.monotonic(), joints
 
     def on_wrist(self, message: PoseStamped) -> None:
         pose = pose_array(message.pose)
         if not np.isfinite(pose).all():
-            raise LatentPolicyError("wrist pose not finite")
+            raise LatentPolicyError("wrist pose is not finite")
         self._wrist = time.monotonic(), pose
 
-    def ready(self, wrist: bool) -> bool:
-        """Whether it is measured, its wrist too if that is wanted, and listens."""
-        measured = self.joints is not None and (self.wrist is not None or not wrist)
+    def ready(self, needs_wrist: bool) -> bool:
+        """Whether the robot's state is known and something subscribes to its output."""
+        measured = self.joints is not None and (self.wrist is not None or not needs_wrist)
         return measured and self.output.get_subscription_count() > 0
 
     @property
     def joints(self) -> np.ndarray | None:
-        """Measured joints (n,); None if they are old."""
+        """Measured joints (n,) [rad or m]; None if older than ``MAX_STATE_AGE``."""
         return _fresh(self._joints)
 
     @property
     def wrist(self) -> np.ndarray | None:
-        """Measured wrist pose (7,); None if it is old."""
+        """Measured wrist pose (7,) in the arm's base frame; None if older than ``MAX_STATE_AGE``."""
         return _fresh(self._wrist)
 
 
 class HumanHandNode(ManagedNode):
-    """Subscribes to ``keypoints`` (geometry_msgs/PoseArray; only positions count), or plays a recorded file.
+    """Drives robots with the keypoints of a human hand, from the topic ``keypoints`` or from a recording.
 
-    Mode ``latent``: the person's hand is encoded once, and every robot's own decoder makes its commands of it
-    (``<robot>/latent_action``); the arm holds the wrist where it was measured. Mode ``direct``: each robot's joints are
-    found by retargeting (``<robot>/hand_command`` or ``gripper_command``); its arm gets no commands. In both modes the
-    driver's guard has the last word. When keypoints go stale or are refused, nothing is sent: the robots hold.
+    In mode ``latent`` the node encodes the hand once and publishes the latent to the decoder of every robot; the arm holds
+    its measured wrist pose. In mode ``direct`` it retargets the hand to the joints of every robot and publishes joint
+    commands; the arm gets no commands. In both modes the driver's guard filters the commands. When keypoints become stale
+    or are refused, the node publishes nothing more and the robots hold their measured pose.
     """
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("human_hand", rate=RATE, **node_options)
         self.declare("robots", [""], "Namespaces of the robots to drive.")
-        self.declare("embodiments", [""], "End-effector of each robot: a name under config/embodiments, or a YAML file.")
-        self.declare("mode", LATENT, "latent: through encoder and decoders; direct: by retargeting.")
-        self.declare("latent", "default", "Latent space, for mode latent: a folder, or a name under config/latents.")
-        self.declare("side", "auto", "Which hand the keypoints show: left, right, or auto: told by how it bends.")
+        self.declare("embodiments", [""], "End-effector of each robot: a name in config/embodiments, or a YAML file.")
+        self.declare("mode", LATENT, "latent: through the latent space and the decoders; direct: by retargeting.")
+        self.declare("latent", "default", "Latent space of mode latent: a folder, or a name in config/latents.")
+        self.declare("side", "auto", "Side of the hand that the keypoints show: left, right, or auto.")
         self.declare("layout", "auto", "Order of the keypoints: auto, mediapipe, mano, manus, webxr or openxr.")
-        self.declare("units", "m", "Of the keypoints: m, cm or mm.")
-        self.declare("file", "", "A recording to play instead: .npz, .npy, .csv, .mcap, .db3 or a rosbag2 folder.")
-        self.declare("entry", "", "Which array or topic of that file, where it has several.")
-        self.declare("speed", 1.0, "Of playing: 2 is twice as fast.", 0.05, 20.0)
-        self.declare("loop", False, "Play the recording again and again.")
-        self.declare("stale", 0.2, "When no good keypoints came for this long [s], the robots hold.", 0.02, 1.0)
-        self.declare("frozen_after", 1.0, "Keypoints that do not change at all for this long [s] are of a stuck device.", 0.1, 1e6)
-        self.declare("ease", 0.5, "Time in which a robot goes over from its own pose to the person's [s].", 0.0, 5.0)
+        self.declare("units", "m", "Unit of the keypoints: m, cm or mm.")
+        self.declare("file", "", "Hand recording to play instead of the topic: .npz, .npy, .csv, .mcap, .db3 or a rosbag2 folder.")
+        self.declare("entry", "", "Array or topic in the recording; needed if it holds several.")
+        self.declare("speed", 1.0, "Playback speed of the recording, as a factor.", 0.05, 20.0)
+        self.declare("loop", False, "Repeat the recording.")
+        self.declare("keypoint_timeout", 0.2, "The robots hold when no valid keypoints arrived for this long [s].", 0.02, 1.0)
+        self.declare("frozen_after", 1.0, "Identical keypoints for this long [s] mean a stuck device and are refused.", 0.1, 1e6)
+        self.declare("transition_time", 0.5, "Time of the transition from a robot's own pose to the hand's [s].", 0.0, 5.0)
         self.robots: dict[str, DrivenRobot] = {}
 
     def configure(self) -> None:
+        """Load the embodiments, the latent space and the recording; create publishers and subscriptions."""
         if self.value("mode") not in MODES:
             raise LatentPolicyError(f"parameter mode: got {self.value('mode')!r}; {available(MODES)}")
         self.latent_mode = self.value("mode") == LATENT
         self.space = LatentSpace.load(artifact("latents", self.value("latent"))) if self.latent_mode else None
-        self.stale = self.value("stale")
+        self.keypoint_timeout = self.value("keypoint_timeout")
         self.player, side = None, self.value("side")
         if self.value("file"):
             recording = read_hand_recording(self.value("file"), self.value("entry"))
             hands = canonical_hands(recording.points, self.value("layout"), self.value("units"), side)
-            side = hands.side  # of all frames together
+            side = hands.side  # decided from all frames
             self.player = HandPlayer(recording, self.value("speed"), self.value("loop"))
             self.get_logger().info(f"playing {recording.file}: {hands.valid.sum()} of {len(hands.valid)} frames show a {side} "
                                    f"hand; {hands.size.text()}")  # fmt: skip
@@ -122,63 +133,66 @@ class HumanHandNode(ManagedNode):
             self.robots[name] = self._robot(name, load_embodiment(embodiment))
         self._warm_up()
         self.meter, self.latency = RateMeter(), Percentiles()
-        self._good = -np.inf  # when good keypoints came last, monotonic
+        self._last_valid = -np.inf  # time of the newest valid keypoints, monotonic
         self._reason = "no keypoints yet"
         if self.player is None:
-            self.subscribe(PoseArray, "keypoints", self._on_keypoints, qos.IMAGES)  # as cameras' drivers publish
+            self.subscribe(PoseArray, "keypoints", self._on_keypoints, qos.IMAGES)
 
     def cleanup(self) -> None:
         self.robots.clear()
 
     def activate(self) -> None:
+        """Start with the next keypoints, or play the recording once all robots are ready."""
         self.hand.reset()
-        self._began: float | None = None  # when playing began
-        self._patient_until = time.monotonic() + PATIENCE
+        self._playback_start: float | None = None
+        self._playback_deadline = time.monotonic() + ROBOT_TIMEOUT
 
     def deactivate(self) -> None:
+        """Let the robots hold their measured pose."""
         self._release("inactive")
 
     def tick(self, now: float) -> None:
         if self.player is not None:
             self._play(now)
-        if time.monotonic() - self._good > self.stale and any(r.follower.following for r in self.robots.values()):
-            self.count("keypoints went stale: holding", self._reason)
-            self._release(self._reason or f"no keypoints for {self.stale:g} s")
+        if time.monotonic() - self._last_valid > self.keypoint_timeout and any(r.follower.following for r in self.robots.values()):
+            self.count("keypoints are stale: holding", self._reason)
+            self._release(self._reason or f"no keypoints for {self.keypoint_timeout:g} s")
 
     def _play(self, now: float) -> None:
-        if self._began is None:  # the first frames of a recording are for the robots too
-            if not all(robot.ready(self.latent_mode) for robot in self.robots.values()) and time.monotonic() < self._patient_until:
+        if self._playback_start is None:
+            ready = all(robot.ready(needs_wrist=self.latent_mode) for robot in self.robots.values())
+            if not ready and time.monotonic() < self._playback_deadline:
                 return
-            self._began = time.monotonic()
-        elapsed = time.monotonic() - self._began
+            self._playback_start = time.monotonic()
+        elapsed = time.monotonic() - self._playback_start
         points = self.player.frame(elapsed)
         if points is not None:
-            self._take(points, now)
+            self._drive_robots(points, now)
         elif self.player.finished(elapsed):
-            self._release("the recording is over")
+            self._release("the recording has ended")
 
     def _on_keypoints(self, message: PoseArray) -> None:
         if not self.active:
             return
         now, stamp = self.now(), to_seconds(message.header.stamp)
         if stamp == 0.0:
-            stamp = now  # the device has no clock
-        elif abs(now - stamp) > self.stale:
-            self._reason = f"keypoints of another time: stamped {now - stamp:.3f} s ago"
-            raise LatentPolicyError(f"{self._reason}; are the clocks of the two machines in step?")
+            stamp = now  # an unstamped message
+        elif abs(now - stamp) > self.keypoint_timeout:
+            self._reason = f"keypoints are stamped {now - stamp:.3f} s ago"
+            raise LatentPolicyError(f"{self._reason}, expected {self.keypoint_timeout:g} s at most; synchronise the clocks")
         points = np.array([(p.position.x, p.position.y, p.position.z) for p in message.poses]).reshape(-1, 3)
-        self._take(points, stamp)
+        self._drive_robots(points, stamp)
 
-    def _take(self, points: np.ndarray, stamp: float) -> None:
-        """Bring the robots where the hand is."""
+    def _drive_robots(self, points: np.ndarray, stamp: float) -> None:
+        """Publish chunks or commands of all robots for one frame of points (N, 3), in the device's frame and unit."""
         try:
             keypoints = self.hand.push(points, stamp)
         except LatentPolicyError as refused:
             self._reason = str(refused)
             self.count("keypoints refused", self._reason)
             return
-        self._good, self._reason = time.monotonic(), ""
-        self.meter.tick(self._good)
+        self._last_valid, self._reason = time.monotonic(), ""
+        self.meter.tick(self._last_valid)
         latent = encode_hand(self.space, keypoints) if self.latent_mode else None
         for robot in self.robots.values():
             try:
@@ -192,16 +206,16 @@ class HumanHandNode(ManagedNode):
 
     def _drive(self, robot: DrivenRobot, keypoints: np.ndarray, latent: np.ndarray | None, stamp: float) -> None:
         if latent is not None:
-            plan = robot.follower.chunk(latent, stamp, self.stale, robot.joints, robot.wrist)
-            robot.output.publish(message_conversion.latent_action(plan, robot.namespace))
+            chunk = robot.follower.chunk(latent, stamp, self.keypoint_timeout, robot.joints, robot.wrist)
+            robot.output.publish(message_conversion.latent_action(chunk, robot.namespace))
         else:
             q = robot.follower.joints(keypoints, stamp, robot.joints)
             robot.output.publish(message_conversion.command(stamp, self.now() - stamp, robot.embodiment.joint_names, q))
 
     def _release(self, reason: str) -> None:
-        """Let the robots hold what they measure."""
+        """Let the robots hold their measured pose."""
         for robot in self.robots.values():
-            if robot.follower.following and not self.latent_mode:  # a decoder tells its drivers by itself
+            if robot.follower.following and not self.latent_mode:  # in mode latent the decoder commands the hold
                 robot.output.publish(message_conversion.command(self.now(), 0.0, robot.embodiment.joint_names, None))
             robot.follower.release()
             robot.waiting = reason
@@ -211,7 +225,7 @@ class HumanHandNode(ManagedNode):
             return OK, "inactive", {}
         values = {
             "mode": self.value("mode"),
-            "hand": self.hand.side or "left or right not known yet",
+            "hand": self.hand.side or "side not known yet",
             "layout": self.hand.layout,
             "size": self.hand.size.text() if self.hand.size else "not measured yet",
             "rate_hz": f"{self.meter.rate(time.monotonic()):.1f}",
@@ -227,8 +241,8 @@ class HumanHandNode(ManagedNode):
 
     def _robot(self, name: str, embodiment: Embodiment) -> DrivenRobot:
         if embodiment.command is None:
-            raise LatentPolicyError(f"{embodiment.name} is no robot's end-effector: nothing to command")
-        robot = DrivenRobot(name, embodiment, HandToRobot(embodiment, self.space, self.value("ease")))
+            raise LatentPolicyError(f"{name}: embodiment {embodiment.name} has no joints to command")
+        robot = DrivenRobot(name, embodiment, HandToRobot(embodiment, self.space, self.value("transition_time")))
         if self.latent_mode:
             robot.output = self.publisher(LatentAction, f"{name}/latent_action", qos.LATENTS)
             self.subscribe(PoseStamped, f"{name}/wrist_pose", robot.on_wrist, qos.STATES)
@@ -238,28 +252,26 @@ class HumanHandNode(ManagedNode):
         return robot
 
     def _warm_up(self) -> None:
-        """Do everything once with a made-up hand: first calls are slow, and shall not be a person's."""
+        """Run the pipeline once with a synthetic hand: the first calls are slow."""
         for keypoints in HumanHand().keypoints(np.linspace(0.0, 0.5, 5)[:, None] * np.ones(21)):
-            self._rehearse(to_hand_frame(keypoints))
+            hand = to_hand_frame(keypoints)
+            for robot in self.robots.values():
+                rest, now = robot.embodiment.rest, time.monotonic()
+                if self.latent_mode:
+                    robot.follower.chunk(encode_hand(self.space, hand), now, 1.0, rest, np.zeros(7))
+                else:
+                    robot.follower.joints(hand, now, rest)
         for robot in self.robots.values():
             robot.follower.release()
 
-    def _rehearse(self, keypoints: np.ndarray) -> None:
-        now = time.monotonic()
-        for robot in self.robots.values():
-            if self.latent_mode:
-                robot.follower.chunk(encode_hand(self.space, keypoints), now, 1.0, robot.embodiment.rest, np.zeros(7))
-            else:
-                robot.follower.joints(keypoints, now, robot.embodiment.rest)
-
 
 def _fresh(measured: tuple[float, np.ndarray] | None) -> np.ndarray | None:
-    return measured[1] if measured is not None and time.monotonic() - measured[0] < STATE_AGE else None
+    return measured[1] if measured is not None and time.monotonic() - measured[0] < MAX_STATE_AGE else None
 
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros human_hand_node``."""
-    return run(HumanHandNode)
+    return run_node(HumanHandNode)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
-from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE, WRIST_POSE, Modality, value_modality
 from latent_policy_ros.observations.observation import Observation
@@ -247,7 +247,7 @@ class PolicyNode(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros policy_node``."""
-    return run(PolicyNode, images=True)
+    return run_node(PolicyNode, images=True)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from latent_policy_ros.data.recording.episode_recording import (
 from latent_policy_ros.data.recording.jpeg import IMAGE_FORMATS, IMAGE_TYPE, JPEG
 from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes.base import qos
-from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, SLOW, WARN, ManagedNode
-from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
+from latent_policy_ros.nodes.base.main_loop import TRANSITION_TIMEOUT, run_node
 from latent_policy_ros.nodes.recorder.subscriptions import TopicSubscription, TopicSubscriptions
 from latent_policy_ros.nodes.recorder.topics import all_topics, cameras_by_robot, command_topics, is_motion_command, status_message
 
@@ -53,7 +53,8 @@ class Recorder(ManagedNode):
     """
 
     def __init__(self, **node_options: Any) -> None:
-        super().__init__("recorder", rate=POLL_RATE, hang_timeout=SLOW, **node_options)  # finishing a bag takes one cycle
+        # finishing a bag takes one cycle
+        super().__init__("recorder", rate=POLL_RATE, hang_timeout=TRANSITION_TIMEOUT, **node_options)
         self.declare("robots", [""], "Namespaces of the robots.")
         self.declare("cameras", [""], "Cameras of each robot, separated by commas.")
         self.declare("embodiments", [""], "Embodiment of each robot, as a name or YAML file; its content hash is recorded.")
@@ -214,7 +215,7 @@ class Recorder(ManagedNode):
         except OSError as error:
             self.trouble = f"{episode.path} could not be finished: {error}; finish it with: latent-policy dataset repair"
             self.get_logger().error(self.trouble)
-        self.report()
+        self.report_soon()
         dropped = f", dropped {episode.writer.dropped.total()}" if episode.writer.dropped else ""
         self.get_logger().info(f"recorded {sum(episode.bag.counts().values())} messages in {episode.path}{dropped} ({reason})")
 
@@ -292,7 +293,7 @@ class Recorder(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros recorder_node``."""
-    return run(Recorder, images=True)
+    return run_node(Recorder, images=True)
 
 
 if __name__ == "__main__":

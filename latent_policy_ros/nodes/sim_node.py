@@ -18,7 +18,7 @@ from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, ManagedNode
-from latent_policy_ros.nodes.base.lifecycle_node import main as run
+from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import RateMeter
 from latent_policy_ros.sim.driver_bus import SimulatedRobot
 from latent_policy_ros.sim.scene import LARGEST_PICTURE
@@ -151,7 +151,7 @@ class Sim(ManagedNode):
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros sim_node``."""
-    return run(Sim, images=True)
+    return run_node(Sim, images=True)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class Graph:
         """Make a node with parameters; configure and activate it as its main function would."""
         from rclpy import Parameter
 
-        from latent_policy_ros.nodes.base.lifecycle_node import start
+        from latent_policy_ros.nodes.base.main_loop import start
 
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         node = make(namespace=namespace or None, parameter_overrides=overrides)
@@ -111,7 +111,7 @@ class Graph:
 
     def run(self, seconds, each=lambda: None, period=0.05):
         """Let the nodes work; call ``each`` every ``period`` seconds."""
-        from latent_policy_ros.nodes.base.lifecycle_node import spin
+        from latent_policy_ros.nodes.base.main_loop import spin
 
         end, due = time.monotonic() + seconds, [0.0]
 

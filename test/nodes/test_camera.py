@@ -43,4 +43,4 @@ def test_images_come_at_the_pace_of_the_camera_also_of_one_that_is_plugged_in_la
 def test_a_camera_without_a_source_is_refused(graph, capfd):
     with pytest.raises(AssertionError, match="did not start"):
         graph.add(CameraNode, "left")
-    assert "parameter source: expected a device, a URL or a film" in capfd.readouterr().err
+    assert "parameter source: expected a device, a URL or a video file" in capfd.readouterr().err

@@ -71,7 +71,7 @@ def node(graph, **parameters):
 def test_in_mode_latent_every_frame_becomes_a_plan_that_holds_the_measured_wrist(graph, left):
     plans = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
     space = LatentSpace.load(artifact("latents", "default"))
-    human = node(graph, ease=0.0)
+    human = node(graph, transition_time=0.0)
     person = Person(graph, MOTION[100:101] @ TURN.T + 1.0)  # any axes, anywhere
     graph.run(1.5, both(left.publish, person), period=0.02)
     assert len(plans) > 20 and human.status()[1] == "driving"
@@ -87,7 +87,7 @@ def test_in_mode_latent_every_frame_becomes_a_plan_that_holds_the_measured_wrist
 
 def test_in_mode_direct_every_frame_becomes_the_joints_that_retargeting_says(graph, left):
     commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
-    node(graph, ease=0.0, mode="direct", side="right")
+    node(graph, transition_time=0.0, mode="direct", side="right")
     graph.run(1.5, both(left.publish, Person(graph, MOTION[100:101])), period=0.02)
     assert len(commands) > 20
     follower = Retargeter(HAND)
@@ -106,7 +106,7 @@ def test_when_the_hand_is_gone_the_robot_is_told_to_hold_and_later_goes_on(graph
     graph.run(1.0, both(left.publish, person), period=0.02)
     assert len(out) > 20
     graph.run(0.5, left.publish, period=0.02)
-    assert human.counts["keypoints went stale: holding"] == 1 and "holding" in human.status()[1]
+    assert human.counts["keypoints are stale: holding"] == 1 and "holding" in human.status()[1]
     if mode == "direct":
         assert commands[-1][1].points == []
     before = len(out)
@@ -159,7 +159,7 @@ def test_a_device_that_is_stuck_is_noticed(graph, left):
     human = node(graph, side="right", frozen_after=0.3)
     publisher = graph.probe.create_publisher(PoseArray, "keypoints", qos.IMAGES)
     graph.run(1.0, both(left.publish, lambda: publisher.publish(message(MOTION[0]))), period=0.02)
-    assert "frozen" in human.status()[1] and human.counts["keypoints went stale: holding"] == 1
+    assert "frozen" in human.status()[1] and human.counts["keypoints are stale: holding"] == 1
 
 
 @pytest.mark.parametrize("missing, words", [("wrist_pose", "no wrist pose"), ("joint_states", "no joint states")])
@@ -185,7 +185,7 @@ def test_a_robot_that_is_not_measured_is_left_out_and_the_others_go_on(graph, fa
         ({"units": "inch"}, "no units 'inch'"),
         ({"file": "/nowhere/hand.npz"}, "/nowhere/hand.npz"),
         ({"robots": ["left", "right"]}, "one entry for each robot"),
-        ({"embodiments": ["human_hand"]}, "no robot's end-effector"),
+        ({"embodiments": ["human_hand"]}, "has no joints to command"),
     ],
 )
 def test_wrong_parameters_are_named_and_the_node_does_not_start(graph, capfd, parameters, words):

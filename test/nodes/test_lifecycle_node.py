@@ -22,7 +22,8 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from latent_policy_ros.nodes.base import qos  # noqa: E402
-from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode, main  # noqa: E402
+from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode  # noqa: E402
+from latent_policy_ros.nodes.base.main_loop import run_node  # noqa: E402
 
 
 class Faulty(ManagedNode):
@@ -151,25 +152,26 @@ class SlowHardware(ManagedNode):
 
 def test_a_node_that_is_told_to_end_while_it_loads_ends_at_once(alone):
     began = time.monotonic()
-    assert main(Slow, []) == 0
+    assert run_node(Slow, []) == 0
     assert time.monotonic() - began < 10.0 and Slow.cleaned
 
 
 def test_hardware_that_is_being_connected_is_left_as_it_should(alone):
-    assert main(SlowHardware, []) == 0
+    assert run_node(SlowHardware, []) == 0
     assert SlowHardware.did == ["on", "connected", "off"]
 
 
 @pytest.mark.parametrize("value, words", [("500.0", "500"), ("20", "rate")])
 def test_a_parameter_out_of_its_range_or_of_another_type_is_told_in_one_line(capsys, alone, value, words):
-    assert main(Faulty, ["--ros-args", "-p", f"rate:={value}"]) == 1
+    assert run_node(Faulty, ["--ros-args", "-p", f"rate:={value}"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and words in error
 
 
 HANGING = """
 import ctypes, sys
-from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode, main
+from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
+from latent_policy_ros.nodes.base.main_loop import run_node
 
 class Hanging(ManagedNode):
     def __init__(self, **options):
@@ -181,7 +183,7 @@ class Hanging(ManagedNode):
         if self.turns == 150:  # after 3 s, as a call of the middleware may: nothing of Python goes on, no signal is handled
             ctypes.PyDLL(None).sleep(100)
 
-sys.exit(main(Hanging))
+sys.exit(run_node(Hanging))
 """
 
 

@@ -102,7 +102,7 @@ def test_a_simulated_robot_runs_a_recorded_episode(artifacts, tmp_path):
     found = json.loads((tmp_path / "summary.json").read_text())
     assert [e["seed"] for e in found["episodes"]] == [5, 6]
     robot = found["robots"]["right"]
-    assert robot["episodes"] == 2 and robot["command_rate_hz"] > 35 and robot["plan_rate_hz"] > 7
+    assert robot["episodes"] == 2 and robot["command_rate_hz"] > 35 and robot["chunk_rate_hz"] > 7
     assert 5 < robot["camera_to_command_ms"]["p50"] < 250
     assert len(found["bags"]) == 2 and all(os.path.isdir(bag) for bag in found["bags"])
     from rosbags.highlevel import AnyReader

@@ -1,4 +1,4 @@
-"""Quality of service of every kind of topic, in one place."""
+"""Quality-of-service profiles of all topics."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ def _profile(reliability: ReliabilityPolicy, depth: int) -> QoSProfile:
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=DurabilityPolicy.VOLATILE)
 
 
-#: Cameras, as drivers publish them.
+#: Camera images and hand keypoints, as sensor drivers publish them.
 IMAGES = _profile(ReliabilityPolicy.BEST_EFFORT, 5)
-#: Measured joints and poses. Deep, because the policy thinks for 10 ms and more while they come in at 100 Hz.
+#: Measured joints and poses. Inference blocks a policy node for 10 ms and more, while states arrive at 100 Hz and above.
 STATES = _profile(ReliabilityPolicy.BEST_EFFORT, 50)
-#: Plans: only the newest counts.
+#: Action chunks: each replaces the one before.
 LATENTS = _profile(ReliabilityPolicy.RELIABLE, 1)
-#: Commands: only the newest counts.
+#: Joint and wrist commands: each replaces the one before.
 COMMANDS = _profile(ReliabilityPolicy.RELIABLE, 1)
-#: Rare and important.
+#: Episode events, diagnostics and other rare messages that must arrive.
 EVENTS = _profile(ReliabilityPolicy.RELIABLE, 10)
 
 
 def matching(offered: Iterable[QoSProfile], depth: int) -> QoSProfile:
-    """What receives the most from publishers that offer these: what one of them lacks, nobody can be asked for.
+    """The strongest subscription profile that is compatible with every publisher.
 
     Args:
-        offered: One profile for each publisher; none: the weakest, which receives from any.
-        depth: Messages that may wait.
+        offered: Profile of each publisher. Without publishers the result is best effort and volatile.
+        depth: Depth of the subscription's queue.
+
+    Returns:
+        Reliable if all publishers are reliable; transient local if all publishers are transient local.
     """
     offered = list(offered)
     reliable = bool(offered) and all(o.reliability == ReliabilityPolicy.RELIABLE for o in offered)

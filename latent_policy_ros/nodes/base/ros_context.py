@@ -1,4 +1,4 @@
-"""How a process joins the graph and leaves it, however it was started: by ``ros2 run``, a launch file, a shell."""
+"""The rclpy context of a process: environment, transport, executor and shutdown."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ import rclpy
 
 from latent_policy_ros.common.ros_environment import choose_transport, node_environment
 
-try:  # much less work for each message
+try:  # costs a fraction of the other executors for each message
     from rclpy.experimental import EventsExecutor as Executor
 except ImportError:  # ROS 2 before Jazzy
     from rclpy.executors import SingleThreadedExecutor as Executor
 
-__all__ = ["Executor", "join", "leave"]
+__all__ = ["Executor", "init", "shutdown"]
 
 
-def join(images: bool, **options: Any) -> None:
-    """``rclpy.init`` in an environment that is complete.
+def init(images: bool, **options: Any) -> None:
+    """Complete the environment, choose the transport, and call ``rclpy.init``.
 
     Args:
-        images: Whether this process publishes or receives images.
-        options: Of ``rclpy.init``.
+        images: Whether this process publishes or receives images; they use shared memory, other processes use UDP only.
+        options: Options of ``rclpy.init``.
     """
     os.environ.update(node_environment())
     os.environ.update(choose_transport(images, os.environ))
     rclpy.init(**options)
 
 
-def leave() -> None:
-    """``rclpy.shutdown``, and no more signals: Ctrl-C in a launch comes twice, from the terminal and from launch, and the
-    second one would kill an interpreter that is on its way out."""
+def shutdown() -> None:
+    """Call ``rclpy.shutdown`` and ignore further signals.
+
+    Ctrl-C in a launch arrives twice, from the terminal and from the launch system. The second signal must not interrupt
+    the exit of the interpreter.
+    """
     rclpy.try_shutdown()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

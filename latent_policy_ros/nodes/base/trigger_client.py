@@ -8,7 +8,7 @@ import time
 import rclpy
 from std_srvs.srv import Trigger
 
-from latent_policy_ros.nodes.base.ros_context import Executor, join
+from latent_policy_ros.nodes.base import ros_context
 
 DISCOVERY_TIMEOUT = 5.0  # s
 RESPONSE_TIMEOUT = 60.0  # s; a recorder finishes a bag within a call
@@ -16,7 +16,7 @@ RESPONSE_TIMEOUT = 60.0  # s; a recorder finishes a bag within a call
 
 def call_trigger(service: str) -> tuple[bool, str]:
     """Call a service; returns the fields ``success`` and ``message`` of the response."""
-    node, executor = rclpy.create_node("trigger_client"), Executor()
+    node, executor = rclpy.create_node("trigger_client"), ros_context.Executor()
     executor.add_node(node)
     client = node.create_client(Trigger, service)
     deadline = time.monotonic() + DISCOVERY_TIMEOUT
@@ -34,7 +34,7 @@ def call_trigger(service: str) -> tuple[bool, str]:
 
 def main() -> int:
     """Print the response; returns exit status 0 if ``success`` is true."""
-    join(images=False)
+    ros_context.init(images=False)
     try:
         success, message = call_trigger(sys.argv[1])
         print(message, file=sys.stdout if success else sys.stderr)

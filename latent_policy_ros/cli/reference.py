@@ -1,0 +1,75 @@
+"""``latent-policy reference``: the reference pages of the command line and of the nodes, generated from the code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from latent_policy_ros.cli.common import print_line
+from latent_policy_ros.common.errors import LatentPolicyError
+
+CLI_HEADER = """\
+# Command line
+
+<!-- Generated from the code by: latent-policy reference --write docs/reference -->
+
+"""
+
+
+def reference_command(
+    write: Annotated[Path, typer.Option(help="Folder for the pages `CLI.md` and `NODES.md`.")] = Path("docs/reference"),
+) -> None:
+    """Write the reference pages of the command line and of the nodes, from the code.
+
+    Run it in a source checkout after a change of a command, a parameter or a topic. Needs rclpy.
+    """
+    write.mkdir(parents=True, exist_ok=True)
+    for name, page in (("CLI.md", cli_page), ("NODES.md", nodes_page)):
+        (write / name).write_text(page(), encoding="utf-8")
+        print_line(str(write / name))
+
+
+def cli_page() -> str:
+    """Every command with its arguments, options and help, as Markdown."""
+    from typer.cli import get_docs_for_click
+
+    from latent_policy_ros.cli import app
+
+    command = typer.main.get_command(app)
+    for group in _groups(command):
+        for sub in group.commands.values():  # the list of commands shows whole sentences
+            sub.short_help = sub.short_help or " ".join((sub.help or "").split("\n\n")[0].split())
+    docs = get_docs_for_click(obj=command, ctx=typer.Context(command), name="latent-policy", indent=1)
+    return CLI_HEADER + docs.strip() + "\n"
+
+
+def _groups(group: TyperGroup) -> Iterator[TyperGroup]:
+    """The group and all groups below it."""
+    yield group
+    for command in group.commands.values():
+        if isinstance(command, TyperGroup):
+            yield from _groups(command)
+
+
+def nodes_page() -> str:
+    """Every node with its topics, services and parameters, as Markdown.
+
+    Raises:
+        LatentPolicyError: rclpy is missing, or a node cannot be configured.
+    """
+    from latent_policy_ros.common.ros_environment import node_environment, private_domain
+
+    command = [sys.executable, "-m", "latent_policy_ros.nodes.node_reference"]
+    with private_domain() as domain:
+        environment = node_environment(os.environ | domain)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LatentPolicyError(f"the nodes cannot be described:\n{done.stderr.strip()}")
+    return done.stdout

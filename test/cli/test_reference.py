@@ -1,0 +1,28 @@
+"""The generated pages in docs/reference are current."""
+
+from pathlib import Path
+
+import pytest
+
+from latent_policy_ros.cli.reference import cli_page, nodes_page
+
+FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+COMMAND = "latent-policy reference --write docs/reference"
+
+
+def check(name, page):
+    written = (FOLDER / name).read_text(encoding="utf-8").splitlines()
+    generated = page.splitlines()
+    new = [line for line in generated if line not in written]
+    old = [line for line in written if line not in generated]
+    changes = "\n".join([*(f"- {line}" for line in old[:5]), *(f"+ {line}" for line in new[:5])])
+    assert written == generated, f"docs/reference/{name} is stale; run: {COMMAND}\n{changes}"
+
+
+def test_command_line_page_is_current():
+    check("CLI.md", cli_page())
+
+
+def test_nodes_page_is_current():
+    pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+    check("NODES.md", nodes_page())
