@@ -28,19 +28,19 @@ def print_report(report: CheckReport, console: Console) -> None:
         _facts(report, console)
     for note in report.notes:
         print_line(note, "note:", "cyan", console)
-    for diagnosis in report.diagnoses:
-        colour = "red" if diagnosis.level == "failure" else "yellow"
-        print_line(f"{diagnosis.field}: {diagnosis.message}", f"{diagnosis.level}:", colour, console)
-    if not report.diagnoses:
-        print_line("no errors found", "ok:", "green", console)
+    for finding in report.findings:
+        colour = "red" if finding.level == "failure" else "yellow"
+        print_line(f"{finding.field}: {finding.message}", f"{finding.level}:", colour, console)
+    if not report.findings:
+        print_line("no findings", "ok:", "green", console)
 
 
 def _tables(report: CheckReport) -> Iterator[tuple[str, Table]]:
-    yield "Fingers: length, reach and place of the tips (mm, hand frame); nearest to the thumb", _fingers(report)
-    yield "Tip to tip where a person pinches (mm)", _pinches(report)
-    yield "Joints, and how much of the reference motions they stand at a limit", _joints(report)
+    yield "Fingers: length, reach and workspace of the tips, smallest distance to the thumb [mm, hand frame]", _fingers(report)
+    yield "Distance between fingertip and thumb tip where a human hand pinches [mm]", _pinches(report)
+    yield "Joints, and share of the reference motions that they spend at a limit", _joints(report)
     if report.contacts:
-        yield "Links that run into each other in the reference poses, where a person's do not", _contacts(report)
+        yield "Collisions between links in the reference poses", _contacts(report)
 
 
 def _mm(value: float | None) -> str:
@@ -69,7 +69,7 @@ def _pinches(report: CheckReport) -> Table:
 
 
 def _joints(report: CheckReport) -> Table:
-    table = Table("joint", "", *_right("lower", "upper", "rest", "moves a tip by", "at lower", "at upper"), **COMPACT)
+    table = Table("joint", "", *_right("lower", "upper", "rest", "tip travel", "at lower", "at upper"), **COMPACT)
     for j in report.joints:
         shares = [f"{share:.0%}" if share else "" for share in (j.at_lower, j.at_upper)]
         numbers = [f"{value:.3f}" for value in (j.lower, j.upper, j.rest)]
@@ -90,13 +90,13 @@ def _facts(report: CheckReport, console: Console) -> None:
     console.print()
     if report.aperture:
         jaw = report.aperture
-        grows = "steadily" if jaw.monotonic else "not steadily"
+        grows = "monotonic" if jaw.monotonic else "not monotonic"
         console.print(
-            f"aperture {_mm(jaw.closed)} to {_mm(jaw.open)} mm, {grows}; {_mm(jaw.pinch_offset)} mm from a person's pinch"
+            f"aperture {_mm(jaw.closed)} to {_mm(jaw.open)} mm, {grows}; {_mm(jaw.beside)} mm error against a human pinch"
         )
     else:
-        console.print(f"{report.colliding:.0%} of random poses touch themselves")
+        console.print(f"{report.colliding:.0%} of random poses are in self-collision")
     console.print(
-        f"Jacobian within {report.jacobian_error:.0e} of finite differences; limits and couplings passed by "
+        f"Jacobian within {report.jacobian_error:.0e} of finite differences; largest violation of limits and couplings "
         f"{report.limit_excess:.0e}; largest step between frames {report.largest_step:.2f}", highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""``latent-policy embodiments``: list, show and check end-effectors."""
+"""``latent-policy embodiments``: list, show, check and draw embodiments."""
 
 from __future__ import annotations
 
@@ -17,55 +17,54 @@ from latent_policy_ros.common.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
-app = typer.Typer(no_args_is_help=True, help="List, show and check end-effectors.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.callback()
-def folders(
+def _group_options(
     embodiments_dir: Annotated[
         Optional[list[Path]],
-        typer.Option(help="A folder with YAML files of your own, besides those of $LATENT_POLICY_EMBODIMENTS. Repeatable."),
+        typer.Option(help="Folder with your own embodiment files, besides `$LATENT_POLICY_EMBODIMENTS`. Repeatable."),
     ] = None,
-) -> None:  # fmt: skip
-    """List, show and check end-effectors."""
+) -> None:
+    """List, show, check and draw embodiments (end-effectors)."""
     from latent_policy_ros.embodiments.model.catalogue import FOLDERS_VARIABLE
 
-    if embodiments_dir:  # in the environment, so that processes that are started from here find them too
+    if embodiments_dir:  # an environment variable also reaches worker processes
         known = [text for text in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if text]
-        os.environ[FOLDERS_VARIABLE] = os.pathsep.join(
-            [*(str(folder.expanduser().resolve()) for folder in embodiments_dir), *known]
-        )
+        folders = [str(folder.expanduser().resolve()) for folder in embodiments_dir]
+        os.environ[FOLDERS_VARIABLE] = os.pathsep.join([*folders, *known])
 
 
 @app.command("list")
 def embodiments_list() -> None:
-    """The embodiments by name, those of your own included; hands for the other side are `<name>_left` and `<name>_right`."""
+    """List the embodiments, shipped and own. Hands of the other side are named `NAME_left` and `NAME_right`."""
     from latent_policy_ros.embodiments import load_embodiment
     from latent_policy_ros.embodiments.model.catalogue import embodiment_files, shipped_folder
 
     numbers = [Column(name, no_wrap=True) for name in ("fingers", "actuated", "hinges", "action")]
     table = Table("name", "kind", "sides", *numbers, "from", **COMPACT)
-    wrong = []
+    invalid = []
     for name, file in sorted(embodiment_files().items()):
         origin = "shipped" if file.parent == shipped_folder() else str(file.parent)
         try:
             e = load_embodiment(name)
         except ConfigError as error:
-            wrong.append(error)
-            table.add_row(name, Text("wrong", "red"), *[""] * 5, origin)
+            invalid.append(error)
+            table.add_row(name, Text("invalid", "red"), *[""] * 5, origin)
             continue
         sides = e.side if e.kind == "gripper" else "left right"
         counts = len(e.fingertips) or 5, len(e.joint_names), len(e.hinges), e.action_dim
         table.add_row(name, e.kind, sides, *map(str, counts), origin)
     print_table(table)
-    for error in wrong:
+    for error in invalid:
         print_line(str(error), "error:", "red")
-    raise typer.Exit(2 if wrong else 0)
+    raise typer.Exit(2 if invalid else 0)
 
 
 @app.command("show")
 def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list`, or a YAML file.")]) -> None:
-    """Joints, couplings, limits and fingertips of an embodiment. Loading validates: a wrong file says what to change."""
+    """Show the joints, limits, couplings, hand frame and fingertips of an embodiment, after validating its file."""
     from latent_policy_ros.embodiments import load_embodiment
 
     e = load_embodiment(name)
@@ -79,10 +78,10 @@ def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list
             print_line(f"coupled: {hinge.name} = {row[joint]:g} * {e.joint_names[joint]}")
     origin, (palm, _, fingers) = e.T_base_hand[:3, 3], e.T_base_hand[:3, :3].T
     axes = f"palm faces {palm.round(3).tolist()}, fingers along {fingers.round(3).tolist()}"
-    print_line(f"hand frame: at {(1e3 * origin).round(1).tolist()} mm of the palm frame, which is the base link; {axes}")
+    print_line(f"hand frame: origin {(1e3 * origin).round(1).tolist()} mm in the palm frame (base link); {axes}")
     for finger, tip in e.fingertips.items():
         point = ", ".join(f"{value * 1e3:.1f}" for value in tip.point)
-        print_line(f"fingertip {finger}: on {tip.hinge}, at [{point}] mm of the palm frame at zero")
+        print_line(f"fingertip {finger}: on {tip.hinge}, at [{point}] mm in the palm frame at zero joint positions")
     for note in e.notes:
         print_line(f"note: {note}")
     print_line(f"file: {e.file}")
@@ -91,10 +90,17 @@ def embodiments_show(name: Annotated[str, typer.Argument(help="A name from `list
 @app.command("check")
 def embodiments_check(
     name: Annotated[str, typer.Argument(help="A name from `list`, or a YAML file.")],
-    out: Annotated[Optional[Path], typer.Option(help="The image; default: embodiments/NAME.png in the folder of runs.")] = None,
-    json_out: Annotated[Optional[Path], typer.Option("--json", help="Also write every number here.")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Path of the image; default `runs/embodiments/NAME.png`.")] = None,
+    json_out: Annotated[Optional[Path], typer.Option("--json", help="Also write all figures to this file.")] = None,
 ) -> None:
-    """Is its YAML file right? Reach, limits, collisions and pinches, what looks wrong, and an image. Exit 1: it is wrong."""
+    """Check an embodiment: reach, limits, self-collisions and pinches, with an image.
+
+    Exit status 1 if a check fails.
+
+    Example:
+
+        latent-policy embodiments check my_hand.yaml
+    """
     import json
 
     from latent_policy_ros.cli.check_report import print_report
@@ -115,11 +121,11 @@ def embodiments_check(
 
 @app.command("gallery")
 def embodiments_gallery(
-    names: Annotated[Optional[list[str]], typer.Argument(help="Names or YAML files; default: all.")] = None,
-    out: Annotated[Path, typer.Option(help="The image.")] = Path("gallery.png"),
-    width: Annotated[int, typer.Option(help="Of the image, in pixels.", min=300)] = 1600,
+    names: Annotated[Optional[list[str]], typer.Argument(help="Embodiments: names or YAML files; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="Path of the image.")] = Path("gallery.png"),
+    width: Annotated[int, typer.Option(help="Width of the image [px].", min=300)] = 1600,
 ) -> None:
-    """Draw embodiments side by side, each in the poses of a person's hand."""
+    """Draw embodiments side by side, each retargeted to the same poses of a human hand."""
     from latent_policy_ros.embodiments import list_embodiments, load_embodiment
     from latent_policy_ros.sim.portraits.gallery import gallery
 
@@ -128,7 +134,7 @@ def embodiments_gallery(
 
 
 def _draw(image: Callable[[], np.ndarray], path: Path) -> None:
-    """Save an image if this machine can draw; say so in one line if not."""
+    """Save an image; print the reason if this machine cannot render."""
     from latent_policy_ros.common.errors import HardwareError
     from latent_policy_ros.sim.portraits.gallery import save
 

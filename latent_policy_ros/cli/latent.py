@@ -10,23 +10,23 @@ import typer
 from latent_policy_ros.cli.common import LayoutOption, SideOption, UnitsOption, console, print_table
 from latent_policy_ros.common.paths import artifact
 
-app = typer.Typer(no_args_is_help=True, help="Report on a latent space, or add an embodiment to it.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Report on a latent space, or add an embodiment to it.")
 
-LatentArgument = Annotated[str, typer.Argument(help="A latent space: its folder, or a name in config/latents.")]
+LatentArgument = Annotated[str, typer.Argument(help="Latent space: a folder, or a name in `config/latents`.")]
 
 
 @app.command("report")
 def report_command(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the page.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report.")],
     latent: LatentArgument = "default",
     recordings: Annotated[
-        Optional[list[Path]], typer.Option(help="A recording of a person's hand (.npz, .csv, a bag) to measure on. Repeatable.")
+        Optional[list[Path]], typer.Option(help="Hand recording (.npz, .csv, a bag) to evaluate on. Repeatable.")
     ] = None,
     side: SideOption = "auto",
     layout: LayoutOption = "auto",
     units: UnitsOption = "m",
 ) -> None:  # fmt: skip
-    """One page: how well every embodiment decodes what every other encodes, a map, and hands in images."""
+    """Write a report: reconstruction between all pairs of embodiments, a map of the latents, and images of the hands."""
     from latent_policy_ros.data.hand_recordings import read_hand_recording
     from latent_policy_ros.embodiments.human.hand_input import canonical_hands
     from latent_policy_ros.latent import LatentSpace
@@ -42,11 +42,21 @@ def report_command(
 
 @app.command("add")
 def add_command(
-    embodiment: Annotated[str, typer.Argument(help="The new embodiment: its YAML file, or a name.")],
-    to: Annotated[str, typer.Option("--to", help="The latent space: its folder, or a name in config/latents.")],
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Leave that folder alone and write a copy here.")] = None,
+    embodiment: Annotated[str, typer.Argument(help="New embodiment: a name, or a YAML file.")],
+    to: Annotated[str, typer.Option("--to", help="Latent space: a folder, or a name in `config/latents`.")],
+    out: Annotated[
+        Optional[Path], typer.Option("-o", "--out", help="Write the result to this folder and leave the latent space unchanged.")
+    ] = None,
 ) -> None:
-    """Fit a new embodiment to a latent space, without demonstrations; every policy made for it can then drive it."""
+    """Add an embodiment to a latent space, without demonstrations.
+
+    Trains an encoder and a decoder of the new embodiment and keeps those of all others. Every policy of the latent space
+    can then control it.
+
+    Example:
+
+        latent-policy latent add leap_hand --to default -o runs/latent
+    """
     from latent_policy_ros.embodiments import load_embodiment
     from latent_policy_ros.latent.add import add_to_folder
     from latent_policy_ros.latent.metrics import report_table

@@ -1,4 +1,4 @@
-"""``latent-policy retarget``: recorded hands to the joints of robots, and how well that went."""
+"""``latent-policy retarget``: retarget recorded human hands to robots, and measure the result."""
 
 from __future__ import annotations
 
@@ -13,27 +13,44 @@ from latent_policy_ros.cli.common import COMPACT, LayoutOption, SideOption, Unit
 if TYPE_CHECKING:
     from latent_policy_ros.retargeting.quality import Quality
 
-HEAD = ("embodiment", "frames", "error [mm]", "touches", "closed", "gap [mm]", "cannot touch", "step", "jerk", "limits")
-PARTED = ("cannot touch", "step")  # columns with cells of several words, which may stand below each other
+COLUMNS = ("embodiment", "frames", "error [mm]", "touches", "closed", "gap [mm]", "cannot touch", "step", "jerk", "limits")
+WRAPPED = ("cannot touch", "step")  # columns whose cells may be folded
 NOTE = """\
-`error`: mean distance of the fingertips from where the keyvectors ask for them (the person's fingers, scaled to the robot's).
-`closed`: of all frames and fingers where the person's tip is within 10 mm of the thumb's, those with the robot's tips within
-5 mm, over the fingers that its thumb can meet at all; `gap`: 95th percentile of that distance. `step`: largest motion of a
-joint between two frames, and beside it how far the person's fastest bone turned then. `jerk`: the joints' third difference
-beside that of the person's bones. `limits`: whether every joint was within its limits in every frame.
+- `error`: mean distance of the fingertips from their targets (the human keyvectors, scaled to the robot).
+- `touches`: frames and fingers where the human fingertip is within 10 mm of the thumb tip.
+- `closed`: share of the touches in which the robot's tips are within 5 mm, over the fingers that its thumb can reach.
+- `gap`: 95th percentile of that distance.
+- `cannot touch`: fingers that the thumb cannot reach.
+- `step`: largest motion of a joint between two frames and, in brackets, the largest rotation of a human bone.
+- `jerk`: third difference of the joints, relative to that of the human bones.
+- `limits`: whether every joint was within its limits in every frame.
 """
 
 
 def retarget_command(
-    recordings: Annotated[list[Path], typer.Argument(help="Recorded hands: .npz, .npy, .csv or a bag of PoseArrays.")],
-    embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable: a name or a YAML; default: every robot.")] = None,
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Folder for the joints: an .npz for each.")] = None,
+    recordings: Annotated[
+        list[Path], typer.Argument(help="Hand recordings: .npz, .npy, .csv, or a bag with `geometry_msgs/PoseArray`.")
+    ],
+    embodiment: Annotated[
+        Optional[list[str]], typer.Option(help="Embodiment: a name, or a YAML file. Repeatable; default: all robots.")
+    ] = None,
+    out: Annotated[
+        Optional[Path],
+        typer.Option("-o", "--out", help="Folder for the joint trajectories, one .npz for each recording and embodiment."),
+    ] = None,
     side: SideOption = "auto",
     layout: LayoutOption = "auto",
     units: UnitsOption = "m",
-    markdown: Annotated[Optional[Path], typer.Option(help="Also write the table here.")] = None,
+    markdown: Annotated[Optional[Path], typer.Option(help="Also write the table to this Markdown file.")] = None,
 ) -> None:
-    """Recorded hands to the joints of robots, and how well that went. Exit status 1 if any joint left its limits."""
+    """Retarget recorded human hands to robots, and measure the result.
+
+    Exit status 1 if a joint left its limits.
+
+    Example:
+
+        latent-policy retarget hand.npz --embodiment mimic_hand -o runs/retarget
+    """
     import numpy as np
 
     from latent_policy_ros.data.hand_recordings import read_hand_recording
@@ -44,19 +61,19 @@ def retarget_command(
 
     robots = [load_embodiment(name) for name in embodiment or list_embodiments()]
     robots = [robot for robot in robots if robot.kind != "human"]
-    held, cells = True, []
+    within_limits, cells = True, []
     for file in recordings:
         recording = read_hand_recording(file)
         hands = canonical_hands(recording.points, layout, units, side)
         keypoints = hands.keypoints[hands.valid]
         console.print(f"{file.name}: {len(keypoints)} of {len(hands.valid)} frames, {hands.side} hand, {hands.layout}")
         for reason, count in hands.rejected.items():
-            console.print(f"  left out {count} frames: {reason}")
-        table = Table(*(Column(name.replace(" ", "\n"), no_wrap=name not in PARTED) for name in HEAD), **COMPACT)
+            console.print(f"  rejected {count} frames: {reason}")
+        table = Table(*(Column(name.replace(" ", "\n"), no_wrap=name not in WRAPPED) for name in COLUMNS), **COMPACT)
         for robot in robots:
             q = Retargeter(robot).retarget_sequence(keypoints[None])[0]
             measured = measure(robot, keypoints, q, unreachable_fingers(robot))
-            held &= measured.within_limits
+            within_limits &= measured.within_limits
             table.add_row(*_row(measured))
             cells.append((file.name, *_row(measured)))
             if out:
@@ -65,17 +82,17 @@ def retarget_command(
                 np.savez(target, q=q, joint_names=np.array(robot.joint_names), timestamps=recording.timestamps[hands.valid])
         print_table(table)
     if markdown:
-        head = ("recording", *HEAD)
+        head = ("recording", *COLUMNS)
         lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *cells)]
         markdown.write_text("\n".join(lines) + "\n\n" + NOTE)
-    raise typer.Exit(int(not held))
+    raise typer.Exit(int(not within_limits))
 
 
 def _row(r: Quality) -> tuple[str, ...]:
-    """The figures of one embodiment, as in ``HEAD``."""
+    """Cells of one embodiment, in the order of ``COLUMNS``."""
     row = (
         r.embodiment, str(r.frames), f"{1e3 * r.keyvector_error:.1f}", str(r.touches), f"{r.closed:.1%}", f"{1e3 * r.gap:.2f}",
-        ", ".join(r.unreachable) or "-", f"{r.largest_step:.2f} ({r.bone_turn:.2f})", f"{r.jerk:.2f}",
-        "hold" if r.within_limits else "BROKEN",
+        ", ".join(r.unreachable) or "-", f"{r.largest_step:.2f} ({r.implied:.2f})", f"{r.jerk:.2f}",
+        "ok" if r.within_limits else "exceeded",
     )  # fmt: skip
     return tuple("-" if "nan" in cell else cell for cell in row)

@@ -1,4 +1,4 @@
-"""The demo: a fleet up in processes of its own, episodes run and recorded, and what happened shown to people."""
+"""The demo: starts a simulated fleet, runs and records episodes, and prints the results."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def run_demo(fleet_name: str, episodes: int, seed: int, out: Path | None, consol
     """Run the demo and print its summary.
 
     Args:
-        fleet_name: Fleet to bring up, all of it simulated.
-        episodes: How many episodes, all robots at once.
-        seed: Of the first episode's scenes.
-        out: Folder for logs, bags, video, images and summary; default a dated one in the runs folder.
-        console: Where progress and summary go.
+        fleet_name: Fleet, all of its robots simulated.
+        episodes: Number of episodes; all robots run at the same time.
+        seed: Seed of the first episode's scenes.
+        out: Folder for logs, bags, video, images and summary; default ``runs/demo/DATE-TIME``.
+        console: Output of progress and summary.
 
     Returns:
-        Exit status: 0 if every robot did the task at least once.
+        Exit status: 0 if every robot succeeded at least once, 3 if not, 1 if the run failed.
     """
     fleet = load_fleet(fleet_name)
     out = (out or runs_dir() / "demo" / time.strftime("%Y%m%d-%H%M%S")).resolve()
@@ -42,23 +42,23 @@ def run_demo(fleet_name: str, episodes: int, seed: int, out: Path | None, consol
         sockets = Path(scratch)
         specs = node_specs(fleet, record=True, bag_folder=out / "bags", socket_folder=sockets, overview=True)
         runner = runner_spec(fleet, episodes=episodes, seed=seed, summary=summary, record=True)
-        console.print(f"Starting {len(specs)} nodes in ROS domain {domain['ROS_DOMAIN_ID']}; their logs: {out / 'log'}")
+        console.print(f"Starting {len(specs)} nodes in ROS domain {domain['ROS_DOMAIN_ID']}; logs: {out / 'log'}")
         with Supervisor(specs, environment, log_folder=out / "log", say=console.print) as supervisor:
-            status = _run_beside(supervisor, node_command(runner, sockets), environment, console)
+            status = _run_supervised(supervisor, node_command(runner, sockets), environment, console)
     if not summary.is_file():
-        console.print(f"no episode ended; the logs are in {out / 'log'}", style="red")
+        console.print(f"no episode was completed; logs: {out / 'log'}", style="red")
         return status or 1
     show_summary(json.loads(summary.read_text()), fleet, out, console)
     return status
 
 
-def _run_beside(supervisor: Supervisor, command: list[str], environment: dict[str, str], console: Console) -> int:
-    """Run a command while the nodes are watched; it is stopped when one of them dies."""
+def _run_supervised(supervisor: Supervisor, command: list[str], environment: dict[str, str], console: Console) -> int:
+    """Run a command while the nodes are up; terminate it if a node ends by itself. Returns its exit status."""
     process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
     try:
         while process.poll() is None:
             for name, status in supervisor.poll().items():
-                console.print(f"{name} ended with status {status}; its log tells why", style="red")
+                console.print(f"{name} ended with status {status}; see its log", style="red")
                 process.terminate()
             time.sleep(0.2)
         return process.returncode
@@ -72,8 +72,8 @@ def _run_beside(supervisor: Supervisor, command: list[str], environment: dict[st
 
 
 def show_summary(summary: dict, fleet: Fleet, out: Path, console: Console) -> None:
-    """Print success, rates and latencies of every robot; make the video and the contact sheet from the bags."""
-    table = Table("robot", "embodiment", "success", "plans [Hz]", "commands [Hz]", "camera to command p50 / p95 / p99 [ms]")
+    """Print success, rates and latencies of every robot; write a video and a contact sheet for each bag."""
+    table = Table("robot", "embodiment", "success", "chunks [Hz]", "commands [Hz]", "camera to command p50 / p95 / p99 [ms]")
     for name, robot in summary["robots"].items():
         latency = " / ".join(str(robot["camera_to_command_ms"].get(p, "-")) for p in ("p50", "p95", "p99"))
         success = f"{robot['successes']}/{robot['episodes']}"
@@ -84,5 +84,5 @@ def show_summary(summary: dict, fleet: Fleet, out: Path, console: Console) -> No
     topics = {f"/{name}/{images}": f"{name}: {robot.embodiment.name}" for name, robot in fleet.robots.items()}
     for number, bag in enumerate(summary["bags"], 1):
         video, sheet = film(Path(bag), topics, out / f"episode_{number:03d}")
-        console.print(f"bag      {bag}\nvideo    {video}\nimages {sheet}", highlight=False, soft_wrap=True)
+        console.print(f"bag      {bag}\nvideo    {video}\nimages   {sheet}", highlight=False, soft_wrap=True)
     console.print(f"summary  {out / 'summary.json'}", highlight=False, soft_wrap=True)

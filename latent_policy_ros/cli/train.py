@@ -1,4 +1,4 @@
-"""``latent-policy train``: the latent space, or a policy in it."""
+"""``latent-policy train``: train a latent space, or a policy."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ import typer
 from latent_policy_ros.cli.common import LatentOption, console
 from latent_policy_ros.common.paths import artifact
 
-app = typer.Typer(no_args_is_help=True, help="Train the latent space, or a policy in it.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Train a latent space, or a policy.")
 
-
-PRESETS = {"default": "latent", "paper": "latent_paper"}  # in config/training
+PRESETS = {"default": "latent", "paper": "latent_paper"}  # names in config/training
 
 
 @app.command("latent")
 def train_latent_command(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the latent space.")],
     preset: Annotated[
-        str, typer.Option(help="default (ours), paper (Bauer et al. 2025), or a YAML file with settings of your own.")
+        str, typer.Option(help="Settings: default, paper (Bauer et al. 2025), or a YAML file.")
     ] = "default",
-) -> None:
-    """Human motion -> retargeted pairs -> contrastive encoders and decoders: the shared latent space."""
+) -> None:  # fmt: skip
+    """Train a latent space: contrastive encoders and decoders on retargeted pairs of human motion.
+
+    Example:
+
+        latent-policy train latent -o runs/latent
+    """
     from latent_policy_ros.latent.training import train_latent_from_settings
 
     train_latent_from_settings(PRESETS.get(preset, preset), out, console)
@@ -31,16 +35,22 @@ def train_latent_command(
 
 @app.command("policy")
 def train_policy_command(
-    data: Annotated[list[Path], typer.Argument(help="Folders of episodes; every embodiment's trains the one policy.")],
+    data: Annotated[list[Path], typer.Argument(help="Data sets, or folders of data sets; all train the same policy.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the policy and its training state.")],
     latent: LatentOption = "default",
-    settings: Annotated[str, typer.Option(help="Settings: a YAML file, or a name in config/training.")] = "policy",
+    settings: Annotated[str, typer.Option(help="Settings: a YAML file, or a name in `config/training`.")] = "policy",
     start: Annotated[
-        Optional[str], typer.Option("--from", help="Begin with the weights of this policy, of any latent space.")
+        Optional[str], typer.Option("--from", help="Start from the weights of this policy, of any latent space.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
-) -> None:
-    """Train the latent diffusion policy. Ctrl-C saves; the same command resumes."""
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard an earlier training state in the output folder.")] = False,
+) -> None:  # fmt: skip
+    """Train a latent diffusion policy. Ctrl-C saves the training state; the same command resumes.
+
+    Examples:
+
+        latent-policy train policy runs/data -o runs/policy
+        latent-policy train policy runs/data -o runs/tuned --from default
+    """
     from latent_policy_ros.policy.training.train import train_policy_from_settings
 
     begin = artifact("policies", start) if start else None

@@ -1,4 +1,4 @@
-"""The command line says what was wrong in one line on standard error, brackets and all, before any long work."""
+"""Command line: one-line errors on stderr, whole tables, version, Ctrl-C, and evaluation of an embodiment by any name."""
 
 import io
 import pickle
@@ -27,13 +27,13 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_brackets_are_printed_as_they_are(capsys):
+def test_brackets_are_not_markup(capsys):
     common.print_line("write hand_frame: {origin: [x, y, z]}", "error:", "bold red")
     common.console.print("median time [s]")
     assert capsys.readouterr().out == "error: write hand_frame: {origin: [x, y, z]}\nmedian time [s]\n"
 
 
-def test_no_table_loses_a_word():
+def test_tables_are_not_truncated():
     cells = [f"{'abcdefgh' * n}{n}" for n in range(1, 8)]
     for terminal in (True, False):
         table, file = Table(*cells), io.StringIO()
@@ -44,7 +44,7 @@ def test_no_table_loses_a_word():
         assert (len(lines) == 5) != terminal
 
 
-def test_the_table_of_retargeting_shows_every_figure_in_80_columns(tmp_path, monkeypatch):
+def test_retarget_table_fits_into_80_columns(tmp_path, monkeypatch):
     from latent_policy_ros.retargeting import generate_motion
 
     file, screen = tmp_path / "a_recording_of_a_person.npz", io.StringIO()
@@ -62,27 +62,27 @@ def test_the_table_of_retargeting_shows_every_figure_in_80_columns(tmp_path, mon
 @pytest.mark.parametrize(
     "arguments", [("train", "latent", "-o"), ("latent", "add", "leap_hand", "--to", "default", "-o"), ("latent", "report", "-o")]
 )
-def test_an_output_folder_that_is_a_file_is_said_at_once(arguments, tmp_path):
+def test_output_folder_that_is_a_file_is_refused(arguments, tmp_path):
     (tmp_path / "file").touch()
     ran = run(*arguments, tmp_path / "file")
     assert (ran.returncode, ran.stderr) == (2, f"error: {tmp_path / 'file'}: File exists\n")
 
 
-def test_a_wrong_file_is_told_whole_by_worker_processes():
+def test_config_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ConfigError("hand.yaml", "joints.thumb", "missing")))
     assert (error.file, error.path, error.message) == ("hand.yaml", "joints.thumb", "missing")
     assert str(error) == "hand.yaml: joints.thumb: missing"
 
 
 @pytest.mark.parametrize("name", ["nosuch", "./nosuch.urdf", "nosuch.yaml"])
-def test_an_embodiment_that_is_not_there_is_named(name):
+def test_unknown_embodiment_is_named(name):
     for command in (("embodiments", "show", name), ("eval", "--episodes", "1", "--embodiment", name)):
         ran = run(*command)
         assert ran.returncode == 2 and "Traceback" not in ran.stderr
         assert ran.stderr.startswith("error: ") and name in ran.stderr and "available: ability_hand" in ran.stderr
 
 
-def test_a_hand_is_evaluated_once_by_whatever_name(monkeypatch, capsys):
+def test_embodiment_given_by_several_names_is_evaluated_once(monkeypatch, capsys):
     def evaluated(policy, latent, names, seeds, **options):
         return [Rollout(load_embodiment(name).name, seed, seed > 5, 1.0) for name in names for seed in seeds]
 
@@ -93,12 +93,12 @@ def test_a_hand_is_evaluated_once_by_whatever_name(monkeypatch, capsys):
     assert [row[1::2][:2] for row in rows if "1/2" in row] == [["mimic_hand", "1/2"], ["faive_hand", "1/2"]]
 
 
-def test_it_tells_its_version():
+def test_version_option():
     ran = run("--version")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{__version__}\n", "")
 
 
-def test_ctrl_c_while_a_program_is_still_importing_is_no_traceback(tmp_path):
+def test_ctrl_c_during_import_prints_no_traceback(tmp_path):
     (tmp_path / "slow.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
     template = (Path(nodes.__file__).parent / "executable.in").read_text()
     program = template.replace("@module@", "slow").replace("@Python3_EXECUTABLE@", sys.executable)

@@ -1,4 +1,4 @@
-"""Real rclpy nodes over Fast DDS, with a small untrained policy. Every module skips without rclpy."""
+"""Fixtures: rclpy nodes on one executor, a small untrained policy, and a fake robot."""
 
 import gc
 import os
@@ -34,7 +34,7 @@ def space():
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory, space):
-    """Folders of a latent space and of a policy made for it, both untrained."""
+    """Folders of an untrained latent space and of an untrained policy of it."""
     torch = pytest.importorskip("torch")
     from latent_policy_ros.policy.checkpoint import Checkpoint
     from latent_policy_ros.policy.diffusion import PolicyNetwork
@@ -58,27 +58,27 @@ def artifacts(tmp_path_factory, space):
 
 
 class Graph:
-    """Nodes of this process on one executor, and a plain node to publish and listen with."""
+    """Nodes under test on one executor, and a plain node ``probe`` that publishes and subscribes."""
 
     def __init__(self):
         import rclpy
 
         from latent_policy_ros.nodes.base.ros_context import Executor
 
-        with pytest.MonkeyPatch.context() as patch:  # not for processes of their own: each chooses for itself
+        with pytest.MonkeyPatch.context() as patch:  # restored afterwards: child processes choose their own transport
             for name, value in choose_transport(False, os.environ).items():
                 patch.setenv(name, value)
             rclpy.init()
             self.probe = rclpy.create_node("probe")
         self.executor = Executor()
         self.nodes = []
-        gc.collect()  # what tests before have left would keep loops of 100 Hz waiting for 30 ms
+        gc.collect()  # a collection of objects of earlier tests would block 100 Hz loops for 30 ms
         gc.freeze()
         self.executor.add_node(self.probe)
         self._publishers = {}
 
     def add(self, make, namespace="", **parameters):
-        """Make a node with parameters; configure and activate it as its main function would."""
+        """Create a node with parameters, then configure and activate it as ``run_node`` does."""
         from rclpy import Parameter
 
         from latent_policy_ros.nodes.base.main_loop import start
@@ -91,26 +91,27 @@ class Graph:
         return node
 
     def remove(self, node):
-        """What a killed process leaves: nothing."""
+        """Shut a node down and destroy it."""
         self.nodes.remove(node)
         self.executor.remove_node(node)
         node.trigger_shutdown()
         node.destroy_node()
 
-    def listen(self, kind, topic, profile):
-        """A list that fills with (time of receipt, message)."""
+    def listen(self, msg_type, topic, profile):
+        """Subscribe; returns a list that grows by (time of receipt, message)."""
         received = []
-        self.probe.create_subscription(kind, topic, lambda m: received.append((time.time(), m)), profile)
+        self.probe.create_subscription(msg_type, topic, lambda m: received.append((time.time(), m)), profile)
         return received
 
-    def publish(self, kind, topic, profile, message):
+    def publish(self, msg_type, topic, profile, message):
+        """Publish a message, after the first subscriber of the topic is there."""
         if topic not in self._publishers:
-            self._publishers[topic] = self.probe.create_publisher(kind, topic, profile)
+            self._publishers[topic] = self.probe.create_publisher(msg_type, topic, profile)
             self.until(lambda: self._publishers[topic].get_subscription_count() > 0, 5, "a subscriber of " + topic)
         self._publishers[topic].publish(message)
 
     def run(self, seconds, each=lambda: None, period=0.05):
-        """Let the nodes work; call ``each`` every ``period`` seconds."""
+        """Spin all nodes; call ``each`` every ``period`` seconds."""
         from latent_policy_ros.nodes.base.main_loop import spin
 
         end, due = time.monotonic() + seconds, [0.0]
@@ -128,7 +129,7 @@ class Graph:
                 self.executor.spin_once(timeout_sec=0.005)
 
     def until(self, condition, timeout=5.0, what="condition", each=lambda: None):
-        """Let the nodes work until ``condition()``; fail after ``timeout`` seconds."""
+        """Spin all nodes until ``condition()`` is true; fail after ``timeout`` seconds."""
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, f"{what}: not within {timeout} s"
@@ -152,7 +153,7 @@ def graph():
 
 
 class FakeRobot:
-    """What a robot's cameras and drivers publish, with switches to make it fail."""
+    """Publishes camera images, joint states and wrist pose of a robot, except the topics in ``silent``."""
 
     def __init__(self, graph, namespace, embodiment, cameras):
         from geometry_msgs.msg import PoseStamped
@@ -161,7 +162,6 @@ class FakeRobot:
         from latent_policy_ros.nodes.base import qos
 
         self.embodiment, self.cameras, self.silent = load_embodiment(embodiment), set(cameras), set()
-        self.kinds = Image, JointState, PoseStamped
         make = graph.probe.create_publisher
         self.images = {c: make(Image, f"{namespace}/{c}/image_raw", qos.IMAGES) for c in cameras}
         self.joints = make(JointState, f"{namespace}/joint_states", qos.STATES)

@@ -1,4 +1,4 @@
-"""The camera node, with a film in the place of a device."""
+"""Camera node, with a video file in place of a device."""
 
 import cv2
 import numpy as np
@@ -16,21 +16,21 @@ from latent_policy_ros.observations.images import raw_to_rgb  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 
 
-def write_film(file):
+def write_video(file):
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 20.0, (64, 48))
     for _ in range(5):
         writer.write(np.full((48, 64, 3), (0, 0, 200), np.uint8))
     writer.release()
 
 
-def test_images_come_at_the_pace_of_the_camera_also_of_one_that_is_plugged_in_later(graph, tmp_path):
-    film = tmp_path / "film.avi"
+def test_images_have_the_camera_rate_after_late_connection(graph, tmp_path):
+    video = tmp_path / "video.avi"
     images = graph.listen(Image, "left/front/image_raw", qos.IMAGES)
     reports = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
-    node = graph.add(CameraNode, "left", camera="front", source=str(film))
+    node = graph.add(CameraNode, "left", camera="front", source=str(video))
     graph.until(lambda: node.counts["hardware"] >= 2, 5)
     assert not images and any(s.message == "no camera" and s.level == b"\x02" for _, r in reports for s in r.status)
-    write_film(film)
+    write_video(video)
     graph.until(lambda: len(images) > 30, 10)
     stamps = np.array([to_seconds(image.header.stamp) for _, image in images])
     assert np.median(np.diff(stamps)) == pytest.approx(0.05, abs=0.01)
@@ -40,7 +40,7 @@ def test_images_come_at_the_pace_of_the_camera_also_of_one_that_is_plugged_in_la
     assert first.header.frame_id == "front"
 
 
-def test_a_camera_without_a_source_is_refused(graph, capfd):
+def test_missing_source_is_refused(graph, capfd):
     with pytest.raises(AssertionError, match="did not start"):
         graph.add(CameraNode, "left")
     assert "parameter source: expected a device, a URL or a video file" in capfd.readouterr().err

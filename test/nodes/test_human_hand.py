@@ -1,4 +1,4 @@
-"""A person's hand drives robots over real ROS 2: in one process, and as the processes that `latent-policy teleop` starts."""
+"""Human hand node: in one process, and with the processes that `latent-policy teleop` starts."""
 
 import signal
 import time
@@ -29,9 +29,9 @@ from latent_policy_ros.nodes.human_hand_node import HumanHandNode  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 from latent_policy_ros.policy import ActionChunk  # noqa: E402
 
-HAND, JAWS = load_embodiment("mimic_hand"), load_embodiment("panda_gripper")
+HAND, GRIPPER = load_embodiment("mimic_hand"), load_embodiment("panda_gripper")
 MOTION = generate_motion(21, 10.0).keypoints
-TURN = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]  # some tracker's axes
+AXES = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]  # axes of an arbitrary tracker
 
 
 def message(points, stamp=None):
@@ -41,8 +41,8 @@ def message(points, stamp=None):
     return array
 
 
-class Person:
-    """Publishes a moving hand, that trembles as all do."""
+class HandPublisher:
+    """Publishes keypoints of a moving hand, with noise of 10 um."""
 
     def __init__(self, graph, motion=MOTION):
         self.publisher = graph.probe.create_publisher(PoseArray, "keypoints", qos.IMAGES)
@@ -55,7 +55,7 @@ class Person:
 
 @pytest.fixture
 def left(graph, fake_robot):
-    """A robot whose joints and wrist are measured."""
+    """A robot that publishes its joint states and wrist pose."""
     return fake_robot("left", "mimic_hand", [])
 
 
@@ -68,27 +68,27 @@ def node(graph, **parameters):
     return graph.add(HumanHandNode, **chosen)
 
 
-def test_in_mode_latent_every_frame_becomes_a_plan_that_holds_the_measured_wrist(graph, left):
-    plans = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
+def test_latent_mode_publishes_chunk_with_measured_wrist(graph, left):
+    chunks = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
     space = LatentSpace.load(artifact("latents", "default"))
     human = node(graph, transition_time=0.0)
-    person = Person(graph, MOTION[100:101] @ TURN.T + 1.0)  # any axes, anywhere
-    graph.run(1.5, both(left.publish, person), period=0.02)
-    assert len(plans) > 20 and human.status()[1] == "driving"
-    chunk = ActionChunk.from_message(plans[-1][1])
+    publish_hand = HandPublisher(graph, MOTION[100:101] @ AXES.T + 1.0)  # arbitrary axes and origin
+    graph.run(1.5, both(left.publish, publish_hand), period=0.02)
+    assert len(chunks) > 20 and human.status()[1] == "driving"
+    chunk = ActionChunk.from_message(chunks[-1][1])
     expected = encode_hand(space, to_hand_frame(MOTION[100]))
     assert chunk.latent_id == space.latent_id and chunk.horizon == 1
     np.testing.assert_allclose(chunk.latents[0], expected, atol=5e-3)
     np.testing.assert_allclose(chunk.wrist_poses[0], [0.4, 0, 0.4, 1, 0, 0, 0], atol=1e-9)
     values = human.status()[2]
     assert values["layout"] == "mediapipe" and "palm" in values["size"] and values["hand"] == (
-        "right" if np.linalg.det(TURN) > 0 else "left")  # fmt: skip
+        "right" if np.linalg.det(AXES) > 0 else "left")  # fmt: skip
 
 
-def test_in_mode_direct_every_frame_becomes_the_joints_that_retargeting_says(graph, left):
+def test_direct_mode_publishes_retargeted_joints(graph, left):
     commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
     node(graph, transition_time=0.0, mode="direct", side="right")
-    graph.run(1.5, both(left.publish, Person(graph, MOTION[100:101])), period=0.02)
+    graph.run(1.5, both(left.publish, HandPublisher(graph, MOTION[100:101])), period=0.02)
     assert len(commands) > 20
     follower = Retargeter(HAND)
     for _ in range(20):
@@ -98,12 +98,12 @@ def test_in_mode_direct_every_frame_becomes_the_joints_that_retargeting_says(gra
 
 
 @pytest.mark.parametrize("mode", ["latent", "direct"])
-def test_when_the_hand_is_gone_the_robot_is_told_to_hold_and_later_goes_on(graph, left, mode):
+def test_robot_holds_without_keypoints_and_resumes(graph, left, mode):
     commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
-    plans = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
-    out = plans if mode == "latent" else commands
-    human, person = node(graph, mode=mode, side="right"), Person(graph)
-    graph.run(1.0, both(left.publish, person), period=0.02)
+    chunks = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
+    out = chunks if mode == "latent" else commands
+    human, publish_hand = node(graph, mode=mode, side="right"), HandPublisher(graph)
+    graph.run(1.0, both(left.publish, publish_hand), period=0.02)
     assert len(out) > 20
     graph.run(0.5, left.publish, period=0.02)
     assert human.counts["keypoints are stale: holding"] == 1 and "holding" in human.status()[1]
@@ -111,8 +111,8 @@ def test_when_the_hand_is_gone_the_robot_is_told_to_hold_and_later_goes_on(graph
         assert commands[-1][1].points == []
     before = len(out)
     graph.run(0.3, left.publish, period=0.02)
-    assert len(out) == before  # nothing is sent from memory
-    graph.run(1.0, both(left.publish, person), period=0.02)
+    assert len(out) == before  # nothing is published without new keypoints
+    graph.run(1.0, both(left.publish, publish_hand), period=0.02)
     assert len(out) > before + 20 and human.status()[1] == "driving"
 
 
@@ -128,34 +128,34 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_keypoints_are_counted_with_their_reason_and_move_nothing(graph, left, case):
-    plans = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
+def test_invalid_keypoints_are_refused_with_reason(graph, left, case):
+    chunks = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
     human = node(graph, side="right")
-    graph.run(1.0, both(left.publish, Person(graph)), period=0.02)
-    good = len(plans)
+    graph.run(1.0, both(left.publish, HandPublisher(graph)), period=0.02)
+    good = len(chunks)
     publisher = graph.probe.create_publisher(PoseArray, "keypoints", qos.IMAGES)
     graph.run(0.2)
-    settled = len(plans)
+    settled = len(chunks)
     graph.run(0.7, both(left.publish, lambda: publisher.publish(BAD[case]())), period=0.05)
-    assert good > 15 and len(plans) == settled
+    assert good > 15 and len(chunks) == settled
     assert human.counts["keypoints refused"] + human.counts["keypoints: refused"] >= 8
     words = {"nan": "not finite", "empty": "without points", "short": "20", "millimetres": "units: mm",
              "old": "stamped 3.0", "future": "stamped -2.9", "a point": "wrist to middle knuckle"}  # fmt: skip
     assert words[case] in human.status()[1] and human.active
 
 
-def test_a_hand_without_a_stamp_and_one_of_unknown_side(graph, left):
-    plans = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
+def test_unstamped_keypoints_and_unknown_side(graph, left):
+    chunks = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
     human = node(graph)
     publisher = graph.probe.create_publisher(PoseArray, "keypoints", qos.IMAGES)
-    flat = MOTION[0].copy() * [0, 1, 1]  # all in one plane
+    flat = MOTION[0].copy() * [0, 1, 1]  # all keypoints in one plane
     graph.run(0.5, both(left.publish, lambda: publisher.publish(message(flat, 0.0))), period=0.02)
-    assert not plans and "left or right is not clear" in human.status()[1]
+    assert not chunks and "left or right is not clear" in human.status()[1]
     graph.run(0.9, both(left.publish, lambda: publisher.publish(message(MOTION[0], 0.0))), period=0.02)
-    assert len(plans) > 10
+    assert len(chunks) > 10
 
 
-def test_a_device_that_is_stuck_is_noticed(graph, left):
+def test_frozen_keypoints_are_refused(graph, left):
     human = node(graph, side="right", frozen_after=0.3)
     publisher = graph.probe.create_publisher(PoseArray, "keypoints", qos.IMAGES)
     graph.run(1.0, both(left.publish, lambda: publisher.publish(message(MOTION[0]))), period=0.02)
@@ -163,16 +163,16 @@ def test_a_device_that_is_stuck_is_noticed(graph, left):
 
 
 @pytest.mark.parametrize("missing, words", [("wrist_pose", "no wrist pose"), ("joint_states", "no joint states")])
-def test_a_robot_that_is_not_measured_is_left_out_and_the_others_go_on(graph, fake_robot, missing, words):
+def test_robot_without_state_is_skipped(graph, fake_robot, missing, words):
     left, right = fake_robot("left", "mimic_hand", []), fake_robot("right", "panda_gripper", [])
     left.silent.add(missing)
     heard = {n: graph.listen(LatentAction, f"{n}/latent_action", qos.LATENTS) for n in ("left", "right")}
     human = node(graph, robots=["left", "right"], embodiments=["mimic_hand", "panda_gripper"], side="right")
-    graph.run(1.0, both(left.publish, right.publish, Person(graph)), period=0.02)
+    graph.run(1.0, both(left.publish, right.publish, HandPublisher(graph)), period=0.02)
     assert not heard["left"] and len(heard["right"]) > 15
     assert f"left: {words}" in human.status()[1]
     left.silent.clear()
-    graph.run(0.7, both(left.publish, right.publish, Person(graph)), period=0.02)
+    graph.run(0.7, both(left.publish, right.publish, HandPublisher(graph)), period=0.02)
     assert heard["left"] and human.status()[1] == "driving"
 
 
@@ -188,31 +188,31 @@ def test_a_robot_that_is_not_measured_is_left_out_and_the_others_go_on(graph, fa
         ({"embodiments": ["human_hand"]}, "has no joints to command"),
     ],
 )
-def test_wrong_parameters_are_named_and_the_node_does_not_start(graph, capfd, parameters, words):
+def test_invalid_parameter_is_named(graph, capfd, parameters, words):
     with pytest.raises(AssertionError, match="did not start"):
         node(graph, **parameters)
     assert words in capfd.readouterr().err
 
 
-def test_it_can_be_deactivated_and_activated_again(graph, left):
-    plans = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
-    human, everything = node(graph, side="right"), both(left.publish, Person(graph))
+def test_node_can_be_deactivated_and_activated_again(graph, left):
+    chunks = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
+    human, everything = node(graph, side="right"), both(left.publish, HandPublisher(graph))
     graph.run(0.7, everything, period=0.02)
     human.trigger_deactivate()
     graph.run(0.1)
-    plans.clear()
+    chunks.clear()
     graph.run(0.3, everything, period=0.02)
-    assert not plans
+    assert not chunks
     human.trigger_activate()
     graph.run(0.7, everything, period=0.02)
-    assert plans
+    assert chunks
     human.trigger_deactivate()
     human.trigger_cleanup()
     human.trigger_configure()
     human.trigger_activate()
-    plans.clear()
+    chunks.clear()
     graph.run(0.7, everything, period=0.02)
-    assert plans
+    assert chunks
 
 
 # --- as processes
@@ -220,24 +220,24 @@ def test_it_can_be_deactivated_and_activated_again(graph, left):
 
 @pytest.fixture
 def fleet():
-    """The demo's two robots, without simulators."""
+    """The demo's two robots with mock drivers."""
     demo = bringup.load_fleet("demo")
     robots = {name: robot.model_copy(update={"driver": "mock"}) for name, robot in demo.robots.items()}
     return demo.model_copy(update={"robots": robots})
 
 
 def track(states, names):
-    """Times (T,) and positions (T, n) of the joints ``names`` in what was heard of joint_states."""
+    """Times (T,) and positions (T, n) of the joints ``names`` in received joint states."""
     kept = [(t, [dict(zip(m.name, m.position))[n] for n in names]) for t, m in states if set(names) <= set(m.name)]
     return np.array([t for t, _ in kept]), np.array([q for _, q in kept])
 
 
 @pytest.mark.parametrize("mode", ["latent", "direct"])
-def test_a_recorded_hand_drives_hand_and_gripper_at_once_and_they_hold_when_the_node_is_killed(graph, fleet, tmp_path, mode):
-    """Both robots' measured joints follow what retargeting says of the recording, whatever the axes it was made in."""
+def test_recording_drives_hand_and_gripper_which_hold_after_kill(graph, fleet, tmp_path, mode):
+    """Measured joints of both robots correlate with the retargeted recording, for arbitrary axes of the recording."""
     file = tmp_path / "hand.npz"
     times = np.arange(len(MOTION)) / 30
-    np.savez(file, keypoints=MOTION @ TURN.T - 2.0, timestamps=times)
+    np.savez(file, keypoints=MOTION @ AXES.T - 2.0, timestamps=times)
     states = {n: graph.listen(JointState, f"{n}/joint_states", qos.STATES) for n in fleet.robots}
     commands = {
         "left": graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS),
@@ -247,18 +247,18 @@ def test_a_recorded_hand_drives_hand_and_gripper_at_once_and_they_hold_when_the_
     specs = bringup.node_specs(fleet, teleoperation=bringup.Teleoperation(mode, file=str(file), loop=True))
     with Supervisor(specs, log_folder=tmp_path / "log", restart=False) as up:
         graph.until(lambda: all(len(c) > 5 for c in commands.values()), 90, "commands")
-        driven = time.time() + 1.0  # after easing in
+        driven = time.time() + 1.0  # after the transition
         graph.run(12.0)
         assert up.poll() == {}
         up.process("/human_hand").send_signal(signal.SIGKILL)
         killed = time.time()
         graph.run(1.5)
         still = lambda name, robot: (track(states[name], robot.joint_names)[0] > killed + 0.4).sum()
-        graph.until(lambda: still("left", HAND) > 50 and still("right", JAWS) > 50, 20, "states after it")
+        graph.until(lambda: still("left", HAND) > 50 and still("right", GRIPPER) > 50, 20, "states after it")
         assert up.poll() == {"/human_hand": -signal.SIGKILL}
 
     followed = {}
-    for name, robot in (("left", HAND), ("right", JAWS)):
+    for name, robot in (("left", HAND), ("right", GRIPPER)):
         t, q = track(states[name], robot.joint_names)
         follower = Retargeter(robot)
         wanted = np.array([follower.retarget(frame, 1 / 30) for frame in np.concatenate((MOTION, MOTION))])
@@ -270,19 +270,19 @@ def test_a_recorded_hand_drives_hand_and_gripper_at_once_and_they_hold_when_the_
         assert (np.abs(np.diff(q, axis=0)).max(axis=0) <= robot.max_velocity * max(slowest, 0.05)).all()  # no jump
     assert followed["left"] > (0.8 if mode == "latent" else 0.9), followed
     assert followed["right"] > 0.85, followed
-    opening = JAWS.to_action(track(states["right"], JAWS.joint_names)[1])
+    opening = GRIPPER.to_action(track(states["right"], GRIPPER.joint_names)[1])
     assert opening.min() < 0.35 and opening.max() > 0.8  # the gripper closed and opened
     if mode == "direct":
         assert not [m for _, array in reports for m in array.status if "decoder" in m.name]
     worst = keypoints_to_command(commands["left"])
-    assert np.percentile(worst, 99) < 0.15, np.percentile(worst, [50, 99])  # 30 ms and less on an idle machine
+    assert np.percentile(worst, 99) < 0.15, np.percentile(worst, [50, 99])  # 30 ms on an idle machine
 
 
 def follow(t, q, wanted, at):
-    """Median correlation of measured joints q (T, n) with the wanted (F, n), at the best shift of the two clocks."""
+    """Median correlation of measured joints q (T, n) with wanted joints (F, n), at the best time shift."""
     moves = np.flatnonzero(wanted.std(axis=0) > 0.25 * wanted.std(axis=0).max())
     best = 0.0
-    for shift in np.arange(0.0, 10.0, 0.02):  # when within the loop we began to listen
+    for shift in np.arange(0.0, 10.0, 0.02):  # unknown phase in the repeated recording
         there = (t + shift) % (at[len(at) // 2])
         same = [np.corrcoef(q[:, j], np.interp(there, at, wanted[:, j]))[0, 1] for j in moves]
         best = max(best, float(np.median(same)))
@@ -290,7 +290,7 @@ def follow(t, q, wanted, at):
 
 
 def keypoints_to_command(commands):
-    """Age [s] of the newest keypoints in the first command that answers each of them."""
+    """Latency [s] from each set of keypoints to the first command computed from it."""
     ages, last = [], None
     for received, command in commands:
         stamp = to_seconds(command.header.stamp)

@@ -1,4 +1,4 @@
-"""The scripted expert's plans, as latents through the whole graph in real time: both robots place their cubes."""
+"""The scripted expert's action chunks through the whole graph in real time: both robots place their cubes."""
 
 import time
 
@@ -22,12 +22,12 @@ from latent_policy_ros.sim.tasks.expert import DT, plan  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402
 
 ROBOTS = {"left": "mimic_hand", "right": "panda_gripper"}
-LATENCY = 0.08  # s from an observation to its plan
+LATENCY = 0.08  # s from an observation to its chunk
 HORIZON = 16
 
 
 class Expert:
-    """What a perfect policy would publish for one robot: the expert's plan from now on, in latents."""
+    """Action chunks of a perfect policy for one robot: the expert's trajectory from now on, encoded."""
 
     def __init__(self, embodiment, space, seed):
         world = World(embodiment)
