@@ -61,9 +61,9 @@ def _fingers(report: CheckReport) -> Table:
 
 
 def _pinches(report: CheckReport) -> Table:
-    table = Table("", *_right(*FOUR_FINGERS), **COMPACT)
-    for name, gaps in report.pinches.items():
-        cells = [_mm(gaps.get(finger)) for finger in FOUR_FINGERS]
+    table = Table("", *_right(*FINGERS), **COMPACT)
+    for name, gaps in (report.pinches or {}).items():
+        cells = [_mm(gaps.get(finger)) for finger in FINGERS]
         table.add_row(name, *cells, style="bold" if name == report.name else None)
     return table
 

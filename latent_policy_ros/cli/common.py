@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,7 +14,11 @@ console = Console(markup=False)  # brackets stand for units and YAML lists, not 
 error_console = Console(markup=False, stderr=True)
 
 MAX_TABLE_WIDTH = 10_000  # columns, when the output is a file or a pipe
-COMPACT = {"box": None, "pad_edge": False, "collapse_padding": True}  # options of tables that barely fit into 80 columns
+COMPACT: dict[str, Any] = {
+    "box": None,
+    "pad_edge": False,
+    "collapse_padding": True,
+}  # for tables of about 80 columns
 
 DEMO_EMBODIMENTS = ("mimic_hand", "panda_gripper")
 EVALUATION_SEED = 1_000_000  # first seed of evaluation and demo; training data uses seeds far below

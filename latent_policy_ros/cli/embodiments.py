@@ -57,8 +57,8 @@ def embodiments_list() -> None:
         counts = len(e.fingertips) or 5, len(e.joint_names), len(e.hinges), e.action_dim
         table.add_row(name, e.kind, sides, *map(str, counts), origin)
     print_table(table)
-    for error in invalid:
-        print_line(str(error), "error:", "red")
+    for problem in invalid:
+        print_line(str(problem), "error:", "red")
     raise typer.Exit(2 if invalid else 0)
 
 

@@ -92,8 +92,8 @@ def teleop(
     path = str(file.expanduser().resolve()) if file else ""
     teleoperation = bringup.Teleoperation(mode, tuple(robot or ()), path, loop, side, layout, units)
     if hands := teleoperation.hands():
-        console.print(f"{file.name}: {hands.valid.sum()} of {len(hands.valid)} frames show a {hands.side} hand in layout "
-                      f"{hands.layout}; {hands.size.text()}", highlight=False)  # fmt: skip
+        frames = f"{hands.valid.sum()} of {len(hands.valid)} frames show a {hands.side} hand"
+        console.print(f"{Path(path).name}: {frames} in layout {hands.layout}; {hands.size.text()}", highlight=False)
     loaded = bringup.load_fleet(fleet, decoded=mode != "direct")
     _run(bringup.node_specs(loaded, record=record, teleoperation=teleoperation), loaded, dry_run)
 

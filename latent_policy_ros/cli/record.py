@@ -15,6 +15,7 @@ from latent_policy_ros.common.paths import runs_dir
 
 if TYPE_CHECKING:
     from latent_policy_ros.bringup import NodeSpec
+    from latent_policy_ros.bringup.node_list import Parameter
 
 
 class Action(str, Enum):
@@ -81,7 +82,7 @@ def recorder(what: list[str], topics: list[str], out: Path | None, task: str, im
 
     if images not in IMAGE_FORMATS:
         raise ConfigError("command line", "--images", f"expected one of {', '.join(IMAGE_FORMATS)}; got {images!r}")
-    more = {"images": images, "start_wait": wait, "start_now": not services, "topics": topics}
+    more: dict[str, Parameter] = {"images": images, "start_wait": wait, "start_now": not services, "topics": topics}
     if not what[0].startswith("/") or what[0].endswith(YAML_SUFFIXES):
         if len(what) > 1:
             raise ConfigError("command line", "", f"expected one fleet, or topics that begin with /, got {' '.join(what)}")

@@ -50,12 +50,12 @@ def cli_page() -> str:
     return CLI_HEADER + docs.strip() + "\n"
 
 
-def _groups(group: TyperGroup) -> Iterator[TyperGroup]:
-    """The group and all groups below it."""
-    yield group
-    for command in group.commands.values():
-        if isinstance(command, TyperGroup):
-            yield from _groups(command)
+def _groups(command: object) -> Iterator[TyperGroup]:
+    """The command and all below it, as far as they are groups."""
+    if isinstance(command, TyperGroup):
+        yield command
+        for sub in command.commands.values():
+            yield from _groups(sub)
 
 
 def nodes_page() -> str:
