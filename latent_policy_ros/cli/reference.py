@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -24,6 +24,7 @@ CLI_HEADER = """\
 
 
 def reference_command(
+    context: typer.Context,
     write: Annotated[Path, typer.Option(help="Folder for the pages `CLI.md` and `NODES.md`.")] = Path("docs/reference"),
 ) -> None:
     """Write the reference pages of the command line and of the nodes, from the code.
@@ -31,18 +32,19 @@ def reference_command(
     Run it in a source checkout after a change of a command, a parameter or a topic. Needs rclpy.
     """
     write.mkdir(parents=True, exist_ok=True)
-    for name, page in (("CLI.md", cli_page), ("NODES.md", nodes_page)):
-        (write / name).write_text(page(), encoding="utf-8")
+    for name, page in (("CLI.md", cli_page(context.find_root().command)), ("NODES.md", nodes_page())):
+        (write / name).write_text(page, encoding="utf-8")
         print_line(str(write / name))
 
 
-def cli_page() -> str:
-    """Every command with its arguments, options and help, as Markdown."""
+def cli_page(command: Any) -> str:
+    """Every command with its arguments, options and help, as Markdown.
+
+    Args:
+        command: The command ``latent-policy``, as typer makes it from the application.
+    """
     from typer.cli import get_docs_for_click
 
-    from latent_policy_ros.cli import app
-
-    command = typer.main.get_command(app)
     for group in _groups(command):
         for sub in group.commands.values():  # the list of commands shows whole sentences
             sub.short_help = sub.short_help or " ".join((sub.help or "").split("\n\n")[0].split())

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from latent_policy_ros.cli import app
 from latent_policy_ros.cli.reference import cli_page, nodes_page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -20,7 +22,7 @@ def check(name, page):
 
 
 def test_command_line_page_is_current():
-    check("CLI.md", cli_page())
+    check("CLI.md", cli_page(get_command(app)))
 
 
 def test_nodes_page_is_current():
