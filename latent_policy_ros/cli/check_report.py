@@ -28,11 +28,11 @@ def print_report(report: CheckReport, console: Console) -> None:
         _facts(report, console)
     for note in report.notes:
         print_line(note, "note:", "cyan", console)
-    for finding in report.findings:
-        colour = "red" if finding.level == "failure" else "yellow"
-        print_line(f"{finding.field}: {finding.message}", f"{finding.level}:", colour, console)
-    if not report.findings:
-        print_line("no findings", "ok:", "green", console)
+    for diagnosis in report.diagnoses:
+        colour = "red" if diagnosis.level == "failure" else "yellow"
+        print_line(f"{diagnosis.field}: {diagnosis.message}", f"{diagnosis.level}:", colour, console)
+    if not report.diagnoses:
+        print_line("no errors found", "ok:", "green", console)
 
 
 def _tables(report: CheckReport) -> Iterator[tuple[str, Table]]:
@@ -61,9 +61,9 @@ def _fingers(report: CheckReport) -> Table:
 
 
 def _pinches(report: CheckReport) -> Table:
-    table = Table("", *_right(*FINGERS), **COMPACT)
+    table = Table("", *_right(*FOUR_FINGERS), **COMPACT)
     for name, gaps in (report.pinches or {}).items():
-        cells = [_mm(gaps.get(finger)) for finger in FINGERS]
+        cells = [_mm(gaps.get(finger)) for finger in FOUR_FINGERS]
         table.add_row(name, *cells, style="bold" if name == report.name else None)
     return table
 
@@ -92,7 +92,7 @@ def _facts(report: CheckReport, console: Console) -> None:
         jaw = report.aperture
         grows = "monotonic" if jaw.monotonic else "not monotonic"
         console.print(
-            f"aperture {_mm(jaw.closed)} to {_mm(jaw.open)} mm, {grows}; {_mm(jaw.beside)} mm error against a human pinch"
+            f"aperture {_mm(jaw.closed)} to {_mm(jaw.open)} mm, {grows}; {_mm(jaw.pinch_offset)} mm error against a human pinch"
         )
     else:
         console.print(f"{report.colliding:.0%} of random poses are in self-collision")

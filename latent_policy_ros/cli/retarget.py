@@ -92,7 +92,7 @@ def _row(r: Quality) -> tuple[str, ...]:
     """Cells of one embodiment, in the order of ``COLUMNS``."""
     row = (
         r.embodiment, str(r.frames), f"{1e3 * r.keyvector_error:.1f}", str(r.touches), f"{r.closed:.1%}", f"{1e3 * r.gap:.2f}",
-        ", ".join(r.unreachable) or "-", f"{r.largest_step:.2f} ({r.implied:.2f})", f"{r.jerk:.2f}",
+        ", ".join(r.unreachable) or "-", f"{r.largest_step:.2f} ({r.bone_turn:.2f})", f"{r.jerk:.2f}",
         "ok" if r.within_limits else "exceeded",
     )  # fmt: skip
     return tuple("-" if "nan" in cell else cell for cell in row)

@@ -173,7 +173,7 @@ def test_notes_are_printed():
 def test_command_prints_the_report_and_exits_with_1_on_failure(tmp_path, monkeypatch):
     monkeypatch.setattr("latent_policy_ros.cli.embodiments._draw", lambda image, path: None)  # drawing has its own tests
     right = run("check", LEAP, "--json", tmp_path / "report.json")
-    assert right.exit_code == 0 and "no findings" in right.output
+    assert right.exit_code == 0 and "no errors found" in right.output
     written = json.loads((tmp_path / "report.json").read_text())
     assert not written["failed"] and len(written["joints"]) == 16 and set(written["pinches"]) == set(ROBOTS)
     path = tmp_path / "mine.yaml"
