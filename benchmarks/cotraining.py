@@ -1,16 +1,15 @@
-"""Few demonstrations: does one policy for several robots do better than one for each? And a new hand with the shipped policy?
+"""Co-training study with few demonstrations: one policy for several embodiments against one for each; a new hand.
 
     python benchmarks/cotraining.py [--demonstrations 50] [--rollouts 400]
     python benchmarks/cotraining.py --embodiment faive_hand --demonstrations 10 --rollouts 200
 
-    alone        a policy trained on the demonstrations of this embodiment
-    share        the same with a share of the steps: each demonstration is seen as often as in ``together``
-    together     of several embodiments: one policy trained on the demonstrations of all; the same settings and number of steps,
-                 of which each embodiment then gets its share
-    begun        of a single one that the shipped policy has never seen: that policy, trained on with its demonstrations
+    alone        a policy trained on the demonstrations of one embodiment
+    share        the same with a fraction of the steps, so that each demonstration is used as often as in ``together``
+    together     one policy trained on the demonstrations of all embodiments, with the same settings and number of steps
+    finetuned    the shipped policy, fine-tuned on the demonstrations of one embodiment that it was not trained with
 
-Every policy is trained once, with one seed: the intervals are of the rollouts alone. What is done is kept under
-runs/cotraining, so that the study can be stopped and goes on.
+Each policy is trained once, with one seed: the intervals are those of the rollouts alone. Results are stored under
+runs/cotraining, so that the study can be interrupted.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 from latent_policy_ros.sim.evaluation import evaluate, paired_interval, wilson_interval
 
 EMBODIMENTS = ("mimic_hand", "faive_hand", "panda_gripper")  # the paper's
-FIRST_SEED = 3_000_000  # of the rollouts: far from the demonstrations', and from those of every other evaluation
-ALONE, SHARE, TOGETHER, BEGUN = "alone", "share", "together", "begun"
+FIRST_SEED = 3_000_000  # of the rollouts; used by no demonstration and no other evaluation
+ALONE, SHARE, TOGETHER, FINETUNED = "alone", "share", "together", "finetuned"
 
 
 class Study:
-    """Trains and evaluates what is not there yet."""
+    """Trains and evaluates the policies whose results are not stored yet."""
 
     def __init__(self, folder: Path, demonstrations: int, rollouts: int, console: Console) -> None:
         self.folder, self.rollouts, self.console = folder / str(demonstrations), rollouts, console
@@ -49,19 +48,19 @@ class Study:
         self.space, self.shipped = LatentSpace.load(self.latent), Checkpoint.load(artifact("policies", "default"))
 
     def data(self, embodiment: str) -> Path:
-        """Folder of the demonstrations of an embodiment."""
+        """Generate the demonstrations of an embodiment; returns their folder."""
         with training_progress(self.console, self.demonstrations, f"demonstrations of {embodiment}") as advance:
             seeds = range(self.demonstrations)
             generate_episodes(embodiment, seeds, self.folder / "demos", progress=lambda *_: advance(None))
         return self.folder / "demos" / embodiment
 
     def policy(self, kind: str, embodiments: Sequence[str], parts: int = 1) -> Path:
-        """Folder of a policy of that kind, trained with one of so many parts of the steps."""
-        start = self.shipped if kind == BEGUN else None
+        """Train a policy of one kind with ``1 / parts`` of the steps; returns its folder."""
+        start = self.shipped if kind == FINETUNED else None
         settings = load(PolicySettings, config_file("training", "policy_finetune" if start else "policy", "settings"))
         training = settings.training.model_copy(update={"steps": round(settings.training.steps / parts)})
         settings = settings.model_copy(update={"training": training})
-        # What was trained before counts only if it was made of the same.
+        # A stored policy is reused only if it was trained with the same settings.
         made = [settings.model_dump(mode="json"), self.space.latent_id, start.policy_id if start else ""]
         key = hashlib.sha256(canonical_json(made).encode()).hexdigest()[:12]
         out = self.folder / "-".join([kind, *embodiments, key])
@@ -70,7 +69,7 @@ class Study:
         return out
 
     def successes(self, policy: Path, embodiment: str) -> list[bool]:
-        """Of each rollout, in the order of the seeds."""
+        """Success of each rollout, in the order of the seeds."""
         identity = Checkpoint.load(policy).policy_id[:12]
         file = self.folder / "rollouts" / f"{embodiment}_{identity}_{self.rollouts}.json"
         if not file.is_file():
@@ -83,9 +82,9 @@ class Study:
 
     def results(self, embodiments: Sequence[str]) -> dict[str, dict[str, list[bool]]]:
         """Successes by embodiment and kind."""
-        kind, found = TOGETHER if len(embodiments) > 1 else BEGUN, {}
-        if kind == BEGUN and embodiments[0] in self.shipped.training["embodiments"]:
-            raise SystemExit(f"error: the shipped policy has seen demonstrations of {embodiments[0]}: it is not new to it")
+        kind, found = TOGETHER if len(embodiments) > 1 else FINETUNED, {}
+        if kind == FINETUNED and embodiments[0] in self.shipped.training["embodiments"]:
+            raise SystemExit(f"error: the shipped policy was trained with {embodiments[0]}; choose another embodiment")
         for name in embodiments:
             policies = {ALONE: self.policy(ALONE, [name]), kind: self.policy(kind, embodiments)}
             if kind == TOGETHER:
@@ -103,13 +102,13 @@ def rate(won: Sequence[bool]) -> str:
 def table(results: dict[int, dict[str, dict[str, list[bool]]]]) -> str:
     """A Markdown table."""
     titles = (
-        "demonstrations", "embodiment", "alone, 95% interval (Wilson)", "with its share of the steps", "together, or begun",
-        "from alone to that, on the same seeds",
+        "demonstrations", "embodiment", "alone, 95% interval (Wilson)", "alone, fraction of the steps", "together or finetuned",
+        "difference to alone, on the same seeds",
     )  # fmt: skip
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for count, found in results.items():
         for name, kinds in found.items():
-            kind = BEGUN if BEGUN in kinds else TOGETHER
+            kind = FINETUNED if FINETUNED in kinds else TOGETHER
             points, low, high = (100 * x for x in paired_interval(kinds[ALONE], kinds[kind]))
             difference = f"{points:+.1f} points, {low:+.1f} .. {high:+.1f}"
             share = rate(kinds[SHARE]) if SHARE in kinds else "-"

@@ -1,14 +1,14 @@
-"""Does what was encoded still grasp? The scripted expert's hand commands, encoded, decoded and carried out in simulation.
+"""Grasping with encoded and decoded commands of the scripted expert, in simulation.
 
     python benchmarks/latent_replay.py LATENT [--episodes 50] [--embodiment NAME ...] [--json FILE]
 
-For every embodiment, on the same seeded episodes of picking the cube up and putting it into the box:
+Runs these variants for each embodiment, on the same seeded episodes of placing the cube into the box:
 
-    expert        the expert itself
-    latent        its hand commands encoded and decoded by the same embodiment; the same wrist
-    from gripper  a gripper's commands for the same grasp, encoded by the gripper and decoded by this hand; the wrist is
-                  planned for where the decoded hand pinches
-    wrist kept    likewise, but the wrist goes where the expert's own grasp would have it
+    expert        the expert's commands
+    latent        the expert's hand commands, encoded and decoded by the same embodiment; the same wrist
+    from gripper  a gripper's commands for the same grasp, encoded by the gripper and decoded by the hand; the wrist is planned
+                  for the decoded pinch
+    wrist kept    the same hand commands with the wrist of the expert's own grasp
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ Through = Callable[[np.ndarray], np.ndarray]  # joints (T, n) -> joints (T, n)
 
 
 def through_latents(space: LatentSpace, embodiment: Embodiment) -> Through:
-    """Joints (T, n) -> the same encoded and decoded."""
+    """A function that encodes and decodes joints (T, n)."""
     name = embodiment.name
     return lambda q: embodiment.to_joints(space.decode(name, space.encode(name, embodiment.to_action(q))))
 
 
 def decoded_grasp(space: LatentSpace, embodiment: Embodiment, down: np.ndarray) -> grasp.Grasp:
-    """The grasp that this hand makes of a gripper's commands for the grasp of the cube."""
+    """The grasp that results from decoding a gripper's commands for the grasp of the cube."""
     gripper = load_embodiment(GRIPPER)
     opening = gripper.to_action(Retargeter(gripper).retarget_sequence(grasp_plan(scene.CUBE).keypoints[None])[0])
     q = embodiment.to_joints(space.decode(embodiment.name, space.encode(GRIPPER, opening))).astype(np.float64)
@@ -63,7 +63,7 @@ def decoded_grasp(space: LatentSpace, embodiment: Embodiment, down: np.ndarray) 
 
 
 def plans(world: World, space: LatentSpace) -> dict[str, Callable[[], expert.Plan]]:
-    """What is tried in this world, by name."""
+    """Functions that plan each variant in this world, by name."""
     e, down = world.embodiment, world.arm.T_flange_hand.rotation[2]
 
     def through(plan: expert.Plan) -> expert.Plan:
@@ -80,14 +80,14 @@ def plans(world: World, space: LatentSpace) -> dict[str, Callable[[], expert.Pla
         with mock.patch.object(expert, "world_grasp", lambda _: replace(own, q=q)):
             return expert.plan(world)
 
-    tried = {"expert": lambda: expert.plan(world), "latent": lambda: through(expert.plan(world))}
+    variants = {"expert": lambda: expert.plan(world), "latent": lambda: through(expert.plan(world))}
     if e.kind == "hand" and GRIPPER in space.embodiments:
-        tried |= {"from gripper": from_gripper, "wrist kept": wrist_kept}
-    return tried
+        variants |= {"from gripper": from_gripper, "wrist kept": wrist_kept}
+    return variants
 
 
 def replay(name: str, space: LatentSpace, seeds: range) -> dict[str, list[bool] | str]:
-    """Successes of each try on these seeds, or why it cannot be tried."""
+    """Successes of each variant on these seeds, or the error of a variant that cannot be planned."""
     world = World(name, cameras=())
     results: dict[str, list[bool] | str] = {}
     for what, make in plans(world, space).items():
@@ -115,7 +115,7 @@ def main() -> None:
         every[name] = replay(name, space, range(FIRST_SEED, FIRST_SEED + options.episodes))
         for what, wins in every[name].items():
             if isinstance(wins, str):
-                print(f"{name:18s} {what:13s} cannot: {wins}", flush=True)
+                print(f"{name:18s} {what:13s} error: {wins}", flush=True)
                 continue
             low, high = wilson_interval(sum(wins), len(wins))
             print(f"{name:18s} {what:13s} {sum(wins):3d}/{len(wins)}  {low:.0%} .. {high:.0%}", flush=True)

@@ -1,11 +1,10 @@
-"""The published latent space, its two ablations, ours, and ours without each of its ingredients, trained alike and measured.
+"""Latent space study: the published method and its ablations, the shipped method and its ablations.
 
     python benchmarks/latent_study.py [--recordings FILE ...] [--seeds 0 1 2] [--only NAME ...] [--write docs/explanation/LATENT.md]
 
-Everyone gets the same made-up motion, the same sizes, batches and number of steps, one thread, and recordings that are held
-out whole. Recordings of people (--recordings) are only measured on. Every run leaves a file under runs/latent_study; what
-is there is not trained again, so that the study can be stopped and goes on. --write puts the tables between the marks of
-a Markdown file.
+All trainings use the same generated motion, sizes, batch size, number of steps and held-out recordings, and one thread. Recordings
+of people (--recordings) are used for evaluation only. Each run writes a file to runs/latent_study and is skipped if that file
+exists, so that the study can be interrupted. --write inserts the tables between two marks of a Markdown file.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs, pair_
 EMBODIMENTS = ("human_hand", "faive_hand", "mimic_hand", "allegro_hand", "panda_gripper")
 SAME = {"embodiments": EMBODIMENTS, "frames": 40_000, "dim": 32, "hidden": 256, "batch": 512}
 STEPS = 2000
-# With the first seed only: is the paper's preset held back?
+# Trained with the first seed only: variants that test whether the published settings limit the published method.
 ONCE = ("paper, twice the steps", "paper, our rates", "paper, batches of 2,048")
 BEGIN, END = "<!-- latent_study begins -->", "<!-- latent_study ends -->"
 
 
 def configurations() -> dict[str, LatentSettings]:
-    """Settings of every line of the study, by name."""
+    """Settings of each row of the study, by name."""
     paper, ours = (
         load(LatentSettings, config_file("training", name, "settings")).model_copy(update=SAME)
         for name in ("latent_paper", "latent")
@@ -67,7 +66,7 @@ def configurations() -> dict[str, LatentSettings]:
 
 
 def summary(m: Measures, embodiments: Mapping[str, Embodiment]) -> dict[str, float]:
-    """The figures of one line, from all matrices."""
+    """Metrics of one row of the tables."""
     hands = tuple(n for n in m.names if embodiments[n].kind == "hand")
     grippers = tuple(n for n in m.names if embodiments[n].kind == "gripper")
     rich = tuple(n for n in m.names if n not in grippers)
@@ -93,23 +92,23 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def told_by_gripper(made_up: PairedActions, real: PairedActions) -> str:
-    """How well any decoder can do from a gripper's number, by the poses it knows: the median of those with this opening."""
+def gripper_bound(generated: PairedActions, real: PairedActions) -> str:
+    """Smallest error of any decoder from a gripper's opening: that of the median pose with this opening, from several sources."""
     recordings = np.unique(real.recording)
-    errors = {"of the training's motion": _from_opening(made_up, real)}
+    errors = {"poses of the training motion": _from_opening(generated, real)}
     if len(recordings) > 1:
         of = [(real.subset(recordings[recordings != r]), real.subset([r])) for r in recordings]
-        errors["of the other recordings"] = np.concatenate([_from_opening(known, asked) for known, asked in of])
-    errors["of these recordings themselves"] = _from_opening(real, real)
-    told = ", ".join(f"{e.mean() * 1e3:.0f} mm with those {whose}" for whose, e in errors.items())
-    return f"- Gripper to hand, were each opening decoded to the median of its poses: {told}."
+        errors["poses of the other recordings"] = np.concatenate([_from_opening(known, asked) for known, asked in of])
+    errors["poses of these recordings themselves"] = _from_opening(real, real)
+    listed = ", ".join(f"{e.mean() * 1e3:.0f} mm with {source}" for source, e in errors.items())
+    return f"- Gripper to hand, if each opening were decoded to the median pose with that opening: {listed}."
 
 
 def _from_opening(known: PairedActions, asked: PairedActions, bins: int = 12) -> np.ndarray:
     """Distances [m] of the hands' fingertips in ``asked`` from the median of those in ``known`` with the same opening."""
     there, here = (np.minimum((p.actions["panda_gripper"][:, 0] * bins).astype(int), bins - 1) for p in (known, asked))
     some = np.unique(there)
-    here = some[np.abs(here[:, None] - some).argmin(axis=1)]  # if none has this opening, the nearest that one has
+    here = some[np.abs(here[:, None] - some).argmin(axis=1)]  # for an opening without poses, the nearest one that has some
     distances = []
     for name in ("faive_hand", "mimic_hand", "allegro_hand"):
         poses, truth = (fingertips(load_embodiment(name), p.actions[name]) for p in (known, asked))
@@ -118,12 +117,12 @@ def _from_opening(known: PairedActions, asked: PairedActions, bins: int = 12) ->
     return np.concatenate(distances)
 
 
-def _median(places: np.ndarray) -> np.ndarray:
-    """Of places (N, F, 3), for each fingertip the one (F, 3) with the least mean distance (Weiszfeld's iteration)."""
-    middle = places.mean(axis=0)
+def _median(positions: np.ndarray) -> np.ndarray:
+    """Geometric median (F, 3) of positions (N, F, 3), by Weiszfeld's iteration."""
+    middle = positions.mean(axis=0)
     for _ in range(30):
-        near = 1.0 / np.maximum(np.linalg.norm(places - middle, axis=-1), 1e-4)
-        middle = (places * near[..., None]).sum(axis=0) / near.sum(axis=0)[:, None]
+        near = 1.0 / np.maximum(np.linalg.norm(positions - middle, axis=-1), 1e-4)
+        middle = (positions * near[..., None]).sum(axis=0) / near.sum(axis=0)[:, None]
     return middle
 
 
@@ -134,7 +133,7 @@ def keypoints(file: Path) -> np.ndarray:
 
 
 def run(settings: LatentSettings, pairs: PairedActions, real: PairedActions | None, file: Path) -> dict:
-    """Train and measure once, or read what was measured before."""
+    """Train and evaluate one space, or read the stored result."""
     if file.is_file():
         return json.loads(file.read_text())
     embodiments = {name: load_embodiment(name) for name in settings.embodiments}
@@ -151,7 +150,7 @@ def run(settings: LatentSettings, pairs: PairedActions, real: PairedActions | No
 
 
 def table(results: Mapping[str, list[dict]], split: str) -> str:
-    """A Markdown table: mean of the seeds, and their standard deviation where it shows."""
+    """Markdown table of means over seeds, with standard deviations in the main columns."""
     lines = ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " | s |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, runs in results.items():
         cells = []
@@ -164,15 +163,15 @@ def table(results: Mapping[str, list[dict]], split: str) -> str:
 
 
 def bars(results: Mapping[str, list[dict]], split: str) -> str:
-    """The comparison that matters, in a line each."""
+    """Main comparisons, one line each."""
     mean = {name: {k: np.mean([r[split][k] for r in runs]) for k in runs[0][split]} for name, runs in results.items()}
     ours, paper = mean["ours"], mean["paper"]
     lines = [
         f"- Fingertips, gripper to hand: paper {paper['tips_gripper']:.0f} mm, ours {ours['tips_gripper']:.0f} mm.",
-        f"- Fingertips over all ordered pairs: ours / paper = {ours['tips'] / paper['tips']:.2f} (to reach: 0.5).",
-        f"- Pinch distance over all ordered pairs: {ours['pinch'] / paper['pinch']:.2f} (to reach: 0.33).",
-        f"- Hand to hand, distance from where retargeting aims by that of direct retargeting: {ours['direct']:.2f} "
-        f"(to reach: 1.5; paper: {paper['direct']:.2f}).",
+        f"- Fingertips over all ordered pairs: ours / paper = {ours['tips'] / paper['tips']:.2f} (goal: 0.5).",
+        f"- Pinch distance over all ordered pairs: {ours['pinch'] / paper['pinch']:.2f} (goal: 0.33).",
+        f"- Hand to hand, distance from retargeting targets relative to direct retargeting: {ours['direct']:.2f} "
+        f"(goal: 1.5; paper: {paper['direct']:.2f}).",
     ]
     for name in ("paper, encoders frozen", "paper, no annealing"):
         if name in mean:
@@ -195,7 +194,7 @@ def main() -> None:
     if options.recordings:
         real = pair_recordings(hands, [keypoints(file) for file in options.recordings])
     pairs = make_pairs(hands, seed=0, frames=SAME["frames"])
-    # What was measured before counts only for the same embodiments, and the same pairs: those trained on, and those of people.
+    # Stored results are valid for the same embodiments and the same pairs, of training and of recordings.
     arrays = [a for p in (pairs, real) if p is not None for a in (p.keypoints, *(p.actions[name] for name in EMBODIMENTS))]
     digest = "".join(hand.content_hash for hand in hands) + "".join(hashlib.sha256(a.tobytes()).hexdigest() for a in arrays)
     results: dict[str, list[dict]] = {name: [] for name in chosen}
@@ -207,15 +206,15 @@ def main() -> None:
             key = hashlib.sha256((canonical_json(seeded.model_dump(mode="json")) + digest).encode()).hexdigest()[:12]
             result = run(seeded, pairs, real, folder / f"{name.replace(' ', '_').replace(',', '')}_{seed}_{key}.json")
             results[name].append(result)
-            told = {split: {k: round(result[split][k], 2) for k in ("tips", "tips_hands", "pinch", "direct")}
+            metrics = {split: {k: round(result[split][k], 2) for k in ("tips", "tips_hands", "pinch", "direct")}
                     for split in ("held-out motion", "recordings") if split in result}  # fmt: skip
-            print(f"{name:26s} seed {seed} {result['seconds']:5.0f} s  {told}", flush=True)
+            print(f"{name:26s} seed {seed} {result['seconds']:5.0f} s  {metrics}", flush=True)
     text = ""
     for split in ("held-out motion", "recordings"):
         if all(split in r for runs in results.values() for r in runs):
             text += f"\n### On {split}\n\n{table(results, split)}\n"
             text += f"\n{bars(results, split)}\n" if {"ours", "paper"} <= set(results) else ""
-    text += f"{told_by_gripper(pairs, real)}\n" if real is not None else ""
+    text += f"{gripper_bound(pairs, real)}\n" if real is not None else ""
     print(text)
     if options.write:
         before, _, rest = options.write.read_text().partition(BEGIN)

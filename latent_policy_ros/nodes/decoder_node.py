@@ -1,4 +1,4 @@
-"""Node: turns one robot's plans into its commands, with the decoder of its embodiment."""
+"""decoder_node: decodes latent action chunks to commands of one robot."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.policy import ActionChunk, RobotDecoder
 
-UNLIKE = "latents unlike any seen in training"
+OUT_OF_DISTRIBUTION = "out-of-distribution latents"
 
 
 class Decoder(ManagedNode):
-    """``latent_action`` in; ``hand_command`` or ``gripper_command`` and ``wrist_command`` out.
+    """Subscribes to ``latent_action``; publishes ``hand_command`` or ``gripper_command``, and ``wrist_command``.
 
-    The stamp of a command is that of the newest OBSERVATION behind it, so anyone can measure camera-to-command latency;
-    a joint command's ``time_from_start`` says when after that it is to be reached. When plans go stale, both drivers are
-    told once to hold the measured pose (a trajectory without points, the arm's on ``arm_command``), and nothing more is
-    sent until a fresh plan comes.
+    The stamp of a command is that of the newest observation it is based on, so that the latency from camera to command can be
+    measured. ``time_from_start`` of a joint command is the time after that stamp at which its positions are to be reached. When
+    chunks become stale, the node commands both drivers once to hold the measured pose (a trajectory without points; for the arm on
+    ``arm_command``), and publishes nothing until a fresh chunk arrives.
     """
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("decoder", rate=50.0, **node_options)
         self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
         self.declare("latent", "default", "Latent space: a folder, or a name under config/latents.")
-        self.declare("rate", 50.0, "Commands per second [Hz].", 10.0, 500.0)
-        self.declare("max_age", 0.5, "Plans whose observation is older than this [s] are stale.", 0.05, 2.0)
-        self.declare("silence", 0.25, "When no plan came for this long [s], the measured pose is held.", 0.05, 2.0)
-        self.declare("blend", 0.1, "Time over which an older plan loses its say [s]; 0: none.", 0.0, 2.0)
-        self.declare("alarm", 1.5, "Plans this far from all latents of the training are warned of; 1: 0.1% of good ones.", 0.1, 1e3)
+        self.declare("rate", 50.0, "Command rate [Hz].", 10.0, 500.0)
+        self.declare("max_age", 0.5, "Maximum age of the observation of a chunk [s]; older chunks are stale.", 0.05, 2.0)
+        self.declare("silence", 0.25, "Time without a new chunk after which the measured pose is held [s].", 0.05, 2.0)
+        self.declare("blend", 0.1, "Exponential blending time constant [s]; 0 uses the newest chunk alone.", 0.0, 2.0)
+        self.declare("alarm", 1.5, "Out-of-distribution distance that is reported; 0.1% of good latents exceed 1.", 0.1, 1e3)
         self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
 
     def configure(self) -> None:
         self.embodiment = load_embodiment(self.value("embodiment"))
         kind = self.embodiment.command
         if kind is None:
-            raise LatentPolicyError(f"{self.embodiment.name} is no robot's end-effector: nothing to command")
+            raise LatentPolicyError(f"{self.embodiment.name} is not a robot's end-effector: it has no commands")
         self.rate, self.frame = self.value("rate"), self.value("base_frame")
         space = LatentSpace.load(artifact("latents", self.value("latent")))
         self.decoder = RobotDecoder(space, self.embodiment, self.value("max_age"), self.value("blend"), self.value("silence"))
         self.following, self.distance = False, 0.0
-        self.meter, self.latency, self.plan_age = RateMeter(), Percentiles(), Percentiles()
+        self.meter, self.latency, self.chunk_age = RateMeter(), Percentiles(), Percentiles()
         self._observed = 0.0
         self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", qos.COMMANDS)
         self._wrist_commands = self.publisher(PoseStamped, "wrist_command", qos.COMMANDS)
         self._arm_commands = self.publisher(JointTrajectory, "arm_command", qos.COMMANDS)
-        self.subscribe(LatentAction, "latent_action", self._on_plan, qos.LATENTS)
+        self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS)
 
     def activate(self) -> None:
         self.decoder.reset()
@@ -67,29 +67,29 @@ class Decoder(ManagedNode):
     def deactivate(self) -> None:
         self._hold()
 
-    def _on_plan(self, message: LatentAction) -> None:
+    def _on_chunk(self, message: LatentAction) -> None:
         if not self.active:
             return
         now = self.now()
         chunk = ActionChunk.from_message(message)
         self.decoder.accept(chunk, now)
-        self._watch(chunk)
-        self.plan_age.add(now - to_seconds(message.header.stamp))
-        self.tick(now)  # its first command goes out at once
+        self._check_distribution(chunk)
+        self.chunk_age.add(now - to_seconds(message.header.stamp))
+        self.tick(now)  # publish the first command without delay
 
-    def _watch(self, chunk: ActionChunk) -> None:
-        """Tell of plans that are unlike all that was seen in training; they are carried out, within the guards."""
+    def _check_distribution(self, chunk: ActionChunk) -> None:
+        """Report out-of-distribution latents. They are executed within the limits of the command guard."""
         if self.decoder.latent_space.ood_detector is None:
             return
         self.distance = float(self.decoder.latent_space.distance(chunk.latents).max())
         if self.distance > self.value("alarm"):
-            self.count(UNLIKE, f"distance {self.distance:.2f}")
+            self.count(OUT_OF_DISTRIBUTION, f"distance {self.distance:.2f}")
 
     def tick(self, now: float) -> None:
         command = self.decoder.command(now)
         if command is None:
             if self.following:
-                self.count("plans went stale: holding")
+                self.count("stale chunks: holding")
             self._hold()
             return
         self.following = True
@@ -102,7 +102,7 @@ class Decoder(ManagedNode):
             self.latency.add(self.now() - command.observed)
 
     def _hold(self) -> None:
-        """Tell the drivers once to hold what they measure; after that they do so for want of commands."""
+        """Command the drivers once to hold the measured pose. Without further commands they keep holding."""
         if not self.following:
             return
         self.following = False
@@ -115,16 +115,16 @@ class Decoder(ManagedNode):
             return OK, "inactive", {}
         values = {
             "rate_hz": f"{self.meter.rate(time.monotonic()):.1f}",
-            "observation_to_plan": self.plan_age.text_ms(),
+            "observation_to_chunk": self.chunk_age.text_ms(),
             "observation_to_command": self.latency.text_ms(),
             "latent_distance": f"{self.distance:.2f}",
             "latent_id": self.decoder.latent_space.latent_id,
         }
         if not self.following:
-            return WARN, "no fresh plan: holding", values
-        if self.count_publishers("latent_action") > 1:  # two of one policy_id cannot be told apart, and both are followed
+            return WARN, "no fresh chunk: holding", values
+        if self.count_publishers("latent_action") > 1:  # publishers with equal policy_id cannot be distinguished
             return WARN, "more than one node publishes latent_action", values
-        return (WARN, UNLIKE, values) if self.distance > self.value("alarm") else (OK, "decoding", values)
+        return (WARN, OUT_OF_DISTRIBUTION, values) if self.distance > self.value("alarm") else (OK, "decoding", values)
 
 
 def main() -> int:

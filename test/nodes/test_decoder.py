@@ -1,4 +1,4 @@
-"""The decoder node: plans in, commands out; what is not meant for it changes nothing."""
+"""decoder_node: commands, refused chunks, staleness, lifecycle, out-of-distribution latents."""
 
 import itertools
 import time
@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from latent_policy_ros.msg import LatentAction  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
-from latent_policy_ros.nodes.decoder_node import UNLIKE, Decoder  # noqa: E402
+from latent_policy_ros.nodes.decoder_node import OUT_OF_DISTRIBUTION, Decoder  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")
 WRIST = np.array([0.4, 0.1, 0.3, 1.0, 0.0, 0.0, 0.0])
@@ -31,8 +31,8 @@ WRIST = np.array([0.4, 0.1, 0.3, 1.0, 0.0, 0.0, 0.0])
 NUMBERS = itertools.count(1)
 
 
-def plan(space, q=HAND.rest, age=0.05, **changes):
-    """A plan to stay at ``q``."""
+def chunk(space, q=HAND.rest, age=0.05, **changes):
+    """A chunk that holds ``q``."""
     latents = np.tile(space.encode("mimic_hand", q), (16, 1))
     values = {"stamp": time.time() - age, "dt": 0.1, "latents": latents, "wrist_poses": np.tile(WRIST, (16, 1)),
               "latent_id": space.latent_id, "policy_id": "p", "sequence": next(NUMBERS)}  # fmt: skip
@@ -53,12 +53,12 @@ def send(graph, message):
     graph.publish(LatentAction, "left/latent_action", qos.LATENTS, message)
 
 
-def test_plans_become_commands_at_50_hz_stamped_with_the_observation(graph, decoder, commands, space):
+def test_commands_at_50_hz_have_the_stamp_of_the_observation(graph, decoder, commands, space):
     wrist = graph.listen(PoseStamped, "left/wrist_command", qos.COMMANDS)
     sent = []
 
     def each():
-        sent.append(plan(space))
+        sent.append(chunk(space))
         send(graph, sent[-1])
 
     graph.run(0.5, each, period=0.1)
@@ -77,7 +77,7 @@ def test_plans_become_commands_at_50_hz_stamped_with_the_observation(graph, deco
     assert not decoder.counts["latent_action: refused"] and 0.04 < decoder.latency.summary()["p50"] < 0.12
 
 
-def test_a_hand_that_joined_the_space_later_follows_the_same_plans(graph, space, tmp_path):
+def test_added_embodiment_decodes_the_same_chunks(graph, space, tmp_path):
     mine = tmp_path / "my_hand.yaml"
     mine.write_text(HAND.file.read_text().replace("name: mimic_hand", "name: my_hand"))
     space.save(tmp_path / "latent")
@@ -85,20 +85,20 @@ def test_a_hand_that_joined_the_space_later_follows_the_same_plans(graph, space,
     space.save_added(tmp_path / "latent", codec)
     decoder = graph.add(Decoder, "left", embodiment=str(mine), latent=str(tmp_path / "latent"))
     commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
-    graph.run(0.5, lambda: send(graph, plan(space)), period=0.1)
+    graph.run(0.5, lambda: send(graph, chunk(space)), period=0.1)
     assert not decoder.counts["latent_action: refused"]
     expected = space.decode("mimic_hand", space.encode("mimic_hand", HAND.rest))
     np.testing.assert_allclose(commands[-1][1].points[0].positions, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("bad", ["foreign", "dim", "count", "nan", "poses", "quaternion", "dt", "old", "future"])
-def test_a_bad_plan_is_refused_and_counted_and_changes_nothing(graph, decoder, commands, space, bad):
+def test_malformed_chunk_is_refused_and_counted(graph, decoder, commands, space, bad):
     q = HAND.rest + 0.2 * (HAND.upper - HAND.rest)
-    message = plan(space, HAND.upper)
+    message = chunk(space, HAND.upper)
     if bad == "foreign":
         message.latent_id = "0123456789abcdef"
     elif bad == "dim":
-        message = plan(space, latents=np.zeros((16, 5)))
+        message = chunk(space, latents=np.zeros((16, 5)))
     elif bad == "count":
         message.latents = message.latents[:-3]
     elif bad == "nan":
@@ -110,11 +110,11 @@ def test_a_bad_plan_is_refused_and_counted_and_changes_nothing(graph, decoder, c
     elif bad == "dt":
         message.time_step = 0.0
     elif bad == "old":
-        message = plan(space, HAND.upper, age=5.0)
+        message = chunk(space, HAND.upper, age=5.0)
     elif bad == "future":
-        message = plan(space, HAND.upper, age=-5.0)
+        message = chunk(space, HAND.upper, age=-5.0)
     for _ in range(5):
-        send(graph, plan(space, q))
+        send(graph, chunk(space, q))
         graph.run(0.05)
         send(graph, message)
         graph.run(0.05)
@@ -128,77 +128,77 @@ def test_a_bad_plan_is_refused_and_counted_and_changes_nothing(graph, decoder, c
         assert "0123456789abcdef" in detail and space.latent_id in detail
 
 
-def test_a_bad_plan_alone_commands_nothing(graph, decoder, commands, space):
-    graph.run(0.4, lambda: send(graph, plan(space, latent_id="foreign")))
-    assert not commands and decoder.status()[1] == "no fresh plan: holding"
+def test_refused_chunk_alone_gives_no_command(graph, decoder, commands, space):
+    graph.run(0.4, lambda: send(graph, chunk(space, latent_id="foreign")))
+    assert not commands and decoder.status()[1] == "no fresh chunk: holding"
 
 
-def test_stale_plans_hold_the_measured_pose_and_then_it_goes_on(graph, decoder, commands, space):
-    """The hand is on its way when plans cease."""
+def test_stale_chunks_hold_the_measured_pose_until_the_next_chunk(graph, decoder, commands, space):
+    """The hand is moving when chunks stop arriving."""
     driver = graph.add(lambda **o: EndEffectorDriver("hand", **o), "left", embodiment="mimic_hand", driver="mock")
-    driver.controller.guard.max_velocity = driver.controller.guard.max_velocity * 0.05  # a slow hand: still moving when plans cease
+    driver.controller.guard.max_velocity = driver.controller.guard.max_velocity * 0.05  # a slow hand: still moving when chunks stop
     states = graph.listen(JointState, "left/joint_states", qos.STATES)
-    graph.run(0.5, lambda: send(graph, plan(space, HAND.upper)), period=0.1)
-    stopped, before = time.time(), decoder.counts["plans went stale: holding"]  # a slow machine may have held earlier
+    graph.run(0.5, lambda: send(graph, chunk(space, HAND.upper)), period=0.1)
+    stopped, before = time.time(), decoder.counts["stale chunks: holding"]  # a slow machine may have held earlier
     graph.run(1.0)
     times = np.array([t - stopped for t, _ in states])
     q = np.array([m.position for _, m in states])
-    assert np.abs(q[times > -0.1][0] - q[0]).max() > 0.01  # it did move
-    assert commands[-1][1].points == [] and commands[-2][1].points  # the last thing said, and said once: hold
-    told = commands[-1][0] - stopped
-    assert told < 0.4  # silence of 0.25 s, and what a busy machine adds
-    held = q[times > told + 0.1]
+    assert np.abs(q[times > -0.1][0] - q[0]).max() > 0.01  # it moved before
+    assert commands[-1][1].points == [] and commands[-2][1].points  # one command to hold, the last one
+    hold_sent = commands[-1][0] - stopped
+    assert hold_sent < 0.4  # silence of 0.25 s and scheduling delays
+    held = q[times > hold_sent + 0.1]
     assert len(held) > 30 and np.ptp(held, axis=0).max() < 5e-3
-    assert decoder.counts["plans went stale: holding"] > before
-    graph.run(0.5, lambda: send(graph, plan(space, HAND.upper)), period=0.1)
-    goes_on = np.array(states[-1][1].position)
-    assert np.abs(goes_on - held[-1]).max() > 0.01
+    assert decoder.counts["stale chunks: holding"] > before
+    graph.run(0.5, lambda: send(graph, chunk(space, HAND.upper)), period=0.1)
+    moved_on = np.array(states[-1][1].position)
+    assert np.abs(moved_on - held[-1]).max() > 0.01
     steps = np.abs(np.diff(np.array([m.position for _, m in states]), axis=0)).max()
-    assert steps < 0.05  # and nothing jumped
+    assert steps < 0.05  # without a jump
 
 
-def test_two_that_plan_for_one_robot_are_told_even_of_one_name(graph, decoder, commands, space):
-    graph.run(0.3, lambda: send(graph, plan(space)), period=0.1)
+def test_two_publishers_of_latent_action_are_reported(graph, decoder, commands, space):
+    graph.run(0.3, lambda: send(graph, chunk(space)), period=0.1)
     assert decoder.status()[1] == "decoding"
     graph.probe.create_publisher(LatentAction, "left/latent_action", qos.LATENTS)
     status = lambda: decoder.status()[1]
-    graph.until(lambda: status() == "more than one node publishes latent_action", 5, "a word", lambda: send(graph, plan(space)))
+    graph.until(lambda: status() == "more than one node publishes latent_action", 5, "status", lambda: send(graph, chunk(space)))
 
 
-def test_a_latent_space_that_does_not_know_the_embodiment_does_not_start(graph, artifacts):
+def test_latent_space_without_the_embodiment_does_not_start(graph, artifacts):
     with pytest.raises(AssertionError, match="did not start"):
         graph.add(Decoder, "left", embodiment="faive_hand", latent=artifacts.latent)
 
 
-def test_it_can_be_deactivated_and_activated_again(graph, decoder, commands, space):
-    graph.run(0.3, lambda: send(graph, plan(space)))
+def test_deactivate_and_activate(graph, decoder, commands, space):
+    graph.run(0.3, lambda: send(graph, chunk(space)))
     decoder.trigger_deactivate()
     graph.run(0.1)
     commands.clear()
-    graph.run(0.3, lambda: send(graph, plan(space)))
+    graph.run(0.3, lambda: send(graph, chunk(space)))
     assert not commands
     decoder.trigger_activate()
-    graph.run(0.3, lambda: send(graph, plan(space)))
+    graph.run(0.3, lambda: send(graph, chunk(space)))
     assert len(commands) > 5
     decoder.trigger_deactivate()
     decoder.trigger_cleanup()
     decoder.trigger_configure()
     decoder.trigger_activate()
     commands.clear()
-    graph.run(0.5, lambda: send(graph, plan(space)))
+    graph.run(0.5, lambda: send(graph, chunk(space)))
     assert len(commands) > 5
 
 
-def test_latents_unlike_any_seen_are_warned_of_and_carried_out(graph, decoder, commands, space):
+def test_out_of_distribution_latents_are_reported_and_executed(graph, decoder, commands, space):
     rng = np.random.default_rng(0)
     seen = space.encode("mimic_hand", HAND.rest + rng.normal(0, 0.05, (2000, len(HAND.rest))))
     decoder.decoder.latent_space = space = replace(space, ood_detector=OODDetector.fit(seen, seen))
-    send(graph, plan(space))
+    send(graph, chunk(space))
     graph.until(lambda: decoder.following)
-    assert decoder.distance < 1.5 and not decoder.counts[UNLIKE]
-    send(graph, plan(space, latents=rng.normal(size=(16, space.dim)).astype(np.float32)))
-    graph.until(lambda: decoder.counts[UNLIKE])
-    assert decoder.status()[1] == UNLIKE and float(decoder.status()[2]["latent_distance"]) > 1.5
+    assert decoder.distance < 1.5 and not decoder.counts[OUT_OF_DISTRIBUTION]
+    send(graph, chunk(space, latents=rng.normal(size=(16, space.dim)).astype(np.float32)))
+    graph.until(lambda: decoder.counts[OUT_OF_DISTRIBUTION])
+    assert decoder.status()[1] == OUT_OF_DISTRIBUTION and float(decoder.status()[2]["latent_distance"]) > 1.5
     commands.clear()
     graph.run(0.1)
     positions = np.array([m.points[0].positions for _, m in commands])
