@@ -33,7 +33,7 @@ def reach(goal: np.ndarray, start: np.ndarray, embodiment: str, space: LatentSpa
     images = {camera: np.stack([image(goal, w) for w in wrist]) for camera in cameras}
     noise = rng.integers(0, 20, (frames, SIZE, SIZE, 3), dtype=np.uint8)
     return Episode(
-        images={camera: np.maximum(image_batch, noise) for camera, image_batch in images.items()},
+        images={camera: np.maximum(clean, noise) for camera, clean in images.items()},
         wrist_pose=pose(np.array(wrist)),
         hand=closing,
         wrist_command=pose(np.array(commands)),
