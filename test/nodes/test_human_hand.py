@@ -150,7 +150,7 @@ def test_unstamped_keypoints_and_unknown_side(graph, left):
     publisher = graph.probe.create_publisher(PoseArray, "keypoints", qos.IMAGES)
     flat = MOTION[0].copy() * [0, 1, 1]  # all keypoints in one plane
     graph.run(0.5, both(left.publish, lambda: publisher.publish(message(flat, 0.0))), period=0.02)
-    assert not chunks and "left or right is not clear" in human.status()[1]
+    assert not chunks and "left or right is not detected" in human.status()[1]
     graph.run(0.9, both(left.publish, lambda: publisher.publish(message(MOTION[0], 0.0))), period=0.02)
     assert len(chunks) > 10
 
