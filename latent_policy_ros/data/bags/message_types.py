@@ -1,4 +1,4 @@
-"""Definitions of message types, for bags that explain themselves. Needs no ROS."""
+"""Definitions of message types: those in a bag, those of ROS 2 and this package, and those of an installed ROS. Needs no ROS."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
-from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Nodetype
+from rosbags.interfaces import Nodetype
 from rosbags.interfaces.typing import Typesdict
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.common.paths import PACKAGE, config_dir
+from latent_policy_ros.data.bags.storage import StoredTopic
 
-NONE = MessageDefinitionFormat.NONE
+LANGUAGES = {"ros2msg": "msg", "ros2idl": "idl", "omgidl": "idl"}  # languages of definitions in bags that can be parsed
 
 
 @lru_cache(maxsize=1)
 def message_types() -> Typestore:
-    """ROS 2's common message types, and this package's own.
+    """ROS 2's common message types and those of this package.
 
     Raises:
-        FileNotFoundError: The ``msg`` folder is neither in the checkout nor installed beside the configuration.
+        FileNotFoundError: No ``msg`` folder beside the configuration.
     """
     store = get_typestore(Stores.ROS2_JAZZY)
     folder = config_dir().parent / "msg"
@@ -37,65 +38,66 @@ def message_types() -> Typestore:
     return store
 
 
-def types_of(connections: Collection[Connection]) -> Typestore:
-    """The message types of a bag's connections, as the bag defines them; the common ones where it does not.
+def typestore_of(topics: Collection[StoredTopic]) -> Typestore:
+    """Message types of topics, as their bag defines them; ROS 2's common types for those that the bag does not define.
 
     Raises:
-        TypesysError: A definition is missing, cannot be read, or is not what the bag's hash of it says.
+        TypesysError: A definition is missing or invalid, or does not match the hash in the bag.
     """
-    told, needed = {c.msgtype: c for c in connections if c.msgdef.format != NONE}, {c.msgtype for c in connections}
-    types = {} if needed <= told.keys() else dict(message_types().fielddefs)
-    for kind, connection in told.items():
-        types |= _defined(connection.msgdef, kind)
+    defined = {topic.msg_type: topic for topic in topics if topic.language in LANGUAGES}
+    needed = {topic.msg_type for topic in topics}
+    types = {} if needed <= defined.keys() else dict(message_types().fielddefs)
+    for msg_type, topic in defined.items():
+        types |= _parse(topic.definition, LANGUAGES[topic.language], msg_type)
     if unknown := needed - types.keys():
         raise TypesysError(f"no definition of {', '.join(sorted(unknown))}, neither in the bag nor among ROS 2's common types")
     store = get_typestore(Stores.EMPTY)
     store.register(types)
-    for kind, connection in told.items():
-        if connection.digest and (got := store.hash_rihs01(kind)) != connection.digest:
-            raise TypesysError(f"{kind}: its definition has the hash {got}, but the bag says {connection.digest}")
+    for msg_type, topic in defined.items():
+        if topic.type_hash and (got := store.hash_rihs01(msg_type)) != topic.type_hash:
+            raise TypesysError(f"{msg_type}: the definition has the hash {got}, but the bag says {topic.type_hash}")
     return store
 
 
-def _defined(told: MessageDefinition, kind: str) -> Typesdict:
-    """A type and those of its fields, from MSG text or from one or several IDL texts."""
-    if told.format == MessageDefinitionFormat.MSG:
-        return get_types_from_msg(told.data, kind)
+def _parse(text: str, language: str, msg_type: str) -> Typesdict:
+    """A type and those of its fields, from one MSG text or from one or more IDL texts."""
+    if language == "msg":
+        return get_types_from_msg(text, msg_type)
     types: Typesdict = {}
-    for text in re.split(r"^={80}\nIDL: .*\n", told.data, flags=re.MULTILINE):
-        types |= get_types_from_idl(text) if text.strip() else {}
+    for part in re.split(r"^={80}\nIDL: .*\n", text, flags=re.MULTILINE):
+        types |= get_types_from_idl(part) if part.strip() else {}
     return types
 
 
-def definition(kind: str) -> tuple[str, str]:
-    """The text that defines a message type with all that it consists of, and its RIHS01 hash.
+def definition(msg_type: str) -> tuple[str, str]:
+    """The definition of a message type including the types of its fields, and its RIHS01 hash.
 
     Args:
-        kind: E.g. ``sensor_msgs/msg/Image``. Types that are not common are looked up in the sourced ROS installation.
+        msg_type: E.g. ``sensor_msgs/msg/Image``. Types that are not common are read from the sourced ROS installation.
 
     Raises:
-        ArtifactError: It is not defined anywhere; says where was looked.
+        ArtifactError: No definition was found; lists the files that were tried.
     """
     store = message_types()
-    _learn(store, kind)
-    return store.generate_msgdef(kind, ros_version=2)[0], store.hash_rihs01(kind)
+    _register_installed(store, msg_type)
+    return store.generate_msgdef(msg_type, ros_version=2)[0], store.hash_rihs01(msg_type)
 
 
-def _learn(store: Typestore, kind: str) -> None:
-    """Register an installed type and those of its fields."""
-    if kind in store.fielddefs:
+def _register_installed(store: Typestore, msg_type: str) -> None:
+    """Register an installed message type and those of its fields."""
+    if msg_type in store.fielddefs:
         return
-    package, _, name = kind.split("/")
+    package, _, name = msg_type.split("/")
     prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [Path(sys.prefix)]
     tried = [prefix / "share" / package / "msg" / f"{name}.msg" for prefix in prefixes]
     file = next((file for file in tried if file.is_file()), None)
     if file is None:
-        raise ArtifactError(f"message type {kind}: no definition; looked for {', '.join(map(str, tried))}")
-    found = get_types_from_msg(file.read_text(encoding="utf-8"), kind)
+        raise ArtifactError(f"message type {msg_type}: no definition; tried {', '.join(map(str, tried))}")
+    found = get_types_from_msg(file.read_text(encoding="utf-8"), msg_type)
     for _, fields in found.values():
         for _, (node, detail) in fields:
             if node in (Nodetype.ARRAY, Nodetype.SEQUENCE):
                 node, detail = detail[0]
             if node == Nodetype.NAME and detail not in found:
-                _learn(store, detail)
+                _register_installed(store, detail)
     store.register(found)

@@ -1,4 +1,4 @@
-"""Reading bags: any rosbag2 folder or file, whoever wrote it, however it is stored."""
+"""Reading of bags: rosbag2 folders and single files, in MCAP or sqlite3, compressed or not."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from typing import Any
 
 from mcap.records import Channel, Chunk, Message
 from mcap.stream_reader import StreamReader
-from rosbags.interfaces import Connection
 from rosbags.typesys.store import Typestore
 
 from latent_policy_ros.common.errors import ArtifactError
-from latent_policy_ros.data.bags.message_types import types_of
+from latent_policy_ros.data.bags import metadata
+from latent_policy_ros.data.bags.message_types import typestore_of
 from latent_policy_ros.data.bags.metadata import split_number
-from latent_policy_ros.data.bags.tolerant_reader import BagReader
+from latent_policy_ros.data.bags.storage import OPENERS, BagStorage, StoredTopic, open_storage
 from latent_policy_ros.data.issues import BagUnreadable, Issue
 
-METADATA, FILES = "metadata.yaml", (".mcap", ".db3")
-BLOCK, BLOCKS = 4096, 64  # bytes, and number of them, by which a file is told from others
-DISK_FULL = errno.ENOSPC, errno.EDQUOT  # of a disk: the next bag would fare no better
+SUFFIXES = tuple(OPENERS)  # of files of bags
+SAMPLE_SIZE, SAMPLES = 4096, 64  # bytes and number of the samples that identify a file
+DISK_FULL = errno.ENOSPC, errno.EDQUOT  # errors that every further bag would cause too
 
 
 def find_bags(paths: Iterable[Path | str], wanted: str = "bag") -> list[Path]:
-    """The bags at ``paths``: folders of rosbag2, single files, or folders that hold such at any depth, in the order of names.
+    """Find bags: rosbag2 folders and single files, at the given paths or below them, sorted by name.
 
     Args:
-        wanted: What there may be, in words.
+        paths: Files or folders.
+        wanted: What is searched for, in error messages.
 
     Raises:
-        ArtifactError: There is nothing at a path, or no bag.
+        ArtifactError: A path does not exist or holds no bag.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -43,18 +44,18 @@ def find_bags(paths: Iterable[Path | str], wanted: str = "bag") -> list[Path]:
             raise ArtifactError(f"{path}: no such {wanted}")
         here = [path] if path.is_file() else list(_bags_in(path))
         if not here:
-            raise ArtifactError(f"{path}: holds no {wanted} (a folder with {METADATA}, or a file *{', *'.join(FILES)})")
+            raise ArtifactError(f"{path}: holds no {wanted} (a folder with {metadata.FILE}, or a file *{', *'.join(SUFFIXES)})")
         found += [bag for bag in here if bag not in found]
     return found
 
 
 def _bags_in(folder: Path) -> Iterator[Path]:
-    if (folder / METADATA).is_file():
+    if (folder / metadata.FILE).is_file():
         yield folder
         return
-    files = sorted(file for file in folder.iterdir() if file.suffix in FILES)
-    pieces = {(split_number(file)[0], file.suffix) for file in files}
-    if len(files) == 1 or (len(pieces) == 1 and files):  # of pieces nobody knows whether they are all: opening them says so
+    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
+    names = {(split_number(file)[0], file.suffix) for file in files}
+    if len(files) == 1 or (len(names) == 1 and files):  # opening a split bag without metadata fails with a remedy
         yield folder
     else:
         yield from files
@@ -63,24 +64,24 @@ def _bags_in(folder: Path) -> Iterator[Path]:
 
 
 def content_fingerprint(bag: Path) -> str:
-    """The same for the same messages, wherever the bag lies and whatever it says of itself: a hash of blocks of its files."""
-    told = hashlib.sha256()
-    files = sorted(file for file in bag.iterdir() if set(FILES) & set(file.suffixes)) if bag.is_dir() else [bag]
+    """Hash of samples of a bag's files. It does not depend on the path or on ``metadata.yaml``."""
+    digest = hashlib.sha256()
+    files = sorted(file for file in bag.iterdir() if set(SUFFIXES) & set(file.suffixes)) if bag.is_dir() else [bag]
     for file in files:
         size = file.stat().st_size
-        told.update(f"{size} ".encode())
+        digest.update(f"{size} ".encode())
         with file.open("rb") as opened:
-            for k in range(BLOCKS + 1):  # all of a small file; of a large one enough to tell recordings apart
-                opened.seek(k * max(BLOCK, (size - BLOCK) // BLOCKS))
-                told.update(opened.read(BLOCK))
-    return told.hexdigest()
+            for k in range(SAMPLES + 1):  # covers small files completely
+                opened.seek(k * max(SAMPLE_SIZE, (size - SAMPLE_SIZE) // SAMPLES))
+                digest.update(opened.read(SAMPLE_SIZE))
+    return digest.hexdigest()
 
 
 def file_fingerprint(bag: Path) -> str:
-    """Changes when the bag's files do."""
+    """Hash of names, sizes and modification times of a bag's files."""
     files = sorted(bag.iterdir()) if bag.is_dir() else [bag]
-    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,11 @@ class Bag:
     """An open bag.
 
     Attributes:
-        path: Where it is.
-        topics: By name.
-        custom: What the recorder told of it.
-        start, end: Times of receipt of its first and last message [s].
-        unlisted: Names of files in its folder that its metadata does not name, and that are not read.
+        path: Folder or file.
+        topics: Topics by name.
+        custom: Custom metadata of the recording.
+        start, end: Times of receipt of the first and the last message [s].
+        unlisted: Names of files in the folder that ``metadata.yaml`` does not list; they are not read.
     """
 
     path: Path
@@ -108,9 +109,9 @@ class Bag:
     custom: dict[str, str]
     start: float
     end: float
-    _reader: BagReader = field(repr=False)
+    _storage: BagStorage = field(repr=False)
     unlisted: tuple[str, ...] = ()
-    _at: tuple[str, float] = ("", 0.0)
+    _position: tuple[str, float] = ("", 0.0)  # topic and time of the newest message
 
     @property
     def count(self) -> int:
@@ -118,43 +119,37 @@ class Bag:
         return sum(topic.count for topic in self.topics.values())
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, float, Any]]:
-        """(topic, time of receipt [s], message) of some topics, as they were received.
+        """Yield (topic, time of receipt [s], message) of some topics in order of receipt.
 
         Raises:
             BagUnreadable: The rest cannot be read.
         """
-        connections = [c for c in _connections(self._reader) if c.topic in topics]
-        types = self._types(connections)
-        source = self._reader.messages(connections) if connections else iter(())
+        stored = [topic for topic in self._storage.topics if topic.name in topics]
+        types = self._types(stored)
+        source = self._storage.messages(set(topics)) if stored else iter(())
         while True:
             try:
-                connection, received, raw = next(source)
-                self._at = connection.topic, received * 1e-9
-                message = types.deserialize_cdr(raw, connection.msgtype)
+                topic, nanoseconds, data = next(source)
+                received = nanoseconds * 1e-9
+                self._position = topic.name, received
+                message = types.deserialize_cdr(data, topic.msg_type)
             except StopIteration:
                 return
-            except Exception as error:  # whatever a damaged file makes the libraries raise
-                topic, time = self._at
-                at = time - self.start if topic else 0.0
+            except Exception as error:  # damaged files raise errors of any type
+                name, time = self._position
+                at = time - self.start if name else 0.0
                 text = f"cannot be read any further: {_text(error)}"
                 if "timestamp order" in text:  # a file without chunks
                     text += f"; try: latent-policy dataset repair {self.path}"
-                raise BagUnreadable(Issue("damaged", text, self.path, topic, at)) from error
-            yield connection.topic, received * 1e-9, message
+                raise BagUnreadable(Issue("damaged", text, self.path, name, at)) from error
+            yield topic.name, received, message
 
-    def _types(self, connections: list[Connection]) -> Typestore:
-        try:  # of these only: what else was recorded may be defined in ways that nobody can read
-            return types_of(connections)
-        except Exception as error:  # whatever the library raises of a definition
-            topics = ", ".join(sorted({c.topic for c in connections}))
-            raise BagUnreadable(Issue("damaged", f"message types of {topics}: {_text(error)}", self.path)) from error
-
-
-def _connections(reader: BagReader) -> list[Connection]:
-    """What the files of a bag say of their topics. The word of metadata.yaml may differ in a publisher's QoS, and messages of
-    connections that are not the same to the letter would be passed over."""
-    storages = getattr(reader.storage, "storages", None)
-    return [c for storage in storages for c in storage.connections] if storages else reader.connections
+    def _types(self, topics: list[StoredTopic]) -> Typestore:
+        try:  # only of requested topics: definitions of others may be invalid
+            return typestore_of(topics)
+        except Exception as error:  # invalid definitions raise errors of any type
+            names = ", ".join(sorted({topic.name for topic in topics}))
+            raise BagUnreadable(Issue("damaged", f"message types of {names}: {_text(error)}", self.path)) from error
 
 
 @contextlib.contextmanager
@@ -162,38 +157,39 @@ def open_bag(path: Path) -> Iterator[Bag]:
     """Open a bag.
 
     Raises:
-        BagUnreadable: It is cut short or damaged; says until when it is whole, as far as that can be found out.
-        OSError: It is compressed as a whole, and there is no room to unpack it.
+        BagUnreadable: The bag is damaged or incomplete; says up to which time it is readable, if that can be determined.
+        OSError: The bag is compressed as a whole, and there is no space to unpack it.
     """
-    if path.is_file() and path.suffix not in FILES:
-        text = f"expected a file *{', *'.join(FILES)} (one that is compressed as a whole: unpack it, or give its folder)"
+    if path.is_file() and path.suffix not in SUFFIXES:
+        text = f"expected a file *{', *'.join(SUFFIXES)} (one that is compressed as a whole: unpack it, or give its folder)"
         raise BagUnreadable(Issue("no bag", text, path))
-    try:
-        source = path
-        if path.is_dir() and not (path / METADATA).is_file():
-            files = sorted(file for file in path.iterdir() if file.suffix in FILES)
-            if len(files) != 1:
-                raise ArtifactError(f"no {METADATA}, and {len(files) or 'no'} files *{', *'.join(FILES)}{_remedy(files)}")
-            source = files[0]
-        _check_journals(source)
-        reader = BagReader(source)
-        reader.open()
-    except Exception as error:  # whatever a damaged file makes the libraries raise
-        if getattr(error, "errno", None) in DISK_FULL:
-            text = f"no room to unpack {path}; give a folder on another disk as TMPDIR"
-            raise OSError(error.errno, text, tempfile.gettempdir()) from error
-        raise BagUnreadable(_truncated(path, error)) from error
-    try:
-        topics = {name: BagTopic(info.msgtype or "", info.msgcount) for name, info in reader.topics.items()}
-        storage = reader.storage.metadata
-        start, end = (reader.start_time * 1e-9, reader.end_time * 1e-9) if reader.message_count else (0.0, 0.0)
-        yield Bag(path, topics, _texts(storage.custom or {}), start, end, reader, _unlisted(path))
-    finally:
-        reader.close()
+    with contextlib.ExitStack() as stack:
+        try:
+            source = path
+            if path.is_dir() and not (path / metadata.FILE).is_file():
+                files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+                if len(files) != 1:
+                    count = len(files) or "no"
+                    raise ArtifactError(f"no {metadata.FILE}, and {count} files *{', *'.join(SUFFIXES)}{_remedy(files)}")
+                source = files[0]
+            _check_journals(source)
+            storage = stack.enter_context(open_storage(source))
+        except Exception as error:  # damaged files raise errors of any type
+            if getattr(error, "errno", None) in DISK_FULL:
+                text = f"no room to unpack {path}; give a folder on another disk as TMPDIR"
+                raise OSError(error.errno, text, tempfile.gettempdir()) from error
+            raise BagUnreadable(_truncated(path, error)) from error
+        topics: dict[str, BagTopic] = {}
+        for topic in storage.topics:
+            before = topics.get(topic.name)
+            topics[topic.name] = BagTopic(
+                before.msg_type if before else topic.msg_type, topic.count + (before.count if before else 0)
+            )
+        yield Bag(path, topics, _texts(storage.custom), storage.start * 1e-9, storage.end * 1e-9, storage, _unlisted(path))
 
 
 def _remedy(files: list[Path]) -> str:
-    """What to do about several files without metadata: nobody knows whether they are one recording."""
+    """What to do about several files without metadata, which may be one recording or several."""
     if not files:
         return ""
     each = files[0].parent / f"*{files[0].suffix}"
@@ -201,20 +197,20 @@ def _remedy(files: list[Path]) -> str:
 
 
 def _unlisted(path: Path) -> tuple[str, ...]:
-    file = path / METADATA
+    file = path / metadata.FILE
     if not file.is_file():
         return ()
-    told = file.read_text(encoding="utf-8")
-    return tuple(sorted(other.name for other in path.iterdir() if other.suffix in FILES and other.name not in told))
+    listed = file.read_text(encoding="utf-8")
+    return tuple(sorted(other.name for other in path.iterdir() if other.suffix in SUFFIXES and other.name not in listed))
 
 
 def _texts(custom: Mapping[str, Any]) -> dict[str, str]:
-    """What a bag tells of itself as text: rosbag2 writes words such as `false` so that YAML reads no text."""
+    """Custom metadata as text. rosbag2 writes words such as ``false`` without quotes, which YAML reads as other types."""
     return {str(key): str(value).lower() if isinstance(value, bool) else str(value) for key, value in custom.items()}
 
 
 def _check_journals(source: Path) -> None:
-    """Raise ArtifactError if a sqlite3 file's messages are still in the journal beside it: readers would pass them over."""
+    """Raise ArtifactError if messages of a sqlite3 file are still in its journal, where readers do not find them."""
     for file in [source] if source.is_file() else sorted(source.glob("*.db3")):
         journal = file.with_name(f"{file.name}-wal")
         if file.suffix == ".db3" and journal.is_file() and journal.stat().st_size:
@@ -225,17 +221,17 @@ def _check_journals(source: Path) -> None:
 def _truncated(path: Path, error: Exception) -> Issue:
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix == ".mcap")
     for file in files:
-        first, last, topic, ended = _whole_until(file)
-        if not ended:
-            until = "until here only" if last else "nowhere: it has no complete chunk"
-            remedy = f"when nobody records it any more, try: latent-policy dataset repair {path}"
-            text = f"{file.name} is whole {until} ({_text(error)}); {remedy}"
+        first, last, topic, complete = _readable_part(file)
+        if not complete:
+            until = "up to this time" if last else "nowhere: it has no complete chunk"
+            remedy = f"if it is not being recorded, try: latent-policy dataset repair {path}"
+            text = f"{file.name} is readable {until} ({_text(error)}); {remedy}"
             return Issue("truncated", text, path, topic, (last - first) * 1e-9 if last else None)
     return Issue("damaged", _text(error), path)
 
 
-def _whole_until(file: Path) -> tuple[int, int, str, bool]:
-    """First and last log time [ns] and topic that can be read in an MCAP file, and whether its end is there."""
+def _readable_part(file: Path) -> tuple[int, int, str, bool]:
+    """First and last readable log time [ns] of an MCAP file, topic of the last message, and whether the file is complete."""
     first, last, topic, channels = 0, 0, "", {}
     with file.open("rb") as stream:
         try:
@@ -246,7 +242,7 @@ def _whole_until(file: Path) -> tuple[int, int, str, bool]:
                     first, last = first or record.message_start_time, max(last, record.message_end_time)
                 elif isinstance(record, Message):
                     first, last, topic = first or record.log_time, record.log_time, channels.get(record.channel_id, "")
-        except Exception:  # the end of what is whole
+        except Exception:  # the end of the readable part
             return first, last, topic, False
     return first, last, topic, True
 
