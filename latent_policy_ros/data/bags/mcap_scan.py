@@ -1,4 +1,4 @@
-"""What can still be read of an MCAP file that ends anywhere: every record and every message that is there in full."""
+"""Scan of incomplete or damaged MCAP files: all complete records, and all complete messages in chunks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latent_policy_ros.data.bags.mcap_writer import CHUNK, CHUNK_HEAD, DATA_END,
 
 @dataclass(frozen=True)
 class Record:
-    """One record outside of chunks, whole: its opcode, what follows, and where it stands."""
+    """A complete record outside of chunks: opcode, body and offset in the file."""
 
     opcode: int
     body: bytes
@@ -26,14 +26,14 @@ class Record:
 
 @dataclass(frozen=True)
 class ChunkContent:
-    """What is in a chunk.
+    """Content of a chunk.
 
     Attributes:
-        whole: Everything that should be there is.
-        damaged: It is all there, but not as it was written.
-        records: (opcode, body, offset in the uncompressed chunk) of the records that are whole.
-        index: Of the messages among them.
-        head, compression, stored: The chunk as it stands in the file.
+        whole: Whether the chunk is complete and undamaged.
+        damaged: Whether the chunk is complete, but differs from what was written.
+        records: (opcode, body, offset in the uncompressed chunk) of the complete records.
+        index: Index of the messages among them.
+        head, compression, stored: The chunk as stored in the file.
     """
 
     whole: bool
@@ -46,7 +46,7 @@ class ChunkContent:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a file ends as MCAP files do, with a footer that tells of a summary."""
+    """Whether an MCAP file ends with a footer that refers to a summary."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         if size < len(MAGIC) * 2 + RECORD.size + 20:
@@ -58,10 +58,10 @@ def is_finished(path: Path) -> bool:
 
 
 def scan(path: Path) -> Iterator[Record]:
-    """The records of a file's data section; the last one may be a chunk that is cut off, whose body is then short.
+    """Yield the records of a file's data section. The last one may be an incomplete chunk with a short body.
 
     Raises:
-        ArtifactError: It is no MCAP file.
+        ArtifactError: Not an MCAP file.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -79,7 +79,7 @@ def scan(path: Path) -> Iterator[Record]:
 
 
 def read_chunk(body: bytes) -> ChunkContent | None:
-    """EpisodeView into a chunk, which may be cut off or damaged; None if not even its head is there."""
+    """Read a chunk that may be incomplete or damaged; None without a complete head."""
     try:
         first, last, size, crc = CHUNK_HEAD.unpack_from(body)
         (length,) = struct.unpack_from("<I", body, CHUNK_HEAD.size)
@@ -114,7 +114,7 @@ def _inner(content: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _decompress(compression: str, stored: bytes) -> bytes:
-    """As much as can be had of compressed bytes that may end early or be damaged."""
+    """Decompress bytes that may end early or be damaged, as far as possible."""
     if not compression:
         return stored
     if compression == "zstd":
@@ -128,5 +128,5 @@ def _decompress(compression: str, stored: bytes) -> bytes:
         for at in range(0, len(stored), 4096):
             found.append(unpack(stored[at : at + 4096]))
     except (zstandard.ZstdError, RuntimeError, EOFError):
-        pass  # the rest is damaged
+        pass  # the rest is unreadable
     return b"".join(found)

@@ -1,4 +1,4 @@
-"""MCAP, the container of bags: its records, and a writer that a crash can rob of its last open chunk only.
+"""MCAP records, and a writer after whose crash only the open chunk is lost.
 
 Layout: https://mcap.dev/spec. A file is magic, records, magic; a record is an opcode, a length and that many bytes.
 """
@@ -32,19 +32,19 @@ def record(opcode: int, *parts: bytes) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """A string, as records hold it."""
+    """A string in the form of records."""
     encoded = value.encode()
     return struct.pack("<I", len(encoded)) + encoded
 
 
 def mapping(values: Mapping[str, str]) -> bytes:
-    """A map of strings, as records hold it."""
+    """A map of strings in the form of records."""
     pairs = b"".join(text(key) + text(value) for key, value in values.items())
     return struct.pack("<I", len(pairs)) + pairs
 
 
 def read_text(body: bytes, at: int) -> tuple[str, int]:
-    """The string at an offset, and where it ends."""
+    """The string at an offset, and the offset of its end."""
     (length,) = struct.unpack_from("<I", body, at)
     return body[at + 4 : at + 4 + length].decode(), at + 4 + length
 
@@ -60,26 +60,26 @@ def read_mapping(body: bytes, at: int) -> dict[str, str]:
 
 
 class McapWriter:
-    """Writes one file, chunk by chunk, without compression. Holds a lock on it, so that nobody repairs it meanwhile.
+    """Writer of one MCAP file, in chunks without compression. Locks the file, so that it cannot be repaired meanwhile.
 
-    A chunk ends when it is large enough, or when ``flush`` is called: what is in ended chunks survives the end of this process.
+    A chunk is written when it is large enough or when :meth:`flush` is called. Written chunks survive a crash of the process.
 
     Args:
         path: The file; must not exist.
-        library: Who writes.
-        chunk_size: A chunk ends when it has this many bytes.
+        library: Name of the writing library.
+        chunk_size: Size at which a chunk is written [bytes].
 
     Raises:
-        FileExistsError: There is such a file.
-        OSError: It cannot be written, here or in any method. The file then ends with its last whole record.
+        FileExistsError: The file exists.
+        OSError: The file cannot be written, here or in any method. The file then ends with its last complete record.
     """
 
     def __init__(self, path: Path, library: str, chunk_size: int = 1 << 20) -> None:
         self.path, self.chunk_size = path, chunk_size
-        #: Bodies of the schema and channel records, by their number.
+        #: Bodies of the schema and channel records by number.
         self.schemas: dict[int, bytes] = {}
         self.channels: dict[int, bytes] = {}
-        #: Messages in ended chunks, by channel.
+        #: Number of messages in written chunks by channel.
         self.counts: Counter[int] = Counter()
         self.start, self.end = 0, 0  # log times [ns] of the first and last message
         self.chunk_opened = 0.0  # monotonic clock [s] at the first message of the open chunk
@@ -95,21 +95,21 @@ class McapWriter:
         self._write(MAGIC + record(HEADER, text("ros2"), text(library)))
 
     def add_schema(self, name: str, encoding: str, definition: str) -> int:
-        """Describe a message type; returns its number."""
+        """Add the definition of a message type; returns its number."""
         number = len(self.schemas) + 1
         body = self.schemas[number] = struct.pack("<H", number) + text(name) + text(encoding) + text(definition)
         self._add(record(SCHEMA, body))
         return number
 
     def add_channel(self, topic: str, schema: int, encoding: str, values: Mapping[str, str]) -> int:
-        """Describe a topic; returns its number."""
+        """Add a topic; returns its number."""
         number = len(self.channels) + 1
         body = self.channels[number] = struct.pack("<HH", number, schema) + text(topic) + text(encoding) + mapping(values)
         self._add(record(CHANNEL, body))
         return number
 
     def message(self, channel: int, log_time: int, publish_time: int, sequence: int, data: bytes) -> None:
-        """Add a message; times in ns."""
+        """Add a message; times in nanoseconds."""
         if not self._index:
             self.chunk_opened = time.monotonic()
         self._index.setdefault(channel, []).append((log_time, self._part_bytes))
@@ -120,58 +120,58 @@ class McapWriter:
             self.flush()
 
     def flush(self, older_than: float = 0.0) -> None:
-        """End the open chunk, if it was opened at least ``older_than`` seconds ago."""
+        """Write the open chunk if it was opened at least ``older_than`` seconds ago."""
         if not self._parts or (older_than and time.monotonic() - self.chunk_opened < older_than):
             return
         content, index = b"".join(self._parts), self._index
         times = [stamp for entries in index.values() for stamp, _ in entries]
         head = CHUNK_HEAD.pack(min(times, default=0), max(times, default=0), len(content), zlib.crc32(content))
         self._chunk(head, "", content, index)
-        self._parts, self._part_bytes, self._index = [], 0, {}  # not before it is written
+        self._parts, self._part_bytes, self._index = [], 0, {}  # only after it was written
 
     def drop_chunk(self) -> Counter[int]:
-        """Forget the open chunk, which could not be written; returns its messages by channel."""
+        """Discard the open chunk after a failed write; returns its number of messages by channel."""
         dropped = Counter({channel: len(entries) for channel, entries in self._index.items()})
         self._parts, self._part_bytes, self._index = [], 0, {}
         return dropped
 
     def copy_chunk(self, head: bytes, compression: str, content: bytes, index: Index) -> None:
-        """Add a chunk of another file as it is: its head (CHUNK_HEAD), compression, stored bytes and their index."""
+        """Copy a chunk of another file: head (CHUNK_HEAD), compression, stored bytes and index."""
         self._chunk(head, compression, content, index)
 
     def copy_definition(self, opcode: int, body: bytes) -> None:
-        """Add a schema or channel of another file, if it is not known by its number yet."""
-        if self.know(opcode, body):
+        """Copy a schema or channel of another file, unless its number is registered already."""
+        if self.register_definition(opcode, body):
             self._add(record(opcode, body))
 
-    def know(self, opcode: int, body: bytes) -> bool:
-        """Remember a schema or channel that stands in a copied chunk; False if it was known."""
+    def register_definition(self, opcode: int, body: bytes) -> bool:
+        """Register a schema or channel of a copied chunk; returns whether it is new."""
         known, (number,) = self.schemas if opcode == SCHEMA else self.channels, struct.unpack_from("<H", body)
         return known.setdefault(number, body) is body
 
     def metadata(self, name: str, values: Mapping[str, str]) -> None:
-        """Write a record of names and values; it is safe when this returns."""
+        """Write a metadata record, not buffered in a chunk."""
         self.flush()
         body = text(name) + mapping(values)
         self._metadata_indexes.append(struct.pack("<QQ", self.size, RECORD.size + len(body)) + text(name))
         self._write(record(METADATA, body))
 
     def attachment(self, body: bytes) -> None:
-        """Add an attachment of another file: the body of its record. ValueError, struct.error: it is damaged."""
+        """Copy an attachment record of another file, given its body. ValueError, struct.error: the body is damaged."""
         self.flush()
         times = body[:16]  # log time and creation
         name, at = read_text(body, 16)
         media_type, at = read_text(body, at)
-        told = struct.pack("<QQ", self.size, RECORD.size + len(body)) + times + body[at : at + 8] + text(name) + text(media_type)
+        index = struct.pack("<QQ", self.size, RECORD.size + len(body)) + times + body[at : at + 8] + text(name) + text(media_type)
         self._write(record(ATTACHMENT, body))
-        self._attachment_indexes.append(told)
+        self._attachment_indexes.append(index)
 
     def sync(self) -> None:
-        """Bring what was written to the disk; survives a power cut then."""
+        """Write the file to the disk, so that it survives a power failure."""
         os.fdatasync(self._fd)
 
     def finish(self) -> None:
-        """End the last chunk, write the summary, and close."""
+        """Write the last chunk and the summary, and close the file."""
         self.flush()
         tail = [record(DATA_END, struct.pack("<I", 0))]
         summary_start = offset = self.size + len(tail[0])
@@ -197,7 +197,7 @@ class McapWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the file as it is, without an ending."""
+        """Close the file without a summary."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -234,6 +234,6 @@ class McapWriter:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
-            os.ftruncate(self._fd, self.size)  # makes room too, for the summary
+            os.ftruncate(self._fd, self.size)  # also frees space for the summary
             raise
         self.size += len(data)

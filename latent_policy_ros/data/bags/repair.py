@@ -1,4 +1,4 @@
-"""Bags whose recorder was killed, or whose files were cut off, made whole: with every message that is there in full."""
+"""Repair of incomplete bags, e.g. of a killed recorder: every complete message is kept, and the metadata is rebuilt."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ from latent_policy_ros.data.bags.metadata import BagFile, TopicMetadata, split_n
 from latent_policy_ros.data.recording.episode_bag import RECORDER
 
 SUFFIX = ".repairing"
-PACKED = ".zstd"  # of a file that is compressed as a whole
-ROSBAG2 = "rosbag2"  # name of the metadata record that rosbag2 writes
+PACKED = ".zstd"  # suffix of a file that is compressed as a whole
+ROSBAG2 = "rosbag2"  # name of rosbag2's metadata record
 
 
 @dataclass
 class FileContent:
-    """What a file holds, whole or after repair."""
+    """Content of a file after repair."""
 
     topics: dict[int, TopicMetadata] = field(default_factory=dict)  # by channel
     counts: Counter[int] = field(default_factory=Counter)
     start: int = 0
     end: int = 0
-    custom: dict[str, str] = field(default_factory=dict)  # what the bag says of itself
-    lost: list[str] = field(default_factory=list)  # what could not be kept, in words
+    custom: dict[str, str] = field(default_factory=dict)  # custom metadata
+    lost: list[str] = field(default_factory=list)  # descriptions of what could not be kept
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What was done to a bag.
+    """Result of a repair.
 
     Attributes:
-        bag: Its folder, or the file if it is in none.
-        repaired: Names of the files that were written anew; ``metadata.yaml`` may be among them. Empty: it was whole.
-        messages: Messages in the bag.
-        lost: What could not be kept, in words.
+        bag: Folder of the bag, or its file if it has no folder.
+        repaired: Names of rewritten files, possibly including ``metadata.yaml``; empty for a complete bag.
+        messages: Number of messages in the bag.
+        lost: Descriptions of what could not be kept.
     """
 
     bag: Path
@@ -73,10 +73,10 @@ class Repair:
 
 
 def find_mcap_bags(paths: list[Path]) -> list[Path]:
-    """Bags at these paths, or in folders below them, whole or not.
+    """Find MCAP bags, complete or not, at the given paths or below them.
 
     Raises:
-        ArtifactError: There is none at one of them.
+        ArtifactError: A path holds no MCAP file.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -89,10 +89,10 @@ def find_mcap_bags(paths: list[Path]) -> list[Path]:
 
 
 def files_of_bag(folder: Path) -> list[Path]:
-    """The MCAP files of the bag in a folder, in order; none if those that are there are bags of their own.
+    """The MCAP files of the bag in a folder, in order; empty if the files are separate bags.
 
-    Those that ``metadata.yaml`` names, and further pieces of the same name. Without it, or where it names none of them: files
-    ``NAME_0.mcap``, ``NAME_1.mcap``, ... as recorders number them, or a file of the folder's name.
+    The bag consists of the files listed in ``metadata.yaml`` and of further files of the same split bag. Without metadata that
+    lists any of the files, it consists of the files ``NAME_0.mcap``, ``NAME_1.mcap``, ..., or of a file with the folder's name.
     """
     files = sorted(
         (file for file in folder.glob("*.mcap") if not _is_copy(file)), key=lambda file: (split_number(file)[1], file.name)
@@ -113,14 +113,14 @@ def files_of_bag(folder: Path) -> list[Path]:
 
 
 def repair_bag(bag: Path) -> Repair:
-    """Make a bag whole. One that is whole stays untouched. Each new file is complete before it takes the place of the old one.
+    """Repair a bag. A complete bag is not changed. A file is replaced only after its repaired copy is complete.
 
     Args:
         bag: Folder of a bag, or a single MCAP file.
 
     Raises:
-        ArtifactError: It is still being written, holds no MCAP file, or one that is compressed as a whole; or the disk has no
-            room for a second copy of the largest one.
+        ArtifactError: The bag is being written, has no MCAP file, or has one that is compressed as a whole; or the disk has no
+            space for a copy of the largest file.
     """
     files = [bag] if bag.is_file() else files_of_bag(bag)
     if not files:
@@ -144,20 +144,20 @@ def repair_bag(bag: Path) -> Repair:
 
 
 def _packed(folder: Path, files: list[Path]) -> list[Path]:
-    """What other files of the bag that ``files`` are of would be called, if they were not compressed as a whole."""
+    """Paths that the compressed files of the same bag would have if they were unpacked."""
     names = {split_number(file)[0] for file in files}
     packed = [file.with_suffix("") for file in sorted(folder.glob(f"*.mcap{PACKED}"))]
     return [file for file in packed if split_number(file)[0] in names]
 
 
 def _is_copy(file: Path) -> bool:
-    """Whether it is what players unpacked of a file that is compressed as a whole."""
+    """Whether a file is the unpacked copy of a compressed file, as players leave it."""
     return file.with_name(f"{file.name}{PACKED}").is_file()
 
 
 @contextlib.contextmanager
 def _locked(files: list[Path]) -> Iterator[None]:
-    """Keep out who writes these files, and refuse if somebody does."""
+    """Lock files against recorders; ArtifactError if one is being written."""
     with contextlib.ExitStack() as stack:
         for file in files:
             opened = stack.enter_context(file.open("rb"))
@@ -170,9 +170,9 @@ def _locked(files: list[Path]) -> Iterator[None]:
 
 
 def _check_unwritten(files: list[Path]) -> None:
-    """Raise ArtifactError if a process has one of these files open for writing: other recorders than ours take no lock.
+    """Raise ArtifactError if a process has one of the files open for writing. Other recorders do not lock their files.
 
-    Linux tells; of other users' processes it tells nothing.
+    Processes of other users cannot be checked.
     """
     ours = {(stat.st_dev, stat.st_ino): file for file, stat in ((file, file.stat()) for file in files)}
     for link in glob.iglob("/proc/[0-9]*/fd/*"):
@@ -186,12 +186,12 @@ def _check_unwritten(files: list[Path]) -> None:
 
 def _opened_for(link: str) -> int:
     """Access mode of an open file of a process."""
-    told = Path(link.replace("/fd/", "/fdinfo/")).read_text()
-    return int(re.search(r"^flags:\s*(\d+)", told, re.MULTILINE)[1], 8) & os.O_ACCMODE
+    info = Path(link.replace("/fd/", "/fdinfo/")).read_text()
+    return int(re.search(r"^flags:\s*(\d+)", info, re.MULTILINE)[1], 8) & os.O_ACCMODE
 
 
 def _finished(file: Path) -> FileContent | None:
-    """What a whole file holds; None if it is not whole."""
+    """Content of a complete file; None if the file is incomplete."""
     if not is_finished(file):
         return None
     content = FileContent()
@@ -200,7 +200,7 @@ def _finished(file: Path) -> FileContent | None:
             reader = make_reader(stream)
             summary = reader.get_summary()
             for record in reader.iter_metadata():
-                content.custom |= _told(record.name, record.metadata)
+                content.custom |= _custom_metadata(record.name, record.metadata)
     except (McapError, struct.error, UnicodeDecodeError, ValueError, EOFError):
         return None
     if summary is None or summary.statistics is None or not (summary.chunk_indexes or _in_order(file)):
@@ -213,19 +213,19 @@ def _finished(file: Path) -> FileContent | None:
     return content
 
 
-def _told(name: str, values: dict[str, str]) -> dict[str, str]:
-    """What the bag says of itself in a metadata record."""
+def _custom_metadata(name: str, values: dict[str, str]) -> dict[str, str]:
+    """Custom metadata of the bag in a metadata record."""
     if name == PACKAGE:
         return values
     custom: Any = None
     if name == ROSBAG2:
-        with contextlib.suppress(yaml.YAMLError, AttributeError):  # values are texts there, whatever they look like
+        with contextlib.suppress(yaml.YAMLError, AttributeError):  # all values are text
             custom = yaml.load(values.get("serialized_metadata", ""), yaml.BaseLoader).get("custom_data")
     return custom if isinstance(custom, dict) else {}
 
 
 def _in_order(file: Path) -> bool:
-    """Whether the messages outside of chunks, which have no index, can be read as they stand."""
+    """Whether messages outside of chunks, which have no index, are in order of time."""
     newest = 0
     for record in scan(file):
         if record.opcode == MESSAGE and len(record.body) >= MESSAGE_HEAD.size:
@@ -237,10 +237,10 @@ def _in_order(file: Path) -> bool:
 
 
 def _rewrite(file: Path) -> FileContent:
-    """Write what is whole of a file into a new one, which takes its place."""
+    """Replace a file by one with all of its complete records."""
     before = file.stat()
     if shutil.disk_usage(file.parent).free < before.st_size + (16 << 20):
-        raise ArtifactError(f"{file}: no room on the disk for a second copy of {before.st_size / 1e6:.0f} MB beside it")
+        raise ArtifactError(f"{file}: no space on the disk for a copy of {before.st_size / 1e6:.0f} MB beside it")
     temporary = file.with_name(file.name + SUFFIX)
     temporary.unlink(missing_ok=True)
     writer, content = McapWriter(temporary, RECORDER), FileContent()
@@ -251,8 +251,8 @@ def _rewrite(file: Path) -> FileContent:
             elif record.opcode == METADATA:
                 name, at = read_text(record.body, 0)
                 values = read_mapping(record.body, at)
-                writer.metadata(name, values)  # rosbag2's too: of what it counts there, its readers believe the summary
-                content.custom |= _told(name, values)
+                writer.metadata(name, values)  # includes rosbag2's own record; its readers use the counts in the summary
+                content.custom |= _custom_metadata(name, values)
             elif record.opcode == ATTACHMENT:
                 _copy_attachment(writer, record.body, record.offset, content)
             else:
@@ -267,10 +267,10 @@ def _rewrite(file: Path) -> FileContent:
     content.counts, content.start, content.end = writer.counts, writer.start, writer.end
     written = _finished(temporary)
     if written is None or written.counts != content.counts:
-        raise ArtifactError(f"{temporary}: did not become what it should; {file} is as it was")
+        raise ArtifactError(f"{temporary}: verification of the repaired file failed; {file} was not changed")
     shutil.copymode(file, temporary)
     after = file.stat()
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):  # by somebody of whom Linux does not tell
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):  # by a process of another user
         temporary.unlink()
         raise ArtifactError(f"{file}: is still being written: it changed during the repair; stop its recorder first")
     temporary.replace(file)
@@ -279,7 +279,7 @@ def _rewrite(file: Path) -> FileContent:
 
 
 def _copy_chunk(writer: McapWriter, chunk: ChunkContent | None, offset: int, content: FileContent) -> None:
-    """Take over a chunk: as it is if it is whole, else what is whole in it."""
+    """Copy a chunk, or the complete records of an incomplete one."""
     if chunk is None:
         return
     if chunk.damaged:
@@ -287,11 +287,11 @@ def _copy_chunk(writer: McapWriter, chunk: ChunkContent | None, offset: int, con
         content.lost.append(f"the chunk at byte {offset} is damaged: {messages} messages or more in it are left out")
         return
     definitions = [(opcode, body) for opcode, body, _ in chunk.records if opcode in (SCHEMA, CHANNEL)]
-    told = {struct.unpack_from("<H", body)[0] for opcode, body in definitions if opcode == CHANNEL}
-    if chunk.whole and set(chunk.index) <= told | set(writer.channels):
+    defined = {struct.unpack_from("<H", body)[0] for opcode, body in definitions if opcode == CHANNEL}
+    if chunk.whole and set(chunk.index) <= defined | set(writer.channels):
         writer.flush()
         for opcode, body in definitions:
-            writer.know(opcode, body)
+            writer.register_definition(opcode, body)
         writer.copy_chunk(chunk.head, chunk.compression, chunk.stored, chunk.index)
         return
     for opcode, body, _ in chunk.records:
@@ -306,7 +306,7 @@ def _copy_attachment(writer: McapWriter, body: bytes, offset: int, content: File
 
 
 def _copy(writer: McapWriter, opcode: int, body: bytes, content: FileContent) -> None:
-    """Take over a record that is a definition or a message."""
+    """Copy a definition or a message."""
     if opcode in (SCHEMA, CHANNEL):
         writer.copy_definition(opcode, body)
     elif opcode == MESSAGE and len(body) >= MESSAGE_HEAD.size:
@@ -318,27 +318,27 @@ def _copy(writer: McapWriter, opcode: int, body: bytes, content: FileContent) ->
 
 
 def _topic_of(body: bytes, schemas: dict[int, bytes]) -> TopicMetadata:
-    """The topic that a channel record describes."""
+    """Topic of a channel record."""
     _, schema = struct.unpack_from("<HH", body)
     name, at = read_text(body, 4)
     encoding, at = read_text(body, at)
-    kind = read_text(schemas[schema], 2)[0] if schema in schemas else ""
-    return _topic(name, kind, encoding, read_mapping(body, at))
+    msg_type = read_text(schemas[schema], 2)[0] if schema in schemas else ""
+    return _topic(name, msg_type, encoding, read_mapping(body, at))
 
 
-def _topic(name: str, kind: str, encoding: str, values: dict[str, str]) -> TopicMetadata:
+def _topic(name: str, msg_type: str, encoding: str, values: dict[str, str]) -> TopicMetadata:
     qos: Any = []
     with contextlib.suppress(yaml.YAMLError):
         qos = yaml.safe_load(values.get("offered_qos_profiles", "")) or []
-    return TopicMetadata(name, kind, tuple(qos), values.get("topic_type_hash", ""), encoding)
+    return TopicMetadata(name, msg_type, tuple(qos), values.get("topic_type_hash", ""), encoding)
 
 
 def _metadata_fits(bag: Path, contents: dict[Path, FileContent]) -> bool:
-    """Whether ``metadata.yaml`` is there and tells of exactly these files and messages."""
+    """Whether ``metadata.yaml`` exists and lists exactly these files and messages."""
     try:
-        told = metadata.read(bag)
-        counts = {entry["topic_metadata"]["name"]: entry["message_count"] for entry in told["topics_with_message_count"]}
-        names = [os.path.basename(name) for name in told["relative_file_paths"]]
+        listed = metadata.read(bag)
+        counts = {entry["topic_metadata"]["name"]: entry["message_count"] for entry in listed["topics_with_message_count"]}
+        names = [os.path.basename(name) for name in listed["relative_file_paths"]]
     except (ArtifactError, KeyError, TypeError):
         return False
     found: Counter[str] = Counter()
@@ -348,7 +348,7 @@ def _metadata_fits(bag: Path, contents: dict[Path, FileContent]) -> bool:
 
 
 def _write_metadata(bag: Path, contents: dict[Path, FileContent], repaired: list[str], lost: tuple[str, ...]) -> None:
-    """Write ``metadata.yaml`` for what is there now; what it said about the episode stays."""
+    """Write ``metadata.yaml`` for the current files; custom metadata is kept."""
     before: dict[str, Any] = {}
     with contextlib.suppress(ArtifactError):
         before = metadata.read(bag)
@@ -361,7 +361,7 @@ def _write_metadata(bag: Path, contents: dict[Path, FileContent], repaired: list
             topics[topic.name] = topic, count
     custom |= before.get("custom_data") or {}
     if repaired:
-        custom |= {"repaired": "true", "repair": "; ".join((f"{', '.join(repaired)} had no ending, or no order", *lost))}
+        custom |= {"repaired": "true", "repair": "; ".join((f"{', '.join(repaired)} had no end, or messages out of order", *lost))}
     files = [BagFile(file.name, c.start, c.end, c.counts.total()) for file, c in contents.items()]
     stored = {key: before[key] for key in ("compression_format", "compression_mode", "ros_distro") if key in before}
     metadata.write(bag, {**metadata.information(topics.values(), files, custom), **stored})
