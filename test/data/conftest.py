@@ -1,4 +1,4 @@
-"""Recordings of a made-up robot, to be spoiled in many ways and written in all forms of bags."""
+"""Synthetic recordings that tests may modify, and bags in all storage forms."""
 
 import itertools
 import shutil
@@ -36,12 +36,12 @@ class Event:
 
     @property
     def at(self):
-        """Time since the beginning."""
+        """Time since the start of the recording [s]."""
         return self.received - T0
 
 
 class Recording:
-    """Messages of one robot, as lists that a test may change before it writes them.
+    """Messages of one robot in lists, which a test may change before it writes them to a bag.
 
     Joint j is measured as sin(t + j / 5) and commanded as that plus 0.01; cameras show the time, in tenths of a second, as
     grey levels.
@@ -122,13 +122,13 @@ class Recording:
         return [event for event in self.events if event.topic == f"/{self.robot}/{name}"]
 
     def drop(self, name, keep=lambda event: False):
-        """Lose the events of a topic, but those to keep."""
+        """Remove the events of a topic, except those to keep; returns the removed ones."""
         gone = [event for event in self.on(name) if not keep(event)]
         self.events = [event for event in self.events if not any(event is g for g in gone)]
         return gone
 
     def custom(self, **more):
-        """What our own recorder tells."""
+        """Custom metadata as the recorder node writes it."""
         import json
 
         return {
@@ -141,11 +141,11 @@ class Recording:
         }
 
     def write(self, path, custom=None, storage=StoragePlugin.MCAP, compression=None, split=1):
-        """Write a bag, as our recorder would if ``custom`` is not given."""
+        """Write a bag, by default with the metadata of the recorder node."""
         events = sorted(self.events, key=lambda event: event.received)
         pieces = [events[k * len(events) // split : (k + 1) * len(events) // split] for k in range(split)]
         folders = [path] if split == 1 else [path.with_name(f"{path.name}_piece{k}") for k in range(split)]
-        early = next(WRITTEN)  # [ns]; no two recordings are the same to the nanosecond
+        early = next(WRITTEN)  # [ns]; makes recordings differ
         for piece, folder in zip(pieces, folders):
             self._write_piece(piece, folder, self.custom() if custom is None else custom, storage, compression, early)
         if split > 1:
@@ -170,26 +170,26 @@ class Recording:
 
 
 def _put_together(path, folders):
-    """One bag of several files, as ros2 bag record --max-bag-size makes it."""
+    """Merge bags to one split bag, as of ros2 bag record --max-bag-size."""
     path.mkdir()
-    told = [yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"] for folder in folders]
-    for folder, content in zip(folders, told):
+    contents = [yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"] for folder in folders]
+    for folder, content in zip(folders, contents):
         for name in content["relative_file_paths"]:
             shutil.move(folder / name, path / name)
         shutil.rmtree(folder)
     counts = {}
-    for content in told:
+    for content in contents:
         for topic in content["topics_with_message_count"]:
             name = topic["topic_metadata"]["name"]
             counts.setdefault(name, {**topic, "message_count": 0})["message_count"] += topic["message_count"]
-    start = min(content["starting_time"]["nanoseconds_since_epoch"] for content in told)
-    end = max(c["starting_time"]["nanoseconds_since_epoch"] + c["duration"]["nanoseconds"] for c in told)
+    start = min(content["starting_time"]["nanoseconds_since_epoch"] for content in contents)
+    end = max(c["starting_time"]["nanoseconds_since_epoch"] + c["duration"]["nanoseconds"] for c in contents)
     whole = {
-        **told[0],
-        "relative_file_paths": [name for content in told for name in content["relative_file_paths"]],
-        "files": [file for content in told for file in content["files"]],
+        **contents[0],
+        "relative_file_paths": [name for content in contents for name in content["relative_file_paths"]],
+        "files": [file for content in contents for file in content["files"]],
         "topics_with_message_count": list(counts.values()),
-        "message_count": sum(content["message_count"] for content in told),
+        "message_count": sum(content["message_count"] for content in contents),
         "starting_time": {"nanoseconds_since_epoch": start},
         "duration": {"nanoseconds": end - start},
     }
@@ -198,7 +198,7 @@ def _put_together(path, folders):
 
 @pytest.fixture
 def recording():
-    """Makes recordings."""
+    """Class of synthetic recordings."""
     return Recording
 
 

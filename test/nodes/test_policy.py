@@ -1,4 +1,4 @@
-"""The policy node: one batch for all robots, and a robot that cannot be seen does not stop the others."""
+"""Policy node: one batch for all robots; a robot without valid observations does not affect the others."""
 
 import time
 
@@ -23,7 +23,7 @@ class Fleet:
         self.graph = graph
         self.left = fake_robot("left", "mimic_hand", ("front", "wrist"))
         self.right = fake_robot("right", "panda_gripper", ("front",))
-        self.plans = {r: graph.listen(LatentAction, f"{r}/latent_action", qos.EVENTS) for r in ("left", "right")}
+        self.chunks = {r: graph.listen(LatentAction, f"{r}/latent_action", qos.EVENTS) for r in ("left", "right")}
         self.node = graph.add(
             PolicyNode, policy=artifacts.policy, latent=artifacts.latent, robots=["left", "right"],
             embodiments=["mimic_hand", "panda_gripper"], cameras=["front,wrist", "front"],
@@ -37,13 +37,13 @@ class Fleet:
         self.graph.run(seconds, each, period)
 
     def rates(self, seconds=1.0):
-        for plans in self.plans.values():
+        for plans in self.chunks.values():
             plans.clear()
         self.run(seconds)
-        return {robot: len(plans) / seconds for robot, plans in self.plans.items()}
+        return {robot: len(plans) / seconds for robot, plans in self.chunks.items()}
 
     def at_10_hz(self, *robots):
-        """Whether they get their plans in one of three seconds: a machine that is busy loses some in one."""
+        """Whether the robots get chunks at 10 Hz in one of three seconds; a busy machine may lose some."""
         return any(all(rates[r] >= 8 for r in robots) for rates in (self.rates() for _ in range(3)))
 
 
@@ -54,14 +54,14 @@ def fleet(graph, fake_robot, artifacts):
     return fleet
 
 
-def test_both_robots_get_plans_at_10_hz(fleet, artifacts, space):
+def test_both_robots_get_chunks_at_10_hz(fleet, artifacts, space):
     assert fleet.at_10_hz("left", "right")
-    received, plan = fleet.plans["left"][-1]
+    received, plan = fleet.chunks["left"][-1]
     assert plan.latent_id == space.latent_id and (plan.horizon, plan.dim) == (16, 8)
     assert len(plan.latents) == 128 and len(plan.wrist_poses) == 16 and plan.time_step == pytest.approx(0.1)
     assert 0 < received - to_seconds(plan.header.stamp) < 0.3
-    sequences = [p.sequence for _, p in fleet.plans["left"]]
-    stamps = [to_seconds(p.header.stamp) for _, p in fleet.plans["left"]]
+    sequences = [p.sequence for _, p in fleet.chunks["left"]]
+    stamps = [to_seconds(p.header.stamp) for _, p in fleet.chunks["left"]]
     assert np.all(np.diff(sequences) > 0) and np.all(np.diff(stamps) > 0)
     assert not [what for what in fleet.node.counts if "left out" not in what]
     level, text, values = fleet.node.status()
@@ -69,7 +69,7 @@ def test_both_robots_get_plans_at_10_hz(fleet, artifacts, space):
 
 
 @pytest.mark.parametrize("topic, value", [("joint_states", 1e308), ("joint_states", 1e300), ("wrist_pose", 1e300)])
-def test_a_robot_that_measures_nonsense_now_and_then_is_refused_and_the_other_goes_on(fleet, topic, value):
+def test_implausible_measurements_of_one_robot_do_not_affect_the_other(fleet, topic, value):
     right, count = fleet.right, [0]
     publish = right.publish
 
@@ -88,15 +88,15 @@ def test_a_robot_that_measures_nonsense_now_and_then_is_refused_and_the_other_go
     fleet.run(0.3)
     assert fleet.at_10_hz("left")
     assert fleet.node.counts["right: refused"] and not fleet.node.counts["failed"]
-    assert all(np.isfinite(plan.latents).all() for plans in fleet.plans.values() for _, plan in plans)
+    assert all(np.isfinite(plan.latents).all() for plans in fleet.chunks.values() for _, plan in plans)
 
 
 @pytest.mark.parametrize("silent", ["wrist", "joint_states", "wrist_pose"])
-def test_a_robot_with_a_stale_stream_is_left_out_and_named_while_the_other_goes_on(graph, fleet, silent):
+def test_robot_with_a_stale_stream_is_left_out_and_reported(graph, fleet, silent):
     diagnostics = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
     fleet.left.silent.add(silent)
     fleet.run(0.5)
-    assert fleet.at_10_hz("right") and not fleet.plans["left"]
+    assert fleet.at_10_hz("right") and not fleet.chunks["left"]
     assert fleet.node.robots["left"].missing == (f"{silent}: stale",)
     messages = [s for _, m in diagnostics for s in m.status if s.name == "/policy"]
     assert f"left ({silent}: stale)" in messages[-1].message
@@ -149,7 +149,7 @@ def test_malformed_joint_states_are_refused_and_counted(fleet, bad):
     assert fleet.at_10_hz("left")
 
 
-def test_shuffled_and_extra_joints_mean_the_same(fleet):
+def test_joint_order_and_extra_joints_do_not_matter(fleet):
     e, node = fleet.left.embodiment, fleet.node
     order = np.random.default_rng(1).permutation(len(e.rest))
     fleet.left.silent.add("joint_states")
@@ -164,7 +164,7 @@ def test_shuffled_and_extra_joints_mean_the_same(fleet):
     np.testing.assert_allclose(node.robots["left"].buffer.observation(time.time()).joints, q, atol=1e-6)
 
 
-def test_it_does_not_start_with_the_wrong_settings(graph, artifacts):
+def test_wrong_settings_prevent_the_start(graph, artifacts):
     good = {"policy": artifacts.policy, "latent": artifacts.latent, "robots": ["left"], "embodiments": ["mimic_hand"],
             "cameras": ["front"]}  # fmt: skip
     for changes in ({"cameras": ["ceiling"]}, {"embodiments": ["faive_hand"]}, {"policy": "nonsense"},

@@ -1,4 +1,4 @@
-"""From messages to synchronised observations: by stamps, by names, and nothing malformed gets in."""
+"""ObservationBuffer: alignment by stamps, joints by name, validation; and conversion of images."""
 
 from types import SimpleNamespace
 
@@ -26,7 +26,7 @@ def make(cameras=("front", "wrist"), **changes):
 
 
 def fill(buffer, start=T0, seconds=0.5, camera_rate=20.0, state_rate=100.0):
-    """Cameras whose pixel is the number of the image; joints whose value is their stamp less T0."""
+    """Push images whose pixels are the image number, and joints whose value is stamp - T0."""
     for k in range(round(seconds * camera_rate) + 1):
         for camera in buffer.cameras:
             buffer.push_image(camera, start + k / camera_rate, image(k % 256))
@@ -37,7 +37,7 @@ def fill(buffer, start=T0, seconds=0.5, camera_rate=20.0, state_rate=100.0):
     return start + seconds
 
 
-def test_an_observation_takes_what_was_measured_at_its_stamp():
+def test_observation_contains_values_at_its_stamp():
     buffer = make()
     now = fill(buffer)
     buffer.push_joints(now + 0.02, NAMES, [9, 9, 9])  # newer than the images: not what they show
@@ -47,7 +47,7 @@ def test_an_observation_takes_what_was_measured_at_its_stamp():
     assert frame.images["front"][0, 0, 0] == 10 and frame.images["wrist"].shape == (96, 96, 3)
 
 
-def test_the_history_is_dt_apart_oldest_first():
+def test_history_spacing_and_order():
     buffer = make(history=3)
     frames = buffer.observations(fill(buffer))
     np.testing.assert_allclose([f.stamp for f in frames], [T0 + 0.3, T0 + 0.4, T0 + 0.5])
@@ -55,7 +55,7 @@ def test_the_history_is_dt_apart_oldest_first():
     np.testing.assert_allclose([f.joints[0] for f in frames], [0.3, 0.4, 0.5], atol=1e-6)
 
 
-def test_a_history_that_began_just_now_repeats_its_oldest_frame():
+def test_short_history_repeats_the_oldest_observation():
     buffer = make(history=3)
     frames = buffer.observations(fill(buffer, seconds=0.1))
     assert [int(f.images["front"][0, 0, 0]) for f in frames] == [0, 0, 2]
@@ -81,7 +81,7 @@ def test_order_of_arrival_does_not_matter():
 
 
 @pytest.mark.parametrize("silent", ["front", "wrist", "joint_states", "wrist_pose"])
-def test_a_silent_stream_is_named(silent):
+def test_stale_stream_is_reported(silent):
     buffer = make()
     now = fill(buffer)
     assert buffer.missing(now) == ()
@@ -98,11 +98,11 @@ def test_a_silent_stream_is_named(silent):
     assert buffer.observations(now + 0.39) is None
 
 
-def test_before_anything_came_every_stream_is_named():
+def test_empty_buffer_reports_every_stream():
     assert len(make().missing(T0)) == 4
 
 
-def test_cameras_out_of_step_are_not_put_together():
+def test_cameras_out_of_step_are_not_combined():
     buffer = make(tolerances=None)
     now = fill(buffer, seconds=0.0)
     buffer.push_image("front", now + 0.2, image())
@@ -110,13 +110,13 @@ def test_cameras_out_of_step_are_not_put_together():
     assert buffer.missing(now + 0.2) == ("front: out of step",)
 
 
-def test_a_stamp_from_the_future_is_named():
+def test_stamp_in_the_future_is_reported():
     buffer = make(("front",))
     fill(buffer, start=T0 + 50)
     assert "front: stamped in the future" in buffer.missing(T0)
 
 
-def test_a_clock_set_back_begins_anew():
+def test_clock_set_back_clears_the_history():
     buffer = make()
     fill(buffer, start=T0 + 100)
     now = fill(buffer, start=T0)
@@ -131,7 +131,7 @@ def test_joints_are_matched_by_name():
     np.testing.assert_array_equal(buffer.observation(T0).joints, [0, 1, 2])
 
 
-def test_the_arms_joint_states_are_passed_over():
+def test_joint_states_of_the_arm_are_ignored():
     buffer = make()
     buffer.push_joints(T0, ("panda_joint1",), (1.0,))
     assert not buffer.refused and "joint_states: nothing received" in buffer.missing(T0)
@@ -162,12 +162,12 @@ def test_malformed_wrist_poses_are_refused(pose):
 
 
 @pytest.mark.parametrize("stamp", [0.0, -1.0, np.nan])
-def test_what_has_no_stamp_is_refused(stamp):
+def test_missing_stamp_is_refused(stamp):
     with pytest.raises(ObservationRefused, match="no stamp"):
         make().push_wrist(stamp, POSE)
 
 
-def test_images_of_another_size_are_fitted_and_others_refused():
+def test_images_are_fitted_and_invalid_ones_refused():
     buffer = make(("front",))
     buffer.push_joints(T0, NAMES, [0] * 3)
     buffer.push_wrist(T0, POSE)
@@ -180,13 +180,13 @@ def test_images_of_another_size_are_fitted_and_others_refused():
         buffer.push_image("back", T0, image())
 
 
-def test_memory_stays_bounded():
+def test_memory_is_bounded():
     buffer = make(("front",))
     fill(buffer, seconds=20)
     assert len(buffer._images["front"]) <= 20 and len(buffer._joints) <= 90
 
 
-def test_fitting_keeps_the_centre_and_the_aspect():
+def test_fit_crops_the_centre():
     wide = np.zeros((100, 300, 3), np.uint8)
     wide[:, 100:200] = 255
     assert fit(wide, 50, 50).min() == 255
@@ -194,7 +194,7 @@ def test_fitting_keeps_the_centre_and_the_aspect():
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8"])
-def test_encodings_become_rgb(encoding):
+def test_raw_encodings(encoding):
     rgb = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     codes = {"rgb8": None, "bgr8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGB2RGBA, "bgra8": cv2.COLOR_RGB2BGRA}
     there = rgb if codes[encoding] is None else cv2.cvtColor(rgb, codes[encoding])
@@ -227,7 +227,7 @@ def test_compressed_images():
             compressed_to_rgb(bad, "")
 
 
-def test_images_of_16_bits_do_not_lose_8_in_silence():
+def test_16_bit_png_is_refused():
     for shape in ((32, 32), (32, 32, 3)):
         _, data = cv2.imencode(".png", np.full(shape, 5000, np.uint16))
         with pytest.raises(ObservationRefused, match="16 bits per channel.*expected 8"):
@@ -242,7 +242,7 @@ COLOUR = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     "mono8; jpeg compressed ", "rgb8; jpeg", "bayer_rggb8; jpeg compressed bgr8", "bayer_rggb8; jpeg compressed mono8",
     "rgb16; jpeg compressed bgr8", "mono16; jpeg compressed mono8",
 ])  # fmt: skip
-def test_compressed_images_of_usual_labels_are_taken(label):
+def test_labels_of_8_bit_colour_images(label):
     data = cv2.imencode(".png", COLOUR)[1].tobytes()
     np.testing.assert_array_equal(compressed_to_rgb(data, label), COLOUR[..., ::-1])
     assert compressed_to_rgb(cv2.imencode(".jpg", COLOUR)[1].tobytes(), label).shape == (32, 32, 3)
@@ -253,7 +253,7 @@ def test_compressed_images_of_usual_labels_are_taken(label):
     "BAYER_BGGR16; JPEG COMPRESSED ", "bayer_grbg8", "mono16; jpeg compressed ", "rgb16; png compressed bgr16",
     "16UC1; png compressed 16UC1", "16UC1; compressedDepth png", "32FC1; compressedDepth", "32FC1; tiff compressed ",
 ])  # fmt: skip
-def test_compressed_images_of_what_is_no_colour_are_refused(label):
+def test_labels_of_other_images_are_refused(label):
     data = cv2.imencode(".png" if "png" in label else ".jpg", COLOUR[..., 0])[1].tobytes()
     with pytest.raises(ObservationRefused, match=f"'{label}' is not supported; available: .*rgb8"):
         compressed_to_rgb(data, label)
@@ -268,7 +268,7 @@ def test_compressed_images_are_jpeg_or_png(kind, dtype):
             compressed_to_rgb(data, label)
 
 
-def test_a_stream_finds_the_nearest():
+def test_stream_nearest():
     stream = Stream(1.0)
     for stamp in (1.0, 1.2, 1.1):
         stream.push(stamp, stamp)

@@ -1,4 +1,4 @@
-"""A bag that ends anywhere becomes whole: nothing that is there in full is lost, and two other libraries read all of it."""
+"""Repair of bags that end anywhere: all complete messages are kept, and two other libraries can read the result."""
 
 import random
 import shutil
@@ -46,7 +46,7 @@ def record(folder, messages=400, chunk=8 << 10):
 
 
 def message_ends(file):
-    """Offset in the file at which each message ends, by another library's idea of the format."""
+    """Offset in the file at which each message ends, determined by another library."""
     ends, data = [], file.read_bytes()
     at = 8
     while at < len(data) - 8:
@@ -62,8 +62,8 @@ def message_ends(file):
     return ends
 
 
-def told_until(file):
-    """Offset in the file at which the record ends with which its recorder told the outcome."""
+def outcome_end(file):
+    """Offset in the file at which the metadata record with the outcome ends."""
     end, at, data = 0, 8, file.read_bytes()
     while at < len(data) - 8:
         opcode, length = struct.unpack_from("<BQ", data, at)
@@ -73,7 +73,7 @@ def told_until(file):
 
 
 def read_all(bag):
-    """Messages as rosbags, mcap's indexed and mcap's streaming reader see them: all the same."""
+    """Messages of the bag; checks that rosbags, mcap's indexed reader and mcap's streaming reader agree."""
     with AnyReader([bag]) as reader:
         theirs = [(c.topic, stamp, bytes(data)) for c, stamp, data in reader.messages()]
     (file,) = bag.glob("*.mcap")
@@ -109,7 +109,7 @@ def cut(recorded, tmp_path, size, metadata=False):
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_a_file_cut_off_anywhere_keeps_every_whole_message(recorded, tmp_path, seed):
+def test_truncated_file_keeps_all_complete_messages(recorded, tmp_path, seed):
     whole, sent, ends = recorded
     size = random.Random(seed).randrange(0, (whole / "episode_0.mcap").stat().st_size)
     bag = cut(recorded, tmp_path, size)
@@ -117,28 +117,28 @@ def test_a_file_cut_off_anywhere_keeps_every_whole_message(recorded, tmp_path, s
     done = repair_bag(bag)
     assert done.repaired == ("episode_0.mcap", "metadata.yaml") and done.messages == len(expected)
     assert read_all(bag) == expected
-    told = metadata.read(bag)
-    assert told["message_count"] == len(expected) and told["custom_data"]["repaired"] == "true"
+    content = metadata.read(bag)
+    assert content["message_count"] == len(expected) and content["custom_data"]["repaired"] == "true"
     if expected:
-        assert told["starting_time"]["nanoseconds_since_epoch"] == expected[0][1]
-        assert told["duration"]["nanoseconds"] == expected[-1][1] - expected[0][1]
-        outcome = "success" if size >= told_until(whole / "episode_0.mcap") else "unknown"
-        assert told["custom_data"]["task"] == "stack" and told["custom_data"]["outcome"] == outcome
-        counts = {t["topic_metadata"]["name"]: t["message_count"] for t in told["topics_with_message_count"]}
+        assert content["starting_time"]["nanoseconds_since_epoch"] == expected[0][1]
+        assert content["duration"]["nanoseconds"] == expected[-1][1] - expected[0][1]
+        outcome = "success" if size >= outcome_end(whole / "episode_0.mcap") else "unknown"
+        assert content["custom_data"]["task"] == "stack" and content["custom_data"]["outcome"] == outcome
+        counts = {t["topic_metadata"]["name"]: t["message_count"] for t in content["topics_with_message_count"]}
         assert {k: n for k, n in counts.items() if n} == {n: sum(m[0] == n for m in expected) for n in {m[0] for m in expected}}
     assert sorted(p.name for p in bag.iterdir()) == ["episode_0.mcap", "metadata.yaml"]
     before = {p.name: p.stat().st_mtime_ns for p in bag.iterdir()}
     assert repair_bag(bag).repaired == () and {p.name: p.stat().st_mtime_ns for p in bag.iterdir()} == before
 
 
-def test_a_whole_bag_stays_untouched(recorded):
+def test_complete_bag_is_not_changed(recorded):
     before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in recorded[0].iterdir()}
     done = repair_bag(recorded[0])
     assert done.repaired == () and done.messages == 400 and done.lost == ()
     assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in recorded[0].iterdir()} == before
 
 
-def test_a_bag_that_lacks_only_its_metadata_gets_it_back(recorded, tmp_path):
+def test_missing_metadata_is_rebuilt(recorded, tmp_path):
     whole, sent, _ = recorded
     file = whole / "episode_0.mcap"
     bag = cut(recorded, tmp_path, file.stat().st_size)
@@ -148,14 +148,14 @@ def test_a_bag_that_lacks_only_its_metadata_gets_it_back(recorded, tmp_path):
     assert ours == theirs  # the outcome too: it stands in the file
 
 
-def test_what_the_metadata_said_survives_the_repair_of_the_file(recorded, tmp_path):
+def test_custom_metadata_survives_the_repair(recorded, tmp_path):
     bag = cut(recorded, tmp_path, 50_000, metadata=True)
     repair_bag(bag)
-    told = metadata.read(bag)["custom_data"]
-    assert told["outcome"] == "success" and told["repaired"] == "true" and "episode_0.mcap" in told["repair"]
+    content = metadata.read(bag)["custom_data"]
+    assert content["outcome"] == "success" and content["repaired"] == "true" and "episode_0.mcap" in content["repair"]
 
 
-def test_damage_is_named_and_the_rest_is_kept(recorded, tmp_path):
+def test_damage_is_reported_and_the_rest_is_kept(recorded, tmp_path):
     whole, sent, ends = recorded
     bag = cut(recorded, tmp_path, 60_000)
     file = bag / "episode_0.mcap"
@@ -172,7 +172,7 @@ def test_damage_is_named_and_the_rest_is_kept(recorded, tmp_path):
 
 
 @pytest.mark.parametrize("compression", [CompressionType.ZSTD, CompressionType.LZ4, CompressionType.NONE])
-def test_bags_of_others_compressed_or_not_are_repaired_too(tmp_path, compression):
+def test_bags_of_other_writers_are_repaired(tmp_path, compression):
     rng = random.Random(3)
     bag = tmp_path / "theirs"
     bag.mkdir()
@@ -195,7 +195,7 @@ def test_bags_of_others_compressed_or_not_are_repaired_too(tmp_path, compression
     assert len(messages) > 1600  # two whole chunks have 1,400; of the third what its whole compressed blocks hold
 
 
-def test_a_bag_that_is_being_recorded_is_left_alone(tmp_path):
+def test_bag_that_is_being_recorded_is_refused(tmp_path):
     bag, _ = record(tmp_path / "episode", 50)
     with pytest.raises(ArtifactError, match="is being recorded"):
         repair_bag(bag.path)
@@ -203,8 +203,8 @@ def test_a_bag_that_is_being_recorded_is_left_alone(tmp_path):
     assert repair_bag(bag.path).repaired == ()
 
 
-def test_a_bag_that_another_process_writes_is_left_alone(recorded, tmp_path):
-    """Recorders that are not ours take no lock."""
+def test_bag_that_another_process_writes_is_refused(recorded, tmp_path):
+    """Other recorders do not lock their files."""
     bag = cut(recorded, tmp_path, 50_000)
     file = bag / "episode_0.mcap"
     before = file.read_bytes()
@@ -219,7 +219,7 @@ def test_a_bag_that_another_process_writes_is_left_alone(recorded, tmp_path):
         assert "episode_0.mcap" in repair_bag(bag).repaired
 
 
-def test_a_bag_that_changes_during_its_repair_is_left_alone(recorded, tmp_path, monkeypatch):
+def test_bag_that_changes_during_its_repair_is_refused(recorded, tmp_path, monkeypatch):
     bag = cut(recorded, tmp_path, 50_000)
     file = bag / "episode_0.mcap"
     before, finish = file.read_bytes(), McapWriter.finish
@@ -235,7 +235,7 @@ def test_a_bag_that_changes_during_its_repair_is_left_alone(recorded, tmp_path, 
     assert [p.name for p in bag.iterdir()] == [file.name] and file.read_bytes() == before + b"more"
 
 
-def test_a_repair_that_fails_leaves_everything_as_it_was(recorded, tmp_path, monkeypatch):
+def test_failed_repair_changes_nothing(recorded, tmp_path, monkeypatch):
     bag = cut(recorded, tmp_path, 50_000)
     before = (bag / "episode_0.mcap").read_bytes()
 
@@ -248,7 +248,7 @@ def test_a_repair_that_fails_leaves_everything_as_it_was(recorded, tmp_path, mon
     assert [p.name for p in bag.iterdir()] == ["episode_0.mcap"] and (bag / "episode_0.mcap").read_bytes() == before
 
 
-def test_the_command_repairs_what_is_below_a_folder(recorded, tmp_path):
+def test_repair_command_on_a_folder(recorded, tmp_path):
     from typer.testing import CliRunner
 
     from latent_policy_ros.cli.dataset import app
@@ -265,14 +265,14 @@ def test_the_command_repairs_what_is_below_a_folder(recorded, tmp_path):
         find_mcap_bags([tmp_path / "c"])
 
 
-def foreign(file, stamps=range(20), topic="/chatter", cut=1.0, attach=b"", chunked=True, told=""):
-    """A file by another library: one message for each of ``stamps``, in this order."""
+def foreign(file, stamps=range(20), topic="/chatter", cut=1.0, attach=b"", chunked=True, serialized=""):
+    """Write a file with another library: one message for each of ``stamps``, in this order."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream:
         writer = TheirWriter(stream, use_chunking=chunked, compression=CompressionType.NONE, chunk_size=200)
         writer.start("ros2", "another")
-        if told:
-            writer.add_metadata("rosbag2", {"serialized_metadata": told})
+        if serialized:
+            writer.add_metadata("rosbag2", {"serialized_metadata": serialized})
         if attach:
             writer.add_attachment(T0 + 1, T0, "calibration.yaml", "text/yaml", attach)
         channel = writer.register_channel(topic, "cdr", writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data"))
@@ -284,7 +284,7 @@ def foreign(file, stamps=range(20), topic="/chatter", cut=1.0, attach=b"", chunk
     return file
 
 
-def test_loose_files_stay_bags_of_their_own_and_pieces_belong_together(tmp_path):
+def test_single_files_and_split_bags(tmp_path):
     loose = [foreign(tmp_path / "bags" / name, cut=0.6) for name in ("bags_morning.mcap", "bags_noon.mcap")]
     takes = [foreign(tmp_path / "takes" / f"takes_{k}.mcap") for k in (1, 2)]
     pieces = [foreign(tmp_path / "split" / f"split_{k}.mcap", range(20 * k, 20 * k + 20), cut=1 - 0.4 * k) for k in (0, 1)]
@@ -296,14 +296,14 @@ def test_loose_files_stay_bags_of_their_own_and_pieces_belong_together(tmp_path)
     assert metadata.read(tmp_path / "split")["relative_file_paths"] == ["split_0.mcap", "split_1.mcap"]
 
 
-def test_a_bag_whose_folder_was_renamed_becomes_whole(tmp_path):
+def test_bag_in_a_renamed_folder(tmp_path):
     foreign(tmp_path / "good" / "rosbag2_2026_11_24_0.mcap", cut=0.6)
     (bag,) = find_mcap_bags([tmp_path])
     assert repair_bag(bag).repaired == ("rosbag2_2026_11_24_0.mcap", "metadata.yaml")
     assert bag == tmp_path / "good" and read_all(bag)
 
 
-def test_a_file_that_is_not_of_the_bag_is_left_alone_and_a_piece_is_taken_in(tmp_path):
+def test_unrelated_files_are_ignored_and_missing_parts_added(tmp_path):
     bag = tmp_path / "good"
     foreign(bag / "take_0.mcap")
     repair_bag(bag)
@@ -314,7 +314,7 @@ def test_a_file_that_is_not_of_the_bag_is_left_alone_and_a_piece_is_taken_in(tmp
     assert find_mcap_bags([tmp_path]) == [other, bag]
 
 
-def test_a_part_that_is_compressed_as_a_whole_is_not_forgotten(tmp_path):
+def test_compressed_part_of_a_split_bag(tmp_path):
     bag = tmp_path / "split"
     for k in (0, 1):
         foreign(bag / f"split_{k}.mcap", range(20 * k, 20 * k + 20), cut=1 - 0.4 * k)
@@ -340,7 +340,7 @@ def test_attachments_are_kept(tmp_path):
     assert (attachment.log_time, attachment.create_time) == (T0, T0 + 1)
 
 
-def test_messages_without_chunks_and_without_order_become_readable(tmp_path):
+def test_unchunked_messages_out_of_order(tmp_path):
     file = foreign(tmp_path / "odd_0.mcap", (0, 2, 1, 3), chunked=False)
     with open_bag(file) as bag, pytest.raises(BagUnreadable, match="try: latent-policy dataset repair"):
         list(bag.messages(["/chatter"]))
@@ -351,7 +351,7 @@ def test_messages_without_chunks_and_without_order_become_readable(tmp_path):
     assert repair_bag(ordered).repaired == () and ordered.read_bytes() == before
 
 
-TOLD = """
+SERIALIZED_METADATA = """
 version: 9
 message_count: 0
 custom_data: {task: pick, operator: eve, began: 12:30:05, success: true}
@@ -359,9 +359,9 @@ ros_distro: jazzy
 """
 
 
-def test_what_ros2_bag_record_was_told_of_a_bag_is_taken_over(tmp_path):
-    """rosbag2 writes it at the head of the file too (--custom-data)."""
-    file = foreign(tmp_path / "bag" / "bag_0.mcap", told=TOLD, cut=0.7)
+def test_custom_data_of_ros2_bag_record_is_kept(tmp_path):
+    """rosbag2 also writes it at the beginning of the file (--custom-data)."""
+    file = foreign(tmp_path / "bag" / "bag_0.mcap", serialized=SERIALIZED_METADATA, cut=0.7)
     repair_bag(file.parent)
     custom = metadata.read(file.parent)["custom_data"]
     assert {"task": "pick", "operator": "eve", "began": "12:30:05", "success": "true"}.items() <= custom.items()
@@ -370,4 +370,4 @@ def test_what_ros2_bag_record_was_told_of_a_bag_is_taken_over(tmp_path):
     assert metadata.read(file.parent)["custom_data"]["operator"] == "eve"
     with file.open("rb") as stream:
         (kept,) = make_reader(stream, validate_crcs=True).iter_metadata()
-    assert (kept.name, kept.metadata) == ("rosbag2", {"serialized_metadata": TOLD})
+    assert (kept.name, kept.metadata) == ("rosbag2", {"serialized_metadata": SERIALIZED_METADATA})

@@ -1,4 +1,4 @@
-"""Bags of all forms become the same data set, with every frame, matched by time and by name."""
+"""Conversion of bags in all storage forms, with mappings, interruption, and repeated conversion."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ def expected(made, count=31, fps=10):
     return np.array([made.state(T0 + k / fps) for k in range(count)])
 
 
-def test_every_form_of_a_bag_gives_every_frame(tmp_path, recording, converted, form):
+def test_all_storage_forms_give_all_frames(tmp_path, recording, converted, form):
     made = recording()
     report, out = converted(made.write(tmp_path / "bag", **form))
     assert (report.written, report.left_out, report.warnings) == (1, [], [])
@@ -45,7 +45,7 @@ def test_every_form_of_a_bag_gives_every_frame(tmp_path, recording, converted, f
     assert np.abs(images - np.arange(31)).max() <= 1
 
 
-def test_compressed_images_foreign_names_units_and_arrays_by_a_mapping(tmp_path, recording, converted):
+def test_mapping_of_compressed_images_names_units_and_arrays(tmp_path, recording, converted):
     made = recording(robot="rig", compressed=True)
     theirs = [f"m{i}" for i in range(11)]
     for event in made.on("joint_states"):
@@ -64,7 +64,7 @@ robots:
     rename: {{{", ".join(f"{a}: {b}" for a, b in zip(theirs, made.joints))}}}
 """)
     report, out = converted(made.write(tmp_path / "bag", custom={}), mapping=load_mapping(file))
-    assert report.written == 1 and [fault.kind for fault in report.warnings] == ["outcome unknown"]
+    assert report.written == 1 and [issue.kind for issue in report.warnings] == ["outcome unknown"]
     reader = LeRobotReader(out / "faive_hand")
     np.testing.assert_allclose(reader.columns(0)["observation.state"], expected(made), atol=1e-6)
     np.testing.assert_allclose(reader.columns(0)["action"][0], made.state(T0 - 0.02) + 0.01, atol=1e-6)
@@ -72,7 +72,7 @@ robots:
     assert "observation.wrist" not in reader.features
 
 
-def test_units_are_of_the_joints_that_can_have_them(tmp_path, recording, converted):
+def test_units_apply_to_joints_of_their_kind(tmp_path, recording, converted):
     made = recording(embodiment="panda_gripper", seconds=1)
     (finger,) = made.joints
     for event in made.on("joint_states"):
@@ -96,7 +96,7 @@ robots:
     np.testing.assert_allclose(columns["action"][:, 0], [made.state(T0 + k / 10 - 0.02)[0] + 0.01 for k in range(11)], atol=1e-6)
 
 
-def test_several_trajectory_points_follow_each_other_and_none_hold_what_is_measured(tmp_path, recording, converted):
+def test_trajectory_points_in_sequence_and_hold_without_points(tmp_path, recording, converted):
     made = recording()
     ahead = [made.state(T0 + k / 10) for k in range(40)]
     made.drop("hand_command")
@@ -113,7 +113,7 @@ def test_several_trajectory_points_follow_each_other_and_none_hold_what_is_measu
     assert (action[20:] == action[20]).all() and np.abs(action[20] - made.state(T0 + 2)).max() < 0.03
 
 
-def test_a_trajectory_may_reach_many_seconds_ahead(tmp_path, recording, converted):
+def test_trajectory_of_many_seconds(tmp_path, recording, converted):
     made = recording(seconds=6)
     made.drop("hand_command")
     made.drop("wrist_command")
@@ -133,7 +133,7 @@ def test_a_trajectory_may_reach_many_seconds_ahead(tmp_path, recording, converte
     assert "command has a point at 0.1 s after one at 3 s" in report.left_out[0][1][0].text
 
 
-def test_a_run_that_is_stopped_goes_on_and_never_looks_whole(tmp_path, recording, converted):
+def test_interrupted_conversion_continues_and_leaves_no_partial_data_set(tmp_path, recording, converted):
     bags = [recording(seconds=1 + k / 10).write(tmp_path / f"bag{k}") for k in range(3)]
     out, seen = tmp_path / "out", []
 
@@ -177,22 +177,22 @@ def test_recorded_ids_of_policy_and_latent_space_are_kept_as_provenance(tmp_path
 
 
 def mapped(made, **changes):
-    """A mapping of the made-up robot, changed."""
+    """A mapping of the test robot with some fields changed."""
     robot = conventional("left", made.embodiment, ("front", "wrist"))
     return TopicMapping((dataclasses.replace(robot, **changes),), fps=10)
 
 
-def test_a_bag_that_was_converted_with_another_mapping_is_not_kept(tmp_path, recording, converted):
+def test_changed_mapping_is_reported(tmp_path, recording, converted):
     made = recording(seconds=1)
     bag, other = made.write(tmp_path / "bag"), recording(seconds=1).write(tmp_path / "other")
     _, out = converted(bag, mapping=mapped(made))
     before = (out / "faive_hand/meta/latent_policy.json").read_bytes()
     mended = mapped(made, state_scale=dict.fromkeys(made.joints, 0.5))
     report, _ = converted(bag, out=out, mapping=mended)
-    ((_, (fault,)),) = report.left_out
+    ((_, (issue,)),) = report.left_out
     first, more = made.joints[0], len(made.joints) - 3
-    assert f"was converted with other settings: state_scale.{first} was None, is 0.5; state_scale." in fault.text
-    assert f"(and {more} more); convert to another folder" in fault.text
+    assert f"was converted with other settings: state_scale.{first} was None, is 0.5; state_scale." in issue.text
+    assert f"(and {more} more); convert to another folder" in issue.text
     assert (report.written, report.kept) == (0, 0) and (out / "faive_hand/meta/latent_policy.json").read_bytes() == before
     gripper = mapped(made, embodiment=load_embodiment("panda_gripper"))  # has a data set of its own
     report, _ = converted(bag, out=out, mapping=gripper)
@@ -216,7 +216,7 @@ def test_settings_that_no_longer_exist_do_not_change_an_episode(tmp_path, record
     assert (report.written, report.kept, report.left_out) == (0, 1, [])
 
 
-def test_what_a_bag_says_of_its_outcome_later_is_told(tmp_path, recording, converted):
+def test_outcome_changed_after_conversion_is_reported(tmp_path, recording, converted):
     bag = recording(seconds=1).write(tmp_path / "bag")
     _, out = converted(bag)
     update_custom(bag, {"outcome": "failure", "note": "dropped it"})
@@ -224,7 +224,7 @@ def test_what_a_bag_says_of_its_outcome_later_is_told(tmp_path, recording, conve
     assert "success was True, is False" in report.left_out[0][1][0].text
 
 
-def test_a_bag_that_was_moved_is_the_same(tmp_path, recording, converted):
+def test_moved_bag_is_recognised(tmp_path, recording, converted):
     bag = recording(seconds=1).write(tmp_path / "bag")
     _, out = converted(bag)
     moved = bag.rename(tmp_path / "archive")
@@ -235,14 +235,14 @@ def test_a_bag_that_was_moved_is_the_same(tmp_path, recording, converted):
     assert "changed since it was converted" in report.left_out[0][1][0].text
 
 
-def test_bags_of_a_data_set_by_an_earlier_version_are_known(tmp_path, recording, converted):
+def test_bags_of_data_sets_of_earlier_versions_are_recognised(tmp_path, recording, converted):
     bags = [recording(seconds=1).write(tmp_path / name) for name in ("one", "two")]
     _, out = converted(*bags)
     file = out / "faive_hand/meta/latent_policy.json"
     manifest = json.loads(file.read_text())
-    for told in manifest["episodes"]:
-        told["key"] = told.pop("place")
-        del told["settings"]
+    for episode in manifest["episodes"]:
+        episode["key"] = episode.pop("place")
+        del episode["settings"]
     file.write_text(json.dumps(manifest))
     moved = bags[0].rename(tmp_path / "moved")
     next(bags[1].glob("*.mcap")).touch()
@@ -251,7 +251,7 @@ def test_bags_of_a_data_set_by_an_earlier_version_are_known(tmp_path, recording,
     assert "changed since it was converted" in report.left_out[0][1][0].text
 
 
-def test_what_a_stopped_run_staged_waits_for_a_run_that_names_it(tmp_path, recording, converted):
+def test_staged_episodes_wait_for_a_conversion_of_their_bag(tmp_path, recording, converted):
     made = recording(seconds=1)
     bags = [recording(seconds=1 + k / 10).write(tmp_path / f"bag{k}") for k in range(3)]
 
@@ -273,7 +273,7 @@ def test_what_a_stopped_run_staged_waits_for_a_run_that_names_it(tmp_path, recor
     assert (report.written, report.kept) == (1, 1) and not (out / ".staging").exists()
 
 
-def test_bags_are_found_in_folders_and_their_absence_is_named(tmp_path, recording):
+def test_find_bags(tmp_path, recording):
     one = recording(seconds=1).write(tmp_path / "day" / "one")
     two = recording(seconds=1).write(tmp_path / "day" / "two", split=2)
     assert find_bags([tmp_path]) == [one, two] == find_bags([one, two, one])
@@ -284,7 +284,7 @@ def test_bags_are_found_in_folders_and_their_absence_is_named(tmp_path, recordin
         find_bags([tmp_path / "none"])
 
 
-def test_loose_files_are_bags_of_their_own_but_pieces_without_metadata_are_refused(tmp_path, recording, converted):
+def test_single_files_are_bags_and_split_bags_need_metadata(tmp_path, recording, converted):
     folder = tmp_path / "bags"
     for name in ("one", "two"):
         bag = recording(seconds=1).write(folder / "below" / name)
@@ -302,24 +302,24 @@ def test_loose_files_are_bags_of_their_own_but_pieces_without_metadata_are_refus
     packed.write_bytes(b"whatever")
     other, _ = converted(folder / "one.mcap", packed, out=tmp_path / "other", mapping=mapping)
     assert other.written == 1 and "unpack it" in other.left_out[0][1][0].text
-    told = report.left_out[0][1][0].text
-    assert report.written == 4 and "no metadata.yaml, and 2 files" in told
-    assert told.endswith(f"; separate recordings are given one by one: {pieces / '*.mcap'}")
+    text = report.left_out[0][1][0].text
+    assert report.written == 4 and "no metadata.yaml, and 2 files" in text
+    assert text.endswith(f"; separate recordings are given one by one: {pieces / '*.mcap'}")
     for k, file in enumerate(sorted(pieces.glob("*.mcap"))):
         file.rename(pieces / f"episode_{k:03d}.mcap")  # as people number theirs
     assert find_bags([pieces]) == [pieces / "episode_000.mcap", pieces / "episode_001.mcap"] and not files_of_bag(pieces)
     separate, _ = converted(*find_bags(pieces.glob("*.mcap")), out=tmp_path / "separate", mapping=mapping)
-    assert all("metadata.yaml" not in fault.text for _, faults in separate.left_out for fault in faults)
+    assert all("metadata.yaml" not in issue.text for _, issues in separate.left_out for issue in issues)
 
 
-def test_files_that_the_metadata_does_not_name_are_told(tmp_path, recording, converted):
+def test_files_missing_in_metadata_are_reported(tmp_path, recording, converted):
     bag = recording(seconds=1).write(tmp_path / "bag")
     shutil.copy(next(bag.glob("*.mcap")), bag / "bag_1.mcap")
     report, _ = converted(bag)
     assert report.written == 1 and "bag_1.mcap: not listed in metadata.yaml" in report.warnings[0].text
 
 
-def test_when_no_bag_tells_the_frames_a_second_the_reason_is_told(tmp_path, recording, converted):
+def test_reason_for_an_unknown_frame_rate(tmp_path, recording, converted):
     file = tmp_path / "not.mcap"
     file.write_bytes(b"not a bag")
     with pytest.raises(ArtifactError, match=r"none of 1 bags .*not\.mcap") as damaged:
@@ -330,11 +330,11 @@ def test_when_no_bag_tells_the_frames_a_second_the_reason_is_told(tmp_path, reco
     with pytest.raises(ArtifactError, match="none of /left/front/image_raw.*available: /left/hand_command") as missing:
         converted(made.write(tmp_path / "bag"))
     with pytest.raises(ArtifactError, match="name them in a mapping, or give the fleet"):
-        converted(made.write(tmp_path / "untold", custom={}))
+        converted(made.write(tmp_path / "without_metadata", custom={}))
     assert "give" not in f"{damaged.value} {missing.value}"  # what would not help is not advised
 
 
-def test_what_people_look_at_after_a_conversion_that_wrote_nothing(tmp_path, recording, converted):
+def test_inspection_after_a_conversion_without_episodes(tmp_path, recording, converted):
     made = recording(seconds=1)
     made.drop("joint_states")
     report, out = converted(made.write(tmp_path / "bag"))
@@ -344,7 +344,7 @@ def test_what_people_look_at_after_a_conversion_that_wrote_nothing(tmp_path, rec
             next(look_at(out))
 
 
-def test_files_that_our_own_commands_write_beside_data_sets_are_passed_over(tmp_path, recording, converted):
+def test_other_output_files_are_ignored(tmp_path, recording, converted):
     _, out = converted(recording(seconds=1).write(tmp_path / "bag"))
     assert {file.name for file in out.iterdir()} == {"conversion.json", "faive_hand", "mixture.yaml", "report.json"}
     assert find_datasets(out.iterdir()) == [(out / "faive_hand", 1.0)]
@@ -354,7 +354,7 @@ def test_files_that_our_own_commands_write_beside_data_sets_are_passed_over(tmp_
             find_datasets(folders)
 
 
-def test_commands_may_be_joint_states_in_any_order(tmp_path, recording, converted):
+def test_joint_state_commands_in_any_order(tmp_path, recording, converted):
     made = recording()
     for event in made.on("hand_command"):
         event.message = made.joint_state(event.at + T0, made.joints[::-1], event.message.points[0].positions[::-1])
@@ -364,7 +364,7 @@ def test_commands_may_be_joint_states_in_any_order(tmp_path, recording, converte
     np.testing.assert_allclose(LeRobotReader(out / "faive_hand").columns(0)["action"], before, atol=1e-6)
 
 
-def test_the_arms_joints_on_the_same_topic_are_passed_over(tmp_path, recording, converted):
+def test_arm_joints_on_the_same_topic_are_ignored(tmp_path, recording, converted):
     made = recording()
     for k in range(30):
         at = T0 + k / 10 + 0.0501  # late, and between the hand's
@@ -374,7 +374,7 @@ def test_the_arms_joints_on_the_same_topic_are_passed_over(tmp_path, recording, 
     np.testing.assert_allclose(LeRobotReader(out / "faive_hand").columns(0)["observation.state"], expected(made), atol=1e-6)
 
 
-def test_some_cameras_only(tmp_path, recording, converted):
+def test_selected_cameras(tmp_path, recording, converted):
     bag = recording(seconds=1).write(tmp_path / "bag")
     _, out = converted(bag, cameras=("wrist",))
     assert LeRobotReader(out / "faive_hand").cameras == ("wrist",)

@@ -119,8 +119,8 @@ def test_bag_metadata_names_the_file_of_a_custom_embodiment(tmp_path):
     file = tmp_path / "my_gripper.yaml"
     file.write_text(shipped.file.read_text().replace("name: panda_gripper", "name: my_gripper"))
     mine = load_embodiment(file)
-    told = recording_metadata(["rig"], {"rig": ["top"]}, [str(file)], "", "", "")
-    (robot,) = robots_of_bag(told)
+    recorded = recording_metadata(["rig"], {"rig": ["top"]}, [str(file)], "", "", "")
+    (robot,) = robots_of_bag(recorded)
     assert robot.embodiment == mine and mine.name == "my_gripper"
     earlier = {"rig": {"name": mine.name, "content_hash": mine.content_hash}}  # bags by earlier versions: only the fleet has it
     fleet = yaml.safe_dump({"robots": {"rig": {"embodiment": str(file), "cameras": ["top"], "driver": "sim"}}})
@@ -128,7 +128,7 @@ def test_bag_metadata_names_the_file_of_a_custom_embodiment(tmp_path):
     assert robot.embodiment == mine
     file.unlink()
     with pytest.raises(ConfigError, match="no embodiment '.*my_gripper.yaml'"):
-        robots_of_bag(told)
+        robots_of_bag(recorded)
     moved = {"rig": {"name": "panda_gripper", "content_hash": "", "reference": str(file)}}
     (robot,) = robots_of_bag({"embodiments": json.dumps(moved), "cameras": '{"rig": []}'})
     assert robot.embodiment.name == "panda_gripper"

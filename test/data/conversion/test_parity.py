@@ -1,4 +1,4 @@
-"""What the policy sees live is what training sees of the recording: one buffer makes both."""
+"""Parity of live observations and of observations from a bag."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ NAMES = {"front": "/left/front/image_raw", "wrist": "/left/wrist/image_raw/compr
 
 
 def uneven(recording):
-    """Cameras of two kinds that jitter and arrive late, joints at an odd rate that change their order."""
+    """A recording with jittering, delayed cameras of two kinds, and joints whose order changes."""
     made, rng = recording(seconds=4, rate=73), np.random.default_rng(1)
     made.drop("wrist/image_raw")
     for k in range(41):
@@ -56,7 +56,7 @@ def live(bag, embodiment):
     return found
 
 
-def test_live_and_recorded_frames_are_equal(tmp_path, recording):
+def test_live_and_recorded_observations_are_equal(tmp_path, recording):
     made = uneven(recording)
     path = made.write(tmp_path / "bag")
     robot = conventional("left", made.embodiment, ("front", "wrist"))
@@ -80,7 +80,7 @@ def test_live_and_recorded_frames_are_equal(tmp_path, recording):
     assert sum(isinstance(row, float) for row in rows) > 25 and len(seen) < 10
 
 
-def test_messages_are_read_the_same_way_with_and_without_ros(recording):
+def test_images_of_bags_are_read(recording):
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     np.testing.assert_array_equal(rgb_image(recording.image(T0, rgb)), rgb)

@@ -1,0 +1,102 @@
+"""Command types: conversion of command messages, the command in force, and a message type of another package."""
+
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from latent_policy_ros.common import registry
+from latent_policy_ros.common.errors import LatentPolicyError, ObservationRefused
+from latent_policy_ros.data.bags.message_types import message_types
+from latent_policy_ros.data.conversion import command_types
+from latent_policy_ros.data.conversion.command_stream import CommandStream
+from latent_policy_ros.data.conversion.command_types import (
+    COMMAND_TYPES,
+    FLOAT64_ARRAY,
+    JOINT_TRAJECTORY,
+    CommandPoint,
+    CommandType,
+)
+from latent_policy_ros.data.conversion.mapping import load_mapping
+from latent_policy_ros.data.lerobot.reader import LeRobotReader
+
+T0 = 1_700_000_000.0
+FLOAT32_ARRAY = "std_msgs/msg/Float32MultiArray"
+PERCENT = CommandType(FLOAT32_ARRAY, lambda message: [CommandPoint(np.asarray(message.data) / 100)], named=False)
+NO_COMMAND_TYPE = "a string"
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Registers a command type as another installed package does."""
+
+    def run(attribute):
+        point = EntryPoint("percent", f"{__name__}:{attribute}", COMMAND_TYPES.group)
+        monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == COMMAND_TYPES.group else [])
+        fresh = registry.Registry(COMMAND_TYPES.kind, COMMAND_TYPES.group, COMMAND_TYPES._builtin)
+        monkeypatch.setattr(command_types, "COMMAND_TYPES", fresh)
+
+    return run
+
+
+def trajectory(*points):
+    points = [
+        SimpleNamespace(positions=q, time_from_start=SimpleNamespace(sec=int(t), nanosec=round(t % 1 * 1e9))) for t, q in points
+    ]
+    return SimpleNamespace(joint_names=["b", "a"], points=points)
+
+
+def test_trajectory_points_are_in_force_until_the_next():
+    stream = CommandStream(JOINT_TRAJECTORY, ("a", "b"), {}, (), {"b": 10.0}, 1.0)
+    stream.push(5.0, trajectory((0.5, (1, 2)), (1.0, (3, 4))), None)
+    np.testing.assert_array_equal(stream.held(5.2, 0.1), [2, 10])
+    np.testing.assert_array_equal(stream.held(5.7, 0.1), [4, 30])
+    assert stream.held(4.9, 0.1) is None and stream.held(6.2, 0.1) is None and stream.held(6.05, 0.1) is not None
+    stream.push(5.6, trajectory(), np.array([7.0, 8.0]))
+    assert stream.holding and stream.joint_order == ("b", "a")
+    np.testing.assert_array_equal(stream.held(99.0, 0.1), [7, 8])
+
+
+@pytest.mark.parametrize(("message", "text"), [
+    (trajectory((3.0, (1, 2)), (0.1, (1, 2))), "a point at 0.1 s after one at 3 s"),
+    (trajectory((1.0, (1, np.nan))), "command is not finite"),
+    (SimpleNamespace(joint_names=["c"], points=trajectory((1.0, (1,))).points), "command is for other joints: c"),
+])  # fmt: skip
+def test_invalid_trajectories_are_refused(message, text):
+    with pytest.raises(ObservationRefused, match=text):
+        CommandStream(JOINT_TRAJECTORY, ("a", "b"), {}, (), {}, 1.0).push(1.0, message, None)
+
+
+def test_arrays_need_as_many_numbers_as_names():
+    stream = CommandStream(FLOAT64_ARRAY, ("a",), {"m": "a"}, ("m", "other"), {}, 1.0)
+    stream.push(1.0, SimpleNamespace(data=[1.0, 2.0]), None)
+    np.testing.assert_array_equal(stream.newest, [1.0])
+    with pytest.raises(ObservationRefused, match=r"3 numbers, expected 2 \(command.order of the mapping\)"):
+        stream.push(1.0, SimpleNamespace(data=[1.0, 2.0, 3.0]), None)
+
+
+def test_a_command_type_of_another_package_is_converted(register, tmp_path, recording, converted):
+    register("PERCENT")
+    made, types = recording(seconds=1), message_types().types
+    for event in made.on("hand_command"):
+        positions = np.array(100 * event.message.points[0].positions, np.float32)
+        layout = types["std_msgs/msg/MultiArrayLayout"](dim=[], data_offset=0)
+        event.message = types[FLOAT32_ARRAY](layout=layout, data=positions)
+    robot = {
+        "embodiment": "faive_hand", "cameras": {"front": "/left/front/image_raw"}, "state": {"topic": "/left/joint_states"},
+        "command": {"topic": "/left/hand_command", "order": list(made.joints)},
+    }  # fmt: skip
+    file = tmp_path / "rig.yaml"
+    file.write_text(yaml.safe_dump({"robots": {"left": robot}}))
+    report, out = converted(made.write(tmp_path / "bag"), mapping=load_mapping(file))
+    assert report.written == 1, report.left_out
+    action = LeRobotReader(out / "faive_hand").columns(0)["action"]
+    np.testing.assert_allclose(action[0], made.state(T0 - 0.02) + 0.01, atol=1e-5)
+
+
+def test_an_entry_point_must_refer_to_a_command_type(register):
+    register("NO_COMMAND_TYPE")
+    with pytest.raises(LatentPolicyError, match="command type 'percent': expected a CommandType, got str"):
+        command_types.command_types()
