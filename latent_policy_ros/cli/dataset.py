@@ -1,4 +1,4 @@
-"""``latent-policy dataset``: make training data, and look at it."""
+"""``latent-policy dataset``: create, convert, repair and inspect data sets."""
 
 from __future__ import annotations
 
@@ -12,30 +12,37 @@ from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, console, print_line, 
 if TYPE_CHECKING:
     from latent_policy_ros.data.conversion.mapping import TopicMapping
 
-MappingOption = Annotated[Optional[str], typer.Option(help="What topics are: a YAML file, or a name in config/mappings.")]
-FleetOption = Annotated[Optional[str], typer.Option(help="Whose robots are in bags that do not tell.")]
+MappingOption = Annotated[
+    Optional[str], typer.Option(help="Topics and joint names of the bags: a YAML file, or a name in `config/mappings`.")
+]
+FleetOption = Annotated[Optional[str], typer.Option(help="Fleet whose robots are in bags without metadata about their robots.")]
+BagsArgument = Annotated[list[Path], typer.Argument(help="Bags, or folders that contain bags.")]
 
-app = typer.Typer(no_args_is_help=True, help="Make training data, and look at it.")
+app = typer.Typer(no_args_is_help=True, help="Create, convert, repair and inspect data sets.")
 
 
 @app.command("from-sim")
 def from_sim(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder; one data set for each embodiment.")],
-    embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: those of the demo.")] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Demonstrations for each embodiment.")] = 300,
-    first_seed: Annotated[int, typer.Option(help="First seed.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder; receives one data set per embodiment.")],
+    embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: the embodiments of the demo.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of demonstrations per embodiment.")] = 300,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first demonstration.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
 ) -> None:
-    """Record the scripted expert as LeRobotDataset v3.0: in parallel, headless, the same for the same seeds.
+    """Record demonstrations of the scripted expert as LeRobotDataset v3.0.
 
-    Episodes that fail are left out, with their seeds told. Ctrl-C keeps those that are done: the same command goes on, and
-    more episodes are added to those that are there.
+    The simulation runs headless and in parallel; the same seeds give the same files. Failed episodes are omitted and their seeds
+    are listed. After Ctrl-C, the same command resumes. Further episodes are appended to existing data sets.
+
+    Examples:
+
+        latent-policy dataset from-sim -o runs/demos --episodes 50
     """
     import time
 
     from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 
-    nothing = False
+    empty = False
     for name in embodiment or DEMO_EMBODIMENTS:
         began = time.monotonic()
         try:
@@ -49,29 +56,37 @@ def from_sim(
                     progress=lambda *_, task=task: progress.advance(task),
                 )
         except KeyboardInterrupt:
-            print_line(f"stopped; finished episodes are kept in {out}, and the same command goes on from there")
+            print_line(f"interrupted; finished episodes are kept in {out}; run the same command to resume")
             raise
-        nothing |= not report.written + report.kept
+        empty |= not report.written + report.kept
         seconds = time.monotonic() - began
-        console.print(f"{name}: {report}; {seconds:.0f} s, {report.written / seconds * 60:.0f} episodes a minute", soft_wrap=True)
-    raise typer.Exit(int(nothing))
+        rate = report.written / seconds * 60
+        console.print(f"{name}: {report}; {seconds:.0f} s, {rate:.0f} episodes per minute", soft_wrap=True)
+    raise typer.Exit(int(empty))
 
 
 @app.command("from-bags")
 def from_bags(
-    bags: Annotated[list[Path], typer.Argument(help="Bags, or folders that hold bags.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder; one data set for each embodiment, and mixture.yaml.")],
+    bags: BagsArgument,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Output folder; receives one data set per embodiment, `mixture.yaml` and a report.")
+    ],
     mapping: MappingOption = None,
     fleet: FleetOption = None,
-    fps: Annotated[int, typer.Option(min=0, help="Frames a second; 0: as the mapping says, or the fastest camera.")] = 0,
-    camera: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: all of the robots'.")] = None,
-    keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also episodes that are marked as failures.")] = False,
+    fps: Annotated[int, typer.Option(min=0, help="Frames per second; 0: from the mapping, or else the fastest camera's rate.")] = 0,
+    camera: Annotated[Optional[list[str]], typer.Option(help="Camera to convert. Repeatable; default: all cameras.")] = None,
+    keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also convert episodes that are marked as failures.")] = False,
 ) -> None:
-    """Bags of any robot -> LeRobotDataset v3.0, one for each embodiment.
+    """Convert bags of any robot to LeRobotDataset v3.0.
 
-    Reads rosbag2 folders and files, MCAP or sqlite3, compressed and split or not. Bags of this package's recorder tell of
-    their robots; for others give --mapping (example: config/mappings/example.yaml) or --fleet. Episodes that are failed, damaged
-    or too gappy are left out, each with the reason. Ctrl-C keeps finished episodes: the same command goes on.
+    Reads rosbag2 folders and files, MCAP and sqlite3, compressed or split. Bags of this package's recorder contain metadata about
+    their robots; other bags need --mapping (example: config/mappings/example.yaml) or --fleet. Episodes that are failed, damaged or
+    have gaps are left out, each with a reason. After Ctrl-C, the same command resumes.
+
+    Examples:
+
+        latent-policy dataset from-bags runs/bags -o runs/data
+        latent-policy dataset from-bags ~/bags -o runs/data --mapping my_rig.yaml
     """
     from dataclasses import replace
 
@@ -91,17 +106,17 @@ def from_bags(
         try:
             report = convert(found, out, options, advance)
         except KeyboardInterrupt:
-            console.print("stopped; finished episodes wait in the folder, and the same command goes on")
+            console.print("interrupted; finished episodes are kept; run the same command to resume")
             raise
         progress.update(task, completed=len(found), description="bags")
-    for fault in report.warnings:
-        print_line(str(fault), "note", "yellow")
+    for issue in report.warnings:
+        print_line(str(issue), "note", "yellow")
     for source, reasons in report.left_out:
         print_line(source, "left out", "red")
-        for fault in reasons:
-            print_line(f"    {fault}")
-    made = f"{report.written} episodes written ({report.frames} frames)"
-    console.print(f"{made}, {report.kept} kept, {len(report.left_out)} left out")
+        for issue in reasons:
+            print_line(f"    {issue}")
+    written = f"{report.written} episodes written ({report.frames} frames)"
+    console.print(f"{written}, {report.kept} kept, {len(report.left_out)} left out")
     for folder in report.datasets:
         console.print(f"{folder}", highlight=False)
     if not report.written + report.kept:
@@ -109,79 +124,104 @@ def from_bags(
 
 
 @app.command()
-def repair(bags: Annotated[list[Path], typer.Argument(help="Bags, or folders that hold bags.")]) -> None:
-    """Make bags whole whose recorder was killed. Whole ones stay untouched, and a new file is complete before the old one goes."""
+def repair(bags: BagsArgument) -> None:
+    """Repair bags whose recorder was killed.
+
+    A damaged file is rewritten with every complete message; the new file replaces the old one when it is complete. Intact bags are
+    not changed.
+
+    Examples:
+
+        latent-policy dataset repair runs/bags
+    """
     from latent_policy_ros.common.errors import ArtifactError
     from latent_policy_ros.data.bags.repair import find_mcap_bags, repair_bag
 
     failed = False
     for bag in find_mcap_bags(bags):
         try:
-            done = repair_bag(bag)
+            result = repair_bag(bag)
         except ArtifactError as error:
             failed = True
             print_line(str(error), "not repaired", "red")
             continue
-        what = f"{', '.join(done.repaired)} written anew" if done.repaired else "whole, untouched"
-        print_line(f"{bag}: {what}; {done.messages} messages", "repaired" if done.repaired else "", "green")
-        for text in done.lost:
+        outcome = f"{', '.join(result.repaired)} rewritten" if result.repaired else "intact"
+        print_line(f"{bag}: {outcome}; {result.messages} messages", "repaired" if result.repaired else "", "green")
+        for text in result.lost:
             print_line(f"    lost: {text}")
     raise typer.Exit(int(failed))
 
 
 @app.command("info")
-def info(path: Annotated[Path, typer.Argument(help="A data set, a folder of data sets, or a bag.")]) -> None:
-    """What is in data sets and bags."""
-    from latent_policy_ros.data.inspection.summary import describe
+def info(path: Annotated[Path, typer.Argument(help="A data set, a bag, or a folder of them.")]) -> None:
+    """Summarise data sets and bags: features, topics, rates and time offsets.
 
-    for table in describe(path):
+    Examples:
+
+        latent-policy dataset info runs/data
+    """
+    from latent_policy_ros.data.inspection.summary import summary_tables
+
+    for table in summary_tables(path):
         console.print(table)
 
 
 @app.command("check")
 def check(
-    path: Annotated[Path, typer.Argument(help="A data set, a folder of data sets, or bags.")],
+    path: Annotated[Path, typer.Argument(help="A data set, a bag, or a folder of them.")],
     mapping: MappingOption = None,
     fleet: FleetOption = None,
 ) -> None:
-    """Find gaps, frozen or black cameras, impossible joints, wrong units, state equal to command, foreign ids, clock jumps."""
+    """Validate episodes: gaps, frozen or black cameras, joint limits, units, state equal to command, ids, clock jumps.
+
+    The exit status is 1 if an episode has an issue that makes it unusable.
+
+    Examples:
+
+        latent-policy dataset check runs/data
+    """
     from latent_policy_ros.data.inspection.episode_view import episode_views
     from latent_policy_ros.data.inspection.validation import validate
 
-    episodes = bad = 0
-    for look in episode_views(path, _mapping(mapping, fleet)):
-        faults = validate(look)
+    episodes = unusable = 0
+    for episode in episode_views(path, _mapping(mapping, fleet)):
+        issues = validate(episode)
         episodes += 1
-        bad += any(fault.fatal for fault in faults)
-        for fault in faults:
-            print_line(str(fault), look.name, "red" if fault.fatal else "yellow")
-    console.print(f"{episodes} episodes, {bad} with faults")
-    raise typer.Exit(int(bad > 0))
+        unusable += any(issue.fatal for issue in issues)
+        for issue in issues:
+            print_line(str(issue), episode.name, "red" if issue.fatal else "yellow")
+    console.print(f"{episodes} episodes, {unusable} unusable")
+    raise typer.Exit(int(unusable > 0))
 
 
 @app.command("view")
 def view(
-    path: Annotated[Path, typer.Argument(help="A data set, a folder of data sets, or bags.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for one PNG an episode.")] = Path("view"),
+    path: Annotated[Path, typer.Argument(help="A data set, a bag, or a folder of them.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder; receives one PNG per episode.")] = Path("view"),
     mapping: MappingOption = None,
     fleet: FleetOption = None,
-    rerun: Annotated[Optional[Path], typer.Option(help="Also write a file for the rerun viewer, e.g. all.rrd.")] = None,
+    rerun: Annotated[Optional[Path], typer.Option(help="Also write a recording for the Rerun viewer, e.g. `all.rrd`.")] = None,
 ) -> None:
-    """Images over time and joint plots, one sheet an episode."""
-    from latent_policy_ros.data.inspection.episode_plots import COLUMNS, RerunFile, write_sheet
+    """Plot episodes: images and joints over time, one sheet per episode.
+
+    Examples:
+
+        latent-policy dataset view runs/data -o runs/view --rerun runs/view/all.rrd
+    """
+    from latent_policy_ros.data.inspection.episode_plots import IMAGE_COLUMNS, RerunFile, write_sheet
     from latent_policy_ros.data.inspection.episode_view import episode_views
 
     file, drawn = RerunFile(rerun) if rerun else None, 0
-    for look in episode_views(path, _mapping(mapping, fleet), rows=96, moments=0 if file else COLUMNS):
-        for fault in look.faults:
-            print_line(str(fault), look.name, "yellow")
-        if len(look.state):
-            sheet = out / f"{look.name}.png"
-            write_sheet(look, sheet)
+    for episode in episode_views(path, _mapping(mapping, fleet), image_height=96, max_images=0 if file else IMAGE_COLUMNS):
+        for issue in episode.issues:
+            print_line(str(issue), episode.name, "yellow")
+        if len(episode.state):
+            sheet = out / f"{episode.name}.png"
+            write_sheet(episode, sheet)
             print_line(str(sheet))
             drawn += 1
             if file:
-                file.add(look)
+                file.add(episode)
     if file:
         file.close()
         console.print(f"{rerun}", highlight=False)
@@ -189,7 +229,7 @@ def view(
 
 
 def _mapping(mapping: str | None, fleet: str | None) -> TopicMapping:
-    """The topic mapping of a mapping file or of a fleet; without either, the metadata of each bag is used."""
+    """The mapping given by a file or by a fleet; without either, an empty mapping: the bags' metadata is used."""
     from latent_policy_ros.bringup import load_fleet
     from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional, load_mapping
 

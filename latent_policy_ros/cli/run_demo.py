@@ -17,7 +17,7 @@ from latent_policy_ros.bringup.supervisor import Supervisor, node_command
 from latent_policy_ros.common.paths import runs_dir
 from latent_policy_ros.common.processes import die_with_parent
 from latent_policy_ros.common.ros_environment import node_environment, private_domain
-from latent_policy_ros.data.inspection.bag_video import film
+from latent_policy_ros.data.inspection.bag_video import render_bag_video
 
 
 def run_demo(fleet_name: str, episodes: int, seed: int, out: Path | None, console: Console) -> int:
@@ -83,6 +83,6 @@ def show_summary(summary: dict, fleet: Fleet, out: Path, console: Console) -> No
     images = "overview/image_raw/compressed"
     topics = {f"/{name}/{images}": f"{name}: {robot.embodiment.name}" for name, robot in fleet.robots.items()}
     for number, bag in enumerate(summary["bags"], 1):
-        video, sheet = film(Path(bag), topics, out / f"episode_{number:03d}")
+        video, sheet = render_bag_video(Path(bag), topics, out / f"episode_{number:03d}")
         console.print(f"bag      {bag}\nvideo    {video}\nimages   {sheet}", highlight=False, soft_wrap=True)
     console.print(f"summary  {out / 'summary.json'}", highlight=False, soft_wrap=True)

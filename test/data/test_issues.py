@@ -23,7 +23,7 @@ def issues_of(tmp_path, recording, converted):
         good = [recording(seconds=1).write(tmp_path / name) for name in ("good1", "good2")]
         report, out = converted(good[0], modified, good[1], **options)
         reader = LeRobotReader(out / "faive_hand")
-        lengths = {about["source"].rsplit("/", 1)[1]: row["length"] for about, row in zip(reader.about, reader.episodes)}
+        lengths = {about["source"].rsplit("/", 1)[1]: row["length"] for about, row in zip(reader.episode_metadata, reader.episodes)}
         assert lengths["good1"] == lengths["good2"] == 11
         issues = [issue for _, reasons in report.left_out for issue in reasons] + report.warnings
         assert all(issue.file == modified for issue in issues) and json.loads((out / "report.json").read_text())

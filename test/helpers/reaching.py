@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from latent_policy_ros.data.lerobot.collection import Collection
+from latent_policy_ros.data.lerobot.collection import DatasetCollection
 from latent_policy_ros.data.lerobot.episodes import Episode, EpisodeMeta, stage
-from latent_policy_ros.data.lerobot.staging import Identity
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity
 from latent_policy_ros.latent.space import LatentSpace
 
 SIZE = 32
@@ -44,10 +44,10 @@ def reach(goal: np.ndarray, start: np.ndarray, embodiment: str, space: LatentSpa
 
 def save(folder, episodes, space: LatentSpace, dt: float = 0.1) -> None:
     """Write episodes as data sets, one for each embodiment."""
-    collection = Collection(folder)
+    collection = DatasetCollection(folder)
     for number, episode in enumerate(episodes):
         name = episode.meta.embodiment
         joints = space.codec(name).action_names
-        identity = Identity(name, episode.meta.embodiment_hash, joints, 0.0, 1.0, round(1 / dt))
-        stage(episode, collection.staging(name), f"{number:04d}", identity, source=f"{number:04d}")
+        identity = DatasetIdentity(name, episode.meta.embodiment_hash, joints, 0.0, 1.0, round(1 / dt))
+        stage(episode, collection.staging_folder(name), f"{number:04d}", identity, source=f"{number:04d}")
     assert collection.commit() == []

@@ -38,9 +38,9 @@ from latent_policy_ros.data.conversion.topic_resolution import (
     resolve_topics,
 )
 from latent_policy_ros.data.issues import BagUnreadable, Issue, Issues
-from latent_policy_ros.data.lerobot.collection import REPORT, SETTINGS, Collection
+from latent_policy_ros.data.lerobot.collection import REPORT, SETTINGS, DatasetCollection
 from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WRIST, WRIST_ACTION
-from latent_policy_ros.data.lerobot.staging import EpisodeWriter, Identity, StagedEpisode
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, StagedEpisode
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt
 TRIM_THRESHOLD, MMAP_THRESHOLD = 256 << 20, 32 << 20  # bytes
@@ -104,7 +104,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
         KeyboardInterrupt: Finished episodes are kept; the same call continues from there.
     """
     _reuse_image_buffers()
-    report, collection = Report(), Collection(out)
+    report, collection = Report(), DatasetCollection(out)
     fps = _settle_fps(collection, options, bags)
     keys: set[str] = set()  # of the episodes of this call
     for bag in bags:
@@ -119,7 +119,7 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
                 raise
             report.left_out.append((str(bag), [Issue("unusable", describe_error(error), bag)]))
     for episode, reason in collection.commit(keys=keys):
-        source, robot = episode.about["source"], episode.about["robot"]
+        source, robot = episode.metadata["source"], episode.metadata["robot"]
         report.written -= 1
         report.frames -= episode.length
         report.left_out.append((f"{source} ({robot})", [Issue("does not fit", reason, Path(source), robot=robot)]))
@@ -136,11 +136,11 @@ def _reuse_image_buffers() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
 
 
-def _settle_fps(collection: Collection, options: Options, bags: Sequence[Path]) -> int:
+def _settle_fps(collection: DatasetCollection, options: Options, bags: Sequence[Path]) -> int:
     """The frame rate. It is stored with the data sets and cannot change once they hold an episode."""
     settings = {"fps": options.mapping.fps}
     file = collection.root / SETTINGS
-    if file.is_file() and collection.begun:
+    if file.is_file() and collection.has_episodes:
         known = load_json(file, ArtifactError, "choose another folder")
         settings["fps"] = settings["fps"] or known.get("fps")
         for name, value in settings.items():
@@ -242,7 +242,7 @@ class _Conversion:
 
 
 def _convert_bag(
-    path: Path, collection: Collection, fps: int, options: Options, report: Report, keys: set[str], progress: Progress
+    path: Path, collection: DatasetCollection, fps: int, options: Options, report: Report, keys: set[str], progress: Progress
 ) -> None:
     with open_bag(path) as bag:
         robots = options.robots(bag)
@@ -252,7 +252,7 @@ def _convert_bag(
         with contextlib.ExitStack() as stack:
             for robot in robots:
                 provenance = Provenance.of(bag, robot, options.mapping, fps)
-                if collection.converted(provenance):
+                if collection.has_recording(provenance):
                     report.kept += 1
                     keys.add(provenance.key)
                 elif conversion := _begin(bag, robot, provenance, collection, fps, options, report):
@@ -269,7 +269,7 @@ def _convert_bag(
 
 
 def _begin(
-    bag: Bag, robot: RobotTopics, provenance: Provenance, collection: Collection, fps: int, options: Options, report: Report
+    bag: Bag, robot: RobotTopics, provenance: Provenance, collection: DatasetCollection, fps: int, options: Options, report: Report
 ) -> _Conversion | None:
     """Prepare the conversion of one robot; None, with the issues in the report, if its episode is unusable."""
     issues = Issues()
@@ -282,9 +282,11 @@ def _begin(
         return None
     mapping = options.mapping
     alignment = Alignment(robot, topics, fps, mapping.limits, mapping.stamps == "receive", bag.start, issues.add, bag.path)
-    identity = Identity.for_embodiment(robot.embodiment, fps)
+    identity = DatasetIdentity.for_embodiment(robot.embodiment, fps)
     expected = round((bag.end - bag.start) * fps)
-    writer = EpisodeWriter(collection.staging(robot.embodiment.name), provenance.key, identity, tuple(topics.cameras), expected)
+    writer = EpisodeWriter(
+        collection.staging_folder(robot.embodiment.name), provenance.key, identity, tuple(topics.cameras), expected
+    )
     return _Conversion(robot, provenance, topics, EpisodeBuilder(robot, alignment, writer), issues)
 
 
@@ -307,7 +309,7 @@ def _end(bag: Bag, conversion: _Conversion, options: Options, report: Report) ->
         try:
             builder.finish(conversion.provenance.settings["task"], marked is not False, about)
         except ObservationRefused as error:
-            camera, stamp, text = builder.writer.failure or ("", bag.start, str(error))
+            camera, stamp, text = builder.writer.image_error or ("", bag.start, str(error))
             topic = conversion.topics.cameras.get(camera, "")
             issues.add(Issue("image", text, bag.path, topic, stamp - bag.start, robot.robot))
     if issues.fatal:

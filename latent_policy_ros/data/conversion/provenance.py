@@ -12,7 +12,7 @@ from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags.reader import Bag, content_fingerprint, file_fingerprint
 from latent_policy_ros.data.conversion.mapping import RobotTopics, TopicMapping
 from latent_policy_ros.data.conversion.topic_resolution import outcome
-from latent_policy_ros.data.lerobot.staging import key_of
+from latent_policy_ros.data.lerobot.staging import short_hash
 
 MAX_CHANGES = 3  # changed settings that an error lists
 
@@ -45,7 +45,7 @@ class Provenance:
             "task": bag.custom.get("task") or mapping.task, "success": outcome(bag, robot) is not False,
         }  # fmt: skip
         return cls(
-            robot.robot, key_of(content_fingerprint(bag.path), robot.robot), key_of(str(bag.path.resolve()), robot.robot),
+            robot.robot, short_hash(content_fingerprint(bag.path), robot.robot), short_hash(str(bag.path.resolve()), robot.robot),
             file_fingerprint(bag.path), json.loads(json.dumps(settings)),
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Episodes for people: images over time and joint plots on one sheet, or a file for the rerun viewer."""
+"""Plots of an episode: one sheet with images and joints over time, and recordings for the Rerun viewer."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.data.inspection.episode_view import EpisodeView
 
-COLUMNS = 8  # images of each camera
-PLOTS = 4  # plots side by side
-TELL = 6  # faults above the images
-MEASURED, COMMANDED, BEYOND = "tab:blue", "tab:orange", "#fbe3e0"
+IMAGE_COLUMNS = 8  # images of each camera on a sheet
+PLOT_COLUMNS = 4
+MAX_ISSUES = 6  # issues listed above the images
+MEASURED, COMMANDED, OUT_OF_LIMITS = "tab:blue", "tab:orange", "#fbe3e0"  # colors
 UNITS = {"revolute": "rad", "prismatic": "m"}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One plot: title, measured (T,), commanded (T,) or None, and the limits of what it shows, or None."""
+    """One plot: title, measured values (T,), commanded values (T,) and limits; the last two may be None."""
 
     title: str
     measured: np.ndarray
@@ -28,63 +28,63 @@ class Curve:
     limits: tuple[float, float] | None = None
 
 
-def curves(look: EpisodeView) -> list[Curve]:
-    """Every joint, with its limits where it is known, and then the wrist."""
-    e, plots = look.embodiment, []
-    for k, joint in enumerate(look.joints):
+def curves(view: EpisodeView) -> list[Curve]:
+    """Curves of all joints, with limits where the embodiment has the joint, and of the wrist position."""
+    e, plots = view.embodiment, []
+    for k, joint in enumerate(view.joints):
         known = e is not None and joint in e.joint_names
         i = e.joint_names.index(joint) if known else 0
         unit = f" [{UNITS[e.hinge(joint).kind]}]" if known else ""
         limits = (float(e.lower[i]), float(e.upper[i])) if known else None
-        plots.append(Curve(f"{joint}{unit}", look.state[:, k], look.action[:, k], limits))
-    if look.wrist is not None:
-        plots += [Curve(f"wrist {axis} [m]", look.wrist[:, i]) for i, axis in enumerate("xyz")]
+        plots.append(Curve(f"{joint}{unit}", view.state[:, k], view.action[:, k], limits))
+    if view.wrist is not None:
+        plots += [Curve(f"wrist {axis} [m]", view.wrist[:, i]) for i, axis in enumerate("xyz")]
     return plots
 
 
-def write_sheet(look: EpisodeView, path: Path) -> None:
-    """Write one PNG: what was found wrong, each camera over time, then every joint, measured and commanded, and the wrist."""
+def write_sheet(view: EpisodeView, path: Path) -> None:
+    """Write a PNG with issues, images of each camera over time, joints (measured and commanded) and the wrist position."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    cameras, plots = list(look.images), curves(look)
-    heights = [1.9 * len(cameras) or 0.01, 1.5 * -(-len(plots) // PLOTS)]
-    faults = [str(fault) for fault in look.faults[:TELL]]
-    figure = Figure(figsize=(16, sum(heights) + 0.5 + 0.2 * len(faults)), layout="constrained")
+    cameras, plots = list(view.images), curves(view)
+    heights = [1.9 * len(cameras) or 0.01, 1.5 * -(-len(plots) // PLOT_COLUMNS)]
+    issues = [str(issue) for issue in view.issues[:MAX_ISSUES]]
+    figure = Figure(figsize=(16, sum(heights) + 0.5 + 0.2 * len(issues)), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{look.name}: {len(look.state)} frames at {look.fps} a second, from {look.source}", fontsize=10)
+    figure.suptitle(f"{view.name}: {len(view.state)} frames at {view.fps} Hz, from {view.source}", fontsize=10)
     above, below = figure.subfigures(2, 1, height_ratios=heights)
-    if faults:
-        above.suptitle("\n".join(faults), fontsize=7, color="tab:red", x=0.01, horizontalalignment="left")
-    _draw_images(look, cameras, above)
-    _draw_curves(look, plots, below)
+    if issues:
+        above.suptitle("\n".join(issues), fontsize=7, color="tab:red", x=0.01, horizontalalignment="left")
+    _draw_images(view, cameras, above)
+    _draw_curves(view, plots, below)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
 
 
-def _draw_images(look: EpisodeView, cameras: list[str], figure: Any) -> None:
-    if not cameras or not len(look.moments):
+def _draw_images(view: EpisodeView, cameras: list[str], figure: Any) -> None:
+    if not cameras or not len(view.image_frames):
         return
-    chosen = np.unique(np.linspace(0, len(look.moments) - 1, COLUMNS).round().astype(int))
-    for row, axes in zip(cameras, figure.subplots(len(cameras), COLUMNS, squeeze=False)):
-        for one in axes:
-            one.axis("off")
-        for one, k in zip(axes, chosen):
-            one.imshow(look.images[row][k])
-            one.set_title(f"{row} {look.moments[k] / look.fps:.1f} s", fontsize=7)
+    chosen = np.unique(np.linspace(0, len(view.image_frames) - 1, IMAGE_COLUMNS).round().astype(int))
+    for camera, axes in zip(cameras, figure.subplots(len(cameras), IMAGE_COLUMNS, squeeze=False)):
+        for cell in axes:
+            cell.axis("off")
+        for cell, k in zip(axes, chosen):
+            cell.imshow(view.images[camera][k])
+            cell.set_title(f"{camera} {view.image_frames[k] / view.fps:.1f} s", fontsize=7)
 
 
-def _draw_curves(look: EpisodeView, plots: list[Curve], figure: Any) -> None:
-    time = np.arange(len(look.state)) / look.fps
-    grid = figure.subplots(-(-len(plots) // PLOTS), PLOTS, squeeze=False, sharex=True).ravel()
+def _draw_curves(view: EpisodeView, plots: list[Curve], figure: Any) -> None:
+    time = np.arange(len(view.state)) / view.fps
+    grid = figure.subplots(-(-len(plots) // PLOT_COLUMNS), PLOT_COLUMNS, squeeze=False, sharex=True).ravel()
     for axes, curve in zip(grid, plots):
         axes.plot(time, curve.measured, color=MEASURED, linewidth=2.0, alpha=0.6)
         if curve.commanded is not None:
             axes.plot(time, curve.commanded, color=COMMANDED, linewidth=0.8)
         low, high = axes.get_ylim()
-        if curve.limits is not None:  # shade what the joint cannot reach, where it is in sight
-            axes.axhspan(min(low, curve.limits[0]), curve.limits[0], color=BEYOND)
-            axes.axhspan(curve.limits[1], max(high, curve.limits[1]), color=BEYOND)
+        if curve.limits is not None:  # shade the visible range beyond the limits
+            axes.axhspan(min(low, curve.limits[0]), curve.limits[0], color=OUT_OF_LIMITS)
+            axes.axhspan(curve.limits[1], max(high, curve.limits[1]), color=OUT_OF_LIMITS)
         axes.set_ylim(low, high)
         axes.set_title(curve.title, fontsize=7)
         axes.tick_params(labelsize=6)
@@ -92,42 +92,44 @@ def _draw_curves(look: EpisodeView, plots: list[Curve], figure: Any) -> None:
         axes.axis("off")
     lines = grid[0].get_lines()
     figure.legend(lines, ("measured", "commanded"), fontsize=7, loc="outside lower left", ncols=2, frameon=False)
-    figure.supxlabel("time [s]; shaded: beyond the joint's limits", fontsize=7)
+    figure.supxlabel("time [s]; shaded: outside the joint's limits", fontsize=7)
 
 
 class RerunFile:
-    """A recording for the rerun viewer.
+    """A recording for the Rerun viewer.
 
     Args:
-        path: The .rrd.
+        path: The .rrd file.
 
     Raises:
-        LatentPolicyError: rerun is not installed.
+        LatentPolicyError: The package rerun-sdk is not installed.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             import rerun
         except ImportError as error:
-            raise LatentPolicyError(f"rerun cannot be used ({error}); get it with: pip install rerun-sdk") from error
+            raise LatentPolicyError(
+                f"the package rerun cannot be imported: {error}; install it with: pip install rerun-sdk"
+            ) from error
         self._rerun = rerun
         self._stream = rerun.RecordingStream("latent_policy")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream.save(str(path))
 
-    def add(self, look: EpisodeView) -> None:
-        """Log one episode under its name."""
+    def add(self, view: EpisodeView) -> None:
+        """Log an episode under its name."""
         log, rerun = self._stream.log, self._rerun
-        for frame in range(len(look.state)):
-            self._stream.set_time("time", duration=frame / look.fps)
-            for k, joint in enumerate(look.joints):
-                log(f"{look.name}/joints/{joint}/measured", rerun.Scalars(float(look.state[frame, k])))
-                log(f"{look.name}/joints/{joint}/commanded", rerun.Scalars(float(look.action[frame, k])))
-        for camera, images in look.images.items():
-            for moment, image in zip(look.moments, images):
-                self._stream.set_time("time", duration=float(moment) / look.fps)
-                log(f"{look.name}/{camera}", rerun.Image(image).compress(jpeg_quality=85))
+        for frame in range(len(view.state)):
+            self._stream.set_time("time", duration=frame / view.fps)
+            for k, joint in enumerate(view.joints):
+                log(f"{view.name}/joints/{joint}/measured", rerun.Scalars(float(view.state[frame, k])))
+                log(f"{view.name}/joints/{joint}/commanded", rerun.Scalars(float(view.action[frame, k])))
+        for camera, images in view.images.items():
+            for frame, image in zip(view.image_frames, images):
+                self._stream.set_time("time", duration=float(frame) / view.fps)
+                log(f"{view.name}/{camera}", rerun.Image(image).compress(jpeg_quality=85))
 
     def close(self) -> None:
-        """Bring it to the disk."""
+        """Flush the file."""
         self._stream.flush()

@@ -1,4 +1,4 @@
-"""A folder of data sets, one for each embodiment, with the mixture that training draws from."""
+"""Folder of data sets, one for each embodiment, with a staging area and the mixture that training samples from."""
 
 from __future__ import annotations
 
@@ -13,180 +13,195 @@ import yaml
 from latent_policy_ros.common.artifacts import write_atomically
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.conversion.provenance import Provenance, is_converted
-from latent_policy_ros.data.lerobot.layout import DEFAULTS, INFO, MANIFEST
+from latent_policy_ros.data.lerobot.layout import DEFAULT_FEATURES, INFO, MANIFEST
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
-from latent_policy_ros.data.lerobot.staging import PART, TOLD, Identity, StagedEpisode, staged
-from latent_policy_ros.data.lerobot.writer import append, misfit, recover
+from latent_policy_ros.data.lerobot.staging import EPISODE_FILE, PART_SUFFIX, DatasetIdentity, StagedEpisode, load_staged_episodes
+from latent_policy_ros.data.lerobot.writer import append_episodes, incompatibility, recover_dataset
 
 STAGING, MIXTURE, REPORT, SETTINGS = ".staging", "mixture.yaml", "report.json", "conversion.json"
-BESIDE = MIXTURE, REPORT, SETTINGS  # files that our own commands write beside data sets
+OWN_FILES = MIXTURE, REPORT, SETTINGS  # written by this package beside data sets
 
 
-class Collection:
-    """Data sets in ``root``, and the episodes that are staged for them.
+class DatasetCollection:
+    """The data sets of a folder, and the episodes staged for them.
 
     Args:
-        root: The folder; made if missing.
+        root: The folder; created if it does not exist.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
-        self._there: dict[str, dict[str, str]] = {}
-        self._told: dict[str, list[dict[str, Any]]] | None = None
+        self._fingerprints: dict[str, dict[str, str]] = {}  # {embodiment: {key of an episode: fingerprint of its source}}
+        self._metadata: dict[str, list[dict[str, Any]]] | None = None  # {embodiment: metadata of the episodes}
 
     @property
-    def begun(self) -> bool:
-        """Whether there is an episode, in a data set or staged."""
-        return bool(datasets_in(self.root)) or any(map(staged, (self.root / STAGING).glob("*")))
+    def has_episodes(self) -> bool:
+        """Whether a data set or the staging area holds an episode."""
+        return bool(list_datasets(self.root)) or any(map(load_staged_episodes, (self.root / STAGING).glob("*")))
 
-    def staging(self, embodiment: str) -> Path:
-        """Where finished episodes of an embodiment wait."""
+    def staging_folder(self, embodiment: str) -> Path:
+        """Folder of the staged episodes of an embodiment."""
         return self.root / STAGING / embodiment
 
-    def expect(self, identity: Identity) -> None:
-        """Make sure that episodes of ``identity`` fit what is there.
+    def check_identity(self, identity: DatasetIdentity) -> None:
+        """Check that episodes of ``identity`` can be appended.
 
         Raises:
-            ArtifactError: They do not; says in what.
+            ArtifactError: The data set or the staged episodes have another identity.
         """
         root = self.root / identity.embodiment
-        recover(root)
-        there = [LeRobotReader(root).identity] if (root / INFO).is_file() else []
-        for known in there + [episode.identity for episode in staged(self.staging(identity.embodiment))[:1]]:
-            for name, value in known.plain().items():
-                if identity.plain()[name] != value:
-                    got = identity.plain()[name]
-                    raise ArtifactError(f"{root}: {name}: expected {value!r}, as it was begun, got {got!r}; choose another folder")
+        recover_dataset(root)
+        known = [LeRobotReader(root).identity] if (root / INFO).is_file() else []
+        known += [episode.identity for episode in load_staged_episodes(self.staging_folder(identity.embodiment))[:1]]
+        got = identity.to_dict()
+        for existing in known:
+            for name, value in existing.to_dict().items():
+                if got[name] != value:
+                    raise ArtifactError(
+                        f"{root}: {name}: expected {value!r}, as in the data set, got {got[name]!r}; choose another folder"
+                    )
 
-    def has(self, embodiment: str, key: str, fingerprint: str = "") -> bool:
-        """Whether an episode is there already, staged or in the data set.
+    def has_episode(self, embodiment: str, key: str, fingerprint: str = "") -> bool:
+        """Whether an episode is in the data set or staged.
 
         Raises:
-            ArtifactError: It is, but was made of a file that has changed since.
+            ArtifactError: The episode is in the data set, but its source has another fingerprint now.
         """
-        if embodiment not in self._there:
+        if embodiment not in self._fingerprints:
             root = self.root / embodiment
-            recover(root)
-            about = LeRobotReader(root).about if (root / INFO).is_file() else []
-            self._there[embodiment] = {told["key"]: told.get("fingerprint", "") for told in about}
-        there = self._there[embodiment]
-        if key in there:
-            if there[key] != fingerprint:
+            recover_dataset(root)
+            metadata = LeRobotReader(root).episode_metadata if (root / INFO).is_file() else []
+            self._fingerprints[embodiment] = {episode["key"]: episode.get("fingerprint", "") for episode in metadata}
+        known = self._fingerprints[embodiment]
+        if key in known:
+            if known[key] != fingerprint:
                 raise ArtifactError(f"changed since it was converted to {self.root / embodiment}; use another folder")
             return True
-        folder = self.staging(embodiment) / key
-        return (folder / TOLD).is_file() and StagedEpisode.load(folder).about.get("fingerprint", "") == fingerprint
+        folder = self.staging_folder(embodiment) / key
+        return (folder / EPISODE_FILE).is_file() and StagedEpisode.load(folder).metadata.get("fingerprint", "") == fingerprint
 
-    def converted(self, origin: Provenance) -> bool:
-        """Whether a recording is in one of the data sets already, or staged.
+    def has_recording(self, provenance: Provenance) -> bool:
+        """Whether a recording is in one of the data sets, or staged.
 
         Raises:
-            ArtifactError: It is in a data set, but was converted with other settings, or its bag has changed since.
+            ArtifactError: It is in a data set, but was converted with other settings, or its bag changed since.
         """
-        if self._told is None:
-            self._told = self._read_told()
-        of_all = [told for those in self._told.values() for told in those if "settings" in told]
-        embodiment = origin.settings["embodiment"]
-        earlier = [told for told in self._told.get(embodiment, []) if "settings" not in told]
+        if self._metadata is None:
+            self._metadata = self._read_metadata()
+        with_settings = [episode for episodes in self._metadata.values() for episode in episodes if "settings" in episode]
+        embodiment = provenance.settings["embodiment"]
+        without_settings = [episode for episode in self._metadata.get(embodiment, []) if "settings" not in episode]
         try:
-            if is_converted(origin, of_all + earlier):
+            if is_converted(provenance, with_settings + without_settings):
                 return True
         except ArtifactError as error:
             raise ArtifactError(f"{self.root}: {error}") from None
-        folder = self.staging(embodiment) / origin.key
-        return (folder / TOLD).is_file() and StagedEpisode.load(folder).about.get("settings") == origin.settings
+        folder = self.staging_folder(embodiment) / provenance.key
+        return (folder / EPISODE_FILE).is_file() and StagedEpisode.load(folder).metadata.get("settings") == provenance.settings
 
-    def _read_told(self) -> dict[str, list[dict[str, Any]]]:
-        """What our own data sets tell about their episodes, by embodiment."""
+    def _read_metadata(self) -> dict[str, list[dict[str, Any]]]:
+        """Metadata of all episodes by embodiment, from the data sets of this package."""
         for staging in (self.root / STAGING).glob("*"):
-            recover(self.root / staging.name)
+            recover_dataset(self.root / staging.name)
         files = [file for file in self.root.glob(f"*/{MANIFEST}") if not file.parent.parent.name.startswith(".")]
-        return {file.parent.parent.name: LeRobotReader(file.parent.parent).about for file in files}
+        return {file.parent.parent.name: LeRobotReader(file.parent.parent).episode_metadata for file in files}
 
     def commit(self, embodiment: str = "*", keys: Container[str] | None = None) -> list[tuple[StagedEpisode, str]]:
-        """Append what is staged to its data set; returns (episode, reason) of what does not fit.
+        """Append staged episodes to their data sets.
 
         Args:
-            embodiment: For one of them only.
-            keys: Those episodes only; what others a run that was stopped has left stays staged.
+            embodiment: Commit the episodes of this embodiment; default: all.
+            keys: Commit these episodes and leave others staged; None: all.
+
+        Returns:
+            Incompatible episodes, each with the reason. They are removed from the staging area.
         """
         refused = []
         for folder in sorted((self.root / STAGING).glob(embodiment)):
-            root, episodes = self.root / folder.name, [e for e in staged(folder) if keys is None or e.key in keys]
+            root = self.root / folder.name
+            episodes = [e for e in load_staged_episodes(folder) if keys is None or e.key in keys]
             done = [episode.folder for episode in episodes]
-            recover(root)
+            recover_dataset(root)
             old = LeRobotReader(root) if (root / INFO).is_file() else None
-            there = {told["key"] for told in old.about} if old else set()
-            episodes = [episode for episode in episodes if episode.key not in there]  # a crash between here and the end of this
-            episodes.sort(key=lambda e: (str(e.about.get("source", "")), e.about.get("seed", -1), str(e.about.get("robot", ""))))
-            fitting: list[StagedEpisode] = []
+            committed = {episode["key"] for episode in old.episode_metadata} if old else set()
+            episodes = [e for e in episodes if e.key not in committed]  # staged copies remain if a previous call crashed
+            episodes.sort(key=_commit_order)
+            compatible: list[StagedEpisode] = []
             for episode in episodes:
-                like = old or (fitting[0] if fitting else episode)
-                features = {name: f for name, f in like.features.items() if name not in DEFAULTS}
-                why = misfit(episode, features, like.identity)
-                if why:
-                    refused.append((episode, why))
+                reference = old or (compatible[0] if compatible else episode)
+                features = {name: f for name, f in reference.features.items() if name not in DEFAULT_FEATURES}
+                if reason := incompatibility(episode, features, reference.identity):
+                    refused.append((episode, reason))
                 else:
-                    fitting.append(episode)
-            append(root, fitting)
-            for rest in [*done, *folder.glob(f"*{PART}")]:
-                shutil.rmtree(rest, ignore_errors=True)
-            with contextlib.suppress(OSError):  # others are still staged
+                    compatible.append(episode)
+            append_episodes(root, compatible)
+            for path in [*done, *folder.glob(f"*{PART_SUFFIX}")]:
+                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # not empty: other episodes are staged
                 folder.rmdir()
-        with contextlib.suppress(OSError):  # others are still staged
+        with contextlib.suppress(OSError):  # not empty
             (self.root / STAGING).rmdir()
         return refused
 
     def write_mixture(self) -> list[Path]:
-        """Write the list of all data sets; weights that somebody set stay. Returns their folders."""
-        roots, entries = datasets_in(self.root), []
+        """Write the list of all data sets, keeping weights that were set by hand; returns the data sets' folders."""
+        roots, entries = list_datasets(self.root), []
         for root in roots:
             reader = LeRobotReader(root)
-            identity = reader.identity
-            told = {name: getattr(identity, name) for name in ("embodiment", "embodiment_hash", "fps")}
-            entries.append({"path": root.name, **told, "episodes": len(reader), "frames": reader.frames, "weight": _weight(root)})
+            identity = {name: getattr(reader.identity, name) for name in ("embodiment", "embodiment_hash", "fps")}
+            size = {"episodes": len(reader), "frames": reader.frames}
+            entries.append({"path": root.name, **identity, **size, "weight": _weight(root)})
         if entries:
             write_atomically(self.root / MIXTURE, yaml.safe_dump({"datasets": entries}, sort_keys=False).encode())
         return roots
 
 
-def datasets_in(folder: Path, where: str = "*") -> list[Path]:
-    """The data sets of a folder (``**``: with its subfolders). What is hidden is none: a run that was killed has left it."""
-    return sorted(file.parent.parent for file in folder.glob(f"{where}/{INFO}") if not _hidden(file.relative_to(folder)))
+def list_datasets(folder: Path, pattern: str = "*") -> list[Path]:
+    """Data sets in the subfolders of ``folder`` (``**``: at any depth). Hidden folders are skipped: a crash may leave them."""
+    files = [file for file in folder.glob(f"{pattern}/{INFO}") if not _is_hidden(file.relative_to(folder))]
+    return sorted(file.parent.parent for file in files)
 
 
 def find_datasets(folders: Iterable[Path | str]) -> list[tuple[Path, float]]:
-    """Data sets in ``folders``, searched with their subfolders, each with its weight in the mixture.
+    """Data sets in ``folders`` at any depth, each with its weight in the mixture.
 
-    What our own commands write beside data sets is passed over: ``folder/*`` names it too.
+    Files that this package writes beside data sets are skipped, because the shell's ``folder/*`` includes them.
 
     Raises:
-        ArtifactError: A folder does not exist, is a file or holds no data set.
+        ArtifactError: A folder does not exist, is a file, or holds no data set.
     """
     found: dict[Path, float] = {}
     folders = list(map(Path, folders))
     files = [path for path in folders if path.is_file()]
     for file in files:
-        if file.name not in BESIDE or files == folders:
+        if file.name not in OWN_FILES or files == folders:
             raise ArtifactError(f"{file}: is a file, expected a folder of data sets")
     for folder in folders:
         if folder in files:
             continue
         if not folder.is_dir():
-            raise ArtifactError(f"{folder}: no such folder of data sets; generate or convert some first")
-        roots = datasets_in(folder, "**")
+            raise ArtifactError(
+                f"{folder}: no such folder of data sets; create one with latent-policy dataset from-sim or from-bags"
+            )
+        roots = list_datasets(folder, "**")
         if not roots:
-            raise ArtifactError(f"{folder}: holds no data set ({INFO}); generate or convert some first")
+            raise ArtifactError(f"{folder}: no data set ({INFO}); create one with latent-policy dataset from-sim or from-bags")
         found |= {root: _weight(root) for root in roots}
     return list(found.items())
 
 
-def _hidden(path: Path) -> bool:
+def _commit_order(episode: StagedEpisode) -> tuple[str, int, str]:
+    metadata = episode.metadata
+    return str(metadata.get("source", "")), metadata.get("seed", -1), str(metadata.get("robot", ""))
+
+
+def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
 def _weight(root: Path) -> float:
+    """Weight of a data set in the mixture beside it; 1 without a mixture."""
     file = root.parent / MIXTURE
     if not file.is_file():
         return 1.0

@@ -1,4 +1,4 @@
-"""Episode: one demonstration as arrays on a common clock, on its way into a data set or out of it."""
+"""Episodes as arrays: writing a demonstration to the staging area, and loading one from a data set."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WRIST, WRIST_ACTION
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
-from latent_policy_ros.data.lerobot.staging import EpisodeWriter, Identity, StagedEpisode
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, StagedEpisode
 
 
 @dataclass(frozen=True)
 class EpisodeMeta:
-    """What an episode is of.
+    """Metadata of an episode.
 
     Attributes:
         robot: Namespace of the robot, e.g. ``left``.
-        embodiment: Name of its end-effector, e.g. ``faive_hand``.
-        embodiment_hash: ``content_hash`` of that embodiment when this was recorded.
+        embodiment: Name of the embodiment, e.g. ``faive_hand``.
+        embodiment_hash: Content hash of the embodiment at the time of recording.
         dt: Time between frames [s].
-        seed: Seed of the simulated scene; -1 if there was none.
-        success: Whether the task was fulfilled.
-        task: The task in words.
+        seed: Seed of the simulated scene; -1 without one.
+        success: Whether the episode succeeded.
+        task: Description of the task.
     """
 
     robot: str
@@ -39,18 +39,18 @@ class EpisodeMeta:
 
 @dataclass(frozen=True)
 class Episode:
-    """T frames of one robot; frame t is what was measured at time ``t * dt`` and the commands given in answer.
+    """T frames of one robot. Frame t holds the measurements at time ``t * dt`` and the commands issued at that time.
 
     Attributes:
-        images: RGB images of each camera the robot has, {camera: (T, H, W, 3) uint8}.
+        images: RGB images, {camera: (T, H, W, 3) uint8}.
         wrist_pose: Measured pose of the hand frame in the robot's base frame, (T, 7): x y z [m], qx qy qz qw.
         hand: Measured end-effector in its action representation, (T, d).
-        wrist_command: Wrist pose commanded at frame t, (T, 7), as ``wrist_pose``.
-        hand_command: End-effector command at frame t in its action representation, (T, d).
-        meta: What this episode is of.
+        wrist_command: Commanded wrist pose, (T, 7), as ``wrist_pose``.
+        hand_command: Commanded end-effector in its action representation, (T, d).
+        meta: Metadata.
 
     Raises:
-        ArtifactError: Arrays that do not fit each other, or are not finite.
+        ArtifactError: Arrays have inconsistent shapes, or contain NaN or infinity.
     """
 
     images: dict[str, np.ndarray]
@@ -85,14 +85,15 @@ class Episode:
         return len(self.wrist_pose)
 
 
-def stage(episode: Episode, root: Path, key: str, identity: Identity, source: str = "") -> StagedEpisode:
-    """Write an episode into a staging folder, on its way into a data set.
+def stage(episode: Episode, root: Path, key: str, identity: DatasetIdentity, source: str = "") -> StagedEpisode:
+    """Write an episode to the staging area.
 
     Args:
-        root: The staging folder.
-        key: Of the episode.
-        identity: Which data set it is for.
-        source: What made it.
+        episode: The episode.
+        root: Staging folder.
+        key: Identifier of the episode.
+        identity: Identity of the data set that the episode belongs to.
+        source: Origin of the episode, for its metadata.
     """
     meta = episode.meta
     writer = EpisodeWriter(root, key, identity, tuple(episode.images), len(episode))
@@ -105,39 +106,41 @@ def stage(episode: Episode, root: Path, key: str, identity: Identity, source: st
             ACTION: (identity.joints, identity.to_joints(episode.hand_command)),
             WRIST_ACTION: (POSE_NAMES, episode.wrist_command),
         }
-        about = {"source": source, "robot": meta.robot, "seed": meta.seed, "fingerprint": identity.embodiment_hash}
-        return writer.finish(vectors, meta.task, meta.success, about)
+        metadata = {"source": source, "robot": meta.robot, "seed": meta.seed, "fingerprint": identity.embodiment_hash}
+        return writer.finish(vectors, meta.task, meta.success, metadata)
     except BaseException:
         writer.abort()
         raise
 
 
 def load_episode(reader: LeRobotReader, number: int, cameras: Sequence[str], size: tuple[int, int], stride: int = 1) -> Episode:
-    """One episode of a data set.
+    """Load one episode of a data set.
 
     Args:
-        cameras: Whose images are wanted; those the data set lacks are left out.
-        size: (height, width) that images are fitted to.
-        stride: Every how manyth frame.
+        reader: The data set.
+        number: Index of the episode.
+        cameras: Cameras to load; cameras that the data set lacks are omitted.
+        size: (height, width) to fit the images to.
+        stride: Load every ``stride``-th frame.
 
     Raises:
-        ArtifactError: It has no wrist poses, is damaged, or was made by another package.
+        ArtifactError: The data set has no wrist poses, is damaged, or was made by another package.
     """
     columns, identity = reader.columns(number), reader.identity
-    lacking = [name for name in (STATE, ACTION, WRIST, WRIST_ACTION) if name not in columns]
-    if lacking:
-        raise ArtifactError(f"{reader.root}: has no {', '.join(lacking)}, which policies are trained on")
+    missing = [name for name in (STATE, ACTION, WRIST, WRIST_ACTION) if name not in columns]
+    if missing:
+        raise ArtifactError(f"{reader.root}: features {', '.join(missing)} are missing; policies are trained on them")
     columns = {name: values[::stride] for name, values in columns.items()}
-    n, about = len(identity.joints), reader.about[number]
-    seen = [camera for camera in cameras if camera in reader.cameras]
+    n, metadata = len(identity.joints), reader.episode_metadata[number]
+    present = [camera for camera in cameras if camera in reader.cameras]
     return Episode(
-        {c: np.array([p for k, p in enumerate(reader.images(number, c, size)) if k % stride == 0]) for c in seen},
+        {c: np.array([image for k, image in enumerate(reader.images(number, c, size)) if k % stride == 0]) for c in present},
         columns[WRIST],
         identity.to_action(columns[STATE][:, :n]),
         columns[WRIST_ACTION],
         identity.to_action(columns[ACTION][:, :n]),
         EpisodeMeta(
-            about.get("robot", ""), identity.embodiment, identity.embodiment_hash, stride / reader.fps,
-            about.get("seed", -1), bool(about["success"]), reader.episodes[number]["tasks"][0],
+            metadata.get("robot", ""), identity.embodiment, identity.embodiment_hash, stride / reader.fps,
+            metadata.get("seed", -1), bool(metadata["success"]), reader.episodes[number]["tasks"][0],
         ),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The layout of LeRobotDataset v3.0: names, paths and columns, in one place for writer and reader."""
+"""Layout of LeRobotDataset v3.0: file names, features and columns, shared by writer and reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 DATA, EPISODES = f"data/{FILE}.parquet", f"meta/episodes/{FILE}.parquet"
 VIDEO = f"videos/{{video_key}}/{FILE}.mp4"
 CHUNK_SIZE, DATA_MB, VIDEO_MB = 1000, 100, 200
-MANIFEST = "meta/latent_policy.json"  # ours, beside the format's own files
+MANIFEST = "meta/latent_policy.json"  # written by this package; LeRobot ignores it
 
 STATE, ACTION = "observation.state", "action"
 WRIST, WRIST_ACTION = "observation.wrist", "action.wrist"
@@ -23,8 +23,8 @@ IMAGES = "observation.images."
 POSE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
 ARROW = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_()}
 
-#: What every data set has, after its own features.
-DEFAULTS: dict[str, dict[str, Any]] = {
+#: Features of every data set; they follow its own features.
+DEFAULT_FEATURES: dict[str, dict[str, Any]] = {
     "timestamp": {"dtype": "float32", "shape": [1], "names": None},
     "frame_index": {"dtype": "int64", "shape": [1], "names": None},
     "episode_index": {"dtype": "int64", "shape": [1], "names": None},
@@ -33,41 +33,41 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def vector(names: Sequence[str]) -> dict[str, Any]:
-    """A feature of named numbers."""
+def vector_feature(names: Sequence[str]) -> dict[str, Any]:
+    """Feature of a float32 vector with one name for each element."""
     return {"dtype": "float32", "shape": [len(names)], "names": list(names)}
 
 
-def flag() -> dict[str, Any]:
-    """A feature that is true or false."""
+def flag_feature() -> dict[str, Any]:
+    """Feature of one bool."""
     return {"dtype": "bool", "shape": [1], "names": None}
 
 
-def video(height: int, width: int, fps: int, pixel_format: str) -> dict[str, Any]:
-    """A camera."""
-    told = {
+def video_feature(height: int, width: int, fps: int, pixel_format: str) -> dict[str, Any]:
+    """Feature of a camera."""
+    encoding = {
         "video.height": height, "video.width": width, "video.codec": "h264", "video.pix_fmt": pixel_format,
         "video.is_depth_map": False, "video.fps": fps, "video.channels": 3, "has_audio": False,
     }  # fmt: skip
-    return {"dtype": "video", "shape": [height, width, 3], "names": ["height", "width", "channels"], "info": told}
+    return {"dtype": "video", "shape": [height, width, 3], "names": ["height", "width", "channels"], "info": encoding}
 
 
 def is_video(feature: Mapping[str, Any]) -> bool:
-    """Whether a feature is kept as video."""
+    """Whether a feature is stored as video."""
     return feature["dtype"] == "video"
 
 
-def schema(features: Mapping[str, Mapping[str, Any]]) -> pa.Schema:
-    """Columns of the data files."""
+def data_schema(features: Mapping[str, Mapping[str, Any]]) -> pa.Schema:
+    """Arrow schema of the data files: one column for each feature that is not a video."""
     fields = []
     for name, feature in features.items():
         if not is_video(feature):
-            kind, (size,) = ARROW[feature["dtype"]], feature["shape"]
-            fields.append(pa.field(name, kind if size == 1 else pa.list_(kind, size)))
+            dtype, (size,) = ARROW[feature["dtype"]], feature["shape"]
+            fields.append(pa.field(name, dtype if size == 1 else pa.list_(dtype, size)))
     return pa.schema(fields)
 
 
-def info(embodiment: str, fps: int, features: Mapping[str, Any], episodes: int, frames: int, tasks: int) -> dict[str, Any]:
+def info_content(embodiment: str, fps: int, features: Mapping[str, Any], episodes: int, frames: int, tasks: int) -> dict[str, Any]:
     """Content of ``meta/info.json``."""
     return {
         "codebase_version": VERSION,
@@ -86,25 +86,25 @@ def info(embodiment: str, fps: int, features: Mapping[str, Any], episodes: int, 
     }
 
 
-def after(chunk: int, file: int) -> tuple[int, int]:
-    """Indices of the next file."""
+def next_indices(chunk: int, file: int) -> tuple[int, int]:
+    """Chunk and file index that follow the given ones."""
     return (chunk + 1, 0) if file == CHUNK_SIZE - 1 else (chunk, file + 1)
 
 
-def table_of(columns: Mapping[str, np.ndarray], form: pa.Schema) -> pa.Table:
-    """Arrays (T, d) or (T,) as columns."""
-    made = []
-    for field in form:
+def to_table(columns: Mapping[str, np.ndarray], schema: pa.Schema) -> pa.Table:
+    """Convert arrays (T, d) or (T,) to the columns of an Arrow table."""
+    arrays = []
+    for field in schema:
         values = columns[field.name]
         flat = pa.array(np.ascontiguousarray(values).ravel(), getattr(field.type, "value_type", field.type))
-        listed = pa.types.is_fixed_size_list(field.type)
-        made.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size) if listed else flat)
-    return pa.Table.from_arrays(made, schema=form)
+        is_list = pa.types.is_fixed_size_list(field.type)
+        arrays.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size) if is_list else flat)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def array_of(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as (T, d) or (T,)."""
-    whole = column.combine_chunks()
-    if pa.types.is_fixed_size_list(whole.type):
-        return whole.flatten().to_numpy().reshape(len(whole), -1)
-    return whole.to_numpy(zero_copy_only=False)
+def to_array(column: pa.ChunkedArray) -> np.ndarray:
+    """Convert a column of an Arrow table to an array (T, d) or (T,)."""
+    combined = column.combine_chunks()
+    if pa.types.is_fixed_size_list(combined.type):
+        return combined.flatten().to_numpy().reshape(len(combined), -1)
+    return combined.to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""Reading a LeRobotDataset v3.0: numbers, images, and what is told of each episode."""
+"""Reader of LeRobotDataset v3.0: vectors, images and metadata of episodes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from latent_policy_ros.common.artifacts import load_json
 from latent_policy_ros.common.errors import ArtifactError, available
-from latent_policy_ros.data.lerobot.feature_statistics import Stats, arrays
-from latent_policy_ros.data.lerobot.layout import EPISODES, IMAGES, INFO, MANIFEST, STATS, TASKS, VERSION, array_of, is_video
-from latent_policy_ros.data.lerobot.staging import Identity
-from latent_policy_ros.data.lerobot.video import decode
+from latent_policy_ros.data.lerobot.feature_statistics import Stats, statistics_from_json
+from latent_policy_ros.data.lerobot.layout import EPISODES, IMAGES, INFO, MANIFEST, STATS, TASKS, VERSION, is_video, to_array
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity
+from latent_policy_ros.data.lerobot.video import decode_images
 
 REMEDY = "convert or generate it again"
 
@@ -25,10 +25,18 @@ class LeRobotReader:
     """A data set on disk.
 
     Args:
-        root: Its folder.
+        root: Folder of the data set.
+
+    Attributes:
+        info: Content of ``meta/info.json``.
+        features: {name: feature}.
+        fps: Frames per second.
+        frames: Number of frames.
+        episodes: Row of each episode in ``meta/episodes``, without statistics.
+        tasks: Descriptions of the tasks by task index.
 
     Raises:
-        ArtifactError: It is not one, of another version, or incomplete.
+        ArtifactError: The folder is not a data set, has another version, or is incomplete.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -42,7 +50,7 @@ class LeRobotReader:
         self.episodes = self._read_episodes()
         self.tasks = self._read_tasks()
         if len(self.episodes) != self.info["total_episodes"]:
-            raise ArtifactError(f"{self.root}: {len(self.episodes)} episodes, expected {self.info['total_episodes']}; {REMEDY}")
+            raise ArtifactError(f"{self.root}: expected {self.info['total_episodes']} episodes, got {len(self.episodes)}; {REMEDY}")
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -54,29 +62,29 @@ class LeRobotReader:
 
     @cached_property
     def stats(self) -> dict[str, Stats]:
-        """Of all episodes together."""
-        return arrays(load_json(self.root / STATS, ArtifactError, REMEDY))
+        """Statistics of the features over all episodes."""
+        return statistics_from_json(load_json(self.root / STATS, ArtifactError, REMEDY))
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What this package told of the data set; ArtifactError if another made it."""
-        return load_json(self.root / MANIFEST, ArtifactError, "it was not made by latent-policy dataset")
+        """Content of ``meta/latent_policy.json``; ArtifactError if another package made the data set."""
+        return load_json(self.root / MANIFEST, ArtifactError, "the data set was not made by latent-policy dataset")
 
     @cached_property
-    def identity(self) -> Identity:
-        """What all episodes have in common; ArtifactError if another package made the data set."""
+    def identity(self) -> DatasetIdentity:
+        """Properties of all episodes; ArtifactError if another package made the data set."""
         try:
-            return Identity.of(self.manifest)
+            return DatasetIdentity.from_dict(self.manifest)
         except KeyError as error:
             raise ArtifactError(f"{self.root / MANIFEST}: {error} is missing; {REMEDY}") from error
 
     @cached_property
-    def about(self) -> list[dict[str, Any]]:
-        """Of each episode: where it comes from."""
+    def episode_metadata(self) -> list[dict[str, Any]]:
+        """Source, settings and outcome of each episode; ArtifactError if another package made the data set."""
         return self.manifest["episodes"]
 
     def columns(self, episode: int) -> dict[str, np.ndarray]:
-        """Vectors (T, d) and scalars (T,) of one episode."""
+        """Vectors (T, d) and scalars (T,) of one episode; ArtifactError if the file is damaged."""
         row = self.episodes[episode]
         path = self.root / self.info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
         try:
@@ -84,32 +92,37 @@ class LeRobotReader:
                 table = file.read_row_group(self._row_group(file, episode))
         except (OSError, pa.ArrowException) as error:
             raise ArtifactError(f"{path}: cannot be read: {error}; {REMEDY}") from error
-        columns = {name: array_of(table.column(name)) for name in table.column_names}
-        named = {name for name, feature in self.features.items() if feature["names"]}  # one number alone is kept as a scalar
-        return {name: values.reshape(len(values), -1) if name in named else values for name, values in columns.items()}
+        columns = {name: to_array(table.column(name)) for name in table.column_names}
+        vectors = {
+            name for name, feature in self.features.items() if feature["names"]
+        }  # a vector of one element is stored as a scalar
+        return {name: values.reshape(len(values), -1) if name in vectors else values for name, values in columns.items()}
 
     def images(self, episode: int, camera: str, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
-        """All images of one camera, (H, W, 3) uint8 RGB, fitted to ``size`` (height, width) if it is given.
+        """Images of one camera of an episode, each (H, W, 3) uint8 RGB.
+
+        Args:
+            size: (height, width) to fit the images to; None keeps their size.
 
         Raises:
-            ArtifactError: No such camera, or the video is damaged.
+            ArtifactError: The camera does not exist, or the video is damaged.
         """
         if camera not in self.cameras:
             raise ArtifactError(f"{self.root}: no camera {camera!r}; {available(self.cameras)}")
         key, row = f"{IMAGES}{camera}", self.episodes[episode]
-        names = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
-        path = self.root / self.info["video_path"].format(video_key=key, **names)
+        indices = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
+        path = self.root / self.info["video_path"].format(video_key=key, **indices)
         first = round(row[f"videos/{key}/from_timestamp"] * self.fps)
-        return decode(path, first, row["length"], self.fps, size)
+        return decode_images(path, first, row["length"], self.fps, size)
 
     def _row_group(self, file: pq.ParquetFile, episode: int) -> int:
-        """Episodes of one file follow each other, one row group each."""
+        """Index of the row group of an episode: the episodes of a file are consecutive, one row group each."""
         row = self.episodes[episode]
         place = row["data/chunk_index"], row["data/file_index"]
         first = next(r for r in self.episodes if (r["data/chunk_index"], r["data/file_index"]) == place)
         group = episode - first["episode_index"]
         if group >= file.num_row_groups or file.metadata.row_group(group).num_rows != row["length"]:
-            raise ArtifactError(f"{self.root}: episode {episode} is not a row group of its own; {REMEDY}")
+            raise ArtifactError(f"{self.root}: episode {episode} is not stored as one row group; {REMEDY}")
         return group
 
     def _read_episodes(self) -> list[dict[str, Any]]:
@@ -119,8 +132,8 @@ class LeRobotReader:
         rows: list[dict[str, Any]] = []
         for file in files:
             try:
-                wanted = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
-                rows += pq.read_table(file, columns=wanted).to_pylist()
+                columns = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
+                rows += pq.read_table(file, columns=columns).to_pylist()
             except (OSError, pa.ArrowException) as error:
                 raise ArtifactError(f"{file}: cannot be read: {error}; {REMEDY}") from error
         return sorted(rows, key=lambda row: row["episode_index"])

@@ -139,7 +139,7 @@ class DemonstrationDataset:
         for root, weight in find_datasets(folders):
             reader = LeRobotReader(root)
             stride = self._stride(reader, latent_space)
-            for number, metadata in enumerate(reader.about):
+            for number, metadata in enumerate(reader.episode_metadata):
                 if metadata["success"]:
                     yield load_episode(reader, number, model.cameras, (model.image_size, model.image_size), stride), weight
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.common.processes import worker_pool
-from latent_policy_ros.data.lerobot.collection import Collection
+from latent_policy_ros.data.lerobot.collection import DatasetCollection
 from latent_policy_ros.data.lerobot.episodes import Episode, stage
-from latent_policy_ros.data.lerobot.staging import Identity, key_of
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity, short_hash
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.sim.demonstrations.recording import Disturbance, record
 from latent_policy_ros.sim.tasks.expert import DT, plan
@@ -47,12 +47,12 @@ def run_episode(world: World, seed: int, disturbed: float = DISTURBED) -> Episod
 
 def episode_key(embodiment: str, seed: int, disturbed: float) -> str:
     """Names the demonstration of `seed` by the embodiment of that name."""
-    return key_of("sim", embodiment, str(seed), str(disturbed))
+    return short_hash("sim", embodiment, str(seed), str(disturbed))
 
 
 def _worker(embodiment: str, seeds: list[int], staging: Path, disturbed: float) -> list[tuple[int, bool]]:
     world, results = World(embodiment), []
-    identity = Identity.for_embodiment(world.embodiment, round(1 / DT))
+    identity = DatasetIdentity.for_embodiment(world.embodiment, round(1 / DT))
     for seed in seeds:
         episode = run_episode(world, seed, disturbed)
         if episode.meta.success:
@@ -86,9 +86,9 @@ def generate_episodes(
         ConfigError: No such embodiment. HardwareError: No OpenGL to draw images with.
     """
     e = load_embodiment(embodiment)
-    collection, seeds = Collection(Path(out_dir)), list(seeds)
-    collection.expect(Identity.for_embodiment(e, round(1 / DT)))
-    kept = [s for s in seeds if collection.has(e.name, episode_key(e.name, s, disturbed), e.content_hash)]
+    collection, seeds = DatasetCollection(Path(out_dir)), list(seeds)
+    collection.check_identity(DatasetIdentity.for_embodiment(e, round(1 / DT)))
+    kept = [s for s in seeds if collection.has_episode(e.name, episode_key(e.name, s, disturbed), e.content_hash)]
     wanted = sorted(set(seeds) - set(kept))
     results: list[tuple[int, bool]] = []
 
@@ -101,7 +101,7 @@ def generate_episodes(
     for seed in kept:
         if progress:
             progress(seed, True)
-    how = (collection.staging(e.name), disturbed)
+    how = (collection.staging_folder(e.name), disturbed)
     pieces = [wanted[i : i + 4] for i in range(0, len(wanted), 4)]
     if workers <= 1 or len(pieces) <= 1:
         for piece in pieces:

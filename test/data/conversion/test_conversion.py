@@ -15,7 +15,7 @@ from latent_policy_ros.data.bags.repair import files_of_bag
 from latent_policy_ros.data.conversion import conversion
 from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional, load_mapping
 from latent_policy_ros.data.inspection.episode_view import episode_views
-from latent_policy_ros.data.inspection.summary import describe
+from latent_policy_ros.data.inspection.summary import summary_tables
 from latent_policy_ros.data.lerobot.collection import find_datasets
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.embodiments import load_embodiment
@@ -172,7 +172,7 @@ def test_recorded_ids_of_policy_and_latent_space_are_kept_as_provenance(tmp_path
     made = recording(seconds=1)
     bag = made.write(tmp_path / "bag", custom=made.custom(policy_id="ab" * 32, latent_id="cd" * 32))
     _, out = converted(bag)
-    (about,) = LeRobotReader(out / "faive_hand").about
+    (about,) = LeRobotReader(out / "faive_hand").episode_metadata
     assert (about["policy_id"], about["latent_id"]) == ("ab" * 32, "cd" * 32)
 
 
@@ -339,7 +339,7 @@ def test_inspection_after_a_conversion_without_episodes(tmp_path, recording, con
     made.drop("joint_states")
     report, out = converted(made.write(tmp_path / "bag"))
     assert report.written == 0
-    for look_at in (describe, episode_views):
+    for look_at in (summary_tables, episode_views):
         with pytest.raises(ArtifactError, match="out: holds no data set or bag .*report.json says what was left out"):
             next(look_at(out))
 

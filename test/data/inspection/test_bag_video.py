@@ -6,7 +6,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from latent_policy_ros.common.errors import ArtifactError
-from latent_policy_ros.data.inspection.bag_video import film, read_images
+from latent_policy_ros.data.inspection.bag_video import read_images, render_bag_video
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 Image, Header, Time = (STORE.types[n] for n in ("sensor_msgs/msg/Image", "std_msgs/msg/Header", "builtin_interfaces/msg/Time"))
@@ -39,7 +39,7 @@ def test_images_are_rgb_whatever_the_encoding(tmp_path, encoding, pixel):
 
 
 def test_film_writes_a_video_and_a_sheet(tmp_path):
-    video, sheet = film(write_bag(tmp_path / "bag"), {"/left/front/image_raw": "left"}, tmp_path / "film", fps=10)
+    video, sheet = render_bag_video(write_bag(tmp_path / "bag"), {"/left/front/image_raw": "left"}, tmp_path / "film", fps=10)
     with av.open(str(video)) as container:
         images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(images) == 10 and images[0].shape == (360, 480, 3)

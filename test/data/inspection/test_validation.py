@@ -13,7 +13,7 @@ from rich.console import Console
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.data.inspection.episode_plots import RerunFile, write_sheet
 from latent_policy_ros.data.inspection.episode_view import episode_views
-from latent_policy_ros.data.inspection.summary import describe
+from latent_policy_ros.data.inspection.summary import summary_tables
 from latent_policy_ros.data.inspection.validation import validate
 
 T0 = 1_700_000_000.0
@@ -47,8 +47,8 @@ def found(tmp_path, recording, converted):
         spoil(made)
         bag = made.write(tmp_path / "bag")
         report, out = converted(bag)
-        (of_bag,) = [validate(look) for look in episode_views(bag)]
-        (of_dataset,) = [validate(look) for look in episode_views(out / "faive_hand")] if report.written else [of_bag]
+        (of_bag,) = [validate(view) for view in episode_views(bag)]
+        (of_dataset,) = [validate(view) for view in episode_views(out / "faive_hand")] if report.written else [of_bag]
         assert {f.kind for f in of_bag} == {f.kind for f in of_dataset}
         for one, other in zip(of_bag, of_dataset):
             assert one.time == pytest.approx(other.time, abs=0.5) if one.time is not None else other.time is None
@@ -125,16 +125,16 @@ def test_a_state_that_is_the_command(recording, tmp_path):
         q = 0.5 * made.embodiment.upper + 0.1 * np.sin(event.at)
         event.message.position = q
         made.add("hand_command", event.received + 0.0005, made.trajectory(event.received, made.joints, q))
-    (look,) = episode_views(made.write(tmp_path / "bag"))
-    assert "state equals command" in {fault.kind for fault in validate(look)}
+    (view,) = episode_views(made.write(tmp_path / "bag"))
+    assert "state equals command" in {fault.kind for fault in validate(view)}
 
 
 def test_ids_that_do_not_match(recording, converted, tmp_path):
     _, out = converted(recording().write(tmp_path / "bag"))
     manifest = out / "faive_hand/meta/latent_policy.json"
     manifest.write_text(manifest.read_text().replace(json.loads(manifest.read_text())["embodiment_hash"], "d" * 64))
-    (look,) = episode_views(out)
-    faults = {fault.kind: fault for fault in validate(look)}
+    (view,) = episode_views(out)
+    faults = {fault.kind: fault for fault in validate(view)}
     assert "dddddddddddd" in faults["mismatched ids"].text
 
 
@@ -145,7 +145,7 @@ def test_gaps_and_clocks_of_bags_and_unreadable_bags_are_told(recording, tmp_pat
     bag = recording().write(tmp_path / "bags" / "short")
     file = next(bag.glob("*.mcap"))
     file.write_bytes(file.read_bytes()[:5000])
-    told = {fault.kind for look in episode_views(tmp_path / "bags") for fault in validate(look)}
+    told = {fault.kind for view in episode_views(tmp_path / "bags") for fault in validate(view)}
     assert {"hole", "truncated"} <= told
 
 
@@ -158,7 +158,7 @@ def test_a_look_at_a_bag_sees_the_hole_that_conversion_refuses(recording, conver
             if camera == "wrist" or k not in (30, 31, 32):
                 made.add_image(camera, T0 + k * 0.05)
     bag = made.write(tmp_path / "bag")
-    told = {fault.kind: fault.text for look in episode_views(bag) for fault in validate(look)}
+    told = {fault.kind: fault.text for view in episode_views(bag) for fault in validate(view)}
     report, _ = converted(bag)
     ((_, refused),) = report.left_out
     assert told["hole"] == next(fault.text for fault in refused if fault.kind == "hole")
@@ -169,10 +169,10 @@ def test_a_sheet_shows_every_camera_and_joint(recording, converted, tmp_path):
     made = recording()
     _, out = converted(made.write(tmp_path / "bag"))
     for source in (out, tmp_path / "bag"):
-        (look,) = episode_views(source, rows=48, moments=5)
-        assert look.images["front"].shape[1:] == (48, 64, 3) and 4 <= len(look.moments) <= 7
-        assert np.abs(look.images["front"][:, 40, 30, 1].astype(int) - look.moments).max() <= 1
-        write_sheet(look, tmp_path / "view" / "sheet.png")
+        (view,) = episode_views(source, image_height=48, max_images=5)
+        assert view.images["front"].shape[1:] == (48, 64, 3) and 4 <= len(view.image_frames) <= 7
+        assert np.abs(view.images["front"][:, 40, 30, 1].astype(int) - view.image_frames).max() <= 1
+        write_sheet(view, tmp_path / "view" / "sheet.png")
         sheet = cv2.imread(str(tmp_path / "view" / "sheet.png"))
         assert sheet.shape[1] == 1280 and (np.abs(sheet.astype(int) - (0, 0, 200)).max(axis=-1) < 30).sum() > 2000
 
@@ -182,13 +182,13 @@ def test_info_tells_what_is_in_bags_and_data_sets(recording, converted, tmp_path
     _, out = converted(made.write(tmp_path / "bag"))
     console = Console(width=200, record=True, file=io.StringIO())
     for path in (tmp_path / "bag", out):
-        for table in describe(path):
+        for table in summary_tables(path):
             console.print(table)
     told = console.export_text()
     words = " ".join(told.split())
     assert "robots: left, task: put the cube in the box, outcome: success" in words and "sensor_msgs/msg/Image" in words
-    assert "1 episodes, 11 frames at 10 a second" in words
-    (row,) = [line for line in told.splitlines() if "joint_states" in line and "tolerated" not in line and "msg" not in line]
+    assert "1 episodes, 11 frames at 10 Hz" in words
+    (row,) = [line for line in told.splitlines() if "joint_states" in line and "limit" not in line and "msg" not in line]
     assert [cell.strip() for cell in row.split("│")[1:5]] == ["joint_states", "0.0", "0.0", "100.0"]
 
 
@@ -221,4 +221,4 @@ def test_a_camera_that_changes_its_images_is_told_as_conversion_does_and_the_nex
 def test_what_a_run_that_was_killed_has_left_is_no_data_set(recording, converted, tmp_path):
     _, out = converted(recording(seconds=1).write(tmp_path / "bag"))
     shutil.copytree(out / "faive_hand", out / ".faive_hand.new")
-    assert [look.name for look in episode_views(out)] == ["faive_hand_0000"]
+    assert [view.name for view in episode_views(out)] == ["faive_hand_0000"]

@@ -8,8 +8,8 @@ import pytest
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.lerobot.episodes import Episode, EpisodeMeta, load_episode, stage
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
-from latent_policy_ros.data.lerobot.staging import Identity, staged
-from latent_policy_ros.data.lerobot.writer import append
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity, load_staged_episodes
+from latent_policy_ros.data.lerobot.writer import append_episodes
 from latent_policy_ros.embodiments import load_embodiment
 
 
@@ -26,14 +26,14 @@ def make_episode(frames: int = 5) -> Episode:
     )
 
 
-IDENTITY = Identity("faive_hand", "ab" * 32, tuple(f"j{i}" for i in range(11)), 0.0, 1.0, 10)
+IDENTITY = DatasetIdentity("faive_hand", "ab" * 32, tuple(f"j{i}" for i in range(11)), 0.0, 1.0, 10)
 
 
 def test_an_episode_comes_back_out_of_its_data_set(tmp_path):
     episodes = [make_episode(), make_episode(7)]
     for k, episode in enumerate(episodes):
         stage(episode, tmp_path / "staging", str(k), IDENTITY)
-    append(tmp_path / "set", staged(tmp_path / "staging"))
+    append_episodes(tmp_path / "set", load_staged_episodes(tmp_path / "staging"))
     reader = LeRobotReader(tmp_path / "set")
     for k, episode in enumerate(episodes):
         loaded = load_episode(reader, k, ("front", "none"), (32, 32))
@@ -47,8 +47,8 @@ def test_grippers_are_kept_in_metres_and_come_back_as_openings(tmp_path):
     e = load_embodiment("panda_gripper")
     opening = np.linspace(0, 1, 5)[:, None]
     episode = replace(make_episode(), hand=opening, hand_command=opening)
-    stage(episode, tmp_path / "staging", "0", Identity.for_embodiment(e, 10))
-    append(tmp_path / "set", staged(tmp_path / "staging"))
+    stage(episode, tmp_path / "staging", "0", DatasetIdentity.for_embodiment(e, 10))
+    append_episodes(tmp_path / "set", load_staged_episodes(tmp_path / "staging"))
     reader = LeRobotReader(tmp_path / "set")
     np.testing.assert_allclose(reader.columns(0)["action"], e.to_joints(opening), atol=1e-7)
     np.testing.assert_allclose(load_episode(reader, 0, (), (32, 32)).hand, opening, atol=1e-5)
@@ -58,7 +58,7 @@ def test_grippers_are_kept_in_metres_and_come_back_as_openings(tmp_path):
 @pytest.mark.parametrize("keep", [0, 200, -30])
 def test_a_data_set_with_a_file_cut_short_is_refused_by_name(tmp_path, file, keep):
     stage(make_episode(), tmp_path / "staging", "0", IDENTITY)
-    append(tmp_path / "set", staged(tmp_path / "staging"))
+    append_episodes(tmp_path / "set", load_staged_episodes(tmp_path / "staging"))
     path = tmp_path / "set" / file
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ArtifactError, match=path.name):

@@ -25,7 +25,7 @@ def test_episodes_are_kept_and_made_only_where_missing(tmp_path):
     report = generate_episodes("panda_gripper_right", [0, 1, 2], tmp_path, workers=1)  # whatever it is called
     assert (report.written, report.kept) == (1, 2)
     reader, e = LeRobotReader(tmp_path / "panda_gripper"), load_embodiment("panda_gripper")
-    assert [told["seed"] for told in reader.about] == [0, 1, 2] and reader.identity.embodiment_hash == e.content_hash
+    assert [told["seed"] for told in reader.episode_metadata] == [0, 1, 2] and reader.identity.embodiment_hash == e.content_hash
     made = run_episode(World("panda_gripper"), 1)
     episode = load_episode(reader, 1, ("front", "wrist"), (96, 96))
     assert episode.meta == dataclasses.replace(made.meta, dt=0.1) and set(episode.images) == {"front"}
@@ -51,7 +51,7 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
 def test_a_data_set_of_another_rate_is_refused(tmp_path, monkeypatch):
     generate_episodes("panda_gripper", [0], tmp_path, workers=1)
     monkeypatch.setattr(generation, "DT", 0.2)
-    with pytest.raises(ArtifactError, match="fps: expected 10, as it was begun, got 5"):
+    with pytest.raises(ArtifactError, match="fps: expected 10, as in the data set, got 5"):
         generate_episodes("panda_gripper", [1], tmp_path, workers=1)
 
 

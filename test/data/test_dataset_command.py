@@ -73,7 +73,7 @@ def test_demonstrations_that_are_stopped_say_what_is_kept(tmp_path, monkeypatch)
     monkeypatch.setattr(generation, "generate_episodes", stop)
     done = run("from-sim", "-o", tmp_path)
     assert done.exit_code == 130
-    assert f"stopped; finished episodes are kept in {tmp_path}, and the same command goes on from there" in done.output
+    assert f"interrupted; finished episodes are kept in {tmp_path}; run the same command to resume" in done.output
 
 
 def commands_after_the_images(made):
