@@ -31,7 +31,7 @@ def test_failed_episodes_are_skipped_and_unsuitable_data_sets_named(space, quick
     with pytest.raises(ArtifactError, match="no such folder of data sets"):
         DemonstrationDataset([tmp_path / "none"], quick, space)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ArtifactError, match="holds no data set"):
+    with pytest.raises(ArtifactError, match="no data set"):
         DemonstrationDataset([tmp_path / "empty"], quick, space)
 
 
