@@ -139,7 +139,7 @@ def test_invalid_keypoints_are_refused_with_reason(graph, left, case):
     graph.run(0.7, both(left.publish, lambda: publisher.publish(BAD[case]())), period=0.05)
     assert good > 15 and len(chunks) == settled
     assert human.counts["keypoints refused"] + human.counts["keypoints: refused"] >= 8
-    words = {"nan": "not finite", "empty": "without points", "short": "20", "millimetres": "units: mm",
+    words = {"nan": "not finite", "empty": "no points", "short": "20", "millimetres": "units: mm",
              "old": "stamped 3.0", "future": "stamped -2.9", "a point": "wrist to middle knuckle"}  # fmt: skip
     assert words[case] in human.status()[1] and human.active
 
