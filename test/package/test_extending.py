@@ -76,7 +76,7 @@ from latent_policy_ros.policy import Policy
 from latent_policy_ros.policy.training.train import train_policy_from_settings
 from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 latent = artifact("latents", "default")
-generate_episodes(Path("data"), ["panda_gripper"], 1, task="lift_can")
+generate_episodes("panda_gripper", [3, 4], "data", task="lift_can", workers=1)
 train_policy_from_settings("gru.yaml", [Path("data")], latent, Path("policy"))
 policy = Policy.load("policy", LatentSpace.load(latent))
 print(policy.settings.denoiser, policy.settings.image_encoder)
