@@ -11,10 +11,12 @@ pytest.importorskip("torch")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
+from std_msgs.msg import Float64MultiArray  # noqa: E402
 
+from latent_policy_ros.common.errors import LatentPolicyError  # noqa: E402
 from latent_policy_ros.msg import LatentAction  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
-from latent_policy_ros.nodes.policy_node import PolicyNode  # noqa: E402
+from latent_policy_ros.nodes.policy_node import PolicyNode, parse_streams  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 
 
@@ -172,3 +174,33 @@ def test_wrong_settings_prevent_the_start(graph, artifacts):
         with pytest.raises(AssertionError, match="did not start"):
             graph.add(PolicyNode, **{**good, **changes})
         graph.remove(graph.nodes[-1])
+
+
+def test_additional_streams_are_subscribed_and_required(graph, fake_robot, artifacts):
+    robot = fake_robot("left", "panda_gripper", ("front",))
+    node = graph.add(
+        PolicyNode, policy=artifacts.policy, latent=artifacts.latent, robots=["left"], embodiments=["panda_gripper"],
+        cameras=["front"], streams=["skin:tactile:std_msgs/msg/Float64MultiArray"], task="stack",
+    )  # fmt: skip
+    chunks = graph.listen(LatentAction, "left/latent_action", qos.EVENTS)
+    graph.run(0.5, robot.publish, 0.03)
+    assert node.robots["left"].missing == ("skin: nothing received",) and not chunks
+
+    def each():
+        robot.publish()
+        graph.publish(Float64MultiArray, "left/skin", qos.STATES, Float64MultiArray(data=[1.0, 2.0]))
+
+    graph.until(lambda: chunks, 5, "a chunk", each)
+    observation = node.robots["left"].buffer.observation(time.time())
+    np.testing.assert_array_equal(observation.values["skin"], [1.0, 2.0])
+    assert observation.task == "stack"
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("skin", "left: streams: expected NAME:MODALITY or NAME:MODALITY:MESSAGE_TYPE, got 'skin'"),
+    ("skin:smell", "unknown modality 'smell'"), ("skin:color_image", "'color_image' is for images"),
+    ("skin:tactile:std_msgs/msg/String", "left: streams: tactile does not convert 'std_msgs/msg/String'; available: "),
+])  # fmt: skip
+def test_invalid_streams_are_refused(text, message):
+    with pytest.raises(LatentPolicyError, match=message):
+        parse_streams("left: streams", text)
