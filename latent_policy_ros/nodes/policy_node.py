@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -56,19 +55,6 @@ def parse_streams(where: str, text: str) -> dict[str, tuple[Modality, str]]:
             raise LatentPolicyError(f"{where}: {modality.name} does not convert {msg_type!r}; {available(modality.message_types)}")
         streams[name] = modality, msg_type
     return streams
-
-
-def message_class(msg_type: str) -> type:
-    """The Python class of a message type, e.g. of ``sensor_msgs/msg/Image``.
-
-    Raises:
-        LatentPolicyError: The package of the type is not installed.
-    """
-    package, _, name = msg_type.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
-        raise LatentPolicyError(f"message type {msg_type} is not installed: {error}") from error
 
 
 class RobotChannel:
@@ -222,7 +208,7 @@ class PolicyNode(ManagedNode):
         self._listen(buffer, JOINTS, JOINT_STATE, f"{name}/joint_states", JointState, qos.STATES)
         self._listen(buffer, WRIST, WRIST_POSE, f"{name}/wrist_pose", PoseStamped, qos.STATES)
         for stream, (modality, msg_type) in additional.items():
-            self._listen(buffer, stream, modality, f"{name}/{stream}", message_class(msg_type), qos.STATES)
+            self._listen(buffer, stream, modality, f"{name}/{stream}", message_conversion.message_class(msg_type), qos.STATES)
         return robot
 
     def _listen(

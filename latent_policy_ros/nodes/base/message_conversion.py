@@ -6,6 +6,7 @@ Every field is cast to its declared type, because rclpy serialises values of oth
 
 from __future__ import annotations
 
+import importlib
 from array import array
 from collections.abc import Sequence
 
@@ -15,8 +16,22 @@ from geometry_msgs.msg import Pose, PoseStamped
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.policy import ActionChunk
+
+
+def message_class(msg_type: str) -> type:
+    """The Python class of a message type, e.g. of ``sensor_msgs/msg/Image``.
+
+    Raises:
+        LatentPolicyError: The package of the type is not installed.
+    """
+    package, _, name = msg_type.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError) as error:
+        raise LatentPolicyError(f"message type {msg_type} is not installed") from error
 
 
 def to_stamp(seconds: float) -> Time:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -13,9 +12,11 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
+from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.recording.episode_bag import offered_qos
 from latent_policy_ros.nodes.base import qos
+from latent_policy_ros.nodes.base.message_conversion import message_class
 
 LATCHED_DEPTH = 100  # largest number of stored messages of a transient local topic
 Candidate = tuple[str, str]  # topic, message type; an empty type accepts the type it is published as
@@ -156,11 +157,10 @@ class TopicSubscription:
         )
 
     def _subscribe(self, node: Node, topic: str, msg_type: str, profile: QoSProfile) -> None:
-        package, _, name = msg_type.split("/")
         try:
-            self._class = getattr(importlib.import_module(f"{package}.msg"), name)
-        except (ImportError, AttributeError):
-            self.error = f"message type {msg_type} is not installed"
+            self._class = message_class(msg_type)
+        except LatentPolicyError as error:
+            self.error = str(error)
             return
         old = self._subscription
         self._subscription = node.create_subscription(self._class, topic, _ignore, profile, raw=True)
