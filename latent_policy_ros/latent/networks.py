@@ -28,6 +28,11 @@ class TorchCodec(nn.Module):
         gain: Factor on the decoder's input. The numpy codec has it in its weights.
     """
 
+    mean: Tensor
+    std: Tensor
+    lower: Tensor
+    upper: Tensor
+
     def __init__(self, scales: dict[str, np.ndarray], hidden: int, dim: int, bounded: bool, gain: float = 1.0) -> None:
         super().__init__()
         d = len(scales["mean"])

@@ -41,8 +41,8 @@ class Objective:
         self.names = sorted(codecs)
         self.learning = set(self.names if learning is None else learning)
         self.frozen_decoders = frozen_decoders
-        actions = {name: torch.as_tensor(np.asarray(actions[name], dtype=np.float32)) for name in self.names}
-        self.scores = {name: codecs[name].normalise(actions[name]) for name in self.names}
+        tensors = {name: torch.as_tensor(np.asarray(actions[name], dtype=np.float32)) for name in self.names}
+        self.scores = {name: codecs[name].normalise(tensors[name]) for name in self.names}
         frozen = [name for name in self.names if name not in self.learning]
         with torch.no_grad():  # latents of frozen encoders are the same in every step
             self.frozen_latents = {name: codecs[name].encode(self.scores[name]) for name in frozen}
@@ -52,7 +52,7 @@ class Objective:
         self.fingertips, self.tips = {}, {}
         if settings.fingertip_weight > 0 or settings.pinch_weight > 0:
             self.fingertips = {name: torch_fingertips(embodiments[name]) for name in self.names}
-            self.tips = {name: self.fingertips[name](actions[name]) for name in self.names}
+            self.tips = {name: self.fingertips[name](tensors[name]) for name in self.names}
 
     def __len__(self) -> int:
         return len(next(iter(self.scores.values())))

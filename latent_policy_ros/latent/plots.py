@@ -113,7 +113,7 @@ def finger_lines(embodiment: Embodiment, actions: np.ndarray) -> dict[str, np.nd
     motion = HandKinematics(embodiment).link_transforms(embodiment.to_joints(actions))
     index = {hinge.name: i for i, hinge in enumerate(embodiment.hinges)}
     rotation, shift = embodiment.T_base_hand[:3, :3], embodiment.T_base_hand[:3, 3]
-    lines = {}
+    lines: dict[str, np.ndarray] = {}
     for finger, tip in embodiment.fingertips.items():
         points, name = [(tip.hinge, tip.point)], tip.hinge
         while name is not None:

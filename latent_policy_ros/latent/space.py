@@ -64,9 +64,10 @@ class LatentSpace:
         ):
             if len(set(values.values())) != 1:
                 raise ArtifactError(f"latent space: the embodiments differ in {what}: {values}; {REMEDY}")
-        if self.stored is None:
-            object.__setattr__(self, "stored", self._description())
-        object.__setattr__(self, "latent_id", artifact_hash(dict(self.stored), self._tensors()))
+        object.__setattr__(self, "latent_id", artifact_hash(self._identity(), self._tensors()))
+
+    def _identity(self) -> dict[str, Any]:
+        return self._description() if self.stored is None else dict(self.stored)
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -211,7 +212,7 @@ class LatentSpace:
     def save(self, folder: Path | str) -> None:
         """Write ``latent.safetensors`` and ``latent.json``. The JSON is written last, because it holds the hash of both."""
         folder = Path(folder)
-        description = {**self.stored, "latent_id": self.latent_id, "report": dict(self.report)}
+        description = {**self._identity(), "latent_id": self.latent_id, "report": dict(self.report)}
         save_artifact(folder, "latent", self._tensors(), description)
         for codec in self.added.values():
             self.save_added(folder, codec)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def contrast(objective: Objective, generator: np.random.Generator, advance) -> N
 def reconstruct(objective: Objective, generator: np.random.Generator, advance) -> None:
     """Stage 3: train the decoders, and the encoders unless they are frozen."""
     s = objective.settings
-    groups = [{"params": _parameters(objective, "decoder")}]
+    groups: list[dict[str, Any]] = [{"params": _parameters(objective, "decoder")}]
     if s.finetune_encoders:
         groups.append({"params": _parameters(objective, "encoder"), "lr": s.encoder_learning_rate})
     optimizer = torch.optim.Adam(groups, lr=s.learning_rate)

@@ -50,12 +50,11 @@ class Checkpoint:
     policy_id: str = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.stored_settings is None:
-            object.__setattr__(self, "stored_settings", self.settings.model_dump(mode="json"))
         object.__setattr__(self, "policy_id", artifact_hash(self._identity(), self._tensors()))
 
     def _identity(self) -> dict[str, Any]:
-        return {"format": FORMAT, "latent_id": self.latent_id, "model": dict(self.stored_settings)}
+        model = self.settings.model_dump(mode="json") if self.stored_settings is None else dict(self.stored_settings)
+        return {"format": FORMAT, "latent_id": self.latent_id, "model": model}
 
     def _tensors(self) -> dict[str, np.ndarray]:
         scaling = {tensor: getattr(self.scaling, name) for name, tensor in SCALING.items()}

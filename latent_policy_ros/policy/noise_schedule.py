@@ -25,6 +25,8 @@ class NoiseSchedule(nn.Module):
         sampling_steps: Number of DDIM steps at inference.
     """
 
+    alphas_cumprod: Tensor
+
     def __init__(self, levels: int, sampling_steps: int) -> None:
         super().__init__()
         signal = [math.cos((t / levels + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(levels + 1)]  # Nichol & Dhariwal 2021

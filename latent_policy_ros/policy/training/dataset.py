@@ -53,7 +53,8 @@ class DemonstrationDataset:
         self.episodes: dict[str, int] = {}
         self._images: list[dict[str, np.ndarray]] = []  # of each episode
         self._tasks: list[str] = []  # of each episode
-        states, commands, frames = [], [], []
+        states, commands = [], []
+        frames: list[tuple[int, int, int, int]] = []
         rows: dict[str, list[int]] = {}
         weights: dict[str, list[float]] = {}  # of each row
         for episode, weight in self._successful_episodes(folders, latent_space):
@@ -83,7 +84,7 @@ class DemonstrationDataset:
 
     def batch(self, generator: np.random.Generator, augment: bool = True) -> TrainingBatch:
         """A random batch. The share of each embodiment is the mean weight of its frames, to within one observation."""
-        names = self._embodiments(generator.integers(len(self._rows)))
+        names = self._embodiments(int(generator.integers(len(self._rows))))
         rows = np.array([generator.choice(self._rows[name], p=self._probabilities[name]) for name in names])
         states = self._states[self._windows(rows, 1 - self.model.observation_steps, self.model.observation_steps)]
         if augment:
