@@ -102,10 +102,11 @@ class ArmController(JointController):
             ActionRefused: The command is too old or from the future, which changes nothing; or its frame or pose is
                 unusable, which also holds the measured pose.
         """
-        if not self._accepts(age):
+        if self.measured is None:
             return False
+        self._check_age(age)
         try:
-            solution = self._solve(pose, frame)
+            solution = self._solve(pose, frame, self.measured)
         except Exception:
             self.hold("wrist command unusable", fault=True)
             raise
@@ -115,17 +116,17 @@ class ArmController(JointController):
         self._command = self._solution = solution.q
         return True
 
-    def workspace_violation(self, position: np.ndarray) -> str:
+    def workspace_violation(self, position: np.ndarray, measured: np.ndarray) -> str:
         """Refuse joints that move the wrist out of the workspace; those that bring it nearer are allowed."""
         outside = self._distance(position)
-        if outside <= OVERSHOOT or outside <= self._distance(self.measured):
+        if outside <= OVERSHOOT or outside <= self._distance(measured):
             return ""
         return f"the wrist would leave the workspace by {1e3 * outside:.0f} mm"
 
     def _distance(self, q: np.ndarray) -> float:
         return self.workspace.distance(self.kinematics.fk(q)[:3])
 
-    def _solve(self, pose: np.ndarray, frame: str) -> IkSolution:
+    def _solve(self, pose: np.ndarray, frame: str, measured: np.ndarray) -> IkSolution:
         if frame not in ("", self.base_frame):
             raise ActionRefused(f"wrist command: frame_id: expected {self.base_frame}, got {frame}")
         pose = np.asarray(pose, dtype=np.float64)
@@ -134,6 +135,6 @@ class ArmController(JointController):
         inside = self.workspace.clip(pose[:3])
         if (outside := np.abs(inside - pose[:3]).max()) > CLIP_TOLERANCE:
             self.report("wrist command outside the workspace", f"by {1e3 * outside:.0f} mm")
-        goal = towards(self.kinematics.fk(self.measured), np.concatenate([inside, pose[3:]]), *APPROACH)
-        start = self.measured if self.holding or self._solution is None else self._solution
+        goal = towards(self.kinematics.fk(measured), np.concatenate([inside, pose[3:]]), *APPROACH)
+        start = measured if self.holding or self._solution is None else self._solution
         return self.kinematics.solve(goal, start, IK_ITERATIONS)

@@ -69,8 +69,9 @@ class JointController:
             ActionRefused: The command is too old or from the future, which changes nothing; or its joints are not the
                 controller's, which also holds the measured pose.
         """
-        if not self._accepts(age):
+        if self.measured is None:
             return False
+        self._check_age(age)
         if position is None:
             self.hold("commanded to hold")
             return True
@@ -102,15 +103,17 @@ class JointController:
         Returns:
             The set point to write, or None in ``position`` where no position is safe.
         """
-        self.measured = np.asarray(measured, dtype=np.float64)
+        self.measured = measured = np.asarray(measured, dtype=np.float64)
         if stamp != self._stamp:
             self._stamp, self._stamp_changed = stamp, now
         command, self._command = self._command, None
-        guarded = self._guarded(command, now)
-        if not guarded.holding and (violation := self.workspace_violation(guarded.position)):
-            self.report("held", violation)
-            self.guard.hold(violation)
-            guarded = self._guarded(None, now)
+        guarded = self._guarded(command, measured, now)
+        if guarded.position is not None and not guarded.holding:
+            violation = self.workspace_violation(guarded.position, measured)
+            if violation:
+                self.report("held", violation)
+                self.guard.hold(violation)
+                guarded = self._guarded(None, measured, now)
         if guarded.clamped and command is not None:
             self.report("clamped to limits", ", ".join(guarded.clamped))
         if guarded.fault and guarded.reason != self.output.reason:
@@ -118,20 +121,17 @@ class JointController:
         self.output = guarded
         return guarded
 
-    def workspace_violation(self, position: np.ndarray) -> str:
-        """Reason why ``position`` (n,), within joint limits, must not be sent; empty if it may be."""
+    def workspace_violation(self, position: np.ndarray, measured: np.ndarray) -> str:
+        """Reason why ``position`` (n,), within joint limits, must not be sent from ``measured`` (n,); empty if it may be."""
         return ""
 
-    def _accepts(self, age: float) -> bool:
-        if self.measured is None:
-            return False
+    def _check_age(self, age: float) -> None:
         if abs(age) > self.max_command_age:
             when = f"{abs(age):.3f} s {'ago' if age > 0 else 'in the future'}"
             raise ActionRefused(
                 f"command stamp: {when}, expected at most {self.max_command_age:g} s from this clock; "
                 "check the publisher's clock, and that no bag is played on this topic"
             )
-        return True
 
     def _sorted(self, names: list[str], position: Sequence[float] | np.ndarray) -> np.ndarray:
         """``position`` in the order of the controller's joints."""
@@ -148,8 +148,8 @@ class JointController:
         by_name = dict(zip(names, position))
         return np.array([by_name[name] for name in self.names], dtype=np.float64)
 
-    def _guarded(self, command: np.ndarray | None, now: float) -> GuardedCommand:
+    def _guarded(self, command: np.ndarray | None, measured: np.ndarray, now: float) -> GuardedCommand:
         if (unchanged := now - self._stamp_changed) > MEASUREMENT_TIMEOUT:
             self.report("measurement frozen", f"no new measurement for {unchanged:.1f} s")
             return self.guard.hold_last(f"no new measurement for {MEASUREMENT_TIMEOUT:g} s")
-        return self.guard.filter(command, self.measured, now)
+        return self.guard.filter(command, measured, now)

@@ -96,7 +96,7 @@ class RobotRollout:
         self, world: World, seed: int, latent: LatentSpace, observation_steps: int = 1, image_size: int = 96, latency: float = 0.0
     ) -> None:
         self.world, self.embodiment, self.seed = world, world.embodiment, seed
-        self.image_size, self.latency = image_size, latency
+        self.observation_steps, self.image_size, self.latency = observation_steps, image_size, latency
         self.events: Counter[str] = Counter()
         e = self.embodiment
         self.decoder = RobotDecoder(latent, e)
@@ -122,7 +122,7 @@ class RobotRollout:
                 embodiment=self.embodiment,
             )
         )
-        missing = self.history.maxlen - len(self.history)
+        missing = self.observation_steps - len(self.history)
         return [self.history[0]] * missing + list(self.history)
 
     def add_chunk(self, chunk: ActionChunk) -> None:
@@ -206,7 +206,7 @@ def rollouts(
     Raises:
         ArtifactError: The policy was made for another latent space, or the latent space lacks an embodiment.
     """
-    waiting, active = deque(jobs), []
+    waiting, active = deque(jobs), list[RobotRollout]()
     while waiting or active:
         while waiting and len(active) < batch:
             embodiment, seed = waiting.popleft()
