@@ -31,7 +31,9 @@ M = TypeVar("M", bound="Config")
 class Config(BaseModel):
     """Base of all configuration models: immutable, strictly typed, without NaN or infinity, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, defer_build=True
+    )
 
     @model_validator(mode="wrap")
     @classmethod
