@@ -1,4 +1,4 @@
-"""``latent-policy reference``: the reference pages of the command line and of the nodes, generated from the code."""
+"""``latent-policy reference``: reference pages of the command line, the nodes and the configuration files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ CLI_HEADER = """\
 
 def reference_command(
     context: typer.Context,
-    write: Annotated[Path, typer.Option(help="Folder for the pages `CLI.md` and `NODES.md`.")] = Path("docs/reference"),
+    write: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path("docs/reference"),
 ) -> None:
-    """Write the reference pages of the command line and of the nodes, from the code.
+    """Write the reference pages of commands, nodes and configuration files, from the code.
 
-    Run it in a source checkout after a change of a command, a parameter or a topic. Needs rclpy.
+    Run it in a source checkout after a change of a command, a parameter, a topic or a field. Needs rclpy.
     """
     write.mkdir(parents=True, exist_ok=True)
-    for name, page in (("CLI.md", cli_page(context.find_root().command)), ("NODES.md", nodes_page())):
+    from latent_policy_ros.cli.config_reference import config_page
+
+    pages = {"CLI.md": cli_page(context.find_root().command), "NODES.md": nodes_page(), "CONFIGURATION.md": config_page()}
+    for name, page in pages.items():
         (write / name).write_text(page, encoding="utf-8")
         print_line(str(write / name))
 

@@ -34,7 +34,7 @@ _EXPECTED = {
     "string_too_short": "a string", "bool_type": "true or false", "model_type": "a mapping", "dict_type": "a mapping",
     "tuple_type": "a list", "list_type": "a list",
 }  # fmt: skip
-_BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+_BOUNDS = {"gt": "greater than", "ge": "of at least", "lt": "less than", "le": "of at most"}
 _NOUNS = {float: "a number", int: "a whole number", str: "a string", bool: "true or false", Path: "a path"}
 
 
@@ -49,7 +49,7 @@ def error_text(error: Any, model: type[BaseModel] | None = None) -> str:
     if kind == "extra_forbidden" and model is not None:
         return f"unknown field; {available(model.model_fields)}"
     if kind == "missing" and field is not None:
-        return f"missing: expected {_expected(field)}; got only the fields {', '.join(value) or '(nothing)'}"
+        return f"missing: expected {expected_value(field)}; got only the fields {', '.join(value) or '(nothing)'}"
     if kind == "literal_error":
         options = re.findall("'([^']*)'", context["expected"])
         return f"got {value!r}; {available(options)}"
@@ -59,14 +59,14 @@ def error_text(error: Any, model: type[BaseModel] | None = None) -> str:
     bounded = [f"a number {words} {context[name]:.12g}" for name, words in _BOUNDS.items() if name in context]
     expected = bounded[0] if bounded else _EXPECTED.get(kind, "")
     if field is not None and (bounded or kind in ("float_type", "int_type")):
-        expected = _expected(field)
+        expected = expected_value(field)
     if not expected:
         return f"{error['msg']}, got {describe(value)}"
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return f"expected {expected}, got {f'{value:.12g}' if is_number and 'number' in expected else describe(value)}"
 
 
-def _expected(field: FieldInfo) -> str:
+def expected_value(field: FieldInfo) -> str:
     """What a field takes, e.g. ``a number from 5 to 100``."""
     annotation, metadata = field.annotation, list(field.metadata)
     if get_origin(annotation) in (Union, types.UnionType):

@@ -6,6 +6,7 @@ import pytest
 from typer.main import get_command
 
 from latent_policy_ros.cli import app
+from latent_policy_ros.cli.config_reference import config_page
 from latent_policy_ros.cli.reference import cli_page, nodes_page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -23,6 +24,10 @@ def check(name, page):
 
 def test_command_line_page_is_current():
     check("CLI.md", cli_page(get_command(app)))
+
+
+def test_configuration_page_is_current():
+    check("CONFIGURATION.md", config_page())
 
 
 def test_nodes_page_is_current():
