@@ -1,7 +1,7 @@
-"""Frames a second from a bag to a LeRobotDataset v3.0: this package beside its peers, in one run.
+"""Conversion rate from a bag to LeRobotDataset v3.0: this package compared with other converters.
 
-Bags: 60 s, 2 cameras 640x480 at 30 Hz, JointState at 200 Hz; their topics go through config/mappings/example.yaml. Peers live in
-environments of their own, which their scripts say how to make; one that is not given is skipped.
+Bags: 60 s, 2 cameras of 640x480 at 30 Hz, JointState at 200 Hz; their topics are mapped by config/mappings/example.yaml. Each peer
+needs an environment of its own, see the scripts in benchmarks/peers. Peers that are not given are skipped.
 
     P=.venv/bin/python; $P benchmarks/make_bag.py raw_bag; $P benchmarks/make_bag.py jpeg_bag --jpeg
     $P benchmarks/conversion.py --raw raw_bag --jpeg jpeg_bag [--forge forge/bin/python benchmarks/peers/forge_robotics.py]
@@ -23,11 +23,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FRAMES_OF_A_PEER = "frames_s"  # key in the line of JSON that the peers' scripts print
+FRAMES_OF_A_PEER = "frames_s"  # key in the JSON line printed by the peers' scripts
 
 
 def peak_memory(process: subprocess.Popen, seen: list[int]) -> None:
-    """Follow the resident memory [kB] of a process and all below it, together; seldom enough to cost nothing."""
+    """Append the resident memory [kB] of a process and its descendants to ``seen``, every 0.1 s until the process ends."""
     while process.poll() is None:
         family, total = [process.pid], 0
         for pid in family:
@@ -53,7 +53,7 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[float, int, st
 
 
 def warm(bag: Path) -> None:
-    """Read the bag once, so that all find it in the system's cache, or none does."""
+    """Read the bag once, so that its pages are in the system's cache for every converter."""
     for file in bag.iterdir():
         with file.open("rb") as stream:
             while stream.read(1 << 24):
@@ -61,7 +61,7 @@ def warm(bag: Path) -> None:
 
 
 def ours(bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
-    """Frames a second of this package, start of Python and all imports included."""
+    """Frames per second, peak memory [MB] and output of this package, including interpreter start and imports."""
     mapping = (ROOT / "config/mappings/example.yaml").read_text()
     if kind == "jpeg":
         mapping = mapping.replace("/image_raw", "/image_raw/compressed")
@@ -69,7 +69,7 @@ def ours(bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
     out = folder / "ours"
     command = [sys.executable, "-m", "latent_policy_ros.cli", "dataset", "from-bags", str(bag), "-o", str(out)]
     command += ["--mapping", str(folder / "mapping.yaml")]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}  # as it is installed
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}  # cache bytecode
     environment |= {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "OMP_NUM_THREADS": "1"}
     seconds, memory, output = run(command, environment)
     report = json.loads((out / "report.json").read_text()) if (out / "report.json").is_file() else {"frames": 0}
@@ -78,7 +78,7 @@ def ours(bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
 
 
 def peer(python: str, script: str, bag: Path, kind: str, folder: Path) -> tuple[float, int, str]:
-    """Frames a second of a peer by its own account, without its imports."""
+    """Frames per second as reported by a peer, without its imports, and its peak memory [MB] and output."""
     command = [python, script, str(bag), str(folder / "peer")]
     command += ["--kind", kind] if "--kind" in Path(script).read_text() else []
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--forge", nargs=2, metavar=("PYTHON", "SCRIPT"))
     parser.add_argument("--lerobot", nargs=2, metavar=("PYTHON", "SCRIPT"))
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--work", type=Path, help="where the outputs go; default: a temporary folder")
+    parser.add_argument("--work", type=Path, help="folder for the outputs; default: a temporary folder")
     options = parser.parse_args()
     peers = {"forge-robotics": options.forge, "rosbags + lerobot": options.lerobot}
     with tempfile.TemporaryDirectory(dir=options.work) as name:
@@ -105,7 +105,7 @@ def main() -> None:
                 print(f"{kind}: skipped, no bag given")
                 continue
             rates: dict[str, list[float]] = {}
-            ours(bag, kind, folder)  # not counted: it compiles Python's bytecode
+            ours(bag, kind, folder)  # not measured: compiles the bytecode
             for _ in range(options.repeat):
                 for who, how in {"ours": None, **peers}.items():
                     if who != "ours" and how is None:
@@ -114,8 +114,8 @@ def main() -> None:
                     measured = ours(bag, kind, folder) if who == "ours" else peer(*how, bag, kind, folder)
                     rate, memory, output = measured
                     rates.setdefault(who, []).append(rate)
-                    told = f"{rate:7.1f} frames/s, peak {memory} MB" if rate else f"failed: {output[-300:]}"
-                    print(f"{kind:5s} {who:18s} {told}", flush=True)
+                    result = f"{rate:7.1f} frames/s, peak {memory} MB" if rate else f"failed: {output[-300:]}"
+                    print(f"{kind:5s} {who:18s} {result}", flush=True)
             medians = {who: statistics.median(values) for who, values in rates.items()}
             for who in peers:
                 if who not in medians:

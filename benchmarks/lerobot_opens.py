@@ -1,10 +1,10 @@
-"""Whether a real LeRobot installation reads data sets as they were meant: run it with the Python of one.
+"""Check that LeRobot reads data sets of this package. Run it with the Python of a LeRobot installation.
 
     python benchmarks/lerobot_opens.py runs/demos/mimic_hand runs/data/faive_hand
 
-Opens each data set offline, takes every frame by its index (so every image of every video is decoded) and holds it against
-the parquet files and the videos themselves; then tasks, episodes and statistics, windows of time (delta_timestamps), one
-episode alone, and a shuffled DataLoader. Needs lerobot, and nothing of this package.
+Opens each data set offline, loads every frame by its index, which decodes every image, and compares it with the parquet files and
+the videos. Then checks tasks, episodes, statistics, time windows (delta_timestamps), a single episode, and a shuffled DataLoader.
+Needs lerobot, but not this package.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-TOLERANCE = 1.01 / 255  # of an image: two decoders may round a colour differently
+TOLERANCE = 1.01 / 255  # of a pixel value: decoders may round differently
 
 
 def without_torchvision_ops() -> None:
-    """torchvision built for CUDA cannot load its C++ part beside a torch without: declare what it asks for at import."""
+    """Declare the operators that torchvision expects at import: its CUDA build cannot load them with a CPU build of torch."""
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
@@ -36,7 +36,7 @@ def without_torchvision_ops() -> None:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        globals()["_library"] = library  # it lives as long as this object
+        globals()["_library"] = library  # the definitions exist as long as this object
 
 
 def images(path: Path) -> list[np.ndarray]:
@@ -45,8 +45,8 @@ def images(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-class Truth:
-    """What the files themselves say."""
+class Files:
+    """Content of the data set's files, read without LeRobot."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.info = root, json.loads((root / "meta/info.json").read_text())
@@ -57,86 +57,86 @@ class Truth:
         self.tasks = dict(zip(self.tasks["task_index"], self.tasks["__index_level_0__"]))
 
     def episode_images(self, row: dict, camera: str) -> list[np.ndarray]:
-        """An episode's part of a camera's video."""
-        told = {part: row[f"videos/{camera}/{part}"] for part in ("chunk_index", "file_index", "from_timestamp")}
-        where = self.info["video_path"].format(video_key=camera, **{k: told[k] for k in ("chunk_index", "file_index")})
-        first = round(told["from_timestamp"] * self.info["fps"])
+        """Images of an episode from a camera's video."""
+        place = {part: row[f"videos/{camera}/{part}"] for part in ("chunk_index", "file_index", "from_timestamp")}
+        where = self.info["video_path"].format(video_key=camera, **{k: place[k] for k in ("chunk_index", "file_index")})
+        first = round(place["from_timestamp"] * self.info["fps"])
         return images(self.root / where)[first : first + row["length"]]
 
 
-def check_frames(dataset, truth: Truth) -> float:
-    """Every frame; returns the largest difference of a colour."""
+def check_frames(dataset, files: Files) -> float:
+    """Compare every frame; returns the largest difference of a pixel value."""
     worst = 0.0
-    for row in truth.episodes:
-        seen = {camera: truth.episode_images(row, camera) for camera in truth.cameras}
+    for row in files.episodes:
+        seen = {camera: files.episode_images(row, camera) for camera in files.cameras}
         assert all(len(of) == row["length"] for of in seen.values()), "images are missing"
         for frame in range(row["length"]):
             index = row["dataset_from_index"] + frame
             item = dataset[index]
-            assert item["task"] == row["tasks"][0] == truth.tasks[int(item["task_index"])]
-            for name, values in truth.columns.items():
+            assert item["task"] == row["tasks"][0] == files.tasks[int(item["task_index"])]
+            for name, values in files.columns.items():
                 got, expected = np.asarray(item[name]), np.asarray(values[index])
                 assert np.array_equal(got.reshape(-1), expected.astype(got.dtype).reshape(-1)), f"{name} of frame {index}"
             for camera, of in seen.items():
                 image = item[camera].numpy().transpose(1, 2, 0)
                 worst = max(worst, float(np.abs(image - of[frame] / 255.0).max()))
-                assert worst <= TOLERANCE, f"{camera} of frame {index}: another image, off by {worst * 255:.0f} of 255"
+                assert worst <= TOLERANCE, f"{camera} of frame {index}: image differs by {worst * 255:.0f} of 255"
     return worst
 
 
-def check_meta(dataset, truth: Truth) -> None:
-    """Counts, tasks, episodes and statistics as LeRobot gives them."""
+def check_meta(dataset, files: Files) -> None:
+    """Compare counts, tasks, episodes and statistics."""
     meta = dataset.meta
-    assert (len(dataset), meta.total_episodes, meta.fps) == (truth.info["total_frames"], len(truth.episodes), truth.info["fps"])
-    assert dict(zip(meta.tasks["task_index"], meta.tasks.index)) == truth.tasks
-    assert [meta.episodes[k]["length"] for k in range(len(truth.episodes))] == [row["length"] for row in truth.episodes]
-    for name in truth.info["features"]:
+    assert (len(dataset), meta.total_episodes, meta.fps) == (files.info["total_frames"], len(files.episodes), files.info["fps"])
+    assert dict(zip(meta.tasks["task_index"], meta.tasks.index)) == files.tasks
+    assert [meta.episodes[k]["length"] for k in range(len(files.episodes))] == [row["length"] for row in files.episodes]
+    for name in files.info["features"]:
         assert {"min", "max", "mean", "std", "count", "q01", "q99"} <= set(meta.stats[name]), name
         assert np.isfinite(np.asarray(meta.stats[name]["mean"], float)).all(), name
-    for k in range(len(truth.episodes)):
-        assert all(meta.get_video_file_path(k, camera) for camera in truth.cameras)
+    for k in range(len(files.episodes)):
+        assert all(meta.get_video_file_path(k, camera) for camera in files.cameras)
 
 
-def check_windows(make, truth: Truth) -> None:
-    """A policy's view: two observations and a chunk of actions around each of some frames."""
-    step = 1 / truth.info["fps"]
+def check_windows(make, files: Files) -> None:
+    """Compare windows of two observations and eight actions around some frames of each episode."""
+    step = 1 / files.info["fps"]
     wanted = {"observation.state": [-step, 0.0], "action": [k * step for k in range(8)]}
-    wanted |= {camera: [-step, 0.0] for camera in truth.cameras}
+    wanted |= {camera: [-step, 0.0] for camera in files.cameras}
     dataset = make(delta_timestamps=wanted)
-    action = np.array(truth.columns["action"], np.float32).reshape(len(dataset), -1)
-    for row in truth.episodes:
+    action = np.array(files.columns["action"], np.float32).reshape(len(dataset), -1)
+    for row in files.episodes:
         for index in (row["dataset_from_index"], row["dataset_from_index"] + row["length"] // 2, row["dataset_to_index"] - 1):
             item = dataset[index]
             reach = np.minimum(np.arange(index, index + 8), row["dataset_to_index"] - 1)
             assert np.array_equal(np.asarray(item["action"]).reshape(8, -1), action[reach])
             assert item["action_is_pad"].tolist() == (np.arange(index, index + 8) >= row["dataset_to_index"]).tolist()
-            assert all(item[camera].shape[0] == 2 for camera in truth.cameras)
+            assert all(item[camera].shape[0] == 2 for camera in files.cameras)
 
 
 def check_loader(dataset, batch: int = 16) -> int:
-    """A shuffled DataLoader over all of it; returns the number of frames."""
+    """Iterate over a shuffled DataLoader; returns the number of frames."""
     loader = torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=True)
     return sum(len(items["action"]) for items in loader)
 
 
 def check(root: Path, backend: str | None) -> str:
-    """All checks of one data set; returns what was seen."""
+    """Run all checks of one data set; returns a summary."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     def make(**more):
         return LeRobotDataset(f"local/{root.name}", root=root, **({"video_backend": backend} if backend else {}), **more)
 
-    began, truth, dataset = time.perf_counter(), Truth(root), make()
-    check_meta(dataset, truth)
-    worst = check_frames(dataset, truth)
-    check_windows(make, truth)
-    last = len(truth.episodes) - 1
+    began, files, dataset = time.perf_counter(), Files(root), make()
+    check_meta(dataset, files)
+    worst = check_frames(dataset, files)
+    check_windows(make, files)
+    last = len(files.episodes) - 1
     alone = make(episodes=[last])
-    assert len(alone) == truth.episodes[last]["length"] and int(alone[0]["episode_index"]) == last
+    assert len(alone) == files.episodes[last]["length"] and int(alone[0]["episode_index"]) == last
     frames = check_loader(dataset)
     assert frames == len(dataset)
     return (
-        f"{len(truth.episodes)} episodes, {len(dataset)} frames, {len(truth.cameras)} cameras, {len(truth.tasks)} tasks; "
+        f"{len(files.episodes)} episodes, {len(dataset)} frames, {len(files.cameras)} cameras, {len(files.tasks)} tasks; "
         f"images within {worst * 255:.1f} of 255; {time.perf_counter() - began:.1f} s"
     )
 

@@ -1,9 +1,9 @@
-"""A bag for conversion.py: cameras 640x480 at 30 Hz with moving discs and noise, 23 joints at 200 Hz, commands at 50 Hz.
+"""Writes a bag for conversion.py: 2 cameras of 640x480 at 30 Hz, 23 joints at 200 Hz, commands at 50 Hz.
 
     .venv/bin/python benchmarks/make_bag.py raw_bag
     .venv/bin/python benchmarks/make_bag.py jpeg_bag --jpeg
 
-Its topics are those of config/mappings/example.yaml. 60 s are 3.3 GB of raw images, or 0.2 GB of JPEG; images repeat after 3 s.
+The topics are those of config/mappings/example.yaml. 60 s take 3.3 GB with raw images, 0.2 GB with JPEG. Images repeat after 3 s.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from latent_policy_ros.data.bags.message_types import message_types
 
-WIDTH, HEIGHT, PICTURES = 640, 480, 90  # of each camera, then they come again
+WIDTH, HEIGHT = 640, 480
+IMAGES = 90  # of each camera, repeated
 JOINTS = 23
 CAMERA_RATE, STATE_RATE, COMMAND_RATE = 30, 200, 50  # Hz
 BEGIN = 1_700_000_000_000_000_000  # ns
@@ -28,22 +29,22 @@ TYPES = STORE.types
 
 
 def scene(camera: int) -> Iterator[np.ndarray]:
-    """Images (HEIGHT, WIDTH, 3) uint8 like those of a table top: shades, texture, discs that move, a sensor's noise."""
+    """Synthetic images (HEIGHT, WIDTH, 3) uint8 with gradients, texture, moving discs and noise."""
     rng = np.random.default_rng(camera)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     shades = np.stack((90 + 60 * y / HEIGHT, 80 + 70 * x / WIDTH, 110 + 20 * np.sin(x / 40 + camera)), axis=-1)
     texture = rng.normal(0, 6, (HEIGHT // 4, WIDTH // 4, 1)).repeat(4, axis=0).repeat(4, axis=1)
-    for turn in np.linspace(0, 2 * np.pi, PICTURES, endpoint=False):
+    for phase in np.linspace(0, 2 * np.pi, IMAGES, endpoint=False):
         image = shades + texture
         for k, colour in enumerate(((200, 60, 50), (50, 170, 80), (60, 80, 210))):
-            column = WIDTH * (0.5 + 0.3 * np.sin(turn + 2 * k + camera))
-            row = HEIGHT * (0.5 + 0.3 * np.cos(turn + k))
+            column = WIDTH * (0.5 + 0.3 * np.sin(phase + 2 * k + camera))
+            row = HEIGHT * (0.5 + 0.3 * np.cos(phase + k))
             image[(x - column) ** 2 + (y - row) ** 2 < (HEIGHT / 9) ** 2] = colour
         yield np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
 
 
 def header(at: int) -> object:
-    """A header with a stamp [ns]."""
+    """A header with the stamp ``at`` [ns]."""
     stamp = TYPES["builtin_interfaces/msg/Time"](sec=at // 10**9, nanosec=at % 10**9)
     return TYPES["std_msgs/msg/Header"](stamp=stamp, frame_id="")
 
@@ -55,7 +56,7 @@ def camera_messages(camera: int, seconds: float, jpeg: bool) -> Iterator[tuple[i
     if jpeg:
         images = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].ravel() for p in images]
     for i in range(round(seconds * CAMERA_RATE)):
-        at, data = BEGIN + round((i + 0.1 * camera) * 1e9 / CAMERA_RATE), images[i % PICTURES]
+        at, data = BEGIN + round((i + 0.1 * camera) * 1e9 / CAMERA_RATE), images[i % IMAGES]
         if jpeg:
             yield at, topic, TYPES["sensor_msgs/msg/CompressedImage"](header=header(at), format="jpeg", data=data)
         else:
@@ -80,17 +81,17 @@ def joint_messages(seconds: float) -> Iterator[tuple[int, str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--jpeg", action="store_true", help="CompressedImage in the place of Image")
+    parser.add_argument("--jpeg", action="store_true", help="CompressedImage instead of Image")
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
     streams = [camera_messages(camera, options.seconds, options.jpeg) for camera in range(2)]
     with Writer(options.out, version=9, storage_plugin=StoragePlugin.MCAP) as bag:
         topics = {}
-        for at, topic, message in heapq.merge(*streams, joint_messages(options.seconds), key=lambda found: found[0]):
-            kind = message.__msgtype__
+        for at, topic, message in heapq.merge(*streams, joint_messages(options.seconds), key=lambda item: item[0]):
+            msg_type = message.__msgtype__
             if topic not in topics:
-                topics[topic] = bag.add_connection(topic, kind, typestore=STORE)
-            bag.write(topics[topic], at, STORE.serialize_cdr(message, kind))
+                topics[topic] = bag.add_connection(topic, msg_type, typestore=STORE)
+            bag.write(topics[topic], at, STORE.serialize_cdr(message, msg_type))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What the recorder loses, and what it costs: real processes over Fast DDS, with a counter in every message.
+"""Message loss, CPU time and memory of the recorder, measured with processes that communicate over Fast DDS.
 
-Two robots, each a process of its own: two cameras 640x480 at 30 Hz, joint states at 200 Hz, wrist poses at 100 Hz.
-Run from the checkout:
+Each of two robots is a process that publishes two cameras of 640x480 at 30 Hz, joint states at 200 Hz and wrist poses at 100 Hz.
+Every message contains a counter. Run from the checkout:
 
     .venv/bin/python benchmarks/recorder.py                 # JPEG from the drivers
     .venv/bin/python benchmarks/recorder.py --images raw    # raw from the drivers, compressed by the recorder
 
-A message is lost if it was published after the first and before the last one of its topic in the bag, and is not there.
+A message counts as lost if it was published between the first and the last recorded message of its topic and is not in the bag.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ JOINTS = 23
 
 
 def scene(camera: int, count: int, seed: int):
-    """Images like those of a table top: gradients, texture, moving discs, noise; (count, H, W, 3) uint8."""
+    """Synthetic images with gradients, texture, moving discs and noise, (count, H, W, 3) uint8."""
     import cv2
     import numpy as np
 
@@ -49,7 +49,7 @@ def scene(camera: int, count: int, seed: int):
 
 
 def publish(robot: str, images: str) -> None:
-    """A robot's drivers, until SIGTERM."""
+    """Publish the messages of one robot until SIGTERM."""
     import cv2
     import numpy as np
     import rclpy
@@ -64,7 +64,7 @@ def publish(robot: str, images: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: stopping.append(caught))
     joints = JointState(name=[f"joint_{k}" for k in range(JOINTS)], position=array("d", [0.5] * JOINTS))
-    jobs = [  # period [s], publisher, messages to send one after the other
+    jobs = [  # (period [s], publisher, messages that are sent in turn)
         (1 / JOINT_RATE, node.create_publisher(JointState, "joint_states", qos.STATES), [joints]),
         (1 / WRIST_RATE, node.create_publisher(PoseStamped, "wrist_pose", qos.STATES), [PoseStamped()]),
     ]
@@ -94,26 +94,26 @@ def publish(robot: str, images: str) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process took."""
+    """User and system time of a process [s]."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory(pid: int) -> int:
-    """The most memory that a process held [MB]."""
+    """Peak resident memory of a process [MB]."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) // 1000
 
 
-def call(service: str, patience: float = 0.0) -> str:
-    """Call one of the recorder's services, again and again for a while if it refuses."""
+def call(service: str, timeout: float = 0.0) -> str:
+    """Call a service of the recorder; retry a refused call for ``timeout`` [s]."""
     import rclpy
     from std_srvs.srv import Trigger
 
-    node, deadline = rclpy.create_node("caller"), time.monotonic() + patience
+    node, deadline = rclpy.create_node("caller"), time.monotonic() + timeout
     client = node.create_client(Trigger, f"/recorder/{service}")
     if not client.wait_for_service(60):
-        sys.exit(f"/recorder/{service} is not there")
+        sys.exit(f"/recorder/{service} is not available")
     while True:
         future = client.call_async(Trigger.Request())
         rclpy.spin_until_future_complete(node, future, timeout_sec=60)
@@ -127,7 +127,7 @@ def call(service: str, patience: float = 0.0) -> str:
 
 
 def count(bag: Path) -> dict[str, tuple[int, int, float]]:
-    """Of each topic: messages in the bag, messages missing between the first and the last, and the mean size [kB]."""
+    """{topic: (recorded messages, messages missing between the first and the last, mean size [kB])}."""
     from rosbags.highlevel import AnyReader
 
     numbers: dict[str, list[int]] = defaultdict(list)
@@ -145,7 +145,7 @@ def count(bag: Path) -> dict[str, tuple[int, int, float]]:
 
 
 def measure(images: str, seconds: float) -> int:
-    """Publish, record, compare; returns the number of messages lost."""
+    """Publish, record and compare; returns the number of lost messages."""
     from latent_policy_ros.common.ros_environment import node_environment, private_domain
 
     with private_domain() as domain, tempfile.TemporaryDirectory(prefix="recorder-", dir=os.environ.get("BENCH_DIR")) as folder:
@@ -162,7 +162,7 @@ def measure(images: str, seconds: float) -> int:
             *(part for text in (*parameters, f"folder:={folder}", "min_free:=0.5") for part in ("-p", text)),
         ])  # fmt: skip
         try:
-            bag = Path(call("start", patience=60.0))  # everybody makes images, and finds everybody
+            bag = Path(call("start", timeout=60.0))  # image generation and discovery take seconds
             began, before = time.monotonic(), cpu_seconds(recorder.pid)
             time.sleep(seconds)
             share = (cpu_seconds(recorder.pid) - before) / (time.monotonic() - began)
@@ -180,11 +180,11 @@ def measure(images: str, seconds: float) -> int:
 
 
 def report(bag: Path, images: str, share: float, memory: int) -> int:
-    """Print what is in the bag; returns the number of messages lost."""
+    """Print the contents of the bag; returns the number of lost messages."""
     import yaml
 
     information = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-    told, seconds = information["custom_data"], information["duration"]["nanoseconds"] / 1e9
+    custom, seconds = information["custom_data"], information["duration"]["nanoseconds"] / 1e9
     found = count(bag)
     print(f"{'topic':42s} {'published':>9s} {'recorded':>9s} {'lost':>6s} {'Hz':>6s} {'kB':>7s}")
     for topic, (messages, missing, size) in found.items():
@@ -192,16 +192,16 @@ def report(bag: Path, images: str, share: float, memory: int) -> int:
     lost = sum(missing for _, missing, _ in found.values())
     size = sum(file.stat().st_size for file in bag.iterdir())
     total = sum(messages for messages, _, _ in found.values())
-    print(f"{images} images from the drivers, {seconds:.0f} s: {total} messages recorded, {lost} lost; "
-          f"the recorder itself counted {told.get('dropped', 'no')} drops, {told.get('lost', 'no')} losses")  # fmt: skip
-    print(f"recorder: {100 * share:.0f}% of one CPU core of {os.cpu_count()}; {memory} MB of memory at most; "
+    print(f"{images} images published, {seconds:.0f} s: {total} messages recorded, {lost} lost; "
+          f"counted by the recorder: dropped {custom.get('dropped', 'none')}, lost {custom.get('lost', 'none')}")  # fmt: skip
+    print(f"recorder: {100 * share:.0f}% of one CPU core of {os.cpu_count()}; {memory} MB peak memory; "
           f"{size / seconds / 1e6:.1f} MB/s to the disk")  # fmt: skip
     return lost
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", choices=["jpeg", "raw"], default="jpeg", help="what the drivers publish")
+    parser.add_argument("--images", choices=["jpeg", "raw"], default="jpeg", help="format of the published images")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--publish", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

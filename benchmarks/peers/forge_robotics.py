@@ -1,4 +1,4 @@
-"""forge-robotics 0.2.0 from a bag of make_bag.py to LeRobot v3.0: BAG OUT [--kind raw|jpeg]. Run by ../conversion.py.
+"""Convert a bag of make_bag.py to LeRobot v3.0 with forge-robotics 0.2.0: BAG OUT [--kind raw|jpeg]. Run by ../conversion.py.
 
 python -m venv forge && forge/bin/pip install 'forge-robotics[mcap,rosbag,lerobot,video]==0.2.0' opencv-python-headless
 """

@@ -1,8 +1,8 @@
-"""rosbags and LeRobot 0.4.4's own writer, from a bag of make_bag.py: BAG OUT. Run by ../conversion.py.
+"""Convert a bag of make_bag.py with rosbags and the writer of LeRobot 0.4.4: BAG OUT. Run by ../conversion.py.
 
     python -m venv lerobot && lerobot/bin/pip install lerobot==0.4.4 rosbags==0.11.9
 
-A frame is an image of the last camera, with the newest of everything else before it.
+A frame consists of an image of the last camera and the newest preceding values of the other topics.
 """
 
 import json

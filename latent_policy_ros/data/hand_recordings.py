@@ -1,4 +1,7 @@
-"""Recorded hands from files: NumPy arrays, tables, and bags of the keypoint topic. What the points mean is decided later."""
+"""Recordings of hand keypoints from NumPy files, CSV files and bags, and their playback.
+
+The order and the unit of the keypoints are interpreted by ``embodiments.human``, not here.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ from latent_policy_ros.embodiments.human.keypoint_layouts import COUNTS
 
 TIMES = ("timestamps", "timestamp", "stamps", "stamp", "times", "time", "t")
 POSES = "geometry_msgs/msg/PoseArray"
-SLOWEST, FASTEST = 2.0, 0.0005  # s between frames, in the median: beyond it the times are not in seconds
-READERS = ".npz, .npy, .csv, .mcap, .db3 or a rosbag2 folder"
+MAX_STEP, MIN_STEP = 2.0, 0.0005  # s; outside of this range the median time between frames is not in seconds
+FORMATS = ".npz, .npy, .csv, .mcap, .db3 or a rosbag2 folder"
 
 
 @dataclass(frozen=True)
 class HandRecording:
-    """Points of one hand over time.
+    """Keypoints of one hand over time.
 
     Attributes:
-        file: Where they were read.
-        timestamps: (T,) [s], not falling.
-        points: (T, N, 3) as the device gave them; NaN where it saw no hand.
+        file: The file that was read.
+        timestamps: (T,) [s], not decreasing.
+        points: (T, N, 3) in the order and unit of the device; NaN for frames without a hand.
     """
 
     file: Path
@@ -37,14 +40,14 @@ def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) ->
     """Read a recording.
 
     Args:
-        file: ``.npz`` (an array (T, N, 3), and times if it has them), ``.npy``, ``.csv`` (a row a frame: the time if
-            there is one, then x, y, z of every point), or a bag (rosbag2 folder, ``.mcap``, ``.db3``) of PoseArrays.
-        entry: Which array of an ``.npz`` or topic of a bag; needed only where there are several.
-        fps: Frames per second of files without times.
+        file: ``.npz`` (an array (T, N, 3) and optionally timestamps), ``.npy``, ``.csv`` (one row per frame: optionally the
+            time, then x, y, z of each point), or a bag (rosbag2 folder, ``.mcap``, ``.db3``) of PoseArrays.
+        entry: Array of an ``.npz`` file or topic of a bag; required if there are several.
+        fps: Frames per second of files without timestamps.
 
     Raises:
-        ArtifactError: It cannot be read, or is no recording of a hand; says what was expected.
-        FileNotFoundError: There is no such file.
+        ArtifactError: The file cannot be read, or is not a recording of a hand.
+        FileNotFoundError: The file does not exist.
     """
     path = Path(file).expanduser()
     if not path.exists():
@@ -59,17 +62,17 @@ def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) ->
     elif suffix == ".csv":
         times, points = _read_csv(path)
     else:
-        raise ArtifactError(f"{path}: expected {READERS}, got {path.suffix or 'a file without a suffix'}")
+        raise ArtifactError(f"{path}: expected {FORMATS}, got {path.suffix or 'a file without a suffix'}")
     return _checked(path, times, points, fps)
 
 
 class HandPlayer:
-    """Plays a recording in time.
+    """Plays a recording at its own rate.
 
     Args:
-        recording: What to play.
-        speed: 2 is twice as fast.
-        loop: Begin again at the end.
+        recording: The recording.
+        speed: Factor of the playback speed.
+        loop: Repeat the recording.
     """
 
     def __init__(self, recording: HandRecording, speed: float = 1.0, loop: bool = False) -> None:
@@ -77,20 +80,20 @@ class HandPlayer:
         times = recording.timestamps - recording.timestamps[0]
         self._times = times
         self.duration = float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.0)) / speed
-        self._shown = -1
+        self._returned = -1
 
     def frame(self, elapsed: float) -> np.ndarray | None:
-        """Points (N, 3) of the newest frame due ``elapsed`` seconds after the start; None if it was given before."""
-        turn, at = divmod(elapsed, self.duration) if self.loop and self.duration > 0 else (0, elapsed)
+        """Points (N, 3) of the newest frame at ``elapsed`` [s] after the start; None if it was already returned."""
+        repetition, at = divmod(elapsed, self.duration) if self.loop and self.duration > 0 else (0, elapsed)
         index = int(np.searchsorted(self._times, at * self.speed + 1e-9, side="right")) - 1
-        number = int(turn) * len(self._times) + index
-        if index < 0 or number == self._shown:
+        number = int(repetition) * len(self._times) + index
+        if index < 0 or number == self._returned:
             return None
-        self._shown = number
+        self._returned = number
         return self.recording.points[index]
 
     def finished(self, elapsed: float) -> bool:
-        """Whether all was played."""
+        """Whether the playback has ended."""
         return not self.loop and elapsed > self.duration
 
 
@@ -102,8 +105,8 @@ def _read_npz(path: Path, entry: str) -> tuple[np.ndarray | None, np.ndarray]:
     name = entry or ("keypoints" if "keypoints" in arrays else fits[0] if len(fits) == 1 else "")
     if not name:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in sorted(arrays.items()))
-        wanted = "expected one of a hand, or one named keypoints" if fits else "expected an array of shape (frames, points, 3)"
-        raise ArtifactError(f"{path}: {wanted}; got {shapes or 'nothing'}")
+        expected = "expected one of a hand, or one named keypoints" if fits else "expected an array of shape (frames, points, 3)"
+        raise ArtifactError(f"{path}: {expected}; got {shapes or 'nothing'}")
     times = next((arrays[key] for key in TIMES if key in arrays), None)
     return times, arrays[name]
 
@@ -145,8 +148,8 @@ def _read_bag(path: Path, topic: str) -> tuple[np.ndarray, np.ndarray]:
             if topic and topic not in topics:
                 raise ArtifactError(f"{path}: no {POSES} on {topic}; {available(topics)}")
             if not topic and len(topics) != 1:
-                wanted = "say which topic it is" if topics else f"expected a topic of {POSES}"
-                raise ArtifactError(f"{path}: {wanted}; {available(topics or bag.topics)}")
+                expected = "select a topic" if topics else f"expected a topic of {POSES}"
+                raise ArtifactError(f"{path}: {expected}; {available(topics or bag.topics)}")
             for _, received, message in bag.messages([topic or topics[0]]):
                 stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
                 times.append(stamp or received)
@@ -156,7 +159,7 @@ def _read_bag(path: Path, topic: str) -> tuple[np.ndarray, np.ndarray]:
     counts = {len(frame) for frame in frames if frame}
     if len(counts) != 1:
         raise ArtifactError(f"{path}: expected messages of one number of poses, got {sorted(counts) or 'none'}")
-    missing = [(np.nan,) * 3] * counts.pop()  # no hand was seen
+    missing = [(np.nan,) * 3] * counts.pop()  # a frame without a hand
     return np.array(times), np.array([frame or missing for frame in frames])
 
 
@@ -175,9 +178,9 @@ def _checked(path: Path, times: np.ndarray | None, points: np.ndarray, fps: floa
         raise ArtifactError(f"{path}: expected a finite time for each of {len(points)} frames, got shape {times.shape}")
     steps = np.diff(times.astype(np.float64))
     if (steps < 0).any():
-        raise ArtifactError(f"{path}: times must not fall, but do after frame {int(np.argmax(steps < 0))}")
-    if len(steps) and not FASTEST <= np.median(steps) <= SLOWEST:
-        raise ArtifactError(f"{path}: times must be in seconds, but frames lie {np.median(steps):g} apart")
+        raise ArtifactError(f"{path}: times must not decrease, but do after frame {int(np.argmax(steps < 0))}")
+    if len(steps) and not MIN_STEP <= np.median(steps) <= MAX_STEP:
+        raise ArtifactError(f"{path}: times must be in seconds, but the median step is {np.median(steps):g}")
     return HandRecording(path, times.astype(np.float64), points.astype(np.float64))
 
 

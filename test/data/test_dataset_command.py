@@ -1,4 +1,4 @@
-"""`latent-policy dataset`: what was done is told, and the exit status says whether anything was."""
+"""`latent-policy dataset`: output and exit status."""
 
 import errno
 import shutil
@@ -17,7 +17,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "200"})
 
 
-def test_bags_that_are_left_out_are_listed_with_the_reason(tmp_path, recording):
+def test_left_out_bags_are_listed_with_the_reason(tmp_path, recording):
     made = recording(seconds=1)
     made.drop("joint_states")
     made.write(tmp_path / "bags" / "bad")
@@ -27,7 +27,7 @@ def test_bags_that_are_left_out_are_listed_with_the_reason(tmp_path, recording):
     assert "1 episodes written (11 frames), 0 kept, 1 left out" in done.output
 
 
-def test_a_look_at_what_is_no_bag_has_failed(tmp_path, recording):
+def test_view_of_an_invalid_file_fails(tmp_path, recording):
     file = tmp_path / "notes.txt"
     file.write_text("no bag")
     done = run("view", file, "-o", tmp_path / "view")
@@ -35,7 +35,7 @@ def test_a_look_at_what_is_no_bag_has_failed(tmp_path, recording):
     assert run("view", recording(seconds=1).write(tmp_path / "bag"), "-o", tmp_path / "view").exit_code == 0
 
 
-def test_each_bag_has_a_sheet_of_its_own(tmp_path, recording):
+def test_view_writes_one_sheet_per_bag(tmp_path, recording):
     for run_ in ("run1", "run2"):
         recording(seconds=1).write(tmp_path / run_ / "rec")
     file = next((tmp_path / "run1" / "rec").glob("*.mcap"))
@@ -60,13 +60,13 @@ robots:
 @pytest.mark.parametrize(
     ("report", "status"), [(generation.Report(0, 0, (7,)), 1), (generation.Report(1, 0, (7,)), 0), (generation.Report(0, 1, ()), 0)]
 )
-def test_demonstrations_that_all_failed_are_a_failure(tmp_path, monkeypatch, report, status):
+def test_from_sim_fails_if_all_demonstrations_fail(tmp_path, monkeypatch, report, status):
     monkeypatch.setattr(generation, "generate_episodes", lambda *_, **__: report)
     done = run("from-sim", "-o", tmp_path)
     assert done.exit_code == status and str(report) in done.output
 
 
-def test_demonstrations_that_are_stopped_say_what_is_kept(tmp_path, monkeypatch):
+def test_interrupted_from_sim_says_what_is_kept(tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -94,7 +94,7 @@ def nameless_wrists(made):
         (lambda made: None, {"success": "false", "outcome": ""}, "marked as a failure"),
     ],
 )
-def test_one_odd_bag_does_not_keep_the_others(tmp_path, recording, spoil, custom, reason):
+def test_invalid_bag_does_not_stop_the_others(tmp_path, recording, spoil, custom, reason):
     made = recording(seconds=1)
     spoil(made)
     bag = made.write(tmp_path / "bags" / "b_odd", custom=made.custom(**custom))
@@ -108,7 +108,7 @@ def test_one_odd_bag_does_not_keep_the_others(tmp_path, recording, spoil, custom
     assert "2 episodes written" in done.output and "1 left out" in done.output
 
 
-def test_whatever_a_bag_makes_the_converter_raise_is_told_and_a_full_disk_ends_it(tmp_path, recording, monkeypatch):
+def test_unexpected_errors_are_reported_and_a_full_disk_ends_the_conversion(tmp_path, recording, monkeypatch):
     convert = conversion._convert_bag
 
     def fails(path, *rest):
@@ -126,14 +126,14 @@ def test_whatever_a_bag_makes_the_converter_raise_is_told_and_a_full_disk_ends_i
     assert run("from-bags", tmp_path / "bags", "-o", tmp_path / "out2").exception is raised
 
 
-def test_a_seed_that_is_no_number_does_no_harm(tmp_path, recording):
+def test_invalid_seed_is_ignored(tmp_path, recording):
     made = recording(seconds=1)
     made.write(tmp_path / "bag", custom=made.custom(seed="random"))
     done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out")
     assert done.exit_code == 0 and "1 episodes written" in done.output
 
 
-def test_images_that_were_all_received_at_once_tell_no_rate(tmp_path, recording):
+def test_frame_rate_cannot_be_determined_from_equal_times(tmp_path, recording):
     made = recording(seconds=1)
     for event in made.events:
         event.received = made.events[0].received + 1.0
@@ -142,14 +142,14 @@ def test_images_that_were_all_received_at_once_tell_no_rate(tmp_path, recording)
     assert isinstance(done.exception, ArtifactError) and "to determine the frame rate (give --fps)" in str(done.exception)
 
 
-def test_messages_in_the_journal_of_a_killed_recorder_are_not_passed_over(tmp_path, recording):
+def test_sqlite_journal_with_messages_is_reported(tmp_path, recording):
     bag = recording(seconds=1).write(tmp_path / "bag", storage=StoragePlugin.SQLITE3)
     next(bag.glob("*.db3")).with_name(f"{next(bag.glob('*.db3')).name}-wal").write_bytes(b"x" * 100)
     done = run("from-bags", bag, "-o", tmp_path / "out", "--fps", "10")
     assert done.exit_code == 1 and "db3-wal holds messages that are not in" in done.output and "wal_checkpoint" in done.output
 
 
-def test_a_disk_without_room_to_unpack_ends_it(tmp_path, recording, monkeypatch):
+def test_full_disk_while_unpacking_ends_the_conversion(tmp_path, recording, monkeypatch):
     for name in ("a", "b"):
         recording(seconds=1).write(tmp_path / "bags" / name, compression=CompressionMode.FILE)
     opened = []

@@ -1,4 +1,4 @@
-"""Recorded hands from every kind of file; files written by others' libraries, and files that are none."""
+"""Hand recordings in all formats, invalid files, and playback."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ TIMES = 100.0 + np.arange(len(POINTS)) / 30
 
 
 def write_bag(folder, topics, stamped=True, storage="MCAP", empty=()):
-    """A bag of PoseArrays by rosbags itself."""
+    """Write a bag of PoseArrays."""
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
@@ -54,7 +54,7 @@ def all_kinds(folder):
     return sorted(folder.iterdir())
 
 
-def test_every_kind_of_file_gives_the_same(tmp_path):
+def test_all_formats_give_the_same_recording(tmp_path):
     for file in all_kinds(tmp_path):
         recording = read_hand_recording(file, fps=30.0)
         assert np.allclose(recording.points, POINTS, atol=1e-9), file
@@ -63,13 +63,13 @@ def test_every_kind_of_file_gives_the_same(tmp_path):
             assert np.allclose(recording.timestamps, TIMES, atol=1e-6), file
 
 
-def test_a_single_file_of_a_bag_and_frames_without_a_hand(tmp_path):
+def test_single_bag_file_and_frames_without_a_hand(tmp_path):
     bag = write_bag(tmp_path / "bag", ["/keypoints"], empty=(3, 4))
     recording = read_hand_recording(next(bag.glob("*.mcap")))
     assert np.isnan(recording.points[3:5]).all() and np.allclose(recording.points[5:], POINTS[5:])
 
 
-def test_one_of_several_is_chosen_by_name(tmp_path):
+def test_entry_selects_one_of_several_arrays_or_topics(tmp_path):
     np.savez(tmp_path / "two.npz", left=POINTS, right=POINTS[::-1])
     with pytest.raises(ArtifactError, match=r"expected one of a hand, or one named keypoints; got left \(60, 21, 3\), right"):
         read_hand_recording(tmp_path / "two.npz")
@@ -77,21 +77,21 @@ def test_one_of_several_is_chosen_by_name(tmp_path):
     with pytest.raises(ArtifactError, match="no array 'middle'; available: left, right"):
         read_hand_recording(tmp_path / "two.npz", "middle")
     bag = write_bag(tmp_path / "bag", ["/a/keypoints", "/b/keypoints"])
-    with pytest.raises(ArtifactError, match="say which topic it is; available: /a/keypoints, /b/keypoints"):
+    with pytest.raises(ArtifactError, match="select a topic; available: /a/keypoints, /b/keypoints"):
         read_hand_recording(bag)
     assert np.allclose(read_hand_recording(bag, "/b/keypoints").points, POINTS)
 
 
-class Evil:
+class FailsWhenUnpickled:
     def __reduce__(self):
         return (pytest.fail, ("a pickle was loaded",))
 
 
 def wrong_files(folder):
-    """(file, what the error says)"""
-    np.save(folder / "pickle.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    """(file, pattern of the error)"""
+    np.save(folder / "pickle.npy", np.array([FailsWhenUnpickled()], dtype=object), allow_pickle=True)
     yield "pickle.npy", "cannot be read"
-    np.savez(folder / "pickle.npz", keypoints=np.array([Evil()], dtype=object))
+    np.savez(folder / "pickle.npz", keypoints=np.array([FailsWhenUnpickled()], dtype=object))
     yield "pickle.npz", "cannot be read"
     (folder / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
     yield "cut.npz", "cannot be read"
@@ -106,9 +106,9 @@ def wrong_files(folder):
     np.save(folder / "text.npy", np.full((5, 21, 3), "a"))
     yield "text.npy", "expected numbers"
     np.savez(folder / "back.npz", keypoints=POINTS, timestamps=TIMES[::-1])
-    yield "back.npz", "times must not fall, but do after frame 0"
+    yield "back.npz", "times must not decrease, but do after frame 0"
     np.savez(folder / "ms.npz", keypoints=POINTS, timestamps=TIMES * 1e3)
-    yield "ms.npz", "must be in seconds, but frames lie 33.3333 apart"
+    yield "ms.npz", "must be in seconds, but the median step is 33.3333"
     np.savez(folder / "few.npz", keypoints=POINTS, timestamps=TIMES[:-1])
     yield "few.npz", "a finite time for each of 60 frames"
     write_csv(folder / "turned.csv", POINTS.reshape(60, -1), ",".join(f"{a}{i}" for a in "xyz" for i in range(21)))
@@ -127,7 +127,7 @@ def wrong_files(folder):
     yield "folder", "not a bag"
 
 
-def test_what_is_no_recording_is_refused_with_what_was_expected(tmp_path):
+def test_invalid_file_is_refused(tmp_path):
     for name, words in wrong_files(tmp_path):
         with pytest.raises(ArtifactError, match=words) as error:
             read_hand_recording(tmp_path / name)
@@ -140,7 +140,7 @@ def play(player, until, step=0.01):
     return [(t, f) for t in np.arange(0.0, until, step) if (f := player.frame(t)) is not None]
 
 
-def test_a_player_keeps_time_and_gives_each_frame_once():
+def test_player_returns_each_frame_once_at_its_time():
     recording = HandRecording(None, TIMES, POINTS)
     shown = play(HandPlayer(recording), 3.0)
     assert np.array_equal([f for _, f in shown], POINTS)
@@ -151,7 +151,7 @@ def test_a_player_keeps_time_and_gives_each_frame_once():
     assert not HandPlayer(recording).finished(1.9)
 
 
-def test_a_player_in_a_loop_begins_again():
+def test_looping_player_repeats():
     looping = HandPlayer(HandRecording(None, TIMES, POINTS), loop=True)
     shown = play(looping, 6.0)
     assert abs(len(shown) - 180) <= 1 and np.array_equal(shown[60][1], POINTS[0]) and not looping.finished(100.0)

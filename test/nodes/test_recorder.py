@@ -1,4 +1,4 @@
-"""The recorder: one readable MCAP bag per episode, nothing lost that was sent reliably, and it tells of itself."""
+"""Recorder node: one MCAP bag per episode, its metadata, losses, services, events and QoS."""
 
 import json
 import os
@@ -57,13 +57,13 @@ def recorder(graph, artifacts, tmp_path, robot):
     node = graph.add(Recorder, robots=["left"], cameras=["front"], embodiments=["mimic_hand"], folder=str(tmp_path / "bags"),
                      fleet=FLEET, policy=artifacts.policy, latent=artifacts.latent, min_free=0.001, silent_after=0.4,
                      start_wait=0.6)  # fmt: skip
-    graph.run(0.7, robot.publish)  # it finds the robot
+    graph.run(0.7, robot.publish)  # discovery
     return node
 
 
 @pytest.fixture
 def call(graph):
-    """Call one of the recorder's services; the robot need not be silent meanwhile."""
+    """Call one of the recorder's services while ``each`` publishes."""
 
     def call(name, each=lambda: None):
         client = graph.probe.create_client(Trigger, f"/recorder/{name}")
@@ -96,7 +96,7 @@ def end(graph, recorder, name="end", **changes):
 
 
 def record(graph, robot, seconds=0.6):
-    """An episode; returns how many plans and commands were sent."""
+    """Publish an episode; returns the number of action chunks and of commands."""
     sent = [0]
     wrist = np.tile([0.4, 0, 0.4, 1.0, 0, 0, 0], (16, 1))
 
@@ -113,7 +113,7 @@ def record(graph, robot, seconds=0.6):
     return sent[0]
 
 
-def test_an_episode_becomes_one_bag_that_others_can_read(graph, recorder, robot, space):
+def test_episode_is_recorded_as_one_bag_readable_by_other_tools(graph, recorder, robot, space):
     begin(graph, recorder, robot)
     sent = record(graph, robot)
     graph.publish(EpisodeEvent, "left/episode_event", qos.EVENTS, event("success"))
@@ -133,7 +133,7 @@ def test_an_episode_becomes_one_bag_that_others_can_read(graph, recorder, robot,
     assert json.loads(told["embodiments"]) == {"left": {"name": hand.name, "content_hash": hand.content_hash}}
     assert "dropped" not in told and "lost" not in told
 
-    with (bag / f"{bag.name}_0.mcap").open("rb") as file:  # as Foxglove reads it: by the definitions inside
+    with (bag / f"{bag.name}_0.mcap").open("rb") as file:  # like Foxglove, with the message definitions in the file
         reader = make_reader(file, decoder_factories=[DecoderFactory()])
         plans = [m for _, c, _, m in reader.iter_decoded_messages() if c.topic == "/left/latent_action"]
     assert len(plans) == sent and [p.sequence for p in plans] == list(range(1, sent + 1))
@@ -145,7 +145,7 @@ def test_an_episode_becomes_one_bag_that_others_can_read(graph, recorder, robot,
     assert "/left/front/image_raw" not in found
 
 
-def test_stamps_are_kept_and_receipt_is_timed(graph, recorder, robot):
+def test_stamps_are_kept_and_log_time_is_the_time_of_receipt(graph, recorder, robot):
     before = time.time_ns()
     begin(graph, recorder, robot)
     record(graph, robot, 0.3)
@@ -158,7 +158,7 @@ def test_stamps_are_kept_and_receipt_is_timed(graph, recorder, robot):
                 assert log_time - (stamp.sec * 1e9 + stamp.nanosec) < 0.1e9
 
 
-def test_each_episode_gets_a_bag_and_a_discarded_one_goes(graph, recorder, robot):
+def test_each_episode_has_a_bag_and_a_discarded_bag_is_deleted(graph, recorder, robot):
     for number, name in enumerate(("end", "end", "discard")):
         begin(graph, recorder, robot)
         end(graph, recorder, name)
@@ -175,14 +175,14 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
     assert stopped.success and stopped.message == started.message
     bag = recorder.episodes.last_bag
     assert information(bag)["outcome"] == "unknown" and "success" not in information(bag)
-    assert call("mark_success").success and information(bag)["outcome"] == "success"  # after the stop
+    assert call("mark_success").success and information(bag)["outcome"] == "success"  # after stop
     assert call("mark_failure").success and information(bag)["outcome"] == "failure" and information(bag)["success"] == "false"
     assert counts(bag)["/left/joint_states"] > 0
 
     graph.run(0.2, robot.publish)
     assert call("start", robot.publish).success
     record(graph, robot, 0.3)
-    assert call("mark_success").success  # before the stop; and the first bag is as it was
+    assert call("mark_success").success  # before stop; the first bag is unchanged
     assert call("stop").success
     assert information(recorder.episodes.last_bag)["outcome"] == "success" and information(bag)["outcome"] == "failure"
     second = recorder.episodes.last_bag
@@ -190,14 +190,14 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
     assert not call("discard").success and bag.exists()
 
 
-def test_an_episode_without_a_command_is_no_success(graph, recorder, robot, call):
+def test_episode_without_motion_command_cannot_be_a_success(graph, recorder, robot, call):
     hold = lambda: message_conversion.command(time.time(), 0.0, ["a"], None)
 
     def each():
         robot.publish()
         graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, hold())
 
-    graph.run(0.7, each)  # the recorder finds the topic
+    graph.run(0.7, each)  # discovery
     assert call("start", each).success
     graph.run(0.3, each)
     for step in ("while it is recorded", "after it"):
@@ -215,7 +215,7 @@ def test_an_episode_without_a_command_is_no_success(graph, recorder, robot, call
     assert information(recorder.episodes.last_bag)["outcome"] == "unknown" and recorder.counts["no success"] == 1
 
 
-def test_it_refuses_to_start_and_names_what_is_silent(graph, recorder, robot, call):
+def test_start_is_refused_while_a_required_topic_is_silent(graph, recorder, robot, call):
     robot.silent.add("wrist_pose")
     graph.run(0.6, robot.publish)
     answer = call("start", robot.publish)
@@ -234,7 +234,7 @@ def test_it_refuses_to_start_and_names_what_is_silent(graph, recorder, robot, ca
     assert call("start", robot.publish).success and recorder.trouble == ""
 
 
-def test_an_episode_waits_a_moment_for_a_topic_that_comes_late(graph, recorder, robot):
+def test_begin_event_waits_for_a_silent_topic(graph, recorder, robot):
     robot.silent.add("front")
     graph.run(0.6, robot.publish)
     graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("begin"))
@@ -245,7 +245,7 @@ def test_an_episode_waits_a_moment_for_a_topic_that_comes_late(graph, recorder, 
     assert recorder.recording.bag.custom_data["task"] == "stack"
 
 
-def test_status_tells_rates_and_the_file(graph, recorder, robot, call):
+def test_status_reports_rates_and_bag(graph, recorder, robot, call):
     status = graph.listen(DiagnosticArray, "/recorder/status", qos.EVENTS)
     assert call("start", robot.publish).success
     graph.run(2.5, robot.publish, 0.05)
@@ -256,7 +256,7 @@ def test_status_tells_rates_and_the_file(graph, recorder, robot, call):
     assert told["/left/joint_states"]["dropped"] == "0" and told["/left/joint_states"]["type"] == "sensor_msgs/msg/JointState"
 
 
-def test_compressed_images_of_the_driver_are_recorded_as_they_come(graph, recorder, robot, call):
+def test_compressed_images_are_recorded_unchanged(graph, recorder, robot, call):
     payload = array("B", bytes(range(200)) * 5)
 
     def each():
@@ -276,7 +276,7 @@ def test_compressed_images_of_the_driver_are_recorded_as_they_come(graph, record
     assert len(images) > 5 and all(bytes(m.data) == bytes(payload) and m.format == "x" for m in images)
 
 
-def test_raw_images_are_an_option(graph, artifacts, tmp_path, robot, call):
+def test_raw_images_are_recorded_unchanged_with_images_raw(graph, artifacts, tmp_path, robot, call):
     graph.add(Recorder, robots=["left"], cameras=["front"], folder=str(tmp_path), images="raw", min_free=0.001)
     graph.run(0.7, robot.publish)
     assert call("start", robot.publish).success
@@ -285,8 +285,8 @@ def test_raw_images_are_an_option(graph, artifacts, tmp_path, robot, call):
     assert found["/left/front/image_raw"] > 3 and "/left/front/image_raw/compressed" not in found
 
 
-def test_it_adapts_to_publishers_and_keeps_what_was_published_before(graph, tmp_path, call):
-    """Any type; reliable and transient local where all publishers are, else what the weakest offers."""
+def test_subscriptions_match_publishers_and_latched_messages_are_in_every_bag(graph, tmp_path, call):
+    """Topics of any type; a subscription is reliable or transient local only if all publishers are."""
     make = graph.probe.create_publisher
     strong, latched = make(String, "/strong", RELIABLE), make(String, "/description", LATCHED)
     mixed = make(PointStamped, "/mixed", RELIABLE), make(PointStamped, "/mixed", qos.STATES)
@@ -303,7 +303,7 @@ def test_it_adapts_to_publishers_and_keeps_what_was_published_before(graph, tmp_
     assert sources["/strong"].reliable and not sources["/strong"].transient_local
     assert sources["/description"].reliable and sources["/description"].transient_local
     assert not sources["/mixed"].reliable
-    for _ in range(2):  # in every bag, though it was published once and long ago
+    for _ in range(2):  # in every bag, although it was published once, before the first
         assert call("start", each).success
         began = time.time_ns()
         sent = []
@@ -319,7 +319,7 @@ def test_it_adapts_to_publishers_and_keeps_what_was_published_before(graph, tmp_
         assert offered["/description"].durability.name == "TRANSIENT_LOCAL" and offered["/mixed"].reliability.name == "BEST_EFFORT"
 
 
-def test_of_what_was_published_before_only_the_newest_of_each_publisher_is_in_every_bag(graph, tmp_path, call):
+def test_newest_latched_message_of_each_publisher_is_in_every_bag(graph, tmp_path, call):
     make = graph.probe.create_publisher
     alone, often, once = (make(String, topic, LATCHED) for topic in ("/alone", "/shared", "/shared"))
     recorder = graph.add(Recorder, topics=["/alone", "/shared"], folder=str(tmp_path), min_free=0.001)
@@ -345,8 +345,8 @@ def test_of_what_was_published_before_only_the_newest_of_each_publisher_is_in_ev
         assert sorted(text for topic, text in found if topic == "/shared") == ["often 19", "once"]
 
 
-def test_losses_in_transport_are_counted(graph, tmp_path, call):
-    """More messages at once than wait in the middleware: the oldest are gone, and the bag says how many."""
+def test_lost_messages_are_counted(graph, tmp_path, call):
+    """More messages than the middleware's queue holds: the oldest are lost, and the bag contains their number."""
     publisher = graph.probe.create_publisher(String, "/fast", qos.STATES)
     recorder = graph.add(Recorder, topics=["/fast"], folder=str(tmp_path), min_free=0.001)
     (source,) = [s for s in recorder.topics.topics if s.topic == "/fast"]
@@ -363,10 +363,10 @@ def test_losses_in_transport_are_counted(graph, tmp_path, call):
     with AnyReader([bag]) as reader:
         fast = [c for c in reader.connections if c.topic == "/fast"]
         gone = 100 - sum(reader.deserialize(d, c.msgtype).data == "y" for c, _, d in reader.messages(fast))
-    assert gone > 50 and gone <= lost <= gone + 2  # an x that was still on its way when it started may be gone too
+    assert gone > 50 and gone <= lost <= gone + 2  # an x in flight at the start may be lost too
 
 
-def test_it_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypatch):
+def test_recording_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypatch):
     assert call("start", robot.publish).success
     graph.run(0.3, robot.publish)
     usage = SimpleNamespace(total=1, used=1, free=100_000)
@@ -384,7 +384,7 @@ def test_it_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypa
      ({"topics": ["/a"], "images": "png"}, "jpeg, raw; got 'png'"),
      ({"robots": ["left"], "cameras": [""], "embodiments": ["mimic_hand", "panda_gripper"]}, "one for each of left")],
 )  # fmt: skip
-def test_wrong_parameters_are_named(graph, parameters, words):
+def test_invalid_parameter_is_named(graph, parameters, words):
     from rclpy import Parameter
     from rclpy.lifecycle import TransitionCallbackReturn
 
@@ -395,7 +395,7 @@ def test_wrong_parameters_are_named(graph, parameters, words):
     node.destroy_node()
 
 
-def test_a_recorder_can_be_configured_again(graph, recorder, robot):
+def test_recorder_can_be_configured_again(graph, recorder, robot):
     begin(graph, recorder, robot)
     for transition in ("deactivate", "cleanup", "configure", "activate"):
         getattr(recorder, f"trigger_{transition}")()
@@ -404,7 +404,7 @@ def test_a_recorder_can_be_configured_again(graph, recorder, robot):
     begin(graph, recorder, robot)
 
 
-def test_a_recorder_that_ends_finishes_its_bag(graph, recorder, robot):
+def test_shutdown_finishes_the_bag(graph, recorder, robot):
     begin(graph, recorder, robot)
     record(graph, robot, 0.3)
     path = recorder.recording.path
@@ -415,7 +415,7 @@ def test_a_recorder_that_ends_finishes_its_bag(graph, recorder, robot):
 
 
 @pytest.mark.parametrize("wrong", ["a file", "no such images"])
-def test_the_command_ends_at_once_where_nothing_can_be_recorded(tmp_path, wrong):
+def test_record_command_exits_if_nothing_can_be_recorded(tmp_path, wrong):
     (tmp_path / "file").touch()
     out, images = (tmp_path / "file", "jpeg") if wrong == "a file" else (tmp_path, "png")
     command = [sys.executable, "-m", "latent_policy_ros.cli", "record", "/a", "-o", str(out), "--images", images]
@@ -425,7 +425,7 @@ def test_the_command_ends_at_once_where_nothing_can_be_recorded(tmp_path, wrong)
     assert all(recorder_of(["/a"], [], tmp_path, "", images, 1.0, False) for images in IMAGE_FORMATS)
 
 
-def test_a_recorder_that_cannot_write_its_first_file_ends(graph, tmp_path, robot):
+def test_node_exits_if_start_now_cannot_write_the_bag(graph, tmp_path, robot):
     (tmp_path / "file").touch()
     node = graph.add(Recorder, topics=["/left/joint_states"], folder=str(tmp_path / "file" / "bags"), min_free=0.0, start_now=True)
     with pytest.raises(SystemExit):
@@ -433,7 +433,7 @@ def test_a_recorder_that_cannot_write_its_first_file_ends(graph, tmp_path, robot
     assert "Not a directory" in node.trouble and node.counts == {"refused to start": 1}
 
 
-def test_what_comes_while_the_bag_before_is_finished_is_in_the_next_one(graph, tmp_path):
+def test_messages_received_while_a_bag_is_finished_are_in_the_next_bag(graph, tmp_path):
     publisher, sent = graph.probe.create_publisher(JointState, "x", qos.EVENTS), [0]
 
     def each():
@@ -446,7 +446,7 @@ def test_what_comes_while_the_bag_before_is_finished_is_in_the_next_one(graph, t
     graph.run(0.3, each, 0.02)
     close = node.episodes.episode.writer.close
 
-    def slow(told):  # a slow disk
+    def slow(told):  # simulates a slow disk
         for _ in range(8):
             each()
             time.sleep(0.02)
@@ -466,8 +466,8 @@ def test_what_comes_while_the_bag_before_is_finished_is_in_the_next_one(graph, t
     assert numbers(second) == list(range(before + 1, sent[0] + 1))
 
 
-def test_a_recorder_that_is_killed_loses_less_than_a_second(graph, tmp_path, robot):
-    """A real process, SIGKILL in the midst of an episode, and the bag is whole again after repair."""
+def test_killed_recorder_loses_less_than_one_second(graph, tmp_path, robot):
+    """A process receives SIGKILL during an episode; the repaired bag contains all but the last messages."""
     command = [sys.executable, "-m", "latent_policy_ros.nodes.recorder_node", "--ros-args", "-p", "robots:=['left']",
                "-p", "cameras:=['front']", "-p", f"folder:={tmp_path}", "-p", "min_free:=0.001", "-p", "task:=stack",
                "-p", "start_now:=true", "-p", "start_wait:=60.0"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What cameras, joints and commands cannot be is found, in bags and in data sets alike, and nothing else."""
+"""Validation, plots and summaries of episodes in bags and in data sets."""
 
 import dataclasses
 import io
@@ -20,7 +20,7 @@ T0 = 1_700_000_000.0
 
 
 def textured(made, camera, frozen=(), black=()):
-    """Give a camera images with content that drifts; at some times not."""
+    """Replace the images of a camera by a moving texture, with frozen or black intervals."""
     rng = np.random.default_rng(5)
     scene = cv2.resize(rng.integers(0, 255, (20, 40, 3), dtype=np.uint8), (240, 120), interpolation=cv2.INTER_CUBIC)
     for event in made.on(f"{camera}/image_raw"):
@@ -34,11 +34,11 @@ def textured(made, camera, frozen=(), black=()):
 
 @pytest.fixture
 def found(tmp_path, recording, converted):
-    """Issues of a recording as a bag, and as a data set: they must agree, but for those of time, which are no data set's."""
+    """Validates a recording as a bag and as a data set, checks that both give the same issues, and returns them by kind."""
 
     def run(spoil=lambda made: None, **options):
         made = recording(seconds=3, **options)
-        for event in made.on("joint_states"):  # a motion that the hand can make
+        for event in made.on("joint_states"):  # a motion within the limits
             event.message.position = 0.5 * made.embodiment.upper + 0.1 * event.message.position
         for event in made.on("hand_command"):
             event.message.points[0].positions = 0.5 * made.embodiment.upper + 0.1 * event.message.points[0].positions + 0.005
@@ -52,21 +52,21 @@ def found(tmp_path, recording, converted):
         assert {f.kind for f in of_bag} == {f.kind for f in of_dataset}
         for one, other in zip(of_bag, of_dataset):
             assert one.time == pytest.approx(other.time, abs=0.5) if one.time is not None else other.time is None
-        return {fault.kind: fault for fault in of_bag}
+        return {issue.kind: issue for issue in of_bag}
 
     return run
 
 
-def test_a_good_episode_has_no_faults(found):
+def test_valid_episode_has_no_issues(found):
     assert found() == {}
 
 
-def test_a_frozen_camera(found):
-    fault = found(lambda made: textured(made, "front", frozen=(8, 25)))["frozen camera"]
-    assert fault.topic == "/left/front/image_raw" and fault.time == pytest.approx(0.8, abs=0.15) and "1.7 s" in fault.text
+def test_frozen_camera(found):
+    issue = found(lambda made: textured(made, "front", frozen=(8, 25)))["frozen camera"]
+    assert issue.topic == "/left/front/image_raw" and issue.time == pytest.approx(0.8, abs=0.15) and "1.7 s" in issue.text
 
 
-def test_a_camera_may_see_the_same_while_nothing_moves(found):
+def test_static_images_are_valid_while_the_robot_rests(found):
     def rest(made):
         textured(made, "front", frozen=(0, 30))
         for name in ("joint_states", "hand_command"):
@@ -77,9 +77,9 @@ def test_a_camera_may_see_the_same_while_nothing_moves(found):
     assert found(rest) == {}
 
 
-def test_a_black_camera(found):
-    fault = found(lambda made: textured(made, "wrist", black=(10, 20)))["black camera"]
-    assert fault.topic == "/left/wrist/image_raw" and fault.time == pytest.approx(1.0, abs=0.15)
+def test_black_camera(found):
+    issue = found(lambda made: textured(made, "wrist", black=(10, 20)))["black camera"]
+    assert issue.topic == "/left/wrist/image_raw" and issue.time == pytest.approx(1.0, abs=0.15)
 
 
 def degrees(made):
@@ -113,12 +113,12 @@ def outside(made):
         (outside, "outside limits", "/left/joint_states", "its limits are"),
     ],
 )
-def test_joints_that_cannot_be(found, spoil, kind, topic, word):
-    fault = found(spoil)[kind]
-    assert fault.topic == topic and word in fault.text
+def test_implausible_joints(found, spoil, kind, topic, word):
+    issue = found(spoil)[kind]
+    assert issue.topic == topic and word in issue.text
 
 
-def test_a_state_that_is_the_command(recording, tmp_path):
+def test_state_equal_to_command(recording, tmp_path):
     made = recording()
     made.drop("hand_command")
     for event in made.on("joint_states"):
@@ -126,31 +126,31 @@ def test_a_state_that_is_the_command(recording, tmp_path):
         event.message.position = q
         made.add("hand_command", event.received + 0.0005, made.trajectory(event.received, made.joints, q))
     (view,) = episode_views(made.write(tmp_path / "bag"))
-    assert "state equals command" in {fault.kind for fault in validate(view)}
+    assert "state equals command" in {issue.kind for issue in validate(view)}
 
 
-def test_ids_that_do_not_match(recording, converted, tmp_path):
+def test_mismatched_embodiment_hash(recording, converted, tmp_path):
     _, out = converted(recording().write(tmp_path / "bag"))
     manifest = out / "faive_hand/meta/latent_policy.json"
     manifest.write_text(manifest.read_text().replace(json.loads(manifest.read_text())["embodiment_hash"], "d" * 64))
     (view,) = episode_views(out)
-    faults = {fault.kind: fault for fault in validate(view)}
-    assert "dddddddddddd" in faults["mismatched ids"].text
+    issues = {issue.kind: issue for issue in validate(view)}
+    assert "dddddddddddd" in issues["mismatched ids"].text
 
 
-def test_gaps_and_clocks_of_bags_and_unreadable_bags_are_told(recording, tmp_path):
+def test_holes_and_truncated_bags_are_reported(recording, tmp_path):
     made = recording()
     made.drop("front/image_raw", keep=lambda event: not 1 < event.at < 2)
     made.write(tmp_path / "bags" / "hole")
     bag = recording().write(tmp_path / "bags" / "short")
     file = next(bag.glob("*.mcap"))
     file.write_bytes(file.read_bytes()[:5000])
-    told = {fault.kind for view in episode_views(tmp_path / "bags") for fault in validate(view)}
+    told = {issue.kind for view in episode_views(tmp_path / "bags") for issue in validate(view)}
     assert {"hole", "truncated"} <= told
 
 
-def test_a_look_at_a_bag_sees_the_hole_that_conversion_refuses(recording, converted, tmp_path):
-    """Three images of a camera of 20 Hz are no hole at 10 frames a second."""
+def test_view_of_a_bag_reports_the_hole_that_conversion_reports(recording, converted, tmp_path):
+    """A gap of three images of a 20 Hz camera is a hole although the data set has 10 frames per second."""
     made = recording()
     for camera in ("front", "wrist"):
         made.drop(f"{camera}/image_raw")
@@ -158,14 +158,14 @@ def test_a_look_at_a_bag_sees_the_hole_that_conversion_refuses(recording, conver
             if camera == "wrist" or k not in (30, 31, 32):
                 made.add_image(camera, T0 + k * 0.05)
     bag = made.write(tmp_path / "bag")
-    told = {fault.kind: fault.text for view in episode_views(bag) for fault in validate(view)}
+    told = {issue.kind: issue.text for view in episode_views(bag) for issue in validate(view)}
     report, _ = converted(bag)
     ((_, refused),) = report.left_out
-    assert told["hole"] == next(fault.text for fault in refused if fault.kind == "hole")
+    assert told["hole"] == next(issue.text for issue in refused if issue.kind == "hole")
     assert "a lower frame rate allows more: --fps" in told["hole"]
 
 
-def test_a_sheet_shows_every_camera_and_joint(recording, converted, tmp_path):
+def test_sheet_shows_images_and_joints(recording, converted, tmp_path):
     made = recording()
     _, out = converted(made.write(tmp_path / "bag"))
     for source in (out, tmp_path / "bag"):
@@ -177,7 +177,7 @@ def test_a_sheet_shows_every_camera_and_joint(recording, converted, tmp_path):
         assert sheet.shape[1] == 1280 and (np.abs(sheet.astype(int) - (0, 0, 200)).max(axis=-1) < 30).sum() > 2000
 
 
-def test_info_tells_what_is_in_bags_and_data_sets(recording, converted, tmp_path):
+def test_summary_of_bags_and_data_sets(recording, converted, tmp_path):
     made = recording(seconds=1)
     _, out = converted(made.write(tmp_path / "bag"))
     console = Console(width=200, record=True, file=io.StringIO())
@@ -192,7 +192,7 @@ def test_info_tells_what_is_in_bags_and_data_sets(recording, converted, tmp_path
     assert [cell.strip() for cell in row.split("│")[1:5]] == ["joint_states", "0.0", "0.0", "100.0"]
 
 
-def test_rerun_is_optional(recording, tmp_path, monkeypatch):
+def test_missing_rerun_package_is_named(recording, tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "rerun", None)
@@ -201,24 +201,22 @@ def test_rerun_is_optional(recording, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(64, 48), (24, 32)])
-def test_a_camera_that_changes_its_images_is_told_as_conversion_does_and_the_next_bag_is_looked_at(
-    recording, converted, tmp_path, size
-):
+def test_change_of_image_size_is_reported_as_in_conversion(recording, converted, tmp_path, size):
     made = recording()
     for event in made.on("wrist/image_raw")[12:]:
         event.message = made.image(event.received - 0.01, np.full((*size, 3), 99, np.uint8))
     bag = made.write(tmp_path / "bags" / "a_odd")
     recording().write(tmp_path / "bags" / "b_good")
     odd, good = episode_views(tmp_path / "bags")
-    (fault,) = [fault for fault in validate(odd) if fault.kind == "image"]
+    (issue,) = [issue for issue in validate(odd) if issue.kind == "image"]
     report, _ = converted(bag)
     ((_, (refused,)),) = report.left_out
     assert refused.time == pytest.approx(1.2, abs=0.03) and f"{size[1]}x{size[0]}" in refused.text
-    assert fault == dataclasses.replace(refused, text=f"{refused.text} (and 18 more)")
+    assert issue == dataclasses.replace(refused, text=f"{refused.text} (and 18 more)")
     assert len(odd.images["wrist"]) == 12 and len(good.images["wrist"]) == 31
 
 
-def test_what_a_run_that_was_killed_has_left_is_no_data_set(recording, converted, tmp_path):
+def test_folders_left_by_a_killed_run_are_skipped(recording, converted, tmp_path):
     _, out = converted(recording(seconds=1).write(tmp_path / "bag"))
     shutil.copytree(out / "faive_hand", out / ".faive_hand.new")
     assert [view.name for view in episode_views(out)] == ["faive_hand_0000"]

@@ -1,4 +1,4 @@
-"""Episodes come back as they were written, or not at all."""
+"""Round trip of episodes through a data set, and refusal of damaged data."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def make_episode(frames: int = 5) -> Episode:
 IDENTITY = DatasetIdentity("faive_hand", "ab" * 32, tuple(f"j{i}" for i in range(11)), 0.0, 1.0, 10)
 
 
-def test_an_episode_comes_back_out_of_its_data_set(tmp_path):
+def test_loaded_episode_equals_the_staged_one(tmp_path):
     episodes = [make_episode(), make_episode(7)]
     for k, episode in enumerate(episodes):
         stage(episode, tmp_path / "staging", str(k), IDENTITY)
@@ -40,10 +40,10 @@ def test_an_episode_comes_back_out_of_its_data_set(tmp_path):
         assert loaded.meta == episode.meta and loaded.images.keys() == {"front"}
         for name in ("wrist_pose", "hand", "wrist_command", "hand_command"):
             np.testing.assert_allclose(getattr(loaded, name), getattr(episode, name), atol=1e-6)
-        assert np.abs(loaded.images["front"].astype(int) - episode.images["front"]).mean() < 2  # little is lost of small images
+        assert np.abs(loaded.images["front"].astype(int) - episode.images["front"]).mean() < 2
 
 
-def test_grippers_are_kept_in_metres_and_come_back_as_openings(tmp_path):
+def test_gripper_is_stored_in_metres_and_loaded_as_opening(tmp_path):
     e = load_embodiment("panda_gripper")
     opening = np.linspace(0, 1, 5)[:, None]
     episode = replace(make_episode(), hand=opening, hand_command=opening)
@@ -56,7 +56,7 @@ def test_grippers_are_kept_in_metres_and_come_back_as_openings(tmp_path):
 
 @pytest.mark.parametrize("file", ["data/chunk-000/file-000.parquet", "videos/observation.images.front/chunk-000/file-000.mp4"])
 @pytest.mark.parametrize("keep", [0, 200, -30])
-def test_a_data_set_with_a_file_cut_short_is_refused_by_name(tmp_path, file, keep):
+def test_truncated_file_is_named(tmp_path, file, keep):
     stage(make_episode(), tmp_path / "staging", "0", IDENTITY)
     append_episodes(tmp_path / "set", load_staged_episodes(tmp_path / "staging"))
     path = tmp_path / "set" / file
@@ -75,6 +75,6 @@ def test_a_data_set_with_a_file_cut_short_is_refused_by_name(tmp_path, file, kee
         ({"images": {"front": np.zeros((4, 32, 32, 3), dtype=np.uint8)}}, "images.front: expected"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(change, message):
+def test_inconsistent_arrays_are_refused(change, message):
     with pytest.raises(ArtifactError, match=message):
         replace(make_episode(), **change)

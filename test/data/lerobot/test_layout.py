@@ -1,6 +1,6 @@
-"""LeRobotDataset v3.0 to the letter, field by field, read with nothing but parquet, JSON and a video decoder.
+"""Layout of LeRobotDataset v3.0, field by field, read with parquet, JSON and a video decoder only.
 
-Names and types are those that lerobot 0.4.4 itself writes.
+Expected names and types are those written by lerobot 0.4.4.
 """
 
 import json
@@ -25,7 +25,7 @@ LENGTHS = (11, 16, 21)
 
 @pytest.fixture
 def root(tmp_path, recording, converted):
-    """Three episodes of two tasks, of which the third came in a second run."""
+    """A data set of three episodes and two tasks; the third episode was appended by a second run."""
     bags = []
     for k, (seconds, task) in enumerate(((1, "push"), (1.5, "pull"), (2, "push"))):
         made = recording(seconds=seconds)
@@ -39,7 +39,7 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_every_file_is_where_it_belongs(root):
+def test_files_of_a_data_set(root):
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     expected = {"meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/latent_policy.json"}
     for file in ("file-000", "file-001"):
@@ -49,7 +49,7 @@ def test_every_file_is_where_it_belongs(root):
     assert not list(root.parent.glob(".*"))  # nothing is left of the staging
 
 
-def test_info(root):
+def test_info_json(root):
     info = read(root / "meta/info.json")
     assert list(info) == INFO
     assert (info["codebase_version"], info["robot_type"], info["fps"]) == ("v3.0", "faive_hand", 10)
@@ -76,7 +76,7 @@ def test_info(root):
     assert set(features) == {*DEFAULT, *widths, *CAMERAS, "next.done", "next.success"}
 
 
-def test_tasks_are_a_pandas_frame_by_their_text(root):
+def test_tasks_are_a_pandas_frame_indexed_by_description(root):
     table = pq.read_table(root / "meta/tasks.parquet")
     assert table.to_pydict() == {"task_index": [0, 1], "__index_level_0__": ["push", "pull"]}
     told = json.loads(table.schema.metadata[b"pandas"])
@@ -84,7 +84,7 @@ def test_tasks_are_a_pandas_frame_by_their_text(root):
     assert [(c["name"], c["field_name"]) for c in told["columns"]] == [("task_index",) * 2, (None, "__index_level_0__")]
 
 
-def test_data_has_one_row_group_an_episode_and_a_regular_clock(root):
+def test_data_has_one_row_group_per_episode_and_regular_timestamps(root):
     info, index, episode = read(root / "meta/info.json"), 0, 0
     features = {name: f for name, f in info["features"].items() if f["dtype"] != "video"}
     kinds = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_()}
@@ -107,7 +107,7 @@ def test_data_has_one_row_group_an_episode_and_a_regular_clock(root):
     assert episode == 3
 
 
-def test_episodes_say_where_their_data_and_videos_are(root):
+def test_episode_rows_locate_data_and_videos(root):
     features, rows = read(root / "meta/info.json")["features"], []
     for path in sorted((root / "meta/episodes").rglob("*.parquet")):
         table = pq.read_table(path)
@@ -131,7 +131,7 @@ def test_episodes_say_where_their_data_and_videos_are(root):
         assert spans == [(0, 0, 0.0, 1.1), (0, 0, 1.1, 2.7), (0, 1, 0.0, 2.1)]
 
 
-def test_videos_have_a_image_for_every_timestamp_and_any_second_one_stands_alone(root):
+def test_videos_have_one_image_per_timestamp_and_a_short_keyframe_interval(root):
     for camera in CAMERAS:
         for file, count in (("file-000", 27), ("file-001", 21)):
             with av.open(str(root / "videos" / camera / "chunk-000" / f"{file}.mp4")) as video:
@@ -143,7 +143,7 @@ def test_videos_have_a_image_for_every_timestamp_and_any_second_one_stands_alone
             assert max(np.diff([*keys, count])) <= 2
 
 
-def test_statistics_are_those_of_the_numbers(root):
+def test_statistics_equal_those_computed_from_the_data(root):
     info, stats = read(root / "meta/info.json"), read(root / "meta/stats.json")
     assert set(stats) == set(info["features"])
     rows = [row for path in sorted((root / "meta/episodes").rglob("*.parquet")) for row in pq.read_table(path).to_pylist()]
@@ -169,7 +169,7 @@ def test_statistics_are_those_of_the_numbers(root):
     np.testing.assert_allclose(np.ravel(stats[CAMERAS[0]]["mean"])[0], red.mean(), atol=1e-3)
 
 
-def test_large_images_are_kept_as_every_player_shows_them(tmp_path, recording, converted):
+def test_large_images_use_the_common_pixel_format(tmp_path, recording, converted):
     _, out = converted(recording(seconds=1, size=(120, 320)).write(tmp_path / "bag"))
     feature = read(out / "faive_hand/meta/info.json")["features"][CAMERAS[0]]
     assert (feature["shape"], feature["info"]["video.pix_fmt"]) == ([120, 320, 3], "yuv420p")
@@ -177,7 +177,7 @@ def test_large_images_are_kept_as_every_player_shows_them(tmp_path, recording, c
         assert video.streams.video[0].pix_fmt == "yuv420p"
 
 
-def test_files_are_bounded(tmp_path, recording, converted, monkeypatch):
+def test_file_size_is_bounded(tmp_path, recording, converted, monkeypatch):
     monkeypatch.setattr(writer, "VIDEO_MB", 0.002)
     monkeypatch.setattr(writer, "DATA_MB", 0.002)
     bags = [recording(seconds=1).write(tmp_path / f"bag{k}") for k in range(3)]
@@ -188,7 +188,7 @@ def test_files_are_bounded(tmp_path, recording, converted, monkeypatch):
     assert all(row[f"videos/{CAMERAS[0]}/from_timestamp"] == 0.0 for row in rows)
 
 
-def test_a_crash_while_it_grows_leaves_the_old_or_the_new(tmp_path, recording, converted, monkeypatch):
+def test_crash_while_appending_leaves_a_complete_data_set(tmp_path, recording, converted, monkeypatch):
     bag = recording(seconds=1).write(tmp_path / "bag0")
     _, out = converted(bag)
     before = {path: path.read_bytes() for path in (out / "faive_hand").rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Bags as they are written: what others read of them, and what becomes of messages that do not fit."""
+"""Writing of bags: readability by other tools, JPEG compression, full queues and disks, crashes."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ STRING = TopicMetadata("/chatter", "std_msgs/msg/String", (offered_qos(True, tra
 
 
 def image(encoding="rgb8", frame_id="front", height=48, width=64, padding=0, fill=None):
-    """A serialised image of random or one colour, and its pixels."""
+    """A serialised image with random content or one color, and its pixels."""
     store = message_types()
     types, channels = store.types, {"mono8": 1, "rgba8": 4, "16UC1": 2}.get(encoding, 3)
     if fill is None:
@@ -42,7 +42,7 @@ def image(encoding="rgb8", frame_id="front", height=48, width=64, padding=0, fil
 
 @pytest.mark.parametrize("frame_id", ["", "a", "ab", "abc", "abcd", "left/front_optical_frame"])
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "mono8"])
-def test_a_compressed_image_shows_what_the_raw_one_did(encoding, frame_id):
+def test_jpeg_has_the_content_and_header_of_the_raw_image(encoding, frame_id):
     data, pixels = image(encoding, frame_id, padding=8)
     kind = "sensor_msgs/msg/CompressedImage"
     compressed = message_types().deserialize_cdr(to_jpeg(data, 95), kind)
@@ -53,14 +53,14 @@ def test_a_compressed_image_shows_what_the_raw_one_did(encoding, frame_id):
     assert np.abs(seen - rgb).mean() < 4
 
 
-def test_red_stays_red():
+def test_jpeg_keeps_the_channel_order():
     compressed = message_types().deserialize_cdr(to_jpeg(image(fill=(250, 5, 5))[0], 90), "sensor_msgs/msg/CompressedImage")
     blue, green, red = cv2.imdecode(compressed.data, cv2.IMREAD_COLOR).mean((0, 1))
     assert red > 240 and blue < 15 and green < 15
 
 
 @pytest.mark.parametrize("size", [0, 3, 20, 60, -1])
-def test_what_is_no_image_is_refused(size):
+def test_invalid_image_is_refused(size):
     data, _ = image()
     with pytest.raises(ObservationRefused):
         to_jpeg(data[:size], 90)
@@ -68,7 +68,7 @@ def test_what_is_no_image_is_refused(size):
         to_jpeg(image("16UC1")[0], 90)
 
 
-def test_images_become_jpegs_in_the_queue_and_depth_images_stay(tmp_path):
+def test_writer_compresses_images_and_keeps_depth_images(tmp_path):
     writer = BagWriter(EpisodeBag(tmp_path / "bag", {}))
     for k in range(5):
         writer.write(IMAGE, (k + 1, k + 1, k), image()[0], encode=True)
@@ -84,7 +84,7 @@ def test_images_become_jpegs_in_the_queue_and_depth_images_stay(tmp_path):
     assert kept == depth and not writer.dropped
 
 
-def test_what_a_full_queue_cannot_take_is_counted_to_the_last_message(tmp_path, monkeypatch):
+def test_messages_dropped_by_a_full_queue_are_counted(tmp_path, monkeypatch):
     gate, write = threading.Event(), EpisodeBag.write
 
     def slow(self, *arguments):
@@ -102,11 +102,11 @@ def test_what_a_full_queue_cannot_take_is_counted_to_the_last_message(tmp_path, 
     assert told["custom_data"]["dropped"] == '{"/chatter": 90}'
 
 
-def test_a_disk_that_fills_loses_nothing_that_was_written(tmp_path, monkeypatch):
+def test_full_disk_keeps_written_messages_and_counts_the_others(tmp_path, monkeypatch):
     written, os_write = [0], McapWriter._write
 
     def limited(self, data):
-        if written[0] > 30_000 and data[0] == CHUNK:  # a summary still fits
+        if written[0] > 30_000 and data[0] == CHUNK:  # a summary is still written
             raise OSError(28, "No space left on device")
         os_write(self, data)
         written[0] += len(data)
@@ -125,10 +125,10 @@ def test_a_disk_that_fills_loses_nothing_that_was_written(tmp_path, monkeypatch)
     with AnyReader([path]) as reader:
         kept = [int.from_bytes(data[:4], "little") for _, _, data in reader.messages()]
     assert kept == list(range(len(kept))) and len(kept) > 20
-    assert len(kept) + writer.dropped[STRING.name] == sent + 1  # every message is accounted for
+    assert len(kept) + writer.dropped[STRING.name] == sent + 1  # no message is unaccounted for
 
 
-def test_messages_are_on_the_disk_soon_though_the_bag_is_not_finished(tmp_path):
+def test_unfinished_bag_contains_messages_after_the_flush_period(tmp_path):
     writer = BagWriter(EpisodeBag(tmp_path / "bag", {"task": "stack", "policy_id": "abc"}))
     for k in range(10):
         writer.write(STRING, (k + 1, k + 1, k), bytes(100))
@@ -136,7 +136,7 @@ def test_messages_are_on_the_disk_soon_though_the_bag_is_not_finished(tmp_path):
     (file,) = (tmp_path / "bag").glob("*.mcap")
     copy = tmp_path / "killed" / "bag" / file.name
     copy.parent.mkdir(parents=True)
-    copy.write_bytes(file.read_bytes())  # what a process that is killed now leaves
+    copy.write_bytes(file.read_bytes())  # the state that a process killed now would leave
     done = repair_bag(copy.parent)
     assert done.messages == 10
     assert metadata.read(copy.parent)["custom_data"]["policy_id"] == "abc"
@@ -144,7 +144,7 @@ def test_messages_are_on_the_disk_soon_though_the_bag_is_not_finished(tmp_path):
     assert not (tmp_path / "bag").exists()
 
 
-def test_bags_go_into_a_folder_of_their_day_and_never_over_another(tmp_path):
+def test_bags_are_placed_by_date_and_never_overwrite_each_other(tmp_path):
     moment = time.mktime((2026, 11, 24, 12, 30, 5, 0, 0, -1))
     folder = bag_folder(tmp_path, moment)
     assert folder == tmp_path / "2026-11-24" / "2026-11-24_12-30-05"
@@ -155,7 +155,7 @@ def test_bags_go_into_a_folder_of_their_day_and_never_over_another(tmp_path):
             assert reader.message_count == 0
 
 
-def test_an_outcome_can_be_told_later(tmp_path):
+def test_outcome_can_be_set_in_a_finished_bag(tmp_path):
     bag = EpisodeBag(tmp_path / "bag", {"task": "stack"})
     bag.write(bag.add_topic(STRING), (5, 4, 1), bytes(20))
     path = bag.close({"outcome": "unknown"})
@@ -172,7 +172,7 @@ def test_an_outcome_can_be_told_later(tmp_path):
         metadata.update_custom(tmp_path, {})
 
 
-def test_definitions_of_installed_types_are_found_with_what_they_consist_of(tmp_path, monkeypatch):
+def test_definitions_of_installed_types_include_their_field_types(tmp_path, monkeypatch):
     for package, name, text in (("lab_msgs", "Grip", "lab_msgs/Finger[] fingers\nother_msgs/Force force\nfloat64 width\n"),
                                 ("lab_msgs", "Finger", "string name\n"), ("other_msgs", "Force", "float64 newton\n")):  # fmt: skip
         folder = tmp_path / "share" / package / "msg"
@@ -185,7 +185,7 @@ def test_definitions_of_installed_types_are_found_with_what_they_consist_of(tmp_
         definition("lab_msgs/msg/Hook")
 
 
-def test_known_types_have_the_hashes_of_ros():
+def test_type_hashes_equal_those_of_ros():
     prefix = Path(__import__("sys").prefix) / "share" / "std_msgs" / "msg" / "String.json"
     if not prefix.is_file():
         pytest.skip("needs a ROS 2 installation")
