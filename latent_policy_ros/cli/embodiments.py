@@ -107,7 +107,7 @@ def embodiments_check(
     from latent_policy_ros.common.paths import runs_dir
     from latent_policy_ros.embodiments import load_embodiment
     from latent_policy_ros.retargeting.checks.embodiment_check import check_embodiment, shipped_peers
-    from latent_policy_ros.sim.portraits.gallery import check_sheet
+    from latent_policy_ros.sim.hand_images.gallery import check_sheet
 
     e = load_embodiment(name)
     report = check_embodiment(e, shipped_peers(e))
@@ -127,7 +127,7 @@ def embodiments_gallery(
 ) -> None:
     """Draw embodiments side by side, each retargeted to the same poses of a human hand."""
     from latent_policy_ros.embodiments import list_embodiments, load_embodiment
-    from latent_policy_ros.sim.portraits.gallery import gallery
+    from latent_policy_ros.sim.hand_images.gallery import gallery
 
     embodiments = [load_embodiment(name) for name in names or list_embodiments()]
     _draw(lambda: gallery([e for e in embodiments if e.kind != "human"], width), out)
@@ -136,7 +136,7 @@ def embodiments_gallery(
 def _draw(image: Callable[[], np.ndarray], path: Path) -> None:
     """Save an image; print the reason if this machine cannot render."""
     from latent_policy_ros.common.errors import HardwareError
-    from latent_policy_ros.sim.portraits.gallery import save
+    from latent_policy_ros.sim.hand_images.gallery import save
 
     try:
         save(image(), path)

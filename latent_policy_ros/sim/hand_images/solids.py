@@ -1,4 +1,4 @@
-"""What a portrait shows of a hand: capsules in the hand frame, each belonging to a finger or to the palm."""
+"""Shapes of a hand for drawing: capsules in the hand frame, each part of a finger or of the palm."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from latent_policy_ros.embodiments.human.keypoints import BASES, TIPS
 from latent_policy_ros.embodiments.kinematics.capsules import capsules
 from latent_policy_ros.embodiments.model.schema import FINGERS, PALM, finger_by_hinge, finger_chain
 
-RIB = 0.0025  # capsules that stand so close [m] look like one solid palm
-BONE = 0.0075  # radius of a person's finger [m]
-GRIPPER_BODY, GRIPPER_HEIGHT = 0.045, 0.075  # of a gripper's body, and where its jaws begin above the wrists of hands [m]
-GRIPPER_RADIUS = 0.018
+RIB = 0.0025  # distance between the capsules of a palm [m], small enough that they look like one solid
+HUMAN_RADIUS = 0.0075  # radius of a human finger [m]
+GRIPPER_BODY = 0.045  # length of the body of a gripper [m]
+GRIPPER_HEIGHT = 0.075  # height at which the jaws of a gripper begin, above the wrists of hands [m]
+GRIPPER_RADIUS = 0.018  # largest radius of the body of a gripper [m]
 
 
 @dataclass(frozen=True)
 class Solid:
-    """A capsule (or a sphere) from ``start`` to ``end`` (3,) with ``radius`` [m], in the canonical hand frame.
+    """A capsule, or a sphere, in the hand frame.
 
-    ``part`` is the finger it belongs to, or ``palm``; ``is_tip`` marks the sphere around a fingertip.
+    Attributes:
+        start, end: Ends of its axis (3,) [m]; equal for a sphere.
+        radius: [m].
+        part: Finger that it is part of, or ``palm``.
+        is_tip: Whether it is the sphere around a fingertip.
     """
 
     start: np.ndarray
@@ -33,18 +38,18 @@ class Solid:
 
 
 def human_solids(keypoints: np.ndarray) -> list[Solid]:
-    """A person's hand from its keypoints (21, 3) [m] in the hand frame."""
+    """Shapes of a human hand with keypoints (21, 3) [m] in the hand frame."""
     solids = []
     for finger in FINGERS:
         chain = keypoints[BASES[finger] : TIPS[finger] + 1]
-        solids += [Solid(a, b, BONE, finger) for a, b in zip(chain[:-1], chain[1:])]
-        solids.append(Solid(chain[-1], chain[-1], BONE * 1.05, finger, True))
-    return solids + _palm({finger: keypoints[BASES[finger]] for finger in FINGERS}, BONE * 1.2)
+        solids += [Solid(a, b, HUMAN_RADIUS, finger) for a, b in zip(chain[:-1], chain[1:])]
+        solids.append(Solid(chain[-1], chain[-1], HUMAN_RADIUS * 1.05, finger, True))
+    return solids + _palm({finger: keypoints[BASES[finger]] for finger in FINGERS}, HUMAN_RADIUS * 1.2)
 
 
 def hand_solids(embodiment: Embodiment, q: np.ndarray) -> list[Solid]:
-    """The shapes of a robot's hand at joints q (n,), or of a gripper, which is turned to stand upright beside hands."""
-    moved = _Moved(embodiment, q)
+    """Shapes of an end-effector at joints ``q`` (n,). A gripper is rotated to stand upright beside hands."""
+    moved = _HandPose(embodiment, q)
     part = finger_by_hinge(embodiment)
     solids = [
         Solid(moved(c.start, c.hinge), moved(c.end, c.hinge), c.radius, part[c.hinge], c.finger is not None)
@@ -56,8 +61,8 @@ def hand_solids(embodiment: Embodiment, q: np.ndarray) -> list[Solid]:
     return solids + _palm(roots, embodiment.shape.palm_radius)
 
 
-class _Moved:
-    """Points of the palm frame at the zero pose -> where they are at q, in the hand frame."""
+class _HandPose:
+    """Transform of points from the palm frame at the zero pose to the hand frame at joints ``q``."""
 
     def __init__(self, embodiment: Embodiment, q: np.ndarray) -> None:
         self._row = {name: i for i, name in enumerate(embodiment.hinge_names)}
@@ -72,7 +77,7 @@ class _Moved:
 
 
 def _palm(roots: Mapping[str, np.ndarray], radius: float) -> list[Solid]:
-    """A solid palm between the wrist and the fingers' first hinges, by finger."""
+    """Shapes of a palm between the wrist and ``roots``, the first hinge of each finger (3,) [m]."""
     points = list(roots.values())
     between = [points[0]]
     for a, b in zip(points[:-1], points[1:]):
@@ -82,13 +87,13 @@ def _palm(roots: Mapping[str, np.ndarray], radius: float) -> list[Solid]:
 
 
 def _upright_gripper(embodiment: Embodiment, solids: list[Solid]) -> list[Solid]:
-    """With a body, jaws up, the thumb's jaw on the thumb's side.
+    """Rotate a gripper so that its jaws point up, the thumb's jaw on the side of the thumb, and add a body.
 
-    Its own hand frame serves to pinch where a person pinches, and lies aslant in the gripper.
+    The hand frame of a gripper is oriented such that it pinches as a human hand does, and is oblique to the gripper.
     """
     opened = embodiment.to_joints(np.ones((1, 1)))
     thumb, finger = HandKinematics(embodiment).fingertips(opened)[0, :2]
-    moved = _Moved(embodiment, opened[0])
+    moved = _HandPose(embodiment, opened[0])
     first = [finger_chain(embodiment, name)[0] for name in list(embodiment.fingertips)[:2]]
     bases = np.array([moved(hinge.point, hinge.name) for hinge in first])
     middle = bases.mean(axis=0)
@@ -101,10 +106,10 @@ def _upright_gripper(embodiment: Embodiment, solids: list[Solid]) -> list[Solid]
         return R @ (point - middle) + [0.0, 0.0, GRIPPER_HEIGHT]
 
     radius = min(embodiment.shape.palm_radius, GRIPPER_RADIUS)
-    # Tips are the middles of the pads' roundings; drawn so, closed jaws would be inside each other.
-    apart = {part: side * embodiment.shape.tip_radius * y for part, side in zip(embodiment.fingertips, (1.0, -1.0))}
+    # Fingertips are centres of spheres on the pads; without an offset, closed jaws would overlap.
+    offset = {part: side * embodiment.shape.tip_radius * y for part, side in zip(embodiment.fingertips, (1.0, -1.0))}
     solids = [
-        replace(s, start=s.start + apart.get(s.part, 0.0), end=s.end + apart.get(s.part, 0.0)) for s in solids
+        replace(s, start=s.start + offset.get(s.part, 0.0), end=s.end + offset.get(s.part, 0.0)) for s in solids
     ]  # fmt: skip
     body = [Solid(bases[0], bases[1], radius, PALM), Solid(middle, middle - GRIPPER_BODY * z, 1.3 * radius, PALM)]
     return [replace(solid, start=turned(solid.start), end=turned(solid.end)) for solid in solids + body]
