@@ -18,20 +18,21 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.paths import artifact
-from latent_policy_ros.embodiments import Embodiment, HandKinematics, load_embodiment
+from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.retargeting import Retargeter
 from latent_policy_ros.retargeting.human_motion.generator import grasp_plan
-from latent_policy_ros.sim import scene
 from latent_policy_ros.sim.demonstrations.recording import demonstrate
 from latent_policy_ros.sim.evaluation import wilson_interval
-from latent_policy_ros.sim.tasks import expert, grasp
+from latent_policy_ros.sim.tasks.cube import EDGE, cube_grasp
+from latent_policy_ros.sim.tasks.cube_in_box import CubeInBox
+from latent_policy_ros.sim.tasks.grasp import Grasp, grasp_from_joints
+from latent_policy_ros.sim.tasks.motion import Plan
 from latent_policy_ros.sim.world import World
 
 GRIPPER = "panda_gripper"
@@ -45,42 +46,33 @@ def through_latents(space: LatentSpace, embodiment: Embodiment) -> Through:
     return lambda q: embodiment.to_joints(space.decode(name, space.encode(name, embodiment.to_action(q))))
 
 
-def decoded_grasp(space: LatentSpace, embodiment: Embodiment, down: np.ndarray) -> grasp.Grasp:
+def decoded_grasp(space: LatentSpace, embodiment: Embodiment, down: np.ndarray) -> Grasp:
     """The grasp that results from decoding a gripper's commands for the grasp of the cube."""
     gripper = load_embodiment(GRIPPER)
-    opening = gripper.to_action(Retargeter(gripper).retarget_sequence(grasp_plan(scene.CUBE).keypoints[None])[0])
+    opening = gripper.to_action(Retargeter(gripper).retarget_sequence(grasp_plan(EDGE).keypoints[None])[0])
     q = embodiment.to_joints(space.decode(embodiment.name, space.encode(GRIPPER, opening))).astype(np.float64)
     q = q[max(0, int((np.abs(opening - opening[0]).max(axis=1) > 1e-6).argmax()) - 1) :]
-    kinematics = HandKinematics(embodiment)
-    tips = dict(zip(kinematics.fingers, kinematics.fingertips(q).swapaxes(0, 1)))
-    thumb, opposing = tips["thumb"], np.mean([tips[f] for f in grasp.OPPOSING if f in tips], axis=0)
-    gap = np.linalg.norm(opposing - thumb, axis=1) - 2 * embodiment.shape.tip_radius
-    contact = grasp._contact(embodiment, gap, scene.CUBE)
-    centre, near = (thumb + opposing) / 2, round(contact)
-    axis = (opposing[near] - thumb[near]) / np.linalg.norm(opposing[near] - thumb[near])
-    rotation, height, clearance = grasp._orient(embodiment, kinematics, q, centre, axis, down / np.linalg.norm(down), scene.CUBE)
-    return grasp.Grasp(q, centre, rotation, height, contact, clearance)
+    return grasp_from_joints(embodiment, q, EDGE, down / np.linalg.norm(down))
 
 
-def plans(world: World, space: LatentSpace) -> dict[str, Callable[[], expert.Plan]]:
+def plans(world: World, space: LatentSpace) -> dict[str, Callable[[], Plan]]:
     """Functions that plan each variant in this world, by name."""
-    e, down = world.embodiment, world.arm.T_flange_hand.rotation[2]
+    e, task, down = world.embodiment, CubeInBox(), world.arm.T_flange_hand.rotation[2]
 
-    def through(plan: expert.Plan) -> expert.Plan:
-        return replace(plan, hand=through_latents(space, e)(plan.hand))
+    def from_gripper() -> Plan:
+        return task.expert(world, decoded_grasp(space, e, down))
 
-    def from_gripper() -> expert.Plan:
-        with mock.patch.object(expert, "world_grasp", lambda _: decoded_grasp(space, e, down)):
-            return expert.plan(world)
-
-    def wrist_kept() -> expert.Plan:
-        own, other = expert.world_grasp(world), decoded_grasp(space, e, down)
+    def wrist_kept() -> Plan:
+        own, other = cube_grasp(world), decoded_grasp(space, e, down)
         steps = np.linspace(0, other.end, len(own.q))
         q = np.stack([np.interp(steps, np.arange(len(other.q)), joint) for joint in other.q.T], axis=1)
-        with mock.patch.object(expert, "world_grasp", lambda _: replace(own, q=q)):
-            return expert.plan(world)
+        return task.expert(world, replace(own, q=q))
 
-    variants = {"expert": lambda: expert.plan(world), "latent": lambda: through(expert.plan(world))}
+    def through() -> Plan:
+        plan = task.expert(world)
+        return replace(plan, hand=through_latents(space, e)(plan.hand))
+
+    variants = {"expert": lambda: task.expert(world), "latent": through}
     if e.kind == "hand" and GRIPPER in space.embodiments:
         variants |= {"from gripper": from_gripper, "wrist kept": wrist_kept}
     return variants

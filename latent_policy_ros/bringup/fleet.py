@@ -22,6 +22,7 @@ from latent_policy_ros.common.config import (
     describe,
     field_errors,
     load,
+    one_of,
     validate,
 )
 from latent_policy_ros.common.errors import ArtifactError, ConfigError, Finding, HardwareError, available
@@ -31,6 +32,7 @@ from latent_policy_ros.control.arm_description import PANDA, Arm, list_arms, loa
 from latent_policy_ros.drivers.registry import DRIVERS, driver_class
 from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
 from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK, TASKS
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments.human.hand_input import CanonicalHands
@@ -157,6 +159,9 @@ class Robot(Config):
         PANDA, validate_default=True, description="Arm: a name under config/arms, or a YAML file."
     )
     images: Literal["raw", "compressed"] = Field("raw", description="Image topics that the policy subscribes to.")
+    sim_task: Annotated[Text, one_of(TASKS.names)] = Field(
+        DEFAULT_TASK, description="Task of the simulated scene; `task` of the fleet is its description."
+    )
     seed: Whole = Field(0, ge=0, le=MAX_SEED, description="Seed of the simulated scene.")
     workspace: WorkspaceSection = Field(
         WorkspaceSection(), description="Box that the wrist is kept in, in the frame of the arm's base."
@@ -182,8 +187,8 @@ class Robot(Config):
         if self.arm_driver not in (None, self.driver) and "sim" in (self.driver, self.arm_driver):
             message = f"sim drives both or none: expected driver and arm_driver sim; got {self.driver} and {self.arm_driver}"
             yield "arm_driver", message
-        if simulated and self.arm.reference != PANDA:
-            yield "arm", f"got {self.arm.reference!r}; a simulated robot has a {PANDA}"
+        if simulated and self.arm.simulation is None:
+            yield "arm", f"got {self.arm.reference!r}; a simulated robot needs an arm whose file has a section simulation"
         if simulated and self.sources:
             yield "cameras", "a simulated robot publishes its own images; expected a list of names, got sources"
         elif simulated:

@@ -170,8 +170,8 @@ def _robot_specs(fleet: Fleet, name: str, robot: Robot, sockets: Path, overview:
     if robot.driver == "sim":
         shared["socket_path"] = socket
         specs.append(NodeSpec("sim_node", "sim", name, {
-            "embodiment": embodiment, "cameras": list(robot.cameras), "socket_path": socket, "seed": robot.seed,
-            "overview": overview,
+            "embodiment": embodiment, "arm": robot.arm.reference, "task": robot.sim_task, "cameras": list(robot.cameras),
+            "socket_path": socket, "seed": robot.seed, "overview": overview,
         }))  # fmt: skip
     for camera, source in robot.sources.items():
         specs.append(NodeSpec("camera_node", f"{camera}_camera", name, {"camera": camera, "source": source}))

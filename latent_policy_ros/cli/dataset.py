@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, console, print_line, progress_bar
+from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, SimulatedArmOption, TaskOption, console, print_line, progress_bar
 
 if TYPE_CHECKING:
     from latent_policy_ros.data.conversion.mapping import TopicMapping
@@ -28,6 +28,8 @@ def from_sim(
     episodes: Annotated[int, typer.Option(min=1, help="Number of demonstrations per embodiment.")] = 300,
     first_seed: Annotated[int, typer.Option(help="Seed of the first demonstration.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
+    task: TaskOption = "cube_in_box",
+    arm: SimulatedArmOption = "panda",
 ) -> None:
     """Record demonstrations of the scripted expert as LeRobotDataset v3.0.
 
@@ -47,13 +49,15 @@ def from_sim(
         began = time.monotonic()
         try:
             with progress_bar() as progress:
-                task = progress.add_task(name, total=episodes)
+                bar = progress.add_task(name, total=episodes)
                 report = generate_episodes(
                     name,
                     range(first_seed, first_seed + episodes),
                     out,
+                    task=task,
+                    arm=arm,
                     workers=workers,
-                    progress=lambda *_, task=task: progress.advance(task),
+                    progress=lambda *_, bar=bar: progress.advance(bar),
                 )
         except KeyboardInterrupt:
             print_line(f"interrupted; finished episodes are kept in {out}; run the same command to resume")

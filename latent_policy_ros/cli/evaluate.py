@@ -13,6 +13,8 @@ from latent_policy_ros.cli.common import (
     EVALUATION_SEED,
     LatentOption,
     PolicyOption,
+    SimulatedArmOption,
+    TaskOption,
     print_table,
     progress_bar,
 )
@@ -32,6 +34,8 @@ def evaluate_command(
     latency: Annotated[float, typer.Option(min=0, help="Simulated time from an observation to its action chunk [s].")] = 0.08,
     workers: Annotated[int, typer.Option(min=1, help="Number of worker processes.")] = 2,
     json_out: Annotated[Optional[Path], typer.Option("--json", help="Also write every rollout to this file.")] = None,
+    task: TaskOption = "cube_in_box",
+    arm: SimulatedArmOption = "panda",
 ) -> None:  # fmt: skip
     """Measure the success rate of a policy in simulation, with 95% Wilson intervals.
 
@@ -48,15 +52,17 @@ def evaluate_command(
     chosen = {load_embodiment(name).name: name for name in embodiment or DEMO_EMBODIMENTS}
     seeds = range(first_seed, first_seed + episodes)
     with progress_bar() as progress:
-        task = progress.add_task("rollouts", total=len(chosen) * episodes)
+        bar = progress.add_task("rollouts", total=len(chosen) * episodes)
         results = evaluate(
             artifact("policies", policy),
             artifact("latents", latent),
             list(chosen.values()),
             seeds,
             workers=workers,
+            task=task,
+            arm=arm,
             latency=latency,
-            on_result=lambda _: progress.advance(task),
+            on_result=lambda _: progress.advance(bar),
         )
     table = Table("embodiment", "success", "95% interval", "median time [s]", title=f"{policy}: {episodes} episodes each")
     for name in chosen:

@@ -10,7 +10,18 @@ import numpy as np
 import pinocchio as pin
 from pydantic import Field, field_validator
 
-from latent_policy_ros.common.config import Config, ExistingFile, FileModel, Interval, Positive, Text, Vector3, config_file, load
+from latent_policy_ros.common.config import (
+    Config,
+    ExistingFile,
+    FileModel,
+    Interval,
+    Names,
+    Positive,
+    Text,
+    Vector3,
+    config_file,
+    load,
+)
 from latent_policy_ros.common.errors import ConfigError, available
 from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.embodiments import Embodiment
@@ -50,6 +61,17 @@ class Pose(Config):
         return pin.SE3(rotate("z", yaw) @ rotate("y", pitch) @ rotate("x", roll), np.array(self.xyz))
 
 
+class SimulationSection(Config):
+    """Parameters of the simulated arm."""
+
+    kp: list[Positive] = Field(description="Proportional gain of each joint's position servo [N m/rad or N/m].")
+    kv_ratio: float = Field(ge=0.0, description="Velocity gain of the servos as a multiple of `kp` [s].")
+    max_effort: list[Positive] = Field(description="Maximum torque or force of each joint [N m or N].")
+    armature: float = Field(ge=0.0, description="Rotor inertia of every joint, reflected to the joint [kg m^2 or kg].")
+    damping: float = Field(ge=0.0, description="Viscous friction of every joint [N m s/rad or N s/m].")
+    colliding_links: Names = Field(description="Links of the URDF that collide with the table and with objects.")
+
+
 class ArmFile(FileModel):
     """Content of an arm's YAML file."""
 
@@ -72,6 +94,9 @@ class ArmFile(FileModel):
     mounts: dict[str, Pose] = Field(
         {}, description="Base of each end-effector, by embodiment name, in the flange. Default: mounted on the tool frame."
     )
+    simulation: SimulationSection | None = Field(
+        None, description="Parameters of the simulated arm; `kp` and `max_effort` in the order of the joints from the base on."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +105,7 @@ class Arm:
 
     Attributes:
         file: Its YAML file.
+        urdf: Its URDF file.
         model: Pinocchio model of the moving joints alone.
         base, flange: Links: the frame of wrist poses, and the carrier of the end-effector.
         joint_names: The n joints between base and flange, in the order of every q.
@@ -89,9 +115,11 @@ class Arm:
         home: (n,) start of the mock driver, and target of the null space.
         tool: Tool frame in the flange: z away from the arm, y along the jaws of a gripper.
         mounts: Base of each end-effector, by embodiment name, in the flange; empty: mounted on the tool frame.
+        simulation: Parameters of the simulated arm; None if the file has none.
     """
 
     file: Path
+    urdf: Path
     model: pin.Model
     base: str
     flange: str
@@ -103,6 +131,12 @@ class Arm:
     home: np.ndarray
     tool: pin.SE3
     mounts: Mapping[str, pin.SE3]
+    simulation: SimulationSection | None = None
+
+    @property
+    def T_base_root(self) -> pin.SE3:
+        """Pose of the URDF's root link in the base frame."""
+        return self.model.frames[self.model.getFrameId(self.base, pin.FrameType.BODY)].placement.inverse()
 
     @property
     def reference(self) -> str:
@@ -167,7 +201,11 @@ def load_arm(name_or_path: str) -> Arm:
     tool = content.tool.to_se3() if content.tool else pin.SE3.Identity()
     mounts = {name: pose.to_se3() for name, pose in content.mounts.items()}
     limits = read_only(lower), read_only(upper), read_only(velocity)
-    return Arm(file, model, content.base, content.flange, names, slides, *limits, read_only(home), tool, mounts)
+    _check_simulation(content, full, len(names))
+    return Arm(
+        file, content.description, model, content.base, content.flange, names, slides, *limits, read_only(home), tool, mounts,
+        content.simulation,
+    )  # fmt: skip
 
 
 def _shipped() -> Path:
@@ -221,6 +259,18 @@ def _check_chain(content: ArmFile, model: pin.Model, mimics: set[str]) -> None:
             raise content.error(f"home.{name}", "mimic joints are not supported in arms; make it fixed in the URDF")
         if joint.nq != 1 or not np.isfinite(limits).all() or not limits[0] < limits[1]:
             raise content.error(f"home.{name}", "no limits in the URDF; add them to `ranges`, e.g. [-3.14, 3.14]")
+
+
+def _check_simulation(content: ArmFile, model: pin.Model, joints: int) -> None:
+    """Check the number of joints and the names of links in the section ``simulation``."""
+    if (simulation := content.simulation) is None:
+        return
+    for field in ("kp", "max_effort"):
+        if (count := len(getattr(simulation, field))) != joints:
+            raise content.error(f"simulation.{field}", f"expected {joints} numbers, one for each joint; got {count}")
+    links = [frame.name for frame in model.frames if frame.type == pin.FrameType.BODY]
+    if unknown := [link for link in simulation.colliding_links if link not in links]:
+        raise content.error("simulation.colliding_links", f"got {unknown[0]!r}; {available(links)}")
 
 
 def _moving_joints(model: pin.Model, link: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Node: one simulated robot at its table, in real time."""
+"""Node that simulates one robot at a table in real time."""
 
 from __future__ import annotations
 
@@ -14,54 +14,63 @@ from std_srvs.srv import Trigger
 
 from latent_policy_ros.bringup.fleet import MAX_SEED
 from latent_policy_ros.common.errors import LatentPolicyError
-from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.control.arm_description import PANDA
 from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import RateMeter
 from latent_policy_ros.sim.driver_bus import SimulatedRobot
-from latent_policy_ros.sim.scene import LARGEST_PICTURE
-from latent_policy_ros.sim.world import TASK, World
+from latent_policy_ros.sim.scene import MAX_IMAGE_SIZE
+from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK
+from latent_policy_ros.sim.world import World
 
 OVERVIEW, OVERVIEW_CAMERA = "overview", "front"
 OVERVIEW_RATE = 10.0  # Hz
-OVERVIEW_SHARE = 0.05  # of the time, at most, goes into images for people: a slow machine draws for the policy first
-SWITCH_INTERVAL = 0.001  # s: the bus answers from a thread, which shall not wait long for Python
-SUCCESS_TIME = 0.3  # s for which the task must be done before it counts
+OVERVIEW_SHARE = 0.05  # largest share of the time spent on the overview, which is for people: a slow machine serves the policy
+SWITCH_INTERVAL = 0.001  # thread switch interval of Python [s], short because a thread answers the drivers
+SUCCESS_TIME = 0.3  # time for which the task must be done before success is published [s]
 
 
 class Sim(ManagedNode):
-    """Takes the part of the hardware: serves the drivers' bus, and publishes ``<camera>/image_raw``.
+    """Simulator of one robot: serves its joints to the driver nodes and publishes ``<camera>/image_raw``.
 
-    ``~/reset`` begins a new episode with the seed of parameter ``seed``, which then grows by one. ``episode_event`` says
-    when the task is done.
+    The service ``~/reset`` starts an episode with the seed in parameter ``seed`` and increments the parameter. The topic
+    ``episode_event`` reports the start of episodes and success.
     """
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("sim", rate=100.0, **node_options)
-        self.declare("embodiment", "", "End-effector of the robot: a name under config/embodiments, or a YAML file.")
-        self.declare("cameras", [""], "Cameras to publish; empty: all that such a robot has.")
-        self.declare("camera_rate", 20.0, "Images per second and camera [Hz].", 1.0, 60.0)
-        self.declare("image_size", 96, "Width and height of images [pixels].", 16, LARGEST_PICTURE)
-        self.declare("overview", False, "Also publish a large image for people, <namespace>/overview/image_raw.")
-        self.declare("overview_size", 320, "Width and height of that [pixels].", 16, LARGEST_PICTURE)
-        self.declare("socket_path", "", "Where drivers connect.")
-        self.declare("seed", 0, "Of the next episode: cube, box and start pose.", 0, MAX_SEED, read_only=False)
+        self.declare("embodiment", "", "End-effector: a name under config/embodiments, or a YAML file.")
+        self.declare("arm", PANDA, "Arm: a name under config/arms, or a YAML file.")
+        self.declare("task", DEFAULT_TASK, "Simulated task: cube_in_box, lift_cube, or a task of another package.")
+        self.declare("cameras", [""], "Cameras to publish; empty: all cameras of the robot.")
+        self.declare("camera_rate", 20.0, "Rate of each camera [Hz].", 1.0, 60.0)
+        self.declare("image_size", 96, "Width and height of the cameras' images [pixels].", 16, MAX_IMAGE_SIZE)
+        self.declare("overview", False, "Also publish a larger image of the scene on overview/image_raw.")
+        self.declare("overview_size", 320, "Width and height of the overview [pixels].", 16, MAX_IMAGE_SIZE)
+        self.declare("socket_path", "", "Path of the socket that the driver nodes connect to; required.")
+        self.declare("seed", 0, "Seed of the next episode: layout of the scene and start pose.", 0, MAX_SEED, read_only=False)
         self.robot: SimulatedRobot | None = None
 
     def configure(self) -> None:
         cameras = tuple(camera for camera in self.value("cameras") if camera)
-        self.world = World(load_embodiment(self.value("embodiment")), cameras or None, self.value("image_size"))
+        self.world = World(
+            self.value("embodiment"),
+            self.value("task"),
+            self.value("arm"),
+            cameras=cameras or None,
+            image_size=self.value("image_size"),
+        )
         names = [*self.world.cameras, *([OVERVIEW] if self.value("overview") else [])]
         self._images = {name: self.publisher(Image, f"{name}/image_raw", qos.IMAGES) for name in names}
         self._events = self.publisher(EpisodeEvent, "episode_event", qos.EVENTS)
         self.serve(Trigger, "~/reset", self._on_reset)
         if not self.value("socket_path"):
-            raise LatentPolicyError("parameter socket_path: expected a path where drivers connect, got none")
+            raise LatentPolicyError("parameter socket_path: expected the path of a socket, got an empty string")
         sys.setswitchinterval(SWITCH_INTERVAL)
         for name in names:
-            self._image(name)  # the first one is slow; drivers that connect shall not find the world standing still
+            self._image(name)  # the first image is slow: render it before drivers connect
         self.robot = SimulatedRobot(self.world, self.value("socket_path"))
         self.meters = {name: RateMeter() for name in names}
         self._episode = 0
@@ -76,22 +85,23 @@ class Sim(ManagedNode):
             self.robot = None
 
     def tick(self, now: float) -> None:
-        """Physics up to the present, and an image if one is due."""
+        """Advance the world to the present, and publish images and success when due."""
         self.robot.advance()
         self._publish_images()
-        self._watch()
+        self._check_success()
 
     def _publish_images(self) -> None:
-        """The policy's cameras all at one moment, the overview in another turn, so that physics waits for little."""
+        """Publish the cameras, all at the same time, or the overview; never both in one cycle, to keep the cycle short."""
         if self._is_due("cameras", self.value("camera_rate")):
             self._publish(self.world.cameras)
         elif self.value("overview") and self._is_due(OVERVIEW, OVERVIEW_RATE):
-            began = time.monotonic()
+            start = time.monotonic()
             self._publish((OVERVIEW,))
-            ended = time.monotonic()
-            self._due[OVERVIEW] = max(self._due[OVERVIEW], began + (ended - began) / OVERVIEW_SHARE)
+            duration = time.monotonic() - start
+            self._due[OVERVIEW] = max(self._due[OVERVIEW], start + duration / OVERVIEW_SHARE)
 
     def _is_due(self, what: str, rate: float) -> bool:
+        """Whether a publication is due now; if so, schedule the next one."""
         now = time.monotonic()
         if now < self._due[what]:
             return False
@@ -109,8 +119,8 @@ class Sim(ManagedNode):
             return self.world.render(OVERVIEW_CAMERA, self.value("overview_size"))
         return self.world.render(name)
 
-    def _watch(self) -> None:
-        """Publish once when the task has been done for a while."""
+    def _check_success(self) -> None:
+        """Publish success, once in an episode, when the task has been done for :data:`SUCCESS_TIME`."""
         if self._succeeded or not self.world.success():
             self._done_since = None
             return
@@ -135,7 +145,7 @@ class Sim(ManagedNode):
 
     def _event(self, event: str, detail: str) -> None:
         message = EpisodeEvent(
-            event=event, task=TASK, episode=self._episode, seed=self._seed, success=self._succeeded, detail=detail
+            event=event, task=self.world.task.text, episode=self._episode, seed=self._seed, success=self._succeeded, detail=detail
         )
         message.header.stamp = message_conversion.to_stamp(self.now())
         self._events.publish(message)

@@ -1,6 +1,7 @@
-"""The simulator's end of the bus: to driver processes it is the hardware (messages: ``drivers/wire.py``).
+"""Server of the simulator's sockets, over which driver nodes read and command simulated joints.
 
-A thread answers at once from the last measurement, whatever the simulation is busy with; it never touches the world.
+The messages are defined in ``drivers/simulator_protocol.py``. A thread answers every request immediately from the last
+published measurement; it does not access the simulation.
 """
 
 from __future__ import annotations
@@ -20,13 +21,19 @@ from latent_policy_ros.common.errors import HardwareError, available
 from latent_policy_ros.drivers import simulator_protocol
 from latent_policy_ros.sim.world import World
 
-LONGEST_PATH = 107  # bytes, of an AF_UNIX address on Linux
-SLICE, MOST_CATCH_UP = 0.01, 0.1  # s: physics between two looks at the bus; most that one call makes up for
+MAX_PATH = 107  # longest AF_UNIX address on Linux [bytes]
+SLICE = 0.01  # simulated time between two exchanges with the bus [s]
+MAX_CATCH_UP = 0.1  # longest delay that one call of advance() makes up for [s]
 
 
 @dataclass(frozen=True)
 class Channel:
-    """Joints that one driver moves: their names, and the limits (n,) that what it writes is clipped to."""
+    """Joints of one driver.
+
+    Attributes:
+        joint_names: Their names.
+        lower, upper: Limits (n,) to which commands are clipped [rad or m].
+    """
 
     joint_names: tuple[str, ...]
     lower: np.ndarray
@@ -34,10 +41,10 @@ class Channel:
 
 
 class Bus:
-    """Serves `channels` at the socket `path` until :meth:`close`.
+    """Serves ``channels`` at the socket ``path`` until :meth:`close`.
 
     Raises:
-        HardwareError: The path is too long or cannot be made, or something else is there.
+        HardwareError: The path is too long, cannot be created, or is in use.
     """
 
     def __init__(self, path: Path | str, channels: Mapping[str, Channel]) -> None:
@@ -45,7 +52,7 @@ class Bus:
         self._lock = threading.Lock()
         self._measured: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
         self._written: dict[str, np.ndarray] = {}
-        self._writers: dict[str, socket.socket] = {}  # of each channel, its one driver
+        self._writers: dict[str, socket.socket] = {}  # the one driver that commands each channel
         self._listener = _listen(self.path)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -55,17 +62,17 @@ class Bus:
         self._thread.start()
 
     def publish(self, channel: str, position: np.ndarray, velocity: np.ndarray, stamp: float) -> None:
-        """Make positions and velocities (n,), measured at `stamp` [s], what readers get from now on."""
+        """Set the measurement that readers of a channel receive: positions and velocities (n,), measured at ``stamp`` [s]."""
         with self._lock:
             self._measured[channel] = position.copy(), velocity.copy(), stamp
 
-    def written(self, channel: str) -> np.ndarray | None:
-        """The positions (n,) that were written last; None if none were since the last call."""
+    def take_command(self, channel: str) -> np.ndarray | None:
+        """Return the last commanded positions (n,), once; None if there is no new command."""
         with self._lock:
             return self._written.pop(channel, None)
 
     def close(self) -> None:
-        """Stop serving, hang up on every driver and remove the socket. A second call does nothing."""
+        """Stop serving, disconnect all drivers and remove the socket. A second call has no effect."""
         if not self._thread.is_alive():
             return
         self._wake.send(b".")
@@ -86,16 +93,16 @@ class Bus:
                     client.setblocking(False)
                     self._selector.register(client, selectors.EVENT_READ)
                 else:
-                    self._converse(key.fileobj)
+                    self._answer_client(key.fileobj)
 
-    def _converse(self, client: socket.socket) -> None:
+    def _answer_client(self, client: socket.socket) -> None:
         try:
             data = client.recv(simulator_protocol.MAX_MESSAGE)
             if data:
                 client.send(simulator_protocol.pack(self._answer(client, data)))
                 return
         except BlockingIOError:
-            return  # the client does not read its answers: this one is lost
+            return  # the client does not read its answers, so this one is dropped
         except OSError:
             pass
         self._selector.unregister(client)
@@ -122,14 +129,14 @@ class Bus:
             with self._lock:
                 measured = self._measured.get(name)
             if measured is None:
-                raise HardwareError(f"channel {name!r}: nothing measured yet")
+                raise HardwareError(f"channel {name!r}: no measurement yet")
             return simulator_protocol.read_reply(name, *measured)
         if request.op == simulator_protocol.WRITE:
             position = request.array()
             if position.shape != channel.lower.shape or not np.isfinite(position).all():
                 raise HardwareError(f"channel {name!r}: expected {channel.lower.size} finite positions, got {position}")
             if self._writers.setdefault(name, client) is not client:
-                raise HardwareError(f"channel {name!r}: another driver moves it; stop one of the two")
+                raise HardwareError(f"channel {name!r}: another driver commands it; stop one of the two")
             position = np.clip(position, channel.lower, channel.upper)
             with self._lock:
                 self._written[name] = position
@@ -138,40 +145,40 @@ class Bus:
 
 
 def _listen(path: Path) -> socket.socket:
-    if len(str(path).encode()) > LONGEST_PATH:
-        raise HardwareError(f"socket path is {len(str(path).encode())} bytes long, at most {LONGEST_PATH} are possible: {path}")
+    if len(str(path).encode()) > MAX_PATH:
+        raise HardwareError(f"socket path: expected at most {MAX_PATH} bytes, got {len(str(path).encode())}: {path}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            left_behind = path.is_socket()  # by a simulator that was killed
+            stale = path.is_socket()  # left by a simulator that was killed
         except OSError:
-            left_behind = False  # nothing there, or something else, which is not ours to remove
+            stale = False  # nothing, or a file of another program, which must not be removed
         else:
-            raise HardwareError(f"another simulator serves at {path}")
+            raise HardwareError(f"another simulator already serves at {path}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if left_behind:
+        if stale:
             path.unlink(missing_ok=True)
         listener.bind(str(path))
         listener.listen(8)
     except OSError as error:
         listener.close()
-        there = "a socket of another program" if path.is_socket() else "a folder" if path.is_dir() else "a file"
-        reason = f"{there} is in the way" if error.errno == errno.EADDRINUSE else error
+        existing = "a socket of another program" if path.is_socket() else "a folder" if path.is_dir() else "a file"
+        reason = f"{existing} is in the way" if error.errno == errno.EADDRINUSE else error
         raise HardwareError(f"cannot serve at {path}: {reason}") from error
     listener.setblocking(False)
     return listener
 
 
 class SimulatedRobot:
-    """A world on the bus: its arm and its end-effector, on the wall clock.
+    """A world whose arm and end-effector are served to drivers and which follows a clock.
 
     Args:
-        world: The world; only this object steps it.
-        path: Socket to serve channels ``arm`` and ``hand`` at.
-        clock: The time that measurements are stamped with and that the world follows [s].
+        world: The world; only this object may step it.
+        path: Socket that serves the channels ``arm`` and ``hand``.
+        clock: Clock that the world follows, and source of the measurements' time stamps [s].
     """
 
     def __init__(self, world: World, path: Path | str, clock: Callable[[], float] = time.time) -> None:
@@ -184,23 +191,26 @@ class SimulatedRobot:
         self._publish()
 
     def reset(self, seed: int) -> None:
-        """Start episode `seed`; what was written before it is forgotten."""
+        """Start the episode with ``seed``, and discard commands received before."""
         self.world.reset(seed)
         for channel in self.bus.channels:
-            self.bus.written(channel)
+            self.bus.take_command(channel)
         self._now = self.clock()
         self._publish()
 
     def advance(self) -> None:
-        """Let the world catch up with the clock, obeying the bus. After a long delay (the machine was busy) the time
-        missed beyond 0.1 s is skipped: physics runs late rather than in a jump. A clock set back starts anew."""
+        """Advance the world to the present, with the commands received.
+
+        After a delay longer than :data:`MAX_CATCH_UP`, the excess is skipped, so that the simulation never runs a long time
+        in one call. After the clock was set back, the world continues from the new time.
+        """
         now = self.clock()
-        if not 0.0 <= now - self._now <= MOST_CATCH_UP:
-            self._now = now - (MOST_CATCH_UP if now > self._now else 0.0)
+        if not 0.0 <= now - self._now <= MAX_CATCH_UP:
+            self._now = now - (MAX_CATCH_UP if now > self._now else 0.0)
         while now - self._now >= SLICE:
-            if (q := self.bus.written("arm")) is not None:
+            if (q := self.bus.take_command("arm")) is not None:
                 self.world.set_arm_target(q)
-            if (q := self.bus.written("hand")) is not None:
+            if (q := self.bus.take_command("hand")) is not None:
                 self.world.set_hand_target(q)
             self.world.step(SLICE)
             self._now += SLICE

@@ -12,6 +12,7 @@ from pathlib import Path
 from latent_policy_ros.common.errors import ActionRefused
 from latent_policy_ros.common.processes import worker_pool
 from latent_policy_ros.control.arm_controller import ArmController
+from latent_policy_ros.control.arm_description import PANDA, load_arm
 from latent_policy_ros.control.command_guard import CommandGuard
 from latent_policy_ros.control.joint_controller import COMMAND_RATE, CONTROL_RATE, JointController
 from latent_policy_ros.embodiments import load_embodiment
@@ -19,6 +20,7 @@ from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.observations.images import fit
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.policy import ActionChunk, Policy, RobotDecoder
+from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK, load_task
 from latent_policy_ros.sim.world import World
 
 CYCLES_PER_COMMAND = round(CONTROL_RATE / COMMAND_RATE)
@@ -120,6 +122,7 @@ class RobotRollout:
                 wrist_pose=world.wrist_pose,
                 joints=world.hand_q,
                 embodiment=self.embodiment,
+                task=world.task.text,
             )
         )
         missing = self.observation_steps - len(self.history)
@@ -188,6 +191,8 @@ def rollouts(
     latent: LatentSpace,
     jobs: Sequence[tuple[str, int]],
     *,
+    task: str = DEFAULT_TASK,
+    arm: str = PANDA,
     batch: int = 8,
     time_limit: float = 15.0,
     latency: float = 0.08,
@@ -198,6 +203,7 @@ def rollouts(
     Args:
         policy, latent: The policy and its latent space.
         jobs: End-effector and scene seed of each rollout.
+        task, arm: Names of the simulated task and arm.
         batch: Number of robots in one batch of the policy.
         time_limit: Simulated time after which a rollout has failed [s].
         latency: Time from an observation to the arrival of its chunk at the decoder [s].
@@ -205,13 +211,14 @@ def rollouts(
 
     Raises:
         ArtifactError: The policy was made for another latent space, or the latent space lacks an embodiment.
+        LatentPolicyError: Unknown task, or the embodiment or arm cannot be simulated.
     """
     waiting, active = deque(jobs), list[RobotRollout]()
     while waiting or active:
         while waiting and len(active) < batch:
             embodiment, seed = waiting.popleft()
             settings = policy.settings
-            world = World(embodiment)
+            world = World(embodiment, task, arm)
             world.reset(seed)
             active.append(RobotRollout(world, seed, latent, settings.observation_steps, settings.image_size, latency))
         for robot, chunk in zip(active, policy.predict([policy.prepare(robot.observe()) for robot in active])):
@@ -250,16 +257,19 @@ def evaluate(
         embodiments, seeds: Every combination is one rollout.
         workers: Number of processes, of one thread each.
         on_result: Called with each result as it arrives, e.g. for a progress bar.
-        options: Further arguments of :func:`rollouts`.
+        options: Keyword arguments of :func:`rollouts`: ``task``, ``arm``, ``batch``, ``time_limit``, ``latency``.
 
     Returns:
         Results, sorted by embodiment and seed.
 
     Raises:
-        ConfigError: An embodiment is unknown, or its file is wrong.
+        ConfigError: Unknown embodiment or arm, or an error in its file.
+        LatentPolicyError: Unknown task.
     """
-    for embodiment in embodiments:
-        load_embodiment(embodiment)  # reports a wrong name before the slow start of processes
+    for embodiment in embodiments:  # names are checked here because the start of the processes takes many seconds
+        load_embodiment(embodiment)
+    load_arm(options.get("arm", PANDA))
+    load_task(options.get("task", DEFAULT_TASK))
     jobs = [(embodiment, seed) for seed in seeds for embodiment in embodiments]
     batches = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
     results: list[Rollout] = []

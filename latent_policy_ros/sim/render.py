@@ -1,7 +1,7 @@
-"""Images of a simulated scene without a screen: one OpenGL context per thread, shared by all its worlds.
+"""Off-screen rendering of MuJoCo scenes, with one OpenGL context per thread that all its scenes share.
 
-Which OpenGL is decided when this module is imported: ``$MUJOCO_GL`` if it is set, else EGL, else OSMesa, whichever
-library is on this machine. Without either, physics works and :meth:`SceneRenderer.image` raises.
+The OpenGL backend is chosen when this module is imported: ``$MUJOCO_GL`` if it is set, otherwise EGL, otherwise OSMesa,
+depending on the installed libraries. Without any of them, physics works and :meth:`SceneRenderer.image` raises.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_GEOMS = 400
 
 
 def choose_gl() -> str:
-    """The value for MUJOCO_GL on this machine: ``egl``, ``osmesa``, or ``disable`` when neither library loads."""
+    """Return a value for MUJOCO_GL: ``egl``, ``osmesa``, or ``disable`` if neither library can be loaded."""
     for name, libraries in LIBRARIES.items():
         for library in libraries:
             try:
@@ -39,57 +39,57 @@ _local = threading.local()
 
 
 def _context():
-    """This thread's OpenGL context, made on first use and current from then on.
+    """Return this thread's OpenGL context, which is created on first use and stays current.
 
     Raises:
-        HardwareError: There is no OpenGL that can draw without a screen; says what to install.
+        HardwareError: Off-screen OpenGL is not available; the message names the packages to install.
     """
     if getattr(_local, "context", None) is None:
         if BACKEND in ("disable", "disabled", "off", "0", "false"):
-            raise HardwareError(f"no OpenGL to draw the simulated cameras with (neither EGL nor OSMesa); {REMEDY}")
-        # Not mujoco.GLContext: that was chosen when MuJoCo was first imported, which may have been before this module.
+            raise HardwareError(f"cannot render the simulated cameras: no off-screen OpenGL (EGL or OSMesa); {REMEDY}")
+        # Not mujoco.GLContext: MuJoCo chooses it on its first import, which may precede the import of this module.
         module = f"mujoco.{BACKEND}" if BACKEND in LIBRARIES else "mujoco"
         try:
             _local.context = importlib.import_module(module).GLContext(640, 480)
-            _local.drawings = {}
-        except Exception as cause:  # every backend raises its own kind
-            raise HardwareError(f"OpenGL ({BACKEND}) gave no context: {cause}; {REMEDY}") from cause
+            _local.resources = {}
+        except Exception as cause:  # backends raise exceptions of their own
+            raise HardwareError(f"cannot create an OpenGL context ({BACKEND}): {cause}; {REMEDY}") from cause
         if BACKEND == "osmesa":
-            atexit.register(_local.context.free)  # it cannot free itself any more while Python shuts down
+            atexit.register(_local.context.free)  # its destructor fails during the shutdown of Python
         _local.context.make_current()
     return _local.context
 
 
-def _drawing(model: mujoco.MjModel):
-    """The model's meshes on this thread's graphics card, uploaded once."""
+def _resources(model: mujoco.MjModel) -> mujoco.MjrContext:
+    """Return the GPU resources of ``model`` in this thread's context, which are uploaded on first use."""
     _context()
-    drawing = _local.drawings.get(id(model))
-    if drawing is None or drawing[0] is not model:
+    entry = _local.resources.get(id(model))
+    if entry is None or entry[0] is not model:
         context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        drawing = _local.drawings[id(model)] = (model, context)
-    return drawing[1]
+        entry = _local.resources[id(model)] = (model, context)
+    return entry[1]
 
 
 def draw(model: mujoco.MjModel, scene: mujoco.MjvScene, width: int, height: int) -> np.ndarray:
-    """RGB image (height, width, 3) uint8 of a scene that was made for `model`.
+    """Render a scene of ``model`` as an RGB image (height, width, 3) uint8.
 
     Raises:
-        HardwareError: No OpenGL on this machine.
-        ValueError: Larger than the model's scenes are drawn at.
+        HardwareError: OpenGL is not available.
+        ValueError: The image is larger than the model's off-screen buffer.
     """
-    most = model.vis.global_
-    if width > most.offwidth or height > most.offheight:
-        raise ValueError(f"expected an image of at most {most.offwidth} x {most.offheight} pixels, got {width} x {height}")
-    context = _drawing(model)
+    limit = model.vis.global_
+    if width > limit.offwidth or height > limit.offheight:
+        raise ValueError(f"expected an image of at most {limit.offwidth} x {limit.offheight} pixels, got {width} x {height}")
+    context = _resources(model)
     rect, rgb = mujoco.MjrRect(0, 0, width, height), np.empty((height, width, 3), np.uint8)
-    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)  # another world may have drawn before
+    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)  # another scene may have used the context
     mujoco.mjr_render(rect, scene, context)
     mujoco.mjr_readPixels(rgb, None, rect, context)
     return rgb[::-1].copy()
 
 
 class SceneRenderer:
-    """Draws what the cameras of `model` see."""
+    """Renders the cameras of ``model``."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self.model = model
@@ -99,10 +99,10 @@ class SceneRenderer:
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
 
     def image(self, data: mujoco.MjData, camera: str, width: int, height: int) -> np.ndarray:
-        """RGB image (height, width, 3) uint8 of the scene as it is in `data`, seen by `camera`.
+        """Render the state ``data`` from ``camera`` as an RGB image (height, width, 3) uint8.
 
         Raises:
-            HardwareError: No OpenGL on this machine.
+            HardwareError: OpenGL is not available.
             KeyError: The model has no such camera.
         """
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED

@@ -1,9 +1,9 @@
-"""A Panda arm with an end-effector as MuJoCo bodies, made from the arm's URDF and an embodiment's tables.
+"""MuJoCo model of an arm with an end-effector, made from the arm's URDF and an embodiment's hinge table.
 
-The arm is drawn with the URDF's collision meshes (200 to 300 faces each: quick to draw). A gripper whose joints the
-URDF already has is taken from there; every other end-effector is built of primitive shapes from its hinge table.
-Everything that touches is either robot or world: robot links collide with the world, and the thumb with the fingers,
-but links of one finger never with each other.
+The arm is drawn with the collision meshes of its URDF. An end-effector whose joints the URDF has is taken from there;
+every other one is built of primitive shapes from its hinge table.
+
+Robot links collide with the world, and the thumb with the fingers. Links of one finger never collide with each other.
 """
 
 from __future__ import annotations
@@ -11,31 +11,41 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from latent_policy_ros.common.paths import package_folder
-from latent_policy_ros.control.arm_description import PANDA, load_arm
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.control.arm_description import Arm
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.description.urdf import UrdfFile
 from latent_policy_ros.embodiments.kinematics.capsules import Capsule, capsules
 
 FRICTION = (1.2, 0.02, 0.002)  # sliding, torsional [m], rolling [m]
-CONDIM = 4  # contacts with torsional friction: a pinched cube does not spin
-ARM_KP = (4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0)  # N m/rad; damping is a tenth of it
-ARM_EFFORT = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)  # N m, data sheet of the Panda
-COLLIDING_LINKS = ("panda_link5", "panda_link6", "panda_link7", "panda_hand", "panda_leftfinger", "panda_rightfinger")
-DENSITY = 600.0  # kg/m^3 of the hand's primitives
-COUPLING_SOLREF = (0.008, 1.0)  # time constant [s] and damping ratio that hold coupled hinges together
+CONDIM = 4  # contacts with torsional friction: a pinched object does not spin
+DENSITY = 600.0  # of the primitive shapes of a hand [kg/m^3]
+COUPLING_SOLREF = (0.008, 1.0)  # time constant [s] and damping ratio of the constraints that hold coupled hinges together
 WHITE, DARK, FINGER, THUMB = (0.92, 0.92, 0.9, 1), (0.25, 0.26, 0.28, 1), (0.3, 0.33, 0.36, 1), (0.85, 0.7, 0.25, 1)
 WORLD_BIT, FINGER_BIT = 1, 2
 
 
-def robot_spec(embodiment: Embodiment, T_flange_hand: np.ndarray) -> mujoco.MjSpec:
-    """Arm and end-effector, base at the origin; joints and actuators carry the names of the arm's and the embodiment's joints."""
-    urdf_gripper = set(embodiment.hinge_names) <= {"panda_finger_joint1", "panda_finger_joint2"}
-    spec = _arm(keep_gripper=urdf_gripper)
-    if urdf_gripper:
-        _couple(spec, embodiment)
-    else:
-        _attach_hand(spec, embodiment, T_flange_hand)
+def robot_spec(embodiment: Embodiment, arm: Arm) -> mujoco.MjSpec:
+    """Return the arm with its end-effector, the arm's base frame at the origin.
+
+    Joints and actuators have the names of the arm's and the embodiment's joints.
+
+    Raises:
+        LatentPolicyError: The arm's file has no section ``simulation``.
+        ConfigError: A mesh of the URDF refers to a package that is not installed.
+    """
+    spec = _urdf_spec(arm)
+    in_urdf = set(embodiment.hinge_names) <= {joint.name for joint in spec.joints} - set(arm.joint_names)
+    if not in_urdf:
+        for body in list(spec.body(arm.flange).bodies):  # an end-effector that the URDF contains
+            spec.delete(body)
+    for joint in list(spec.joints):  # all others stay at zero, as in the arm's kinematics
+        if joint.name not in (*arm.joint_names, *embodiment.hinge_names):
+            spec.delete(joint)
+    _configure_arm(spec, arm)
+    if not in_urdf:
+        _attach_hand(spec, embodiment, arm)
+    _couple(spec, embodiment)
     for hinge in embodiment.hinges:
         joint = spec.joint(hinge.name)
         joint.armature = embodiment.servo.armature
@@ -44,40 +54,44 @@ def robot_spec(embodiment: Embodiment, T_flange_hand: np.ndarray) -> mujoco.MjSp
         _servo(spec, name, embodiment.servo.kp, 0.0, embodiment.servo.max_effort, embodiment.lower[i], embodiment.upper[i])
     for body in spec.bodies:
         if body.name != "world":
-            body.gravcomp = 1.0  # as the real arm does; the hand's weight is in its controller's load model
+            body.gravcomp = 1.0  # arm controllers compensate gravity, including the load of the end-effector
     return spec
 
 
-def _arm(keep_gripper: bool) -> mujoco.MjSpec:
-    folder = package_folder("example-robot-data") / "robots"
-    urdf = UrdfFile.read(folder / "panda_description" / "urdf" / "panda.urdf")
-    urdf.remove_visuals()  # COLLADA, which MuJoCo does not read
+def _urdf_spec(arm: Arm) -> mujoco.MjSpec:
+    urdf = UrdfFile.read(arm.urdf)
+    urdf.remove_visuals()  # often COLLADA, which MuJoCo does not read
     urdf.resolve_meshes()
     urdf.set_mujoco_compiler(strippath="false", balanceinertia="true", discardvisual="true", fusestatic="false")
-    spec = mujoco.MjSpec.from_string(urdf.to_xml())
-    if not keep_gripper:
-        spec.delete(spec.body("panda_hand"))
+    return mujoco.MjSpec.from_string(urdf.to_xml())
+
+
+def _configure_arm(spec: mujoco.MjSpec, arm: Arm) -> None:
+    """Set the contacts, colours and servos of the arm."""
+    simulation = arm.simulation
+    if simulation is None:
+        raise LatentPolicyError(f"{arm.file}: this arm cannot be simulated: expected a section simulation, as in arms/panda.yaml")
     for geom in spec.geoms:
-        touches = geom.parent.name in COLLIDING_LINKS
-        geom.contype, geom.conaffinity = (FINGER_BIT, WORLD_BIT) if touches else (0, 0)
+        collides = geom.parent.name in simulation.colliding_links
+        geom.contype, geom.conaffinity = (FINGER_BIT, WORLD_BIT) if collides else (0, 0)
         geom.rgba = DARK if "finger" in geom.parent.name else WHITE
         geom.friction, geom.condim, geom.group = FRICTION, CONDIM, 0
-    for i, name in enumerate(load_arm(PANDA).joint_names):
-        joint = spec.joint(name)
-        joint.armature = 0.1
-        _damp(joint, 1.0)
-        _servo(spec, name, ARM_KP[i], ARM_KP[i] / 10, ARM_EFFORT[i], *joint.range)
-    return spec
+    for i, name in enumerate(arm.joint_names):
+        joint, kp = spec.joint(name), simulation.kp[i]
+        joint.armature, joint.limited, joint.range = simulation.armature, True, [arm.lower[i], arm.upper[i]]
+        _damp(joint, simulation.damping)
+        _servo(spec, name, kp, simulation.kv_ratio * kp, simulation.max_effort[i], arm.lower[i], arm.upper[i])
 
 
-def _damp(joint, value: float) -> None:
+def _damp(joint: mujoco.MjsJoint, value: float) -> None:
     try:
         joint.damping = value  # MuJoCo 3: a number
     except TypeError:
         joint.damping = np.array([value, 0.0, 0.0])  # MuJoCo 4: coefficients of a polynomial
 
 
-def _servo(spec, joint: str, kp: float, kv: float, effort: float, lower: float, upper: float) -> None:
+def _servo(spec: mujoco.MjSpec, joint: str, kp: float, kv: float, effort: float, lower: float, upper: float) -> None:
+    """Add a position servo named after its joint."""
     servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
     servo.set_to_position(kp=kp, kv=kv)
     servo.forcelimited, servo.forcerange = True, [-effort, effort]
@@ -85,7 +99,7 @@ def _servo(spec, joint: str, kp: float, kv: float, effort: float, lower: float, 
 
 
 def _couple(spec: mujoco.MjSpec, embodiment: Embodiment) -> None:
-    """Hold every coupled hinge to its actuated one by a joint equality (unless the URDF's importer already did)."""
+    """Couple every passive hinge to its actuated one by a joint equality, unless the import of the URDF already did."""
     for i, hinge in enumerate(embodiment.hinges):
         if hinge.name in embodiment.joint_names or any(hinge.name in (e.name1, e.name2) for e in spec.equalities):
             continue
@@ -97,22 +111,22 @@ def _couple(spec: mujoco.MjSpec, embodiment: Embodiment) -> None:
         equality.data[:5] = [0.0, embodiment.coupling[i, leader], 0.0, 0.0, 0.0]
 
 
-def _attach_hand(spec: mujoco.MjSpec, embodiment: Embodiment, T_flange_hand: np.ndarray) -> None:
-    """Bodies of all hinges under the flange. Every body frame is parallel to the palm frame at the zero pose."""
-    T_flange_base = T_flange_hand @ np.linalg.inv(embodiment.T_base_hand)
-    flange = spec.body("panda_link8")
-    palm = flange.add_body(name="palm", pos=T_flange_base[:3, 3], quat=_quat(T_flange_base[:3, :3]))
+def _attach_hand(spec: mujoco.MjSpec, embodiment: Embodiment, arm: Arm) -> None:
+    """Add a body for every hinge below the flange. Body frames are parallel to the palm frame at the zero pose."""
+    T_flange_base = arm.mount(embodiment).homogeneous @ np.linalg.inv(embodiment.T_base_hand)
+    flange = spec.body(arm.flange)
+    palm = flange.add_body(name="palm", pos=T_flange_base[:3, 3], quat=quaternion_wxyz(T_flange_base[:3, :3]))
     bodies, origins = {None: palm}, {None: np.zeros(3)}
     for hinge in embodiment.hinges:
         body = bodies[hinge.parent].add_body(name=hinge.name, pos=hinge.point - origins[hinge.parent])
-        kind = mujoco.mjtJoint.mjJNT_HINGE if hinge.kind == "revolute" else mujoco.mjtJoint.mjJNT_SLIDE
-        body.add_joint(name=hinge.name, type=kind, axis=hinge.axis, limited=True, range=[hinge.lower, hinge.upper])
+        joint_type = mujoco.mjtJoint.mjJNT_HINGE if hinge.kind == "revolute" else mujoco.mjtJoint.mjJNT_SLIDE
+        body.add_joint(name=hinge.name, type=joint_type, axis=hinge.axis, limited=True, range=[hinge.lower, hinge.upper])
         bodies[hinge.name], origins[hinge.name] = body, hinge.point
     thumb = _chain(embodiment, "thumb")
     for shape in capsules(embodiment):
         _add_shape(bodies[shape.hinge], shape, origins[shape.hinge], shape.hinge in thumb)
     for body in bodies.values():
-        if not list(body.geoms):  # one of a pair of hinges so close together that no link fits in between
+        if not list(body.geoms):  # two hinges so close together that there is no link between them
             body.mass, body.inertia, body.explicitinertial = 1e-3, [1e-7] * 3, True
     knuckles = [h.point for h in embodiment.hinges if h.parent is None]
     hub = T_flange_base[:3, 3] + T_flange_base[:3, :3] @ ((np.mean(knuckles, axis=0) + embodiment.T_base_hand[:3, 3]) / 2)
@@ -123,7 +137,7 @@ def _attach_hand(spec: mujoco.MjSpec, embodiment: Embodiment, T_flange_hand: np.
     _couple(spec, embodiment)
 
 
-def _add_shape(body, shape: Capsule, origin: np.ndarray, is_thumb: bool) -> None:
+def _add_shape(body: mujoco.MjsBody, shape: Capsule, origin: np.ndarray, is_thumb: bool) -> None:
     start, end = shape.start - origin, shape.end - origin
     geom = body.add_geom(density=DENSITY, friction=FRICTION, condim=CONDIM)
     if np.allclose(start, end):
@@ -150,7 +164,8 @@ def _chain(embodiment: Embodiment, finger: str) -> set[str]:
     return chain
 
 
-def _quat(rotation: np.ndarray) -> np.ndarray:
+def quaternion_wxyz(rotation: np.ndarray) -> np.ndarray:
+    """Rotation matrix (3, 3) -> quaternion (4,) in MuJoCo's order w x y z."""
     quaternion = np.zeros(4)
     mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation).ravel())
     return quaternion

@@ -10,6 +10,7 @@ import yaml
 from latent_policy_ros import bringup
 from latent_policy_ros.bringup import node_list
 from latent_policy_ros.common.errors import ConfigError, LatentPolicyError
+from latent_policy_ros.common.paths import config_dir
 
 
 def load(tmp_path, fleet_content):
@@ -96,6 +97,19 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, fleet_content):
     assert "/left/gripper_driver" in names and "/left/hand_driver" not in names
 
 
+def test_simulated_robot_may_have_any_arm_with_simulation_parameters(tmp_path, fleet_content):
+    fleet_content["robots"]["left"] |= {"arm": "ur5", "sim_task": "lift_cube"}
+    (sim,) = [spec for spec in node_list.node_specs(load(tmp_path, fleet_content)) if spec.executable == "sim_node"]
+    assert (sim.parameters["arm"], sim.parameters["task"]) == ("ur5", "lift_cube")
+    plain = {k: v for k, v in yaml.safe_load((config_dir() / "arms" / "ur5.yaml").read_text()).items() if k != "simulation"}
+    (tmp_path / "plain.yaml").write_text(yaml.safe_dump(plain))
+    fleet_content["robots"]["left"]["arm"] = str(tmp_path / "plain.yaml")
+    with pytest.raises(
+        ConfigError, match="robots.left.arm: got .*plain.yaml'; a simulated robot needs an arm .* section simulation"
+    ):
+        load(tmp_path, fleet_content)
+
+
 @pytest.mark.parametrize(
     "where, value, words",
     [
@@ -114,7 +128,7 @@ def test_swapping_the_embodiment_swaps_the_driver(tmp_path, fleet_content):
         (("robots", "left", "arm_driver"), "mock", ["robots.left.arm_driver", "sim drives both or none", "sim and mock"]),
         (("robots", "right", "arm_driver"), "no_such:Arm", ["robots.right.arm_driver", "no_such cannot be imported"]),
         (("robots", "right", "arm"), "ur6", ["robots.right.arm", "got 'ur6'", "panda, ur5, xarm7, or a YAML file"]),
-        (("robots", "left", "arm"), "ur5", ["robots.left.arm", "got 'ur5'", "a simulated robot has a panda"]),
+        (("robots", "left", "sim_task"), "juggle", ["robots.left.sim_task", "got 'juggle'", "cube_in_box, lift_cube"]),
         (("robots", "left", "workspace"), {"z": [0.5, 0.1]}, ["robots.left.workspace.z", "lower < upper"]),
         (("robots", "left", "workspace"), {"height": [0, 1]}, ["robots.left.workspace.height", "unknown", "x, y, z"]),
         (("robots", "left", "images"), "png", ["robots.left.images", "compressed"]),

@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
 from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
-from latent_policy_ros.sim.tasks.expert import DT, plan  # noqa: E402
+from latent_policy_ros.sim.tasks.motion import DT  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402
 
 ROBOTS = {"left": "mimic_hand", "right": "panda_gripper"}
@@ -32,7 +32,7 @@ class Expert:
     def __init__(self, embodiment, space, seed):
         world = World(embodiment)
         world.reset(seed)
-        self.steps, self.space = plan(world), space
+        self.steps, self.space = world.task.expert(world), space
         self.latents = space.encode(embodiment, world.embodiment.to_action(self.steps.hand))
         self.seconds = len(self.steps) * DT
 

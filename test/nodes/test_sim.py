@@ -1,4 +1,4 @@
-"""The simulator node: hardware to its drivers, cameras to the policy, and a fresh scene when asked."""
+"""Simulator node: joints for the drivers, images, reset and success events."""
 
 import time
 
@@ -42,7 +42,7 @@ def call(graph, name):
     return future.result()
 
 
-def test_cameras_come_at_their_rate_with_their_stamp(graph, sim):
+def test_cameras_publish_at_their_rate_with_the_time_of_the_image(graph, sim):
     front = graph.listen(Image, "right/front/image_raw", qos.IMAGES)
     overview = graph.listen(Image, "right/overview/image_raw", qos.IMAGES)
     graph.run(0.5)
@@ -53,25 +53,25 @@ def test_cameras_come_at_their_rate_with_their_stamp(graph, sim):
     assert (image.width, image.height, image.encoding) == (96, 96, "rgb8") and overview[-1][1].width == 200
     assert 0 <= received - to_seconds(image.header.stamp) < 0.2
     pixels = np.frombuffer(image.data, np.uint8)
-    assert pixels.std() > 10  # there is something to see
+    assert pixels.std() > 10  # not a uniform image
 
 
-def test_images_for_people_take_little_of_the_time(graph, sim, monkeypatch):
+def test_overview_takes_a_limited_share_of_the_time(graph, sim, monkeypatch):
     image = sim._image
     monkeypatch.setattr(sim, "_image", lambda name: (time.sleep(0.05 * (name == "overview")), image(name))[1])
     overview = graph.listen(Image, "right/overview/image_raw", qos.IMAGES)
     graph.run(3.0)
-    assert 1 <= len(overview) <= 4  # 10 a second would take half of it
+    assert 1 <= len(overview) <= 4  # 10 per second would take half of the time
 
 
-def test_time_is_the_wall_clock(graph, sim):
+def test_simulated_time_follows_the_wall_clock(graph, sim):
     graph.run(0.3)
     simulated, wall = sim.world.time, time.monotonic()
     graph.run(1.0)
     assert sim.world.time - simulated == pytest.approx(time.monotonic() - wall, abs=0.15)
 
 
-def test_a_driver_moves_the_simulated_joints(graph, sim):
+def test_driver_moves_the_simulated_joints(graph, sim):
     graph.add(lambda **o: EndEffectorDriver("gripper", **o), "right", embodiment="panda_gripper", driver="sim",
               socket_path=sim.value("socket_path"))  # fmt: skip
     states = graph.listen(JointState, "right/joint_states", qos.STATES)
@@ -85,18 +85,20 @@ def test_a_driver_moves_the_simulated_joints(graph, sim):
     assert sim.world.hand_q[0] == pytest.approx(0.01, abs=2e-3)
 
 
-def test_reset_takes_the_seed_and_counts_on(graph, sim):
+def test_reset_uses_the_seed_and_increments_it(graph, sim):
     events = graph.listen(EpisodeEvent, "right/episode_event", qos.EVENTS)
     graph.run(0.3)
     assert call(graph, "/right/sim/reset").message == "seed 7"
     assert call(graph, "/right/sim/reset").message == "seed 8"
     world = World("panda_gripper")
-    np.testing.assert_array_equal(world.reset(8).cube, sim.world.layout.cube)
+    world.reset(8)
+    np.testing.assert_allclose(world.body_pose("cube"), sim.world.body_pose("cube"), atol=1e-3)
+    np.testing.assert_array_equal(world.body_pose("box"), sim.world.body_pose("box"))
     graph.run(0.2)
     assert [(e.event, e.seed) for _, e in events] == [("begin", 7), ("begin", 8)]
 
 
-def test_success_is_said_once(graph, sim, monkeypatch):
+def test_success_is_published_once_per_episode(graph, sim, monkeypatch):
     events = graph.listen(EpisodeEvent, "right/episode_event", qos.EVENTS)
     graph.run(0.3)
     monkeypatch.setattr(sim.world, "success", lambda: True)
@@ -107,6 +109,16 @@ def test_success_is_said_once(graph, sim, monkeypatch):
     assert [e.event for _, e in events] == ["success", "begin", "success"]
 
 
-def test_two_simulators_do_not_share_a_socket(graph, sim):
+def test_task_and_arm_are_parameters(graph, tmp_path):
+    sim = graph.add(Sim, "left", embodiment="panda_gripper", socket_path=str(tmp_path / "left.sock"), task="lift_cube", arm="ur5")
+    events = graph.listen(EpisodeEvent, "left/episode_event", qos.EVENTS)
+    graph.run(0.3)
+    call(graph, "/left/sim/reset")
+    graph.run(0.2)
+    assert sim.world.arm.joint_names[0] == "shoulder_pan_joint"
+    assert [e.task for _, e in events] == ["lift the red cube"]
+
+
+def test_socket_of_another_simulator_is_refused(graph, sim):
     with pytest.raises(AssertionError, match="did not start"):
         graph.add(Sim, "other", embodiment="panda_gripper", socket_path=sim.value("socket_path"))

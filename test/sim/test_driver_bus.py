@@ -1,4 +1,4 @@
-"""The bus between drivers and simulator, with the real driver at its other end."""
+"""Exchange of measurements and commands between the simulator and its driver."""
 
 import socket
 
@@ -31,7 +31,7 @@ def robot(tmp_path, clock):
     robot.close()
 
 
-def test_what_else_lies_where_the_socket_is_to_be_stays(tmp_path, clock):
+def test_existing_files_at_the_socket_path_are_kept(tmp_path, clock):
     file, stream = tmp_path / "notes.txt", tmp_path / "other.sock"
     file.write_text("mine")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
@@ -57,7 +57,7 @@ def _run(robot: SimulatedRobot, clock: Clock, seconds: float) -> None:
         robot.advance()
 
 
-def test_what_is_written_is_done_and_measured(robot, clock):
+def test_commands_are_executed_and_measured(robot, clock):
     """Both channels, with the joints in another order than the simulator's."""
     arm, hand = _driver(robot, "arm"), _driver(robot, "hand")
     start = arm.read().position
@@ -72,31 +72,31 @@ def test_what_is_written_is_done_and_measured(robot, clock):
     np.testing.assert_allclose(hand.read().position, [0.01], atol=1e-3)
 
 
-def test_the_reply_to_a_write_says_what_was_really_set(robot):
+def test_reply_to_a_command_has_the_clipped_positions(robot):
     np.testing.assert_allclose(_driver(robot, "hand").write(np.array([0.3])), [0.04])
 
 
-def test_one_driver_moves_a_channel_until_it_is_gone(robot):
+def test_one_driver_commands_a_channel_until_it_disconnects(robot):
     first, second, arm = _driver(robot, "hand"), _driver(robot, "hand"), _driver(robot, "arm")
     here = first.read().position
     first.write(here)
     arm.write(arm.read().position)
-    with pytest.raises(HardwareError, match="'hand': another driver moves it"):
+    with pytest.raises(HardwareError, match="'hand': another driver commands it"):
         second.write(here)
-    np.testing.assert_array_equal(second.read().position, here)  # to look is no harm
-    first.connect()  # anew, as after an error
+    np.testing.assert_array_equal(second.read().position, here)  # reading stays possible
+    first.connect()  # reconnect, as after an error
     first.write(here)
     first.close()
     second.write(here)
 
 
-def test_an_unwritten_robot_stands_still(robot, clock):
+def test_robot_without_commands_stands_still(robot, clock):
     before = robot.world.arm_q
     _run(robot, clock, 1.0)
     np.testing.assert_allclose(robot.world.arm_q, before, atol=1e-3)
 
 
-def test_a_pause_of_the_machine_is_not_made_up_for(robot, clock):
+def test_long_delay_is_skipped(robot, clock):
     clock.time += 60.0
     robot.advance()
     assert 0 < robot.world.time < 0.2
@@ -120,7 +120,7 @@ def test_a_pause_of_the_machine_is_not_made_up_for(robot, clock):
         (simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.ERROR, "arm")), "not a request"),
     ],
 )
-def test_bad_requests_are_answered_with_what_is_wrong(robot, request_bytes, text):
+def test_invalid_request_is_answered_with_an_error(robot, request_bytes, text):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.settimeout(2.0)
         client.connect(str(robot.bus.path))
@@ -129,10 +129,10 @@ def test_bad_requests_are_answered_with_what_is_wrong(robot, request_bytes, text
         assert reply.op == simulator_protocol.ERROR and text in reply.text()
         client.send(simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.READ, "arm")))
         assert simulator_protocol.unpack(client.recv(simulator_protocol.MAX_MESSAGE)).op == simulator_protocol.READ
-    assert robot.bus.written("arm") is None
+    assert robot.bus.take_command("arm") is None
 
 
-def test_one_simulator_a_socket_but_a_dead_ones_is_taken_over(robot, tmp_path):
+def test_socket_in_use_is_refused_and_a_stale_one_replaced(robot, tmp_path):
     with pytest.raises(HardwareError, match="another simulator"):
         SimulatedRobot(robot.world, robot.bus.path)
     dead = tmp_path / "dead.sock"
@@ -142,12 +142,12 @@ def test_one_simulator_a_socket_but_a_dead_ones_is_taken_over(robot, tmp_path):
     assert not dead.exists()
 
 
-def test_a_path_too_long_for_a_socket_is_refused(robot, tmp_path):
+def test_path_too_long_for_a_socket_is_refused(robot, tmp_path):
     with pytest.raises(HardwareError, match="at most 107"):
         SimulatedRobot(robot.world, tmp_path / ("x" * 120))
 
 
-def test_a_driver_notices_that_the_simulator_went_away(robot):
+def test_driver_raises_when_the_simulator_has_closed(robot):
     driver = _driver(robot, "arm")
     robot.close()
     with pytest.raises(HardwareError, match="simulator at"):

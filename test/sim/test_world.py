@@ -1,18 +1,44 @@
-"""The simulated robot is the robot of the tables, and what it reports is what it did."""
+"""Simulated robots: kinematics, servos, determinism, contacts and cameras."""
 
 import dataclasses
 import os
 import subprocess
 import sys
 
+import mujoco
 import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.control.arm_description import list_arms, load_arm
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
 from latent_policy_ros.sim import scene
-from latent_policy_ros.sim.render import choose_gl, mujoco
+from latent_policy_ros.sim.render import choose_gl
+from latent_policy_ros.sim.tasks.cube import CUBE
 from latent_policy_ros.sim.world import World
+
+TINY_ARM = """<robot name="tiny">
+  <link name="floor"/><link name="base"/><link name="flag"/><link name="flange"/>
+  <link name="upper"><inertial>
+    <mass value="1"/><inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <link name="lower"><inertial>
+    <mass value="1"/><inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/></inertial>
+    <collision><geometry><box size="0.05 0.05 0.05"/></geometry></collision></link>
+  <joint name="stand" type="fixed"><parent link="floor"/><child link="base"/><origin xyz="0.2 0 1"/></joint>
+  <joint name="turn" type="revolute"><parent link="base"/><child link="upper"/><axis xyz="0 0 1"/>
+    <limit lower="-2" upper="2" velocity="3" effort="10"/></joint>
+  <joint name="lift" type="prismatic"><parent link="upper"/><child link="lower"/><axis xyz="0 0 1"/>
+    <limit lower="0" upper="0.5" velocity="1" effort="10"/></joint>
+  <joint name="tip" type="fixed"><parent link="lower"/><child link="flange"/><origin xyz="0.5 0 0.2" rpy="3.14159 0 0"/></joint>
+  <joint name="wave" type="continuous"><parent link="upper"/><child link="flag"/><axis xyz="1 0 0"/></joint>
+</robot>"""
+TINY_ARM_FILE = """
+description: tiny.urdf
+base: base
+flange: flange
+home: {turn: 0.0, lift: 0.1}
+simulation: {kp: [500, 500], kv_ratio: 0.1, max_effort: [10, 10], armature: 0.1, damping: 1.0, colliding_links: [lower]}
+"""
 
 needs_gl = pytest.mark.skipif(choose_gl() == "disable", reason="no EGL or OSMesa here (apt install libegl1)")
 
@@ -52,24 +78,24 @@ def test_servos_reach_their_targets_and_couplings_hold(world):
     _spread_hand(world, 1.5)
     e = world.embodiment
     np.testing.assert_allclose(world.hand_q, e.lower + 0.4 * (e.upper - e.lower), atol=5e-3)
-    hinges = world.data.qpos[world._hinges.position]
+    hinges = world.data.qpos[world._hinges]
     np.testing.assert_allclose(hinges, e.coupling @ world.hand_q, atol=2e-3)
 
 
-def test_a_far_target_is_approached_at_the_velocity_limit(world):
+def test_distant_target_is_approached_at_the_velocity_limit(world):
     start = world.arm_q
     world.set_arm_target(start + np.r_[1.0, np.zeros(6)])
     world.step(0.2)
     assert 0.1 < world.arm_q[0] - start[0] <= 0.2 * world.arm.max_velocity[0] * 1.02
 
 
-def test_targets_are_clipped_to_limits_and_reported(world):
+def test_target_is_clipped_to_limits_and_returned(world):
     e = world.embodiment
     np.testing.assert_allclose(world.set_hand_target(e.upper + 1.0), e.upper)
 
 
 @pytest.mark.parametrize("bad", [np.nan, None])
-def test_bad_targets_are_refused_and_change_nothing(world, bad):
+def test_invalid_target_is_refused_without_effect(world, bad):
     before = world.arm_target
     target = np.zeros(6) if bad is None else np.full(7, bad)
     with pytest.raises(LatentPolicyError, match="panda_joint1"):
@@ -77,77 +103,94 @@ def test_bad_targets_are_refused_and_change_nothing(world, bad):
     np.testing.assert_array_equal(world.arm_target, before)
 
 
-def test_same_seed_same_motion(world):
+def test_equal_seeds_give_equal_motions(world):
     def run():
         world.reset(3)
         world.set_arm_target(world.arm_q + 0.3)
         world.step(0.5)
-        return np.concatenate([world.arm_q, world.hand_q, world.cube_pose, world.box_pose])
+        return np.concatenate([world.arm_q, world.hand_q, world.body_pose("cube"), world.body_pose("box")])
 
     np.testing.assert_array_equal(run(), run())
 
 
-def test_time_does_not_depend_on_how_it_is_cut(world):
+def test_time_is_independent_of_the_step_size(world):
     for duration in [0.0333] * 30:
         world.step(duration)
     assert world.time == pytest.approx(0.999)
     assert world.data.time == pytest.approx(0.999, abs=scene.TIMESTEP)
 
 
-def test_layouts_cover_their_regions_and_never_overlap():
-    world = World("panda_gripper")
-    layouts = [world.reset(seed) for seed in range(200)]
-    cubes, boxes = np.array([x.cube for x in layouts]), np.array([x.box for x in layouts])
-    assert np.ptp(cubes[:, :2], axis=0) == pytest.approx([0.18, 0.18], abs=0.01)
-    assert np.ptp(boxes, axis=0) == pytest.approx([0.12, 0.12], abs=0.01)
-    apart = np.abs(cubes[:, 1] - boxes[:, 1]).min()
-    assert apart > scene.BOX_INNER / 2 + scene.BOX_WALL + scene.CUBE / np.sqrt(2)
-
-
-@pytest.mark.parametrize(
-    "offset, succeeds", [((0, 0, 0.03), True), ((0.06, -0.06, 0.03), True), ((0.15, 0, 0.03), False), ((0, 0, 0.3), False)]
-)
-def test_success_means_at_rest_inside_the_box(offset, succeeds):
-    world = World("panda_gripper")
-    assert not world.success()
-    joint = world.model.jnt_qposadr[world.model.joint("cube").id]
-    world.data.qpos[joint : joint + 3] = world.box_pose[:3] + offset
-    world.step(0.02)
-    assert world.success() is False  # still falling
-    world.step(0.15 if offset[2] > 0.1 else 1.0)
-    assert world.success() is succeeds
-
-
-def test_no_success_while_the_robot_holds_the_cube(monkeypatch):
-    world = World("panda_gripper")
-    joint = world.model.jnt_qposadr[world.model.joint("cube").id]
-    world.data.qpos[joint : joint + 3] = world.box_pose[:3] + [0, 0, 0.03]
-    world.step(1.0)
-    assert world.success()
-    monkeypatch.setattr(World, "touching", lambda self: True)
-    assert not world.success()
-
-
-def test_the_robot_touches_the_cube_when_its_fingers_close_on_it():
+def test_closed_fingers_touch_the_cube():
     world = World("panda_gripper")
     world.set_hand_target(world.embodiment.upper)
     world.step(1.0)
-    assert not world.touching()  # it stands on the table
-    joint = world.model.joint("cube")
-    at, moves = world.model.jnt_qposadr[joint.id], world.model.jnt_dofadr[joint.id]
-    kinematics, rotation = HandKinematics(world.embodiment), np.zeros(9)
+    assert not world.robot_touches(CUBE)  # it lies on the table
+    moves, kinematics, rotation = world.model.body(CUBE).dofadr[0], HandKinematics(world.embodiment), np.zeros(9)
     for closing in (False, True):
         world.set_hand_target(world.embodiment.lower if closing else world.embodiment.upper)
-        for _ in range(25):  # held between the fingers
-            position, (x, y, z, w) = np.split(world.wrist_pose, [3])
-            mujoco.mju_quat2Mat(rotation, [w, x, y, z])
-            between = position + rotation.reshape(3, 3) @ kinematics.fingertips(world.hand_q[None])[0].mean(axis=0)
-            world.data.qpos[at : at + 7], world.data.qvel[moves : moves + 6] = [*between, w, x, y, z], 0.0
+        for _ in range(25):  # hold it between the fingers
+            wrist = world.wrist_pose
+            mujoco.mju_quat2Mat(rotation, np.roll(wrist[3:], 1))
+            pinch = wrist[:3] + rotation.reshape(3, 3) @ kinematics.fingertips(world.hand_q[None])[0].mean(axis=0)
+            world.place_body(CUBE, np.concatenate([pinch, wrist[3:]]))
+            world.data.qvel[moves : moves + 6] = 0.0
             world.step(0.02)
-        assert world.touching() is closing
+        assert world.robot_touches(CUBE) is closing
 
 
-def test_the_wrist_camera_of_a_left_hand_is_the_mirror_image_of_the_right_ones():
+def test_fixed_body_cannot_be_placed():
+    world = World("panda_gripper")
+    with pytest.raises(LatentPolicyError, match="body 'robot/panda_link1' cannot be placed: expected a free joint"):
+        world.place_body("robot/panda_link1", np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize("embodiment", ["mimic_hand", "panda_gripper"])
+@pytest.mark.parametrize("arm", list_arms())
+def test_every_shipped_arm_reaches_wrist_targets_within_5_mm(arm, embodiment):
+    world = World(embodiment, arm=arm, cameras=())
+    start, rng = world.wrist_pose, np.random.default_rng(3)
+    for _ in range(4):
+        goal = start.copy()
+        goal[:3] += rng.uniform([-0.08, -0.2, -0.05], [0.08, 0.2, 0.15])
+        q = world.arm.ik(goal, world.arm_q)
+        np.testing.assert_allclose(world.arm.fk(q)[:3], goal[:3], atol=1e-4)
+        world.set_arm_target(q)
+        world.step(2.0)
+        flange = world.data.body(f"robot/{load_arm(arm).flange}")
+        wrist = flange.xpos + flange.xmat.reshape(3, 3) @ world.arm.T_flange_hand.translation
+        np.testing.assert_allclose(wrist, goal[:3], atol=5e-3)
+        np.testing.assert_allclose(world.wrist_pose[:3], wrist, atol=1e-4)
+
+
+@needs_gl
+@pytest.mark.parametrize("arm", list_arms())
+def test_every_shipped_arm_is_rendered(arm):
+    with_arm, others = World("panda_gripper", arm=arm), [World("panda_gripper", arm=name) for name in list_arms() if name != arm]
+    image = with_arm.render("front")
+    assert image.std() > 5 and all((image != other.render("front")).any() for other in others)
+
+
+def test_arm_with_a_base_above_its_root_link_stands_at_the_origin(tmp_path):
+    """Joints outside the arm stay at zero, as in its kinematics."""
+    (tmp_path / "tiny.urdf").write_text(TINY_ARM)
+    (tmp_path / "tiny.yaml").write_text(TINY_ARM_FILE)
+    world = World("panda_gripper", arm=str(tmp_path / "tiny.yaml"), cameras=())
+    names = {world.model.joint(i).name for i in range(world.model.njnt)}
+    assert {"robot/turn", "robot/lift", "robot/panda_finger_joint1"} <= names and "robot/wave" not in names
+    np.testing.assert_allclose(world.data.body("robot/base").xpos, 0.0, atol=1e-9)
+    flange = world.data.body("robot/flange")
+    wrist = flange.xpos + flange.xmat.reshape(3, 3) @ world.arm.T_flange_hand.translation
+    np.testing.assert_allclose(world.wrist_pose[:3], wrist, atol=1e-6)
+
+
+def test_arm_without_simulation_section_is_refused(tmp_path):
+    (tmp_path / "tiny.urdf").write_text(TINY_ARM)
+    (tmp_path / "tiny.yaml").write_text(TINY_ARM_FILE.partition("simulation:")[0])
+    with pytest.raises(LatentPolicyError, match="tiny.yaml: this arm cannot be simulated: expected a section simulation"):
+        World("panda_gripper", arm=str(tmp_path / "tiny.yaml"))
+
+
+def test_wrist_camera_of_a_left_hand_is_mirrored():
     right, left = (World(name).model.camera("robot/wrist") for name in ("mimic_hand", "mimic_hand_left"))
     np.testing.assert_allclose(left.pos, right.pos * [1, -1, 1], atol=1e-9)
     axes = [np.zeros(9), np.zeros(9)]
@@ -157,14 +200,14 @@ def test_the_wrist_camera_of_a_left_hand_is_the_mirror_image_of_the_right_ones()
 
 
 @needs_gl
-def test_images_larger_than_are_drawn_are_refused():
+def test_image_above_the_maximum_size_is_refused():
     world = World("panda_gripper")
-    assert (world.render("front", scene.LARGEST_PICTURE)[:20] > 0).any()  # up to its upper edge
+    assert (world.render("front", scene.MAX_IMAGE_SIZE)[:20] > 0).any()  # up to its upper edge
     with pytest.raises(ValueError, match="at most 640 x 640 pixels, got 1024 x 1024"):
         world.render("front", 1024)
 
 
-def test_what_is_simulated_is_the_embodiment_given_and_not_what_its_file_says():
+def test_changed_embodiment_is_simulated_with_its_changes():
     e, hand = load_embodiment("panda_gripper"), load_embodiment("leap_hand")
     stiff = dataclasses.replace(e, servo=dataclasses.replace(e.servo, kp=2 * e.servo.kp))
     kp = [World(given, cameras=()).model.actuator("robot/panda_finger_joint1").gainprm[0] for given in (e, stiff)]
@@ -175,18 +218,18 @@ def test_what_is_simulated_is_the_embodiment_given_and_not_what_its_file_says():
     assert World("leap_hand_left", cameras=()).model is World("leap_hand_left", cameras=()).model  # compiled once
 
 
-def test_people_cannot_be_simulated():
+def test_human_hand_cannot_be_simulated():
     with pytest.raises(LatentPolicyError, match="human_hand"):
         World("human_hand")
 
 
 def test_gripper_has_no_wrist_camera():
-    with pytest.raises(LatentPolicyError, match="wrist.*available: front"):
+    with pytest.raises(LatentPolicyError, match="panda_gripper has no camera 'wrist'; available: front"):
         World("panda_gripper", cameras=("front", "wrist"))
 
 
 @needs_gl
-def test_images_show_the_cube_where_it_is(world):
+def test_images_show_the_cube_at_its_position(world):
     """The red pixels of the front camera move with the cube, and every camera of the robot draws."""
     centres = []
     for seed in range(6):
@@ -196,13 +239,13 @@ def test_images_show_the_cube_where_it_is(world):
         r, g, b = images["front"].astype(int).transpose(2, 0, 1)
         rows, columns = np.nonzero((r > 100) & (r > 2 * g) & (r > 2 * b))
         assert len(rows) >= 10
-        centres.append([columns.mean(), world.cube_pose[1]])
+        centres.append([columns.mean(), world.body_pose(CUBE)[1]])
     columns, y = np.array(centres).T
     assert np.corrcoef(columns, y)[0, 1] > 0.95
 
 
 @needs_gl
-def test_worlds_of_a_process_draw_beside_each_other():
+def test_two_worlds_render_in_one_process():
     one, other = World("panda_gripper"), World("mimic_hand", image_size=64)
     before = one.render("front")
     assert other.render("wrist").shape == (64, 64, 3)
@@ -210,14 +253,14 @@ def test_worlds_of_a_process_draw_beside_each_other():
 
 
 @needs_gl
-def test_images_are_drawn_even_when_mujoco_was_imported_earlier():
+def test_rendering_works_when_mujoco_was_imported_earlier():
     code = "import mujoco; from latent_policy_ros.sim.world import World; print(World('panda_gripper').render('front').shape)"
     unset = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
     result = subprocess.run([sys.executable, "-c", code], env=unset, capture_output=True, text=True, timeout=60)
     assert result.stdout.startswith("("), result.stderr
 
 
-def test_without_opengl_physics_works_and_rendering_says_what_to_install():
+def test_without_opengl_physics_works_and_rendering_names_the_remedy():
     code = (
         "from latent_policy_ros.sim.world import World\n"
         "w = World('panda_gripper'); w.step(0.1)\n"

@@ -1,4 +1,4 @@
-"""Demonstrations of the scripted expert as data sets, made in parallel. What is there is kept, so a second call resumes."""
+"""Parallel generation of demonstration data sets from the scripted expert of a task."""
 
 from __future__ import annotations
 
@@ -11,21 +11,30 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.common.processes import worker_pool
+from latent_policy_ros.control.arm_description import PANDA, load_arm
 from latent_policy_ros.data.lerobot.collection import DatasetCollection
 from latent_policy_ros.data.lerobot.episodes import Episode, stage
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity, short_hash
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.sim.demonstrations.recording import Disturbance, record
-from latent_policy_ros.sim.tasks.expert import DT, plan
+from latent_policy_ros.sim.tasks.motion import DT
+from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK, load_task
 from latent_policy_ros.sim.world import World
 
-DISTURBED = 0.5  # share of the episodes
-DISTURBANCE_STREAM = 7919  # keeps the disturbances' random numbers apart from the scene's
+DISTURBED_FRACTION = 0.5  # fraction of the episodes that are disturbed
+DISTURBANCE_STREAM = 7919  # first entry of the disturbances' random seed, which keeps them independent of the scene
+SEEDS_PER_JOB = 4
 
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`generate_episodes` did: episodes written, those that existed already, and seeds that failed."""
+    """Result of :func:`generate_episodes`.
+
+    Attributes:
+        written: Number of new episodes.
+        kept: Number of requested episodes that the data set already had.
+        failed: Seeds with which the expert failed.
+    """
 
     written: int
     kept: int
@@ -36,82 +45,100 @@ class Report:
         return f"{self.written} episodes written, {self.kept} kept{failed}"
 
 
-def run_episode(world: World, seed: int, disturbed: float = DISTURBED) -> Episode:
-    """One seeded demonstration; a share `disturbed` of all seeds is disturbed."""
+@dataclass(frozen=True)
+class _Job:
+    """Parameters of the workers."""
+
+    embodiment: str
+    task: str
+    arm: str
+    staging: Path
+    disturbed: float
+
+    def run(self, seeds: list[int]) -> list[tuple[int, bool]]:
+        """Demonstrate every seed, stage the successful episodes and return (seed, success) pairs."""
+        world, results = World(self.embodiment, self.task, self.arm), []
+        identity = DatasetIdentity.for_embodiment(world.embodiment, round(1 / DT))
+        for seed in seeds:
+            episode = run_episode(world, seed, self.disturbed)
+            if episode.meta.success:
+                stage(episode, self.staging, self.key(world.embodiment.name, seed), identity, "sim")
+            results.append((seed, episode.meta.success))
+        return results
+
+    def key(self, embodiment: str, seed: int) -> str:
+        """Identifier of the demonstration with ``seed``."""
+        return short_hash("sim", self.task, load_arm(self.arm).reference, embodiment, str(seed), str(self.disturbed))
+
+
+def run_episode(world: World, seed: int, disturbed: float = DISTURBED_FRACTION) -> Episode:
+    """Record one demonstration. The seed determines the scene and, with probability ``disturbed``, a disturbance."""
     world.reset(seed)
-    steps = plan(world)
+    plan = world.task.expert(world)
     rng = np.random.default_rng([DISTURBANCE_STREAM, seed])
-    push = Disturbance(rng, len(steps) * DT) if rng.random() < disturbed else None
-    return record(world, steps, seed, push)
-
-
-def episode_key(embodiment: str, seed: int, disturbed: float) -> str:
-    """Names the demonstration of `seed` by the embodiment of that name."""
-    return short_hash("sim", embodiment, str(seed), str(disturbed))
-
-
-def _worker(embodiment: str, seeds: list[int], staging: Path, disturbed: float) -> list[tuple[int, bool]]:
-    world, results = World(embodiment), []
-    identity = DatasetIdentity.for_embodiment(world.embodiment, round(1 / DT))
-    for seed in seeds:
-        episode = run_episode(world, seed, disturbed)
-        if episode.meta.success:
-            stage(episode, staging, episode_key(world.embodiment.name, seed, disturbed), identity, "sim")
-        results.append((seed, episode.meta.success))
-    return results
+    disturbance = Disturbance(rng, len(plan) * DT) if rng.random() < disturbed else None
+    return record(world, plan, seed, disturbance)
 
 
 def generate_episodes(
     embodiment: str,
     seeds: Iterable[int],
     out_dir: Path | str,
+    *,
+    task: str = DEFAULT_TASK,
+    arm: str = PANDA,
     workers: int = 2,
     progress: Callable[[int, bool], None] | None = None,
-    disturbed: float = DISTURBED,
+    disturbed: float = DISTURBED_FRACTION,
 ) -> Report:
-    """Demonstrate every seed and put the successes into the data set `out_dir`/`embodiment`.
+    """Demonstrate a task with every seed and add the successful episodes to the data set ``out_dir``/``embodiment``.
 
-    Episodes are staged as they are done, so a call that is stopped goes on; the data set is written at the end.
+    Finished episodes are staged immediately, so an interrupted call can be repeated without loss. The data set itself is
+    written at the end. Episodes that the data set already has are kept.
 
     Args:
         embodiment: Name of the end-effector.
-        seeds: One episode each; the same seed gives the same episode.
-        out_dir: Folder of data sets; made if missing. Episodes that it has are kept.
-        workers: Processes, of one thread each.
-        progress: Called with (seed, success) for every seed.
-        disturbed: Share of episodes in which something pushes the wrist.
+        seeds: Seeds of the episodes. Equal seeds give equal episodes.
+        out_dir: Folder of data sets; created if missing.
+        task: Name of the task.
+        arm: Name of the arm.
+        workers: Number of worker processes, of one thread each.
+        progress: Called with (seed, success) after every episode.
+        disturbed: Fraction of the episodes in which the wrist is disturbed.
 
     Raises:
-        ArtifactError: The data set was made with another embodiment or rate.
-        ConfigError: No such embodiment. HardwareError: No OpenGL to draw images with.
+        ArtifactError: The data set was made with another embodiment or frame rate.
+        ConfigError: Unknown embodiment or arm.
+        HardwareError: OpenGL is not available.
+        LatentPolicyError: Unknown task, or the embodiment or arm cannot be simulated.
     """
+    load_task(task)
     e = load_embodiment(embodiment)
     collection, seeds = DatasetCollection(Path(out_dir)), list(seeds)
     collection.check_identity(DatasetIdentity.for_embodiment(e, round(1 / DT)))
-    kept = [s for s in seeds if collection.has_episode(e.name, episode_key(e.name, s, disturbed), e.content_hash)]
-    wanted = sorted(set(seeds) - set(kept))
-    results: list[tuple[int, bool]] = []
+    job = _Job(embodiment, task, arm, collection.staging_folder(e.name), disturbed)
+    kept = [seed for seed in seeds if collection.has_episode(e.name, job.key(e.name, seed), e.content_hash)]
+    missing = sorted(set(seeds) - set(kept))
+    failed: list[int] = []
 
-    def done(some: list[tuple[int, bool]]) -> None:
-        results.extend(some)
-        for seed, success in some:
+    def report(results: list[tuple[int, bool]]) -> None:
+        failed.extend(seed for seed, success in results if not success)
+        for seed, success in results:
             if progress:
                 progress(seed, success)
 
-    for seed in kept:
-        if progress:
-            progress(seed, True)
-    how = (collection.staging_folder(e.name), disturbed)
-    pieces = [wanted[i : i + 4] for i in range(0, len(wanted), 4)]
-    if workers <= 1 or len(pieces) <= 1:
-        for piece in pieces:
-            done(_worker(embodiment, piece, *how))
+    report([(seed, True) for seed in kept])
+    batches = [missing[i : i + SEEDS_PER_JOB] for i in range(0, len(missing), SEEDS_PER_JOB)]
+    if workers <= 1 or len(batches) <= 1:
+        for batch in batches:
+            report(job.run(batch))
     else:
         with worker_pool(workers) as pool:
-            for future in as_completed([pool.submit(_worker, embodiment, piece, *how) for piece in pieces]):
-                done(future.result())
+            for future in as_completed([pool.submit(job.run, batch) for batch in batches]):
+                report(future.result())
     if refused := collection.commit(e.name):
-        raise ArtifactError(f"{collection.root / e.name}: {len(refused)} episodes do not fit what is there: {refused[0][1]}")
+        raise ArtifactError(
+            f"{collection.root / e.name}: {len(refused)} episodes do not match the existing data set: {refused[0][1]}"
+        )
     collection.write_mixture()
-    failed = tuple(sorted(seed for seed, success in results if not success))
-    return Report(len(results) - len(failed), len(kept), failed)
+    return Report(len(missing) - len(failed), len(kept), tuple(sorted(failed)))

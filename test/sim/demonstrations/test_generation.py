@@ -1,24 +1,23 @@
-"""Demonstrations on disk: only successes, reproducible, resumable, with the plan's own commands."""
+"""Demonstration data sets: only successes, reproducible, resumable, with the undisturbed commands."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from latent_policy_ros.common.errors import ArtifactError, ConfigError
+from latent_policy_ros.common.errors import ArtifactError, ConfigError, LatentPolicyError
 from latent_policy_ros.data.lerobot.episodes import load_episode
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.sim.demonstrations import generation
 from latent_policy_ros.sim.demonstrations.generation import generate_episodes, run_episode
 from latent_policy_ros.sim.render import choose_gl
-from latent_policy_ros.sim.tasks.expert import plan
 from latent_policy_ros.sim.world import World
 
 pytestmark = pytest.mark.skipif(choose_gl() == "disable", reason="no EGL or OSMesa here (apt install libegl1)")
 
 
-def test_episodes_are_kept_and_made_only_where_missing(tmp_path):
+def test_existing_episodes_are_kept(tmp_path):
     seen = []
     report = generate_episodes("panda_gripper", [0, 1], tmp_path, workers=1, progress=lambda seed, ok: seen.append(seed))
     assert (report.written, report.kept, report.failed, sorted(seen)) == (2, 0, (), [0, 1])
@@ -36,7 +35,7 @@ def test_episodes_are_kept_and_made_only_where_missing(tmp_path):
     assert (tmp_path / "mixture.yaml").is_file()
 
 
-def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
+def test_interrupted_generation_resumes(tmp_path, monkeypatch):
     def stop(seed, ok):
         if seed == 5:
             raise KeyboardInterrupt
@@ -55,7 +54,7 @@ def test_a_data_set_of_another_rate_is_refused(tmp_path, monkeypatch):
         generate_episodes("panda_gripper", [1], tmp_path, workers=1)
 
 
-def test_same_seed_same_episode():
+def test_equal_seeds_give_equal_episodes():
     world = World("mimic_hand")
     one, other = run_episode(world, 4), run_episode(world, 4)
     assert set(one.images) == {"front", "wrist"}
@@ -63,14 +62,23 @@ def test_same_seed_same_episode():
     np.testing.assert_array_equal(one.images["wrist"], other.images["wrist"])
 
 
-def test_a_disturbed_episode_records_the_plan_not_the_disturbance():
+def test_disturbed_episode_records_the_undisturbed_commands():
     world = World("panda_gripper", cameras=())
     calm, pushed = run_episode(world, 5, disturbed=0.0), run_episode(world, 5, disturbed=1.0)
     world.reset(5)
-    np.testing.assert_array_equal(pushed.wrist_command, plan(world).wrist)
+    np.testing.assert_array_equal(pushed.wrist_command, world.task.expert(world).wrist)
     np.testing.assert_array_equal(pushed.wrist_command, calm.wrist_command)
     off = np.linalg.norm(pushed.wrist_pose[:, :3] - calm.wrist_pose[:, :3], axis=1)
     assert 0.004 < off.max() < 0.1
+
+
+def test_episodes_of_several_tasks_and_arms_share_a_data_set(tmp_path):
+    options = {"workers": 1, "disturbed": 0.0}
+    for choice in ({}, {"task": "lift_cube"}, {"arm": "ur5"}, {"task": "lift_cube"}):
+        generate_episodes("panda_gripper", [0], tmp_path, **choice, **options)
+    reader = LeRobotReader(tmp_path / "panda_gripper")
+    tasks = [load_episode(reader, i, ("front",), (96, 96)).meta.task for i in range(len(reader))]
+    assert sorted(tasks) == ["lift the red cube", *["pick up the red cube and put it into the blue box"] * 2]
 
 
 def test_failures_are_counted_and_not_written(tmp_path, monkeypatch):
@@ -80,12 +88,14 @@ def test_failures_are_counted_and_not_written(tmp_path, monkeypatch):
     assert "1 failed (seeds 0)" in str(report)
 
 
-def test_unknown_embodiment_is_named_before_anything_runs(tmp_path):
+def test_unknown_embodiment_or_task_is_refused_without_output(tmp_path):
     with pytest.raises(ConfigError, match="no embodiment 'tentacle'"):
         generate_episodes("tentacle", [0], tmp_path / "new")
+    with pytest.raises(LatentPolicyError, match="unknown task 'juggle'"):
+        generate_episodes("panda_gripper", [0], tmp_path / "new", task="juggle")
     assert not (tmp_path / "new").exists()
 
 
 def test_about_half_of_the_seeds_are_disturbed():
-    draws = [np.random.default_rng([generation.DISTURBANCE_STREAM, seed]).random() < generation.DISTURBED for seed in range(200)]
-    assert 70 < sum(draws) < 130
+    draws = np.array([np.random.default_rng([generation.DISTURBANCE_STREAM, seed]).random() for seed in range(200)])
+    assert 70 < (draws < generation.DISTURBED_FRACTION).sum() < 130

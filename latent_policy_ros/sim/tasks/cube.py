@@ -1,0 +1,43 @@
+"""The red cube of the built-in tasks: its body, its placement and the grasp of it."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from latent_policy_ros.sim.robot_model import CONDIM, FRICTION
+from latent_policy_ros.sim.simulation import Simulation
+from latent_policy_ros.sim.tasks.grasp import Grasp, retargeted_grasp
+
+CUBE = "cube"  # name of the body
+EDGE = 0.045  # m
+MASS = 0.08  # kg
+START_X, START_Y, START_YAW = (0.37, 0.55), (0.0, 0.18), 0.3  # ranges of the initial pose [m]; yaw in +-START_YAW [rad]
+RED = (0.85, 0.15, 0.12, 1)
+
+
+def add_cube(spec: mujoco.MjSpec) -> None:
+    """Add the cube as a free body."""
+    body = spec.worldbody.add_body(name=CUBE, pos=[0.46, 0.09, EDGE / 2])
+    body.add_freejoint(name=CUBE)
+    body.add_geom(
+        name=CUBE, type=mujoco.mjtGeom.mjGEOM_BOX, size=[EDGE / 2] * 3, mass=MASS, rgba=RED,
+        solimp=[0.95, 0.99, 0.001, 0.5, 2], solref=[0.004, 1], friction=FRICTION, condim=CONDIM,
+    )  # fmt: skip
+
+
+def place_cube(sim: Simulation, rng: np.random.Generator) -> None:
+    """Put the cube on the table at a random position and yaw."""
+    x, y, half_yaw = rng.uniform(*START_X), rng.uniform(*START_Y), rng.uniform(-1, 1) * START_YAW / 2
+    sim.place_body(CUBE, np.array([x, y, EDGE / 2, 0.0, 0.0, np.sin(half_yaw), np.cos(half_yaw)]))
+
+
+def cube_yaw(sim: Simulation) -> float:
+    """Rotation of the cube about the vertical axis [rad]; exact while the cube lies on its bottom face."""
+    *_, qz, qw = sim.body_pose(CUBE)
+    return 2 * float(np.arctan2(qz, qw))
+
+
+def cube_grasp(sim: Simulation) -> Grasp:
+    """Grasp of the cube by the end-effector of ``sim``."""
+    return retargeted_grasp(sim.embodiment, EDGE, sim.arm.T_flange_hand.rotation[2])
