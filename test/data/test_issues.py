@@ -290,7 +290,7 @@ def test_image_of_another_size(recording, issues_of):
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [((64, 1), "image of 1x64: expected at least 2x2"), ((8, 20000), "20000x8: H.264 cannot have this size")]
+    ("size", "text"), [((64, 1), "image of 1x64: expected at least 2x2"), ((8, 20000), "20000x8: H.264 does not support this size")]
 )
 def test_image_sizes_that_videos_cannot_have(tmp_path, recording, converted, size, text):
     report, _ = converted(recording(seconds=0.5, size=size).write(tmp_path / "bag"))
@@ -372,7 +372,7 @@ def test_commands_that_begin_late_and_end_early(recording, issues_of):
 
 def test_image_size_differs_from_the_data_set(recording, issues_of):
     issues, length, _ = issues_of(recording(size=(24, 32)))
-    assert length is None and "observation.images.front is [24, 32, 3]" in issues["does not fit"].text
+    assert length is None and "observation.images.front: expected [48, 64, 3]" in issues["does not fit"].text
 
 
 def test_bag_without_metadata_about_robots(recording, issues_of, tmp_path):
