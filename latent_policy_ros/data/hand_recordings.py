@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError, available
 from latent_policy_ros.embodiments.human.keypoint_layouts import COUNTS
+
+T = TypeVar("T")
 
 TIMES = ("timestamps", "timestamp", "stamps", "stamp", "times", "time", "t")
 POSES = "geometry_msgs/msg/PoseArray"
@@ -53,6 +57,7 @@ def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) ->
     if not path.exists():
         raise FileNotFoundError(f"no recording {str(path)!r}")
     suffix = "bag" if path.is_dir() or path.suffix in (".mcap", ".db3") else path.suffix.lower()
+    times: np.ndarray | None
     if suffix == "bag":
         times, points = _read_bag(path, entry)
     elif suffix == ".npz":
@@ -184,7 +189,7 @@ def _checked(path: Path, times: np.ndarray | None, points: np.ndarray, fps: floa
     return HandRecording(path, times.astype(np.float64), points.astype(np.float64))
 
 
-def _load(path: Path, read):
+def _load(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -27,7 +27,7 @@ class JointMatcher:
         """Whether at least one wanted joint is among ``names``."""
         return not self._wanted.isdisjoint(names)
 
-    def match(self, names: Sequence[str], positions: Sequence[float]) -> np.ndarray | None:
+    def match(self, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> np.ndarray | None:
         """Select the positions of the wanted joints.
 
         Returns:

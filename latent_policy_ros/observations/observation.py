@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
@@ -46,7 +46,7 @@ class Observation:
     offsets: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
-def normalize_pose(values: np.ndarray, name: str) -> np.ndarray:
+def normalize_pose(values: Sequence[float] | np.ndarray, name: str) -> np.ndarray:
     """Validate a pose and normalise its quaternion.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -114,12 +114,14 @@ class ObservationBuffer:
         if camera not in self._images:
             self._refuse(f"unknown camera {camera!r}; {available(self.cameras)}")
         if self.image_size is not None:
+            if callable(image):
+                self._refuse(f"{camera}: expected (H, W, 3) uint8, got an undecoded image")
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
                 self._refuse(f"{camera}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
             image = fit(image, *self.image_size)
         self._push(self._images[camera], camera, stamp, image)
 
-    def push_joints(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
+    def push_joints(self, stamp: float, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> None:
         """Add measured joints, matched by name. A message without any joint of this robot is ignored.
 
         Raises:
@@ -133,7 +135,7 @@ class ObservationBuffer:
         if values is not None:
             self._push(self._joints, JOINTS, stamp, values)
 
-    def push_wrist(self, stamp: float, pose: Sequence[float]) -> None:
+    def push_wrist(self, stamp: float, pose: Sequence[float] | np.ndarray) -> None:
         """Add a measured wrist pose (7,): x y z [m], qx qy qz qw.
 
         Raises:
@@ -216,11 +218,13 @@ class ObservationBuffer:
 
     def observation_at(self, stamp: float) -> Observation | None:
         """The observation at a stored time [s]; None if a stream has no value within its tolerance."""
-        found = {name: self._nearest(name, stamp) for name in self._streams}
-        if any(value is None for value in found.values()):
-            return None
-        offsets = {name: at - stamp for name, (at, _) in found.items()}
-        value = {name: value for name, (_, value) in found.items()}
+        offsets: dict[str, float] = {}
+        value: dict[str, Any] = {}
+        for name in self._streams:
+            nearest = self._nearest(name, stamp)
+            if nearest is None:
+                return None
+            offsets[name], value[name] = nearest[0] - stamp, nearest[1]
         return Observation(
             stamp, {name: value[name] for name in self._images}, value.get(WRIST), value[JOINTS], self.embodiment, self.task,
             {name: value[name] for name in self._values}, offsets,
@@ -259,6 +263,6 @@ class ObservationBuffer:
             self._refuse(f"{name} has no stamp")
         stream.push(float(stamp), value)
 
-    def _refuse(self, text: str) -> None:
+    def _refuse(self, text: str) -> NoReturn:
         self.refused[text] += 1
         raise ObservationRefused(text)

@@ -54,10 +54,10 @@ class Bus:
         self._written: dict[str, np.ndarray] = {}
         self._writers: dict[str, socket.socket] = {}  # the one driver that commands each channel
         self._listener = _listen(self.path)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector = selectors.DefaultSelector()  # the data of each key is its socket
+        self._selector.register(self._listener, selectors.EVENT_READ, self._listener)
         self._wake, self._waken = socket.socketpair()
-        self._selector.register(self._waken, selectors.EVENT_READ)
+        self._selector.register(self._waken, selectors.EVENT_READ, self._waken)
         self._thread = threading.Thread(target=self._serve, name=f"bus {self.path.name}", daemon=True)
         self._thread.start()
 
@@ -78,7 +78,7 @@ class Bus:
         self._wake.send(b".")
         self._thread.join(timeout=2.0)
         for key in list(self._selector.get_map().values()):
-            key.fileobj.close()
+            key.data.close()
         self._selector.close()
         self._wake.close()
         self.path.unlink(missing_ok=True)
@@ -86,14 +86,14 @@ class Bus:
     def _serve(self) -> None:
         while True:
             for key, _ in self._selector.select():
-                if key.fileobj is self._waken:
+                if key.data is self._waken:
                     return
-                if key.fileobj is self._listener:
+                if key.data is self._listener:
                     client, _ = self._listener.accept()
                     client.setblocking(False)
-                    self._selector.register(client, selectors.EVENT_READ)
+                    self._selector.register(client, selectors.EVENT_READ, client)
                 else:
-                    self._answer_client(key.fileobj)
+                    self._answer_client(key.data)
 
     def _answer_client(self, client: socket.socket) -> None:
         try:
@@ -217,6 +217,7 @@ class SimulatedRobot:
             self._publish()
 
     def close(self) -> None:
+        """Stop serving."""
         self.bus.close()
 
     def _publish(self) -> None:

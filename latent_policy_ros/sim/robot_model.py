@@ -31,9 +31,12 @@ def robot_spec(embodiment: Embodiment, arm: Arm) -> mujoco.MjSpec:
     Joints and actuators have the names of the arm's and the embodiment's joints.
 
     Raises:
-        LatentPolicyError: The arm's file has no section ``simulation``.
+        LatentPolicyError: The arm's file has no section ``simulation``, or the embodiment has no servo (human hand).
         ConfigError: A mesh of the URDF refers to a package that is not installed.
     """
+    servo = embodiment.servo
+    if servo is None:
+        raise LatentPolicyError(f"embodiment {embodiment.name!r} (kind {embodiment.kind}) cannot be simulated: it has no servo")
     spec = _urdf_spec(arm)
     in_urdf = set(embodiment.hinge_names) <= {joint.name for joint in spec.joints} - set(arm.joint_names)
     if not in_urdf:
@@ -48,10 +51,10 @@ def robot_spec(embodiment: Embodiment, arm: Arm) -> mujoco.MjSpec:
     _couple(spec, embodiment)
     for hinge in embodiment.hinges:
         joint = spec.joint(hinge.name)
-        joint.armature = embodiment.servo.armature
-        _damp(joint, embodiment.servo.damping)
+        joint.armature = servo.armature
+        _damp(joint, servo.damping)
     for i, name in enumerate(embodiment.joint_names):
-        _servo(spec, name, embodiment.servo.kp, 0.0, embodiment.servo.max_effort, embodiment.lower[i], embodiment.upper[i])
+        _servo(spec, name, servo.kp, 0.0, servo.max_effort, embodiment.lower[i], embodiment.upper[i])
     for body in spec.bodies:
         if body.name != "world":
             body.gravcomp = 1.0  # arm controllers compensate gravity, including the load of the end-effector
@@ -116,7 +119,8 @@ def _attach_hand(spec: mujoco.MjSpec, embodiment: Embodiment, arm: Arm) -> None:
     T_flange_base = arm.mount(embodiment).homogeneous @ np.linalg.inv(embodiment.T_base_hand)
     flange = spec.body(arm.flange)
     palm = flange.add_body(name="palm", pos=T_flange_base[:3, 3], quat=quaternion_wxyz(T_flange_base[:3, :3]))
-    bodies, origins = {None: palm}, {None: np.zeros(3)}
+    bodies: dict[str | None, mujoco.MjsBody] = {None: palm}  # by hinge; None is the palm
+    origins: dict[str | None, np.ndarray] = {None: np.zeros(3)}
     for hinge in embodiment.hinges:
         body = bodies[hinge.parent].add_body(name=hinge.name, pos=hinge.point - origins[hinge.parent])
         joint_type = mujoco.mjtJoint.mjJNT_HINGE if hinge.kind == "revolute" else mujoco.mjtJoint.mjJNT_SLIDE
@@ -155,7 +159,7 @@ def _add_shape(body: mujoco.MjsBody, shape: Capsule, origin: np.ndarray, is_thum
 
 
 def _chain(embodiment: Embodiment, finger: str) -> set[str]:
-    """Names of the hinges from the palm to the tip of `finger`; empty if the embodiment has no such finger."""
+    """Names of the hinges from the palm to the tip of ``finger``; empty if the embodiment has no such finger."""
     tip = embodiment.fingertips.get(finger)
     name, chain = tip.hinge if tip else None, set()
     while name is not None:

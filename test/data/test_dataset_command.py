@@ -162,7 +162,7 @@ def test_full_disk_while_unpacking_ends_the_conversion(tmp_path, recording, monk
     for fps in ((), ("--fps", "10")):
         done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", *fps)
         assert isinstance(done.exception, OSError) and done.exception.errno == errno.ENOSPC and "damaged" not in done.output
-    assert len(opened) == 2 and f"no room to unpack {tmp_path / 'bags' / 'a'}" in str(done.exception)
+    assert len(opened) == 2 and f"no disk space to unpack {tmp_path / 'bags' / 'a'}" in str(done.exception)
 
 
 def test_new_settings_are_accepted_while_a_folder_holds_no_episode(tmp_path, recording):
@@ -174,4 +174,4 @@ def test_new_settings_are_accepted_while_a_folder_holds_no_episode(tmp_path, rec
     done = run("from-bags", bag, "-o", out, "--fps", "10")
     assert done.exit_code == 0 and "1 episodes written" in done.output, done.output
     done = run("from-bags", bag, "-o", out, "--fps", "5")
-    assert "fps: the folder was begun with 10, got 5" in str(done.exception)
+    assert "fps: expected 10, as in the data sets of this folder, got 5" in str(done.exception)

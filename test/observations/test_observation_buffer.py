@@ -178,6 +178,8 @@ def test_images_are_fitted_and_invalid_ones_refused():
             buffer.push_image("front", T0, bad)
     with pytest.raises(ObservationRefused, match="available: front"):
         buffer.push_image("back", T0, image())
+    with pytest.raises(ObservationRefused, match="front: .* got an undecoded image"):
+        buffer.push_image("front", T0, image)
 
 
 def test_memory_is_bounded():

@@ -79,7 +79,7 @@ def scan(path: Path) -> Iterator[Record]:
 
 
 def read_chunk(body: bytes) -> ChunkContent | None:
-    """Read a chunk that may be incomplete or damaged; None without a complete head."""
+    """Read a chunk that may be incomplete or damaged; None if its header is incomplete."""
     try:
         first, last, size, crc = CHUNK_HEAD.unpack_from(body)
         (length,) = struct.unpack_from("<I", body, CHUNK_HEAD.size)
@@ -92,7 +92,8 @@ def read_chunk(body: bytes) -> ChunkContent | None:
     content = _decompress(compression, stored)
     complete = len(stored) == stored_size
     good = len(content) == size and crc in (0, zlib.crc32(content))
-    records, index = [], {}
+    records: list[tuple[int, bytes, int]] = []
+    index: Index = {}
     for opcode, inner, offset in _inner(content):
         records.append((opcode, inner, offset))
         if opcode == MESSAGE:

@@ -95,9 +95,8 @@ def _register_installed(store: Typestore, msg_type: str) -> None:
         raise ArtifactError(f"message type {msg_type}: no definition; tried {', '.join(map(str, tried))}")
     found = get_types_from_msg(file.read_text(encoding="utf-8"), msg_type)
     for _, fields in found.values():
-        for _, (node, detail) in fields:
-            if node in (Nodetype.ARRAY, Nodetype.SEQUENCE):
-                node, detail = detail[0]
-            if node == Nodetype.NAME and detail not in found:
-                _register_installed(store, detail)
+        for _, field in fields:
+            element = field[1][0] if field[0] == Nodetype.ARRAY or field[0] == Nodetype.SEQUENCE else field
+            if element[0] == Nodetype.NAME and element[1] not in found:
+                _register_installed(store, element[1])
     store.register(found)

@@ -175,8 +175,8 @@ def open_bag(path: Path) -> Iterator[Bag]:
             _check_journals(source)
             storage = stack.enter_context(open_storage(source))
         except Exception as error:  # damaged files raise errors of any type
-            if getattr(error, "errno", None) in DISK_FULL:
-                text = f"no room to unpack {path}; give a folder on another disk as TMPDIR"
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                text = f"no disk space to unpack {path}; set TMPDIR to a folder on another disk"
                 raise OSError(error.errno, text, tempfile.gettempdir()) from error
             raise BagUnreadable(_truncated(path, error)) from error
         topics: dict[str, BagTopic] = {}
@@ -193,7 +193,7 @@ def _remedy(files: list[Path]) -> str:
     if not files:
         return ""
     each = files[0].parent / f"*{files[0].suffix}"
-    return f"; if they are pieces of one recording, ros2 bag reindex can make it; separate recordings are given one by one: {each}"
+    return f"; if they are pieces of one recording, create it with ros2 bag reindex; pass separate recordings one by one: {each}"
 
 
 def _unlisted(path: Path) -> tuple[str, ...]:
@@ -214,7 +214,7 @@ def _check_journals(source: Path) -> None:
     for file in [source] if source.is_file() else sorted(source.glob("*.db3")):
         journal = file.with_name(f"{file.name}-wal")
         if file.suffix == ".db3" and journal.is_file() and journal.stat().st_size:
-            remedy = f"its recorder was killed; type: sqlite3 {file} 'PRAGMA wal_checkpoint(TRUNCATE)'"
+            remedy = f"its recorder was killed; run: sqlite3 {file} 'PRAGMA wal_checkpoint(TRUNCATE)'"
             raise ArtifactError(f"{journal.name} holds messages that are not in {file.name} yet: {remedy}")
 
 

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import glob
 import os
-import re
 import shutil
 import struct
 from collections import Counter
@@ -187,7 +186,8 @@ def _check_unwritten(files: list[Path]) -> None:
 def _opened_for(link: str) -> int:
     """Access mode of an open file of a process."""
     info = Path(link.replace("/fd/", "/fdinfo/")).read_text()
-    return int(re.search(r"^flags:\s*(\d+)", info, re.MULTILINE)[1], 8) & os.O_ACCMODE
+    flags = info.partition("flags:")[2].split()[0]  # octal
+    return int(flags, 8) & os.O_ACCMODE
 
 
 def _finished(file: Path) -> FileContent | None:
@@ -363,5 +363,5 @@ def _write_metadata(bag: Path, contents: dict[Path, FileContent], repaired: list
     if repaired:
         custom |= {"repaired": "true", "repair": "; ".join((f"{', '.join(repaired)} had no end, or messages out of order", *lost))}
     files = [BagFile(file.name, c.start, c.end, c.counts.total()) for file, c in contents.items()]
-    stored = {key: before[key] for key in ("compression_format", "compression_mode", "ros_distro") if key in before}
+    stored: dict[str, Any] = {key: before[key] for key in ("compression_format", "compression_mode", "ros_distro") if key in before}
     metadata.write(bag, {**metadata.information(topics.values(), files, custom), **stored})

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -187,7 +187,8 @@ class DatabaseFile:
         }
         self.topics = list(self._by_id.values())
         first, last = ask("SELECT min(timestamp), max(timestamp) FROM messages").fetchone()
-        self.start, self.end = (first, last + 1) if first is not None else (0, 0)
+        self.start: int = 0 if first is None else first
+        self.end: int = 0 if last is None else last + 1
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes]]:
         """As of :class:`StorageFile`."""
@@ -202,7 +203,7 @@ class DatabaseFile:
         self._database.close()
 
 
-OPENERS = {".mcap": McapFile, ".db3": DatabaseFile}
+OPENERS: dict[str, Callable[[Path], StorageFile]] = {".mcap": McapFile, ".db3": DatabaseFile}
 
 
 @dataclass

@@ -89,14 +89,16 @@ class Alignment:
         self._check_cameras()
         if self._reporter.failed:
             return
-        if self._first_row is None:
+        following = self._next
+        if following is None:
             self._reporter.report("too short", "", None, "no image at a time at which all other topics are known")
         else:
-            self._check_end()
+            self._check_end(following)
 
     @property
-    def _next(self) -> float:
-        return self._first_row + self.count / self.fps
+    def _next(self) -> float | None:
+        """Time of the next row; None before the first row."""
+        return None if self._first_row is None else self._first_row + self.count / self.fps
 
     def _rows(self, lag: float) -> Iterator[Row]:
         while not self._reporter.failed and not self._ended:
@@ -105,9 +107,10 @@ class Alignment:
                 return
             if self._first_row is None:
                 self._first_row = self._first_time()
-            if self._first_row is None or self._next > until:
+            following = self._next
+            if following is None or following > until:
                 return
-            row = self._row(self._next)
+            row = self._row(following)
             if row is None:
                 return
             self.count += 1
@@ -143,7 +146,7 @@ class Alignment:
         begins = max(known.values())
         late = begins - self._reporter.start
         if late > MAX_TRIM:
-            topic = max(known, key=known.get)
+            topic = max(known, key=known.__getitem__)
             text = f"no earlier message; the first {late:.1f} s are dropped"
             self._reporter.report("begins late", topic, begins, text, fatal=False)
         return begins
@@ -160,12 +163,12 @@ class Alignment:
         for topic, newest in ended.items():
             if newest > stamp:
                 self._reporter.report("hole", topic, stamp, f"no command within {self.limits.command:g} s")
-        if self._reporter.failed:
+        observation = self.buffer.observation_at(stamp)
+        if self._reporter.failed or observation is None:
             return None
-        if ended:
+        if ended or command is None:
             self._ended = ended
             return None
-        observation = self.buffer.observation_at(stamp)
         self._record_offsets(observation)
         return Row(observation, command, wrist)
 
@@ -178,11 +181,12 @@ class Alignment:
                 self._repeated[name] += self._shown.get(name) == shown
                 self._shown[name] = shown
 
-    def _check_end(self) -> None:
+    def _check_end(self, following: float) -> None:
+        """Report what was dropped at the end, from the time of the row that would follow the last."""
         newest = max(monitor.newest for monitor in self._monitors.values())
-        if newest - self._next > MAX_TRIM:
+        if newest - following > MAX_TRIM:
             topic = min(self._monitors, key=lambda name: self._monitors[name].newest)
-            text = f"the last {newest - self._next:.1f} s are dropped"
+            text = f"the last {newest - following:.1f} s are dropped"
             self._reporter.report("ends early", topic, self._monitors[topic].newest, text, fatal=False)
         if self.count < 2:
             self._reporter.report("too short", "", None, f"{self.count} frames at {self.fps} per second; expected at least 2")

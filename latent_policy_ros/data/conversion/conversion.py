@@ -138,19 +138,19 @@ def _reuse_image_buffers() -> None:
 
 def _settle_fps(collection: DatasetCollection, options: Options, bags: Sequence[Path]) -> int:
     """The frame rate. It is stored with the data sets and cannot change once they hold an episode."""
-    settings = {"fps": options.mapping.fps}
+    requested = options.mapping.fps
     file = collection.root / SETTINGS
     if file.is_file() and collection.has_episodes:
-        known = load_json(file, ArtifactError, "choose another folder")
-        settings["fps"] = settings["fps"] or known.get("fps")
-        for name, value in settings.items():
-            if known.get(name) != value:
-                text = f"the folder was begun with {known.get(name)!r}, got {value!r}; choose another folder"
-                raise ConfigError(file, name, text)
-    else:
-        settings["fps"] = settings["fps"] or _camera_rate(bags, options)
-        write_atomically(file, json.dumps(settings).encode())
-    return settings["fps"]
+        stored = load_json(file, ArtifactError, "choose another folder").get("fps")
+        if not isinstance(stored, int):
+            raise ConfigError(file, "fps", f"expected a frame rate, got {stored!r}; choose another folder")
+        if requested not in (0, stored):
+            text = f"expected {stored}, as in the data sets of this folder, got {requested}; choose another folder"
+            raise ConfigError(file, "fps", text)
+        return stored
+    fps = requested or _camera_rate(bags, options)
+    write_atomically(file, json.dumps({"fps": fps}).encode())
+    return fps
 
 
 def _camera_rate(bags: Sequence[Path], options: Options) -> int:

@@ -100,8 +100,10 @@ class MessageIntake:
     def wrist_command(self, stamp: float) -> np.ndarray | None:
         """The wrist pose (7,) commanded at ``stamp``; None if there is none within the limit."""
         found = self._wrist_commands.held(stamp)
-        fresh = found and (stamp - found[0] <= self.limits.command or self.commands.holding)
-        return found[1] if fresh else None
+        if found is None:
+            return None
+        commanded, pose = found
+        return pose if stamp - commanded <= self.limits.command or self.commands.holding else None
 
     def _add_topic(self, topic: str, handler: Callable[[str, float, Any], None], max_gap: float) -> None:
         if topic:

@@ -32,10 +32,10 @@ def curves(view: EpisodeView) -> list[Curve]:
     """Curves of all joints, with limits where the embodiment has the joint, and of the wrist position."""
     e, plots = view.embodiment, []
     for k, joint in enumerate(view.joints):
-        known = e is not None and joint in e.joint_names
-        i = e.joint_names.index(joint) if known else 0
-        unit = f" [{UNITS[e.hinge(joint).kind]}]" if known else ""
-        limits = (float(e.lower[i]), float(e.upper[i])) if known else None
+        unit, limits = "", None
+        if e is not None and joint in e.joint_names:
+            i = e.joint_names.index(joint)
+            unit, limits = f" [{UNITS[e.hinge(joint).kind]}]", (float(e.lower[i]), float(e.upper[i]))
         plots.append(Curve(f"{joint}{unit}", view.state[:, k], view.action[:, k], limits))
     if view.wrist is not None:
         plots += [Curve(f"wrist {axis} [m]", view.wrist[:, i]) for i, axis in enumerate("xyz")]
@@ -53,7 +53,7 @@ def write_sheet(view: EpisodeView, path: Path) -> None:
     figure = Figure(figsize=(16, sum(heights) + 0.5 + 0.2 * len(issues)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{view.name}: {len(view.state)} frames at {view.fps} Hz, from {view.source}", fontsize=10)
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).ravel()
     if issues:
         above.suptitle("\n".join(issues), fontsize=7, color="tab:red", x=0.01, horizontalalignment="left")
     _draw_images(view, cameras, above)

@@ -196,7 +196,7 @@ class _RowCollector:
         reduced = {}
         for camera, image in row.observation.images.items():
             try:
-                rgb = image()
+                rgb = image() if callable(image) else image
                 height, width = self._sizes[camera] = encoded_size(rgb, self._sizes.get(camera))
             except ObservationRefused as error:
                 self._reporter.report("image", self._topics[camera], row.observation.stamp, str(error))

@@ -43,7 +43,9 @@ def _check_finite(view: EpisodeView) -> Iterator[Issue]:
 
 def _check_joints(view: EpisodeView) -> Iterator[Issue]:
     e = view.embodiment
-    for column, joint in enumerate(view.joints if e else ()):
+    if e is None:
+        return
+    for column, joint in enumerate(view.joints):
         if joint not in e.joint_names:
             continue
         k, kind = e.joint_names.index(joint), e.hinge(joint).kind
@@ -84,7 +86,7 @@ def _check_aliasing(view: EpisodeView) -> Iterator[Issue]:
     if any(issue.kind == "state equals command" for issue in view.issues):
         return  # already found while reading the messages
     if np.abs(view.state - view.action).max() < 1e-6 and np.ptp(view.state, axis=0).max() > JOINT_MOTION / 10:
-        text = "the command was recorded as the state, or the reverse: a motor never follows without an error"
+        text = "equal to the command in all frames; check that measured and commanded joints are not the same topic"
         yield _issue(view, "state equals command", "state", None, text)
 
 

@@ -172,12 +172,12 @@ def find_datasets(folders: Iterable[Path | str]) -> list[tuple[Path, float]]:
         ArtifactError: A folder does not exist, is a file, or holds no data set.
     """
     found: dict[Path, float] = {}
-    folders = list(map(Path, folders))
-    files = [path for path in folders if path.is_file()]
+    paths = [Path(folder) for folder in folders]
+    files = [path for path in paths if path.is_file()]
     for file in files:
-        if file.name not in OWN_FILES or files == folders:
+        if file.name not in OWN_FILES or files == paths:
             raise ArtifactError(f"{file}: is a file, expected a folder of data sets")
-    for folder in folders:
+    for folder in paths:
         if folder in files:
             continue
         if not folder.is_dir():

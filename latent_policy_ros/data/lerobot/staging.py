@@ -187,15 +187,19 @@ class EpisodeWriter:
 
         Raises:
             ObservationRefused: An image could not be encoded; see ``image_error``.
+            ArtifactError: A camera has no image.
         """
         for writer in self._videos.values():
             writer.close()
         length, fps = len(next(iter(vectors.values()))[1]), self.identity.fps
         features = {name: vector_feature(names) for name, (names, _) in vectors.items()}
-        features |= {f"{IMAGES}{c}": video_feature(*w.size, fps, pixel_format(*w.size)) for c, w in self._videos.items()}
+        for camera, writer in self._videos.items():
+            if writer.size is None:
+                raise ArtifactError(f"{self.folder}: camera {camera!r} has no image")
+            features[f"{IMAGES}{camera}"] = video_feature(*writer.size, fps, pixel_format(*writer.size))
         features |= {DONE: flag_feature(), SUCCESS: flag_feature()}
         last = np.arange(length) == length - 1
-        columns = {name: np.asarray(values, np.float32) for name, (_, values) in vectors.items()}
+        columns: dict[str, np.ndarray] = {name: np.asarray(values, np.float32) for name, (_, values) in vectors.items()}
         columns |= {DONE: last, SUCCESS: last & success}
         columns |= {"timestamp": (np.arange(length) / fps).astype(np.float32), "frame_index": np.arange(length)}
         stats = {name: vector_statistics(values) for name, values in columns.items()}

@@ -84,7 +84,8 @@ class VideoWriter:
                 pass
 
     def _encode(self) -> None:
-        container = stream = None
+        container: av.container.OutputContainer | None = None
+        stream: av.VideoStream | None = None
         while (item := self._queue.get()) is not None:
             if self.failed:
                 continue
@@ -94,7 +95,7 @@ class VideoWriter:
             except ObservationRefused as error:
                 self.failed = stamp, error
                 continue
-            if container is None:
+            if container is None or stream is None:
                 container = av.open(str(self.path), "w", options={"movflags": "faststart"})
                 stream = self._add_stream(container, *rgb.shape[:2])
             self.stats.add(rgb)
@@ -110,7 +111,7 @@ class VideoWriter:
                 self.failed = stamp, ObservationRefused(text)
                 continue
             self.count += 1
-        if container is not None and self.count:
+        if container is not None and stream is not None and self.count:
             container.mux(stream.encode())
             container.close()
 
@@ -160,7 +161,8 @@ def _yuv(rgb: np.ndarray) -> av.VideoFrame:
     if is_small(*rgb.shape[:2]):
         return av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv444p")
     # OpenCV converts in a tenth of FFmpeg's time.
-    return av.VideoFrame.from_numpy_buffer(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+    planes = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), np.uint8)
+    return av.VideoFrame.from_numpy_buffer(planes, format="yuv420p")
 
 
 def encoder_threads(cameras: int) -> int:
@@ -172,7 +174,7 @@ def concatenate(parts: Sequence[Path], path: Path, fps: int) -> None:
     """Concatenate videos of equal encoding to the file ``path``, packet by packet.
 
     Raises:
-        ArtifactError: The time base of a video cannot represent ``fps``.
+        ArtifactError: A video has no time base or one that cannot represent ``fps``, or a packet without a time.
     """
     with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
         stream, frames = None, 0
@@ -182,18 +184,28 @@ def concatenate(parts: Sequence[Path], path: Path, fps: int) -> None:
                 if stream is None:
                     stream = out.add_stream_from_template(video)
                     stream.time_base = video.time_base
-                unit = Fraction(1, fps) / video.time_base
+                time_base = _time_base(video, part)
+                unit = Fraction(1, fps) / time_base
                 if unit.denominator != 1:
-                    raise ArtifactError(f"{part}: time base {video.time_base} s cannot represent {fps} images per second")
+                    raise ArtifactError(f"{part}: time base {time_base} s cannot represent {fps} images per second")
                 ticks, count = int(unit), 0
                 for packet in source.demux(video):
                     if packet.dts is None:
                         continue
-                    packet.pts, packet.dts = (value + frames * ticks for value in (packet.pts, packet.dts))
+                    if packet.pts is None:
+                        raise ArtifactError(f"{part}: a packet has no presentation time")
+                    packet.pts, packet.dts = packet.pts + frames * ticks, packet.dts + frames * ticks
                     packet.stream = stream
                     out.mux(packet)
                     count += 1
                 frames += count
+
+
+def _time_base(stream: av.VideoStream, path: Path) -> Fraction:
+    """Unit of the times of a stream [s]."""
+    if stream.time_base is None:
+        raise ArtifactError(f"{path}: the video has no time base")
+    return stream.time_base
 
 
 def decode_images(path: Path, first: int, count: int, fps: int, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
@@ -210,10 +222,13 @@ def decode_images(path: Path, first: int, count: int, fps: int, size: tuple[int,
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            time_base = _time_base(stream, path)
             if first:
-                container.seek(int(first / fps / stream.time_base), stream=stream)
+                container.seek(int(first / fps / time_base), stream=stream)
             for frame in container.decode(stream):
-                if round(frame.pts * stream.time_base * fps) < number:
+                if frame.pts is None:
+                    raise ArtifactError(f"{path}: an image has no presentation time")
+                if round(frame.pts * time_base * fps) < number:
                     continue
                 if number >= first + count:
                     return

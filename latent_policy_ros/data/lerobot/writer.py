@@ -189,7 +189,8 @@ def _write_videos(new: Path, episodes: Sequence[StagedEpisode], rows: list[dict[
 
 def _groups(files: Sequence[Path]) -> Iterator[list[int]]:
     """Indices of consecutive files, grouped so that a group stays below ``VIDEO_MB`` where possible."""
-    group, size = [], 0
+    group: list[int] = []
+    size = 0
     for i, file in enumerate(files):
         added = file.stat().st_size
         if group and size + added >= VIDEO_MB * MB:

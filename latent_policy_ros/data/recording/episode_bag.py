@@ -72,7 +72,7 @@ class EpisodeBag:
         self._synced = time.monotonic()
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Size of the file [bytes]."""
         return self._file.size
 

@@ -122,7 +122,7 @@ class EpisodeRecording:
     def status(self) -> dict[str, str]:
         """Folder, size and counters of the open bag, for diagnostics."""
         return {
-            "bag": str(self.path), "messages": str(self.writer.accepted.total()), "megabytes": f"{self.bag.bytes / 1e6:.1f}",
+            "bag": str(self.path), "messages": str(self.writer.accepted.total()), "megabytes": f"{self.bag.size / 1e6:.1f}",
             "dropped": str(self.writer.dropped.total()), "waiting_mb": f"{self.writer.pending_bytes / 1e6:.1f}",
             **self.writer.undefined,
         }  # fmt: skip

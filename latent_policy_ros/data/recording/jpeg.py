@@ -90,7 +90,7 @@ def to_jpeg(data: bytes, quality: int) -> bytes:
             f"image {fields.width}x{fields.height} {fields.encoding}, step {fields.step}: got {fields.size} of {len(data)} bytes"
         )
     rows = np.frombuffer(data, np.uint8, fields.step * fields.height, fields.start).reshape(fields.height, fields.step)
-    pixels = rows[:, : fields.width * channels].reshape(fields.height, fields.width, channels)
+    pixels: np.ndarray = rows[:, : fields.width * channels].reshape(fields.height, fields.width, channels)
     if conversion is not None:
         pixels = cv2.cvtColor(pixels, conversion)
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(pixels), (cv2.IMWRITE_JPEG_QUALITY, quality))

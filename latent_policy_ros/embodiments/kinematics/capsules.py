@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latent_policy_ros.embodiments.model.schema import Embodiment
+from latent_policy_ros.embodiments.model.schema import Embodiment, Shape
 
 MIN_LENGTH = 1e-3  # shorter capsules [m] are left out: they would be spheres inside their neighbours
 
@@ -29,15 +29,24 @@ class Capsule:
     finger: str | None = None
 
 
+def shape_of(embodiment: Embodiment) -> Shape:
+    """The radii of the capsules of an embodiment.
+
+    Raises:
+        ValueError: The embodiment has no shape (human hand).
+    """
+    if embodiment.shape is None:
+        raise ValueError(f"{embodiment.name} has no shape: it is of kind {embodiment.kind!r}")
+    return embodiment.shape
+
+
 def capsules(embodiment: Embodiment) -> tuple[Capsule, ...]:
     """The capsules of the palm, the links and the fingertips, in that order.
 
     Raises:
         ValueError: The embodiment has no shape (human hand).
     """
-    shape, palm = embodiment.shape, embodiment.T_base_hand[:3, 3]
-    if shape is None:
-        raise ValueError(f"{embodiment.name} has no shape: it is of kind {embodiment.kind!r}")
+    shape, palm = shape_of(embodiment), embodiment.T_base_hand[:3, 3]
     at = {hinge.name: hinge.point for hinge in embodiment.hinges}
     roots = [Capsule(None, palm, h.point, shape.palm_radius) for h in embodiment.hinges if h.parent is None]
     links = [Capsule(h.parent, at[h.parent], h.point, shape.link_radius) for h in embodiment.hinges if h.parent]

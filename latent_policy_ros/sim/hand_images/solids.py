@@ -9,7 +9,7 @@ import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.human.keypoints import BASES, TIPS
-from latent_policy_ros.embodiments.kinematics.capsules import capsules
+from latent_policy_ros.embodiments.kinematics.capsules import capsules, shape_of
 from latent_policy_ros.embodiments.model.schema import FINGERS, PALM, finger_by_hinge, finger_chain
 
 RIB = 0.0025  # distance between the capsules of a palm [m], small enough that they look like one solid
@@ -58,7 +58,7 @@ def hand_solids(embodiment: Embodiment, q: np.ndarray) -> list[Solid]:
     if embodiment.kind == "gripper":
         return _upright_gripper(embodiment, solids)
     roots = {finger: moved(finger_chain(embodiment, finger)[0].point) for finger in embodiment.fingertips}
-    return solids + _palm(roots, embodiment.shape.palm_radius)
+    return solids + _palm(roots, shape_of(embodiment).palm_radius)
 
 
 class _HandPose:
@@ -105,9 +105,10 @@ def _upright_gripper(embodiment: Embodiment, solids: list[Solid]) -> list[Solid]
     def turned(point: np.ndarray) -> np.ndarray:
         return R @ (point - middle) + [0.0, 0.0, GRIPPER_HEIGHT]
 
-    radius = min(embodiment.shape.palm_radius, GRIPPER_RADIUS)
+    shape = shape_of(embodiment)
+    radius = min(shape.palm_radius, GRIPPER_RADIUS)
     # Fingertips are centres of spheres on the pads; without an offset, closed jaws would overlap.
-    offset = {part: side * embodiment.shape.tip_radius * y for part, side in zip(embodiment.fingertips, (1.0, -1.0))}
+    offset = {part: side * shape.tip_radius * y for part, side in zip(embodiment.fingertips, (1.0, -1.0))}
     solids = [
         replace(s, start=s.start + offset.get(s.part, 0.0), end=s.end + offset.get(s.part, 0.0)) for s in solids
     ]  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.kinematics.capsules import capsules
+from latent_policy_ros.embodiments.kinematics.capsules import capsules, shape_of
 from latent_policy_ros.embodiments.model.content_hash import EmbodimentKey
 from latent_policy_ros.retargeting import Retargeter
 from latent_policy_ros.retargeting.human_motion.generator import grasp_plan
@@ -93,7 +93,7 @@ def grasp_from_joints(embodiment: Embodiment, q: np.ndarray, width: float, down:
     kinematics = HandKinematics(embodiment)
     tips = dict(zip(kinematics.fingers, kinematics.fingertips(q).swapaxes(0, 1)))
     thumb, opposing = tips["thumb"], np.mean([tips[f] for f in OPPOSING_FINGERS if f in tips], axis=0)
-    contact = _contact(embodiment, np.linalg.norm(opposing - thumb, axis=1) - 2 * embodiment.shape.tip_radius, width)
+    contact = _contact(embodiment, np.linalg.norm(opposing - thumb, axis=1) - 2 * shape_of(embodiment).tip_radius, width)
     centre = (thumb + opposing) / 2
     nearest = round(contact)
     axis = opposing[nearest] - thumb[nearest]
@@ -129,22 +129,22 @@ def _orient(
     """
     rows = {hinge.name: i for i, hinge in enumerate(embodiment.hinges)}
     transforms = kinematics.link_transforms(q)  # (T, hinges, 4, 4) in the palm frame
-    points, radii = [], []
+    axes, radii = [], []  # of the capsules: both ends of the axis, in the hand frame relative to the pinch point
     for shape in capsules(embodiment):
         for end in (shape.start, shape.end):
             moved = np.tile([*end, 1.0], (len(q), 1)) if shape.hinge is None else transforms[:, rows[shape.hinge]] @ [*end, 1.0]
             moved = moved[:, :3]
-            points.append((moved - embodiment.T_base_hand[:3, 3]) @ embodiment.T_base_hand[:3, :3] - centre)
+            axes.append((moved - embodiment.T_base_hand[:3, 3]) @ embodiment.T_base_hand[:3, :3] - centre)
             radii.append(shape.radius)
-    points, radii = np.stack(points), np.array(radii)
-    best = None
+    points, radius = np.stack(axes), np.array(radii)
+    best = np.eye(3), 0.0, -np.inf
     for height in RAISES:
         for roll in sorted(np.concatenate([ROLLS, -ROLLS[1:]]), key=abs):
             z = down - (down @ axis) * axis
             z /= np.linalg.norm(z)
             z = np.cos(roll) * z + np.sin(roll) * np.cross(axis, z)
-            clearance = width / 2 + height - float(((points @ z).max(axis=1) + radii).max())
-            if best is None or clearance > best[2]:
+            clearance = width / 2 + height - float(((points @ z).max(axis=1) + radius).max())
+            if clearance > best[2]:
                 best = np.column_stack([axis, np.cross(z, axis), z]), float(height), clearance
             if clearance >= CLEARANCE:
                 return best

@@ -115,7 +115,7 @@ def test_full_disk_is_not_reported_as_damage(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     with (
-        pytest.raises(OSError, match="no room to unpack .*bag; give a folder on another disk as TMPDIR") as raised,
+        pytest.raises(OSError, match="no disk space to unpack .*bag; set TMPDIR to a folder on another disk") as raised,
         open_bag(tmp_path / "bag"),
     ):
         pass

@@ -16,7 +16,7 @@ from latent_policy_ros.data.conversion import conversion
 from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional, load_mapping
 from latent_policy_ros.data.inspection.episode_view import episode_views
 from latent_policy_ros.data.inspection.summary import summary_tables
-from latent_policy_ros.data.lerobot.collection import find_datasets
+from latent_policy_ros.data.lerobot.collection import SETTINGS, find_datasets
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.embodiments import load_embodiment
 
@@ -164,8 +164,16 @@ def test_interrupted_conversion_continues_and_leaves_no_partial_data_set(tmp_pat
 def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, converted):
     bag = recording(seconds=1).write(tmp_path / "bag")
     _, out = converted(bag)
-    with pytest.raises(ConfigError, match=r"fps: the folder was begun with 10, got 5"):
+    with pytest.raises(ConfigError, match=r"fps: expected 10, as in the data sets of this folder, got 5"):
         converted(bag, out=out, mapping=TopicMapping((), fps=5))
+
+
+def test_stored_settings_without_a_frame_rate_are_refused(tmp_path, recording, converted):
+    bag = recording(seconds=1).write(tmp_path / "bag")
+    _, out = converted(bag)
+    (out / SETTINGS).write_text("{}")
+    with pytest.raises(ConfigError, match="fps: expected a frame rate, got None"):
+        converted(bag, out=out)
 
 
 def test_recorded_ids_of_policy_and_latent_space_are_kept_as_provenance(tmp_path, recording, converted):
@@ -304,7 +312,7 @@ def test_single_files_are_bags_and_split_bags_need_metadata(tmp_path, recording,
     assert other.written == 1 and "unpack it" in other.left_out[0][1][0].text
     text = report.left_out[0][1][0].text
     assert report.written == 4 and "no metadata.yaml, and 2 files" in text
-    assert text.endswith(f"; separate recordings are given one by one: {pieces / '*.mcap'}")
+    assert text.endswith(f"; pass separate recordings one by one: {pieces / '*.mcap'}")
     for k, file in enumerate(sorted(pieces.glob("*.mcap"))):
         file.rename(pieces / f"episode_{k:03d}.mcap")  # as people number theirs
     assert find_bags([pieces]) == [pieces / "episode_000.mcap", pieces / "episode_001.mcap"] and not files_of_bag(pieces)

@@ -8,7 +8,7 @@ import pytest
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.lerobot.episodes import Episode, EpisodeMeta, load_episode, stage
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
-from latent_policy_ros.data.lerobot.staging import DatasetIdentity, load_staged_episodes
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, load_staged_episodes
 from latent_policy_ros.data.lerobot.writer import append_episodes
 from latent_policy_ros.embodiments import load_embodiment
 
@@ -27,6 +27,12 @@ def make_episode(frames: int = 5) -> Episode:
 
 
 IDENTITY = DatasetIdentity("faive_hand", "ab" * 32, tuple(f"j{i}" for i in range(11)), 0.0, 1.0, 10)
+
+
+def test_camera_without_an_image_is_refused(tmp_path):
+    writer = EpisodeWriter(tmp_path / "staging", "0", IDENTITY, ("front",))
+    with pytest.raises(ArtifactError, match="camera 'front' has no image"):
+        writer.finish({"action": (IDENTITY.joints, np.zeros((2, 11)))}, "", True, {})
 
 
 def test_loaded_episode_equals_the_staged_one(tmp_path):
