@@ -123,7 +123,7 @@ def repair_bag(bag: Path) -> Repair:
     """
     files = [bag] if bag.is_file() else files_of_bag(bag)
     if not files:
-        raise ArtifactError(f"{bag}: no MCAP file of a bag; only bags in MCAP can be repaired, and loose files one by one")
+        raise ArtifactError(f"{bag}: no MCAP file of a bag; only bags in MCAP can be repaired; pass separate files one by one")
     if packed := _packed(bag, files) if bag.is_dir() else []:
         names = " ".join(f"{file}{PACKED}" for file in packed)
         raise ArtifactError(f"{bag}: a part of it is compressed as a whole; unpack it first: zstd -d --rm {names}")
