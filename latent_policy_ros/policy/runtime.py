@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +29,14 @@ class PolicyInput:
 
     Attributes:
         observation: The newest observation.
+        images: Images of the policy's cameras, {camera: (H, W, 3) uint8}; those without an image are absent.
+        wrist_pose: Newest wrist pose, (7,): x y z [m], qx qy qz qw.
         states: Raw states (S, 9 + L), oldest first: wrist position and rotation, latent of the hand.
     """
 
     observation: Observation
+    images: Mapping[str, np.ndarray]
+    wrist_pose: np.ndarray
     states: np.ndarray
 
 
@@ -67,7 +71,7 @@ class Policy:
         except RuntimeError as cause:
             raise ArtifactError(f"policy {checkpoint.policy_id[:12]}: weights do not fit: {cause}; {RETRAIN}") from cause
         self.device = choose_device(device)
-        self._network.to(self.device, memory_format=torch.channels_last)
+        self._network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self._generator = torch.Generator().manual_seed(seed)
         self._sequence = 0
 
@@ -106,65 +110,70 @@ class Policy:
                 there are fewer than ``observation_steps``, the oldest is repeated.
 
         Raises:
-            ObservationRefused: Unknown embodiment, no image of a known camera, wrong shape or type, NaN, or a value beyond
-                ``MAX_MAGNITUDE``.
+            ObservationRefused: Unknown embodiment, no image of a known camera, an image that is not decoded yet, wrong shape or
+                type, NaN, or a value beyond ``MAX_MAGNITUDE``.
         """
-        actions = np.stack([self._checked_action(observation) for observation in history])
+        images, wrist_poses, actions = zip(*(self._validate(observation) for observation in history))
         last = np.maximum(0, np.arange(len(history) - self.observation_steps, len(history)))
         newest = history[-1]
-        latents = self.latent_space.encode(newest.embodiment.name, actions[last])
-        return PolicyInput(newest, flatten(np.stack([history[k].wrist_pose for k in last]), latents))
+        latents = self.latent_space.encode(newest.embodiment.name, np.stack(actions)[last])
+        return PolicyInput(newest, images[-1], wrist_poses[-1], flatten(np.stack(wrist_poses)[last], latents))
 
     def predict(self, inputs: Sequence[PolicyInput]) -> list[ActionChunk]:
         """Sample an action chunk for each robot, as one batch."""
         if not inputs:
             return []
-        newest = [robot.observation for robot in inputs]
         scaled = self._network.sample(self._batch(inputs).to(self.device), self._generator).cpu().numpy()
-        position = np.stack([observation.wrist_pose[POSITION] for observation in newest])
+        position = np.stack([robot.wrist_pose[POSITION] for robot in inputs])
         wrist, latents = self.checkpoint.scaling.unscale_chunks(scaled, position)
-        return [self._chunk(*parts) for parts in zip(newest, latents, wrist, strict=True)]
+        return [self._chunk(*parts) for parts in zip(inputs, latents, wrist, strict=True)]
 
-    def _checked_action(self, observation: Observation) -> np.ndarray:
-        """The joints of a valid observation in the action representation, (d,)."""
+    def _validate(self, observation: Observation) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Images by camera, wrist pose (7,), and joints in the action representation (d,)."""
         embodiment, size = observation.embodiment, self.settings.image_size
         name = embodiment.name
         try:
             self.latent_space.codec(name)
         except ArtifactError as cause:
             raise ObservationRefused(str(cause)) from cause
-        cameras = [camera for camera in self.cameras if camera in observation.images]
-        if not cameras:
-            got = sorted(observation.images)
-            raise ObservationRefused(f"{name}: images: expected at least one of {list(self.cameras)}, got {got}")
-        for camera in cameras:
-            image = observation.images[camera]
+        images: dict[str, np.ndarray] = {}
+        for camera in self.cameras:
+            image = observation.images.get(camera)
+            if image is None:
+                continue
+            if callable(image):
+                raise ObservationRefused(f"{name}: images.{camera}: expected a decoded image, got a function that decodes one")
             if image.shape != (size, size, 3) or image.dtype != np.uint8:
                 raise ObservationRefused(
                     f"{name}: images.{camera}: expected {(size, size, 3)} uint8, got {image.shape} {image.dtype}"
                 )
-        _check_numbers(f"{name}: wrist_pose", observation.wrist_pose, observation.wrist_pose, (7,))
+            images[camera] = image
+        if not images:
+            got = sorted(observation.images)
+            raise ObservationRefused(f"{name}: images: expected at least one of {list(self.cameras)}, got {got}")
+        wrist_pose = _checked_numbers(f"{name}: wrist_pose", observation.wrist_pose, observation.wrist_pose, (7,))
         shape = (len(embodiment.joint_names),)
         action = embodiment.to_action(observation.joints) if np.shape(observation.joints) == shape else None
-        _check_numbers(f"{name}: joints", action, observation.joints, shape)
-        return action
+        return images, wrist_pose, _checked_numbers(f"{name}: joints", action, observation.joints, shape)
 
     def _batch(self, inputs: Sequence[PolicyInput]) -> ObservationBatch:
-        newest = [robot.observation for robot in inputs]
         images = {}
         for camera in self.cameras:
-            rows = [row for row, observation in enumerate(newest) if camera in observation.images]
+            rows = [row for row, robot in enumerate(inputs) if camera in robot.images]
             if rows:
-                stacked = np.stack([newest[row].images[camera] for row in rows])
+                stacked = np.stack([inputs[row].images[camera] for row in rows])
                 images[camera] = CameraImages(torch.tensor(rows), torch.from_numpy(stacked))
         states = self.checkpoint.scaling.scale_states(np.stack([robot.states for robot in inputs]))
-        return ObservationBatch(torch.from_numpy(states), images, tuple(observation.task for observation in newest))
+        return ObservationBatch(torch.from_numpy(states), images, tuple(robot.observation.task for robot in inputs))
 
-    def _chunk(self, observation: Observation, latents: np.ndarray, wrist: np.ndarray) -> ActionChunk:
+    def _chunk(self, robot: PolicyInput, latents: np.ndarray, wrist: np.ndarray) -> ActionChunk:
         self._sequence += 1
-        return ActionChunk(observation.stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence)
+        stamp = robot.observation.stamp
+        return ActionChunk(stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence)
 
 
-def _check_numbers(what: str, values: np.ndarray | None, got: np.ndarray | None, shape: tuple[int, ...]) -> None:
+def _checked_numbers(what: str, values: np.ndarray | None, got: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Return ``values`` if they have this shape and are in the plausible range; ``got`` is shown in the error otherwise."""
     if values is None or np.shape(values) != shape or not (np.abs(values) < MAX_MAGNITUDE).all():
         raise ObservationRefused(f"{what}: expected {shape} finite numbers below {MAX_MAGNITUDE:g}, got {got}")
+    return values

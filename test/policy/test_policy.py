@@ -104,9 +104,11 @@ def test_missing_camera_differs_from_black_image(trained, observation):
             r"images.front: expected \(32, 32, 3\) uint8, got \(8, 8, 3\)",
         ),
         ({"images": {"front": np.zeros((32, 32, 3))}}, "images.front: expected .* got .* float64"),
+        ({"images": {"front": lambda: np.zeros((32, 32, 3), np.uint8)}}, "images.front: expected a decoded image, got a function"),
         ({"joints": np.zeros(2)}, r"hand: joints: expected \(3,\) finite numbers"),
         ({"joints": np.full(3, 101.0)}, r"hand: joints: expected \(3,\) finite numbers below 100"),
         ({"wrist_pose": np.full(7, np.nan)}, r"wrist_pose: expected \(7,\) finite"),
+        ({"wrist_pose": None}, r"wrist_pose: expected \(7,\) finite .* got None"),
         ({"embodiment": end_effector("foot")}, "has no embodiment 'foot'; available: gripper, hand"),
     ],
 )
