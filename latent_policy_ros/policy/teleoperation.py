@@ -52,16 +52,15 @@ class HandToRobot:
 
     def release(self) -> None:
         """Stop following. The next frame starts a new transition from the pose measured then."""
-        self._started: float | None = None
+        self._start: tuple[float, np.ndarray] | None = None  # time [s] and measured joints (n,)
         self._stamp = -np.inf
-        self._start: np.ndarray | None = None
         self._wrist: np.ndarray | None = None
         self._retargeter.reset()
 
     @property
     def following(self) -> bool:
         """Whether the robot is following the hand."""
-        return self._started is not None
+        return self._start is not None
 
     def chunk(
         self, latent: np.ndarray, stamp: float, valid_for: float, measured: np.ndarray | None, wrist: np.ndarray | None
@@ -77,16 +76,19 @@ class HandToRobot:
 
         Raises:
             NotReady: A measurement is missing. The robot is released; it starts again when both are available.
+            ValueError: The object was made without a latent space.
         """
+        if self.latent_space is None:
+            raise ValueError(f"{self.embodiment.name}: chunk() requires a latent space; use joints(), or give one")
         if wrist is None:
             self.release()
             raise NotReady("no wrist pose measured")
-        progress = self._progress(stamp, measured)
+        progress, start = self._progress(stamp, measured)
         if self._wrist is None:
             self._wrist = np.array(wrist)
         if progress < 1.0:
-            start = self.latent_space.encode(self.embodiment.name, self.embodiment.to_action(self._start))
-            latent = (1.0 - progress) * start + progress * latent
+            start_latent = self.latent_space.encode(self.embodiment.name, self.embodiment.to_action(start))
+            latent = (1.0 - progress) * start_latent + progress * latent
         self._sequence += 1
         return ActionChunk(stamp, valid_for, latent[None], self._wrist[None], self.latent_space.latent_id, SOURCE, self._sequence)
 
@@ -97,23 +99,23 @@ class HandToRobot:
             NotReady: As in :meth:`chunk`.
             KeypointsRefused: The keypoints are not those of a hand.
         """
-        last, progress = self._stamp, self._progress(stamp, measured)
+        last = self._stamp
+        progress, start = self._progress(stamp, measured)
         dt = stamp - last
         q = self._retargeter.retarget(keypoints, dt if 0.0 < dt < MAX_VELOCITY_GAP else None)
-        return q if progress >= 1.0 else (1.0 - progress) * self._start + progress * q
+        return q if progress >= 1.0 else (1.0 - progress) * start + progress * q
 
-    def _progress(self, stamp: float, measured: np.ndarray | None) -> float:
-        """Progress of the transition from the measured pose to that of the hand, 0 to 1."""
+    def _progress(self, stamp: float, measured: np.ndarray | None) -> tuple[float, np.ndarray]:
+        """Progress of the transition to the pose of the hand, 0 to 1, and the joints (n,) that it started from."""
         if measured is None:
             self.release()
             raise NotReady("no joint states measured")
-        if self._started is None or stamp < self._stamp:  # the clock may have been set back
-            self._started, self._start = stamp, np.array(measured)
+        if self._start is None or stamp < self._stamp:  # the clock may have been set back
+            self._start = stamp, np.array(measured)
         self._stamp = stamp
-        if self.ease <= 0:
-            return 1.0
-        s = float(np.clip((stamp - self._started) / self.ease, 0.0, 1.0))
-        return s * s * (3.0 - 2.0 * s)
+        started, joints = self._start
+        s = float(np.clip((stamp - started) / self.ease, 0.0, 1.0)) if self.ease > 0 else 1.0
+        return s * s * (3.0 - 2.0 * s), joints
 
 
 def encode_hand(latent_space: LatentSpace, keypoints: np.ndarray) -> np.ndarray:

@@ -12,8 +12,10 @@ For grippers, the distance of the jaws is the shortest vector from the person's 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Protocol
 
 import numpy as np
 
@@ -38,6 +40,9 @@ from latent_policy_ros.retargeting.thumb_fit import fit_thumb
 REFERENCE_SECONDS, REFERENCE_FPS = 24.0, 10.0  # of the generated motion that the thumb is fitted to
 TRAVEL_PER_RADIAN = 0.05  # travel of a prismatic joint [m] that counts as 1 rad of a revolute one
 
+# (keypoints (T, 21, 3) [m], dt [s] or 0 if unknown, q (T, n)): retargets successive frames and writes the joints to q.
+_RetargetFrames = Callable[[np.ndarray, float, np.ndarray], None]
+
 _FITTED: dict[tuple[str, bytes], Correspondence] = {}  # by content hash and rest pose
 
 
@@ -47,8 +52,9 @@ class Retargeter:
     Both give the same joints: every frame starts from the one before it. Keypoints [m] are those of a right hand, in any frame; the
     size of the person's hand is measured. A left embodiment moves as the mirror image of its right one.
 
-    Between two frames, no joint of a hand moves further than the person's fastest bone turned plus 0.02 rad, and than 0.5 rad. If
-    the time ``dt`` [s] between frames is given, joints also keep to ``max_velocity``. A gripper has only the last two bounds.
+    Between two frames, a joint of a hand moves by at most the turn of the person's fastest bone plus 0.02 rad, and by at most
+    0.5 rad. If the time ``dt`` [s] between frames is given, joints also keep to ``max_velocity``. The joint of a gripper has the
+    bounds of 0.5 rad and ``max_velocity`` only.
 
     Args:
         embodiment: A hand or gripper.
@@ -64,12 +70,12 @@ class Retargeter:
         if embodiment.kind == "human":
             raise ValueError(f"{embodiment.name} is of kind human; expected a hand or gripper")
         self.embodiment = embodiment
-        self._method = _GripperMethod(embodiment) if embodiment.kind == "gripper" else _HandMethod(embodiment)
+        self._method: _Method = _GripperMethod(embodiment) if embodiment.kind == "gripper" else _HandMethod(embodiment)
         self.reset()
 
     def reset(self) -> None:
         """Forget the frames so far; the next one is a first frame."""
-        self._state = self._method.initial_state()
+        self._retarget_frames = self._method.start()
 
     def retarget(self, keypoints: np.ndarray, dt: float | None = None) -> np.ndarray:
         """Retarget one frame: keypoints (21, 3) [m] to joints q (n,).
@@ -85,7 +91,7 @@ class Retargeter:
         if keypoints.shape != (21, 3):
             raise KeypointsRefused(f"keypoints must have shape (21, 3), got {keypoints.shape}")
         q = np.empty((1, len(self.embodiment.joint_names)))
-        self._method.retarget(self._state, keypoints[None], dt or 0.0, q)
+        self._retarget_frames(keypoints[None], dt or 0.0, q)
         return q[0]
 
     def retarget_sequence(self, keypoints: np.ndarray, dt: float | None = None) -> np.ndarray:
@@ -100,7 +106,7 @@ class Retargeter:
         q = np.empty((*keypoints.shape[:2], len(self.embodiment.joint_names)))
 
         def retarget(s: int) -> None:
-            self._method.retarget(self._method.initial_state(), keypoints[s], dt or 0.0, q[s])
+            self._method.start()(keypoints[s], dt or 0.0, q[s])
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # the compiled code releases the GIL
             for s, done in enumerate([threads.submit(retarget, s) for s in range(len(keypoints))]):
@@ -111,8 +117,21 @@ class Retargeter:
         return q
 
     def wanted_fingertips(self, keypoints: np.ndarray) -> np.ndarray:
-        """Fingertip targets of a hand without regard to reach and contact: (T, 21, 3) -> (T, F, 3) [m, hand frame]."""
+        """Fingertip targets of a hand without regard to reach and contact: (T, 21, 3) -> (T, F, 3) [m, hand frame].
+
+        Raises:
+            ValueError: The embodiment is a gripper.
+        """
+        if not isinstance(self._method, _HandMethod):
+            raise ValueError(f"{self.embodiment.name} is of kind {self.embodiment.kind}; expected a hand")
         return self._method.wanted_fingertips(to_hand_frame(keypoints))
+
+
+class _Method(Protocol):
+    """Retargeting method of a kind of embodiment."""
+
+    def start(self) -> _RetargetFrames:
+        """Start a recording; the returned function retargets its frames in order and keeps the state between its calls."""
 
 
 class _HandMethod:
@@ -148,15 +167,18 @@ class _HandMethod:
     def _thumb_tips(
         self, hand_map: Correspondence, kinematics: HandKinematics, mirror: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Thumbs in the reference motion: the person's, relative to its length, and the robot's tips [m]; shape (T, 3) each."""
+        """Thumb tips in the reference motion, (T, 3) each: the person's from its base, in thumb lengths; the robot's [m]."""
         hands = _reference_hands()
         q = np.empty((len(hands), len(self._joints.rest)))
-        retarget_frames(self._vectors, hand_map, self._joints, self.initial_state(), hands, 0.0, q)
+        retarget_frames(self._vectors, hand_map, self._joints, self._initial_state(), hands, 0.0, q)
         thumb = hands[:, hand_map.bases[0] : hand_map.tips[0] + 1]
         length = np.linalg.norm(np.diff(thumb, axis=1), axis=-1).sum(axis=-1, keepdims=True)
         return (thumb[:, -1] - thumb[:, 0]) / length, mirror * kinematics.fingertips(q)[:, 0]
 
-    def initial_state(self) -> RetargetState:
+    def start(self) -> _RetargetFrames:
+        return partial(self._retarget, self._initial_state())
+
+    def _initial_state(self) -> RetargetState:
         """State before the first frame."""
         n, count = len(self._joints.rest), len(self._fingers)
         return RetargetState(np.zeros(1, dtype=np.int64), np.zeros(n), np.zeros((20, 3)), np.zeros(count))
@@ -169,7 +191,7 @@ class _HandMethod:
         vectors = (hand_map.lengths / lengths)[:, None] * (bones[:, :, -1] - bones[:, :, 0])
         return self._mirror * (hand_map.origins + np.einsum("frc,tfc->tfr", hand_map.rotations, vectors))
 
-    def retarget(self, state: RetargetState, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
+    def _retarget(self, state: RetargetState, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
         """Write the joints q (T, n) for keypoints (T, 21, 3) and update ``state``."""
         rejected = retarget_frames(self._vectors, self._hand_map, self._joints, state, keypoints, dt, q)
         if rejected != ALL_FRAMES:
@@ -210,12 +232,11 @@ class _GripperMethod:
         gaps = np.linalg.norm(tips[:, 0] - tips[:, 1], axis=-1)
         self._gaps, self._opening = np.maximum.accumulate(gaps), opening[:, 0]
 
-    def initial_state(self) -> np.ndarray:
-        """State before the first frame: q (1,), NaN."""
-        return np.full(1, np.nan)
+    def start(self) -> _RetargetFrames:
+        return partial(self._retarget, np.full(1, np.nan))
 
-    def retarget(self, state: np.ndarray, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
-        """Write the joint q (T, 1) for keypoints (T, 21, 3) and update ``state``."""
+    def _retarget(self, state: np.ndarray, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
+        """Write the joint q (T, 1) for keypoints (T, 21, 3) and update ``state`` (1,): the last q, NaN before the first frame."""
         keypoints = to_hand_frame(keypoints)
         tips = keypoints[:, [TIPS[finger] for finger in TIPS if finger != "thumb"]]
         gap = np.linalg.norm(tips - keypoints[:, [TIPS["thumb"]]], axis=-1).min(axis=1) - CONTACT

@@ -142,3 +142,9 @@ def test_latent_space_without_human_hand_is_refused(space):
     alone = LatentSpace({"mimic_hand": space.codec("mimic_hand")})
     with pytest.raises(ArtifactError, match="no embodiment 'human_hand'"):
         HandToRobot(load_embodiment("mimic_hand"), alone)
+
+
+def test_chunk_without_latent_space_is_refused(space):
+    robot = load_embodiment("mimic_hand")
+    with pytest.raises(ValueError, match=r"mimic_hand: chunk\(\) requires a latent space"):
+        HandToRobot(robot).chunk(encode_hand(space, MOTION[0]), 1.0, 0.2, robot.rest, WRIST)

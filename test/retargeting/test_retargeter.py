@@ -266,3 +266,8 @@ def test_negative_dt_does_not_move_a_gripper(motions):
     first = retargeter.retarget(motions[0, 0])
     for _ in range(3):
         np.testing.assert_array_equal(retargeter.retarget(motions[0, 0], dt=-0.1), first)
+
+
+def test_gripper_has_no_fingertip_targets(motions):
+    with pytest.raises(ValueError, match="panda_gripper is of kind gripper; expected a hand"):
+        Retargeter(load_embodiment("panda_gripper")).wanted_fingertips(motions[0])
