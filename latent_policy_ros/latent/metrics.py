@@ -126,9 +126,9 @@ def measure(space: LatentSpace, data: PairedActions, embodiments: Mapping[str, E
             pairs["round_trip"][i, j] = _distance(back, tips[source])
             pairs["retrieval"][i, j] = retrieval(z[source], z[target], data.recording)
             pairs["misalignment"][i, j] = misalignment(z[source], z[target])
-            if targets[target] is not None:
-                pairs["target"][i, j] = _distance(got, targets[target])
-    direct = np.array([np.nan if targets[n] is None else _distance(tips[n], targets[n]) for n in names])
+            if (wanted := targets[target]) is not None:
+                pairs["target"][i, j] = _distance(got, wanted)
+    direct = np.array([np.nan if (wanted := targets[n]) is None else _distance(tips[n], wanted) for n in names])
     each = {key: np.zeros(len(names)) for key in ("norm", "step", "roughness", "decode_ms")}
     for i, name in enumerate(names):
         codec = space.codec(name)

@@ -56,9 +56,9 @@ class TorchCodec(nn.Module):
         module = cls({name: t[name] for name in SCALES}, t["encoder.w1"].shape[1], codec.dim, codec.bounded)
         with torch.no_grad():
             for side, net in (("encoder", module.encoder), ("decoder", module.decoder)):
-                for layer, (w, b) in ((net[0], ("w1", "b1")), (net[2], ("w2", "b2"))):
-                    layer.weight.copy_(torch.tensor(t[f"{side}.{w}"].T))
-                    layer.bias.copy_(torch.tensor(t[f"{side}.{b}"]))
+                for layer, (w, b) in ((0, ("w1", "b1")), (2, ("w2", "b2"))):
+                    net.get_parameter(f"{layer}.weight").copy_(torch.tensor(t[f"{side}.{w}"].T))
+                    net.get_parameter(f"{layer}.bias").copy_(torch.tensor(t[f"{side}.{b}"]))
         return module.requires_grad_(False)
 
     def normalise(self, x: Tensor) -> Tensor:

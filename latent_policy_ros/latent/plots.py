@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,7 +16,7 @@ from latent_policy_ros.embodiments.human.keypoints import BASES, keypoints_of_ac
 
 COLOURS = {"thumb": "#c8a02c", "index": "#b23a48", "middle": "#4c6fa5", "ring": "#3d8b6e", "pinky": "#7d5ba6"}
 RANDOM_JOINTS = "random joints"
-PALETTE = colormaps["tab20"].colors
+PALETTE = [colormaps["tab20"](i)[:3] for i in range(20)]
 VIEW = {"elev": 15, "azim": -40}
 
 
@@ -87,11 +88,12 @@ def distances(held_out: Mapping[str, np.ndarray], at_random: Mapping[str, np.nda
     """
     figure = Figure(figsize=(8, 3.6))
     colours, greys = palette(held_out), dict(zip(foreign, ("black", "#888888", "#bbbbbb")))
+    drawn: list[tuple[str, np.ndarray, Literal["step", "stepfilled"], str | tuple[float, float, float]]]
     drawn = [(name, distance, "stepfilled", colours[name]) for name, distance in held_out.items()]
     drawn += [(f"{name}, {RANDOM_JOINTS}", distance, "step", colours[name]) for name, distance in at_random.items()]
     drawn += [(name, distance, "step", greys[name]) for name, distance in foreign.items()]
     axes = figure.subplots()
-    bins = np.geomspace(0.05, 30, 80)
+    bins = np.geomspace(0.05, 30, 80).tolist()
     for name, distance, style, colour in drawn:
         axes.hist(np.clip(distance, 0.05, 30), bins, density=False, weights=np.full(len(distance), 1 / len(distance)),
                   histtype=style, alpha=0.35 if style == "stepfilled" else 1.0, label=name, linewidth=1.5,
@@ -115,7 +117,8 @@ def finger_lines(embodiment: Embodiment, actions: np.ndarray) -> dict[str, np.nd
     rotation, shift = embodiment.T_base_hand[:3, :3], embodiment.T_base_hand[:3, 3]
     lines: dict[str, np.ndarray] = {}
     for finger, tip in embodiment.fingertips.items():
-        points, name = [(tip.hinge, tip.point)], tip.hinge
+        points = [(tip.hinge, tip.point)]
+        name: str | None = tip.hinge
         while name is not None:
             points.append((name, embodiment.hinge(name).point))
             name = embodiment.hinge(name).parent

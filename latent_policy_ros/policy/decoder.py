@@ -93,13 +93,13 @@ class RobotDecoder:
     def command(self, now: float) -> DecodedCommand | None:
         """Command for time ``now`` [s]; None without a fresh chunk."""
         self._reset_if_clock_went_back(now)
-        sampled = self._buffer.sample(now) if now - self._arrival <= self._silence else None
-        if sampled is None:
+        newest = self._buffer.newest
+        if newest is None or now - self._arrival > self._silence or (sampled := self._buffer.sample(now)) is None:
             return None
         latent, wrist_pose = sampled
         action = self.latent_space.decode(self.embodiment.name, latent)
         q = np.asarray(self.embodiment.to_joints(action.astype(np.float64)))
-        return DecodedCommand(q, wrist_pose, self._buffer.newest.stamp)
+        return DecodedCommand(q, wrist_pose, newest.stamp)
 
     def _reset_if_clock_went_back(self, now: float) -> None:
         """Remove all chunks when the clock was set back, so that they are not executed again at their scheduled time."""

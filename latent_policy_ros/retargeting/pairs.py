@@ -40,7 +40,7 @@ class PairedActions:
         """Size-independent key vectors of the poses, shape (N, 9, 3) [m]; see :func:`keyvectors`."""
         return keyvectors(self.keypoints)
 
-    def subset(self, recordings: Sequence[int]) -> PairedActions:
+    def subset(self, recordings: Sequence[int] | np.ndarray) -> PairedActions:
         """The rows of these recordings."""
         keep = np.isin(self.recording, recordings)
         actions = {name: action[keep] for name, action in self.actions.items()}

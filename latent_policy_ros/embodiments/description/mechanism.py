@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -119,13 +119,20 @@ class Mechanism:
         }
         return replace(self, hinges=tuple(hinges), fingertips=tips)
 
-    def _without(self, removed: Sequence[bool]) -> Mechanism:
-        """Without some hinges; what they carry is attached to the nearest hinge before them that stays."""
+    def _without(self, removed: np.ndarray) -> Mechanism:
+        """A copy without the hinges of the mask ``removed`` (n_hinges,).
+
+        What they carry is attached to the nearest remaining hinge towards the palm. Every fingertip needs one.
+        """
         carrier: dict[str | None, str | None] = {None: None}
         for hinge, gone in zip(self.hinges, removed, strict=True):
             carrier[hinge.name] = carrier[hinge.parent] if gone else hinge.name
         hinges = tuple(
             replace(hinge, parent=carrier[hinge.parent]) for hinge, gone in zip(self.hinges, removed, strict=True) if not gone
         )
-        tips = {finger: Fingertip(carrier[tip.hinge], tip.point) for finger, tip in self.fingertips.items()}
+        tips = {}
+        for finger, tip in self.fingertips.items():
+            hinge_of_tip = carrier[tip.hinge]
+            assert hinge_of_tip is not None, f"{finger}: no hinge remains"  # _carries_fixed_tip keeps one
+            tips[finger] = Fingertip(hinge_of_tip, tip.point)
         return replace(self, hinges=hinges, fingertips=tips)

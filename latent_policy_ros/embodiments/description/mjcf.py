@@ -34,7 +34,7 @@ SAMPLES = 101  # of a nonlinear coupling, for the fit of a line
 
 
 def read_mjcf(path: Path, root: ET.Element) -> Description:
-    """Convert a parsed MJCF file, which may be one that is made to be included by another.
+    """Convert a parsed MJCF file: a complete model, or a part that other files include.
 
     Raises:
         ConfigError: An included file does not exist, a number is malformed, or MuJoCo rejects the file; with MuJoCo's message.
@@ -61,7 +61,8 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
     joints = {}
     for i in range(model.njnt):
         name = model.joint(i).name
-        limits = tuple(float(end) for end in model.jnt_range[i]) if model.jnt_limited[i] else None
+        lower, upper = (float(end) for end in model.jnt_range[i])
+        limits = (lower, upper) if model.jnt_limited[i] else None
         joints[name] = Joint(name, kinds[int(model.jnt_type[i])], data.xaxis[i].copy(), data.xanchor[i].copy(), limits)
     links = {}
     for i in range(model.nbody):
@@ -138,7 +139,7 @@ def _included_names(file: Path, _modified: int) -> tuple[str, ...]:
 
 
 def _complete(path: Path, root: ET.Element) -> list[str]:
-    """Add, in place, what the including file of a partial file would give; return notes on the assumptions."""
+    """Complete a partial file in place (world body, unit of angles, default classes); return notes on the assumptions."""
     notes = []
     if root.find("worldbody") is None:
         bodies = root.findall("body")
@@ -149,8 +150,8 @@ def _complete(path: Path, root: ET.Element) -> list[str]:
             root.remove(body)
             world.append(body)
     if not any("angle" in compiler.attrib for compiler in root.iter("compiler")):
-        # MJCF's default is degrees. A partial file leaves the choice to the file that includes it; no finger moves less than
-        # seven degrees.
+        # MJCF's default is degrees. A partial file leaves the choice to the file that includes it. Ranges below
+        # MIN_DEGREES are taken to be in radians, because every finger moves further.
         hinges = [j for j in root.iter("joint") if j.get("type", "hinge") == "hinge" and j.get("range")]
         ends = [numbers(path, hinge, "range", 2, None, hinge.get("name", "")) for hinge in hinges]
         if ends and np.abs(ends).max() < MIN_DEGREES:
@@ -211,8 +212,8 @@ def _couplings(model, kind: int, notes: list[str]) -> tuple[dict[str, Coupling],
         at_leader = float(model.qpos0[model.jnt_qposadr[leader]])
         ratio, offset = float(curve[1]), float(curve[0])
         if curve[2:].any():
-            span = model.jnt_range[leader] if model.jnt_limited[leader] else np.array([-1.0, 1.0])
-            x = np.linspace(*span, SAMPLES) - at_leader
+            lower, upper = model.jnt_range[leader] if model.jnt_limited[leader] else (-1.0, 1.0)
+            x = np.linspace(lower, upper, SAMPLES) - at_leader
             y = np.polyval(curve[::-1], x)
             ratio, offset = (float(value) for value in np.polyfit(x, y, 1))
             off = float(np.abs(ratio * x + offset - y).max())
@@ -235,7 +236,7 @@ def _tendon_couplings(
     """
     fixed = {
         tendon.get("name"): [
-            (part.get("joint"), number(path, part, "coef", "1", tendon.get("name", ""))) for part in tendon.findall("joint")
+            (part.get("joint", ""), number(path, part, "coef", "1", tendon.get("name", ""))) for part in tendon.findall("joint")
         ]
         for tendon in root.iterfind("tendon/fixed")
     }  # fmt: skip

@@ -163,14 +163,16 @@ class UrdfFile:
         pending = children[None][::-1]
         while pending:
             name = pending.pop()
-            pose, parent, moving = np.eye(4), None, ()
-            if (joint := by_child.get(name)) is not None:
-                pose, parent = links[joint.parent].pose @ joint.origin, joint.parent
-                if joint.type != "fixed":
-                    joints[joint.name], moving = _in_root_frame(joint, pose), (joint.name,)
-                    if joint.mimic is not None:
-                        couplings[joint.name] = joint.mimic
-            links[name] = Link(name, parent, pose, moving, self._centre_of_mass(name))
+            above, centre = by_child.get(name), self._centre_of_mass(name)
+            if above is None:
+                links[name] = Link(name, None, np.eye(4), (), centre)
+            else:
+                pose, fixed = links[above.parent].pose @ above.origin, above.type == "fixed"
+                links[name] = Link(name, above.parent, pose, () if fixed else (above.name,), centre)
+                if not fixed:
+                    joints[above.name] = _in_root_frame(above, pose)
+                    if above.mimic is not None:
+                        couplings[above.name] = above.mimic
             pending += children[name][::-1]
         if len(links) < len(self.links):
             missing = next(name for name in self.links if name not in links)
@@ -239,7 +241,7 @@ def _name(path: Path, element: ET.Element) -> str:
 def _end(path: Path, joint: ET.Element, end: str, links: Mapping[str, ET.Element]) -> str:
     element = joint.find(end)
     name = None if element is None else element.get("link")
-    if name not in links:
+    if name is None or name not in links:
         raise ConfigError(path, f"joint {_name(path, joint)}", f"<{end} link={name!r}>: no such link; {available(links)}")
     return name
 

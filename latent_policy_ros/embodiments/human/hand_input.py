@@ -106,7 +106,7 @@ class HandInput:
 
     def _check_not_frozen(self, points: np.ndarray, stamp: float) -> None:
         if self._last is None or not np.array_equal(points, self._last):
-            self._last, self._changed = np.array(points), stamp  # a copy, for the caller may reuse the array
+            self._last, self._changed = np.array(points), stamp  # a copy, because the caller may reuse the array
         elif stamp - self._changed > self.frozen_after:
             raise KeypointsRefused(f"frozen: the points have been constant for more than {self.frozen_after:g} s")
 
@@ -150,7 +150,8 @@ def canonical_hands(points: np.ndarray, layout: str = AUTO, units: str = "m", si
         raise KeypointsRefused(f"a recording must have shape (frames, points, 3), got {points.shape}")
     found, layout = to_21(points, layout)
     found = found * metres(units)
-    keypoints, rejected = np.full((len(points), KEYPOINTS, 3), np.nan), Counter()
+    keypoints = np.full((len(points), KEYPOINTS, 3), np.nan)
+    rejected: Counter[str] = Counter()
     try:
         keypoints = to_hand_frame(found)  # all at once; frame by frame only if one is rejected
     except KeypointsRefused as error_of_all:

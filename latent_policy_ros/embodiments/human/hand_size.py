@@ -19,7 +19,7 @@ class HandSize:
 
     Attributes:
         palm: From the wrist to the middle knuckle.
-        fingers: Sum of the three bones of each finger, thumb first, shape (5,). The thumb's start at its carpometacarpal joint.
+        fingers: Sum of the three bones of each finger, thumb first, shape (5,). The first bone of the thumb is its metacarpal.
         frames: Count of frames whose median it is.
     """
 
@@ -91,8 +91,8 @@ class HandMeasure:
         """Measure a frame (21, 3) [m] and return the size so far.
 
         Raises:
-            KeypointsRefused: The size differs from the measured one. After ``frames`` such frames in a row the measurement
-                starts again, for the stream then shows another hand.
+            KeypointsRefused: The size differs from the measured one. After ``frames`` such frames in a row the stream is taken
+                to show another hand, and the measurement starts again.
         """
         palm, fingers = lengths(keypoints)
         measured = np.r_[palm, fingers]
@@ -106,11 +106,12 @@ class HandMeasure:
                                            f"{ratio[1]:.2f} times as long")  # fmt: skip
                 self.reset()
         self._rejected = 0
-        if not self.settled:
+        size = self.size
+        if size is None or size.frames < self.frames:
             self._measured.append(measured)
             median = np.median(np.array(self._measured), axis=0)
-            self.size = HandSize(float(median[0]), tuple(median[1:].tolist()), len(self._measured))
-        return self.size
+            size = self.size = HandSize(float(median[0]), tuple(median[1:].tolist()), len(self._measured))
+        return size
 
 
 @lru_cache(maxsize=1)

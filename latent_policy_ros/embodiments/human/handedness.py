@@ -56,7 +56,8 @@ class Handedness:
 
     def reset(self) -> None:
         """Discard the evidence and the decision."""
-        self.total, self.side = 0.0, None
+        self.total = 0.0
+        self.side: str | None = None
 
     def add(self, score: float, elapsed: float) -> str | None:
         """Add the evidence of a frame and return the side.

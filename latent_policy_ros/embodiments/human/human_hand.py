@@ -38,7 +38,9 @@ _FINGER_LIMITS = {
     "ring": ((-0.30, 0.20), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
     "pinky": ((-0.50, 0.20), (-0.50, 1.57), (-0.15, 1.85), (-0.40, 1.30)),
 }
-_THUMB_JOINTS = (  # (name, axis, index of the bone that starts at the joint, limits)
+# (name, axis, index of the bone that starts at the joint, limits [rad])
+_JointSpec = tuple[str, tuple[int, int, int], int, tuple[float, float]]
+_THUMB_JOINTS: tuple[_JointSpec, ...] = (
     ("cmc_abduction", (-1, 0, 0), 0, (-0.5, 0.8)),  # out of the plane of flexion, away from the palm
     ("cmc_flexion", (0, 1, 0), 0, (-0.4, 0.9)),
     ("cmc_rotation", (0, 0, 1), 0, (-0.6, 0.6)),  # axial: opposition turns the pad towards the fingers
@@ -116,21 +118,17 @@ class HumanHand:
 
 def _build(scale: float, factors: np.ndarray, shifts: np.ndarray, thumb_turn: np.ndarray, knuckles: float) -> _Model:
     """Hinges and keypoints of a hand; the arguments are those of :class:`HumanHand`, ``thumb_turn`` as a rotation (3, 3)."""
-    hinges, carriers, points, rotations = [], [None], [np.zeros(3)], [np.eye(3)]
+    hinges: list[Hinge] = []
+    carriers: list[str | None] = [None]  # of the keypoints; None: the palm
+    points, rotations = [np.zeros(3)], [np.eye(3)]
     for finger, factor, shift in zip(FINGERS, factors, shifts, strict=True):
         base, lengths = _GEOMETRY[finger]
         frame = thumb_turn @ _thumb_frame() if finger == "thumb" else np.eye(3)
         along = np.r_[0.0 if finger == "thumb" else knuckles, np.cumsum(factor * lengths)]
         starts = scale * (np.array(base) + shift + np.outer(along, frame[:, 2]))
-        if finger == "thumb":
-            joints = _THUMB_JOINTS
-        else:
-            joints = [
-                (name, axis, max(i - 1, 0), limits)
-                for i, ((name, axis), limits) in enumerate(zip(_FINGER_JOINTS, _FINGER_LIMITS[finger], strict=True))
-            ]
-        last_of_bone, above = {}, None
-        for name, axis, bone, (lower, upper) in joints:
+        last_of_bone: dict[int, str] = {}
+        above: str | None = None
+        for name, axis, bone, (lower, upper) in _joints_of(finger):
             hinge_axis = frame @ np.array(axis, dtype=np.float64)
             hinge = Hinge(f"{finger}_{name}", above, hinge_axis, starts[bone], lower, upper, "revolute")
             hinges.append(hinge)
@@ -138,13 +136,21 @@ def _build(scale: float, factors: np.ndarray, shifts: np.ndarray, thumb_turn: np
         carriers += [None, last_of_bone[0], last_of_bone[1], last_of_bone[2]]
         points += list(starts)
         rotations += [frame] * 4
-    index = {hinge.name: i for i, hinge in enumerate(hinges)}
+    index: dict[str | None, int] = {hinge.name: i for i, hinge in enumerate(hinges)}
     # The bone that starts at a keypoint moves with the last hinge there; a tip belongs to the bone before it.
     behind = [-1]
     for i in range(1, KEYPOINTS):
         carrier = carriers[i] if i % 4 == 0 else carriers[i + 1]
         behind.append(index[carrier])
     return _Model(tuple(hinges), HingeTree(hinges, carriers, np.array(points)), tuple(behind), np.array(rotations))
+
+
+def _joints_of(finger: str) -> tuple[_JointSpec, ...]:
+    """Joints of a finger, from the palm outwards."""
+    if finger == "thumb":
+        return _THUMB_JOINTS
+    joints = enumerate(zip(_FINGER_JOINTS, _FINGER_LIMITS[finger], strict=True))
+    return tuple((name, axis, max(i - 1, 0), limits) for i, ((name, axis), limits) in joints)
 
 
 def _thumb_frame() -> np.ndarray:

@@ -60,12 +60,13 @@ class HandKinematics:
     def fingers_at_zero(self) -> dict[str, np.ndarray]:
         """Points of each finger at the zero pose [m]: its hinges from the palm, then its tip; shape (hinges + 1, 3)."""
         at = {hinge.name: hinge for hinge in self.embodiment.hinges}
-        chains = {}
+        chains: dict[str, np.ndarray] = {}
         for finger, tip in self.embodiment.fingertips.items():
-            chain, hinge = [tip.point], at[tip.hinge]
-            while hinge is not None:
-                chain.append(hinge.point)
-                hinge = at.get(hinge.parent)
+            chain = [tip.point]
+            name: str | None = tip.hinge
+            while name is not None:
+                chain.append(at[name].point)
+                name = at[name].parent
             chains[finger] = self._to_hand(np.array(chain[::-1]))
         return chains
 

@@ -25,7 +25,7 @@ def pinocchio_model(embodiment: Embodiment) -> pinocchio.Model:
 def hinge_model(hinges: Sequence[Hinge], fingertips: Mapping[str, Fingertip]) -> pinocchio.Model:
     """Kinematic model of hinges (parents before children) and fingertips; joint frames are parallel to the base at zero."""
     model = pinocchio.Model()
-    placed = {None: (0, np.zeros(3))}
+    placed: dict[str | None, tuple[int, np.ndarray]] = {None: (0, np.zeros(3))}
     kinds = {"revolute": pinocchio.JointModelRevoluteUnaligned, "prismatic": pinocchio.JointModelPrismaticUnaligned}
     for hinge in hinges:
         parent, at = placed[hinge.parent]

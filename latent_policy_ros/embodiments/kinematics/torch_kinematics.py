@@ -35,6 +35,10 @@ class _KeypointTips(nn.Module):
 class _TreeTips(nn.Module):
     """Fingertips of a hand or gripper."""
 
+    R_base_hand: Tensor
+    origin: Tensor
+    slope: Tensor
+
     def __init__(self, embodiment: Embodiment) -> None:
         super().__init__()
         self.fingers = tuple(embodiment.fingertips)

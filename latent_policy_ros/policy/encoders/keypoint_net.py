@@ -33,7 +33,8 @@ class KeypointNet(nn.Module):
         for layer in (*self.trunk, self.heads):
             if isinstance(layer, nn.Conv2d):  # with torch's default, attention starts nearly uniform and learns slowly
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor, shifts: Tensor | None = None) -> Tensor:
         """Features of images.
@@ -48,6 +49,7 @@ class KeypointNet(nn.Module):
         """
         x = self.trunk(images.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1))
         height, width = x.shape[2:]
+        assert self.heads.bias is not None
         attention_weight, value_weight = self.heads.weight.flatten(1).chunk(2)
         attention_bias, value_bias = self.heads.bias.chunk(2)
         x = x.flatten(2)

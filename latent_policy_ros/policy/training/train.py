@@ -67,7 +67,8 @@ def train_policy(
     model, training = with_default_options(settings.model), settings.training
     device = choose_device()
     torch.manual_seed(training.seed)
-    network = PolicyNetwork(model, latent_space.dim).to(device, memory_format=torch.channels_last)
+    network = PolicyNetwork(model, latent_space.dim)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     if start is not None:
         initialise_weights(network, start)
     average = copy.deepcopy(network).requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 
@@ -106,19 +107,19 @@ def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -
     Raises:
         LatentPolicyError: Retargeting rejects the reference poses.
     """
-    known = {"name": embodiment.name, "kind": embodiment.kind, "side": embodiment.side, "file": str(embodiment.file),
-             "notes": tuple(embodiment.notes)}  # fmt: skip
+    report = partial(CheckReport, embodiment.name, embodiment.kind, embodiment.side, str(embodiment.file), tuple(embodiment.notes))
     if embodiment.kind == "human":
-        return CheckReport(**known)
+        return report()
     diagnoses = list(check_units(embodiment))
     if any(diagnosis.level == FAILURE for diagnosis in diagnoses):  # no other figure would be meaningful
-        return CheckReport(**known, hinges=len(embodiment.hinges), diagnoses=tuple(diagnoses))
+        return report(hinges=len(embodiment.hinges), diagnoses=tuple(diagnoses))
     poses, q = reference_poses(), random_joints(embodiment, SAMPLES)
     motion = retarget_poses(embodiment, poses)
     joints, fingers, slope = _joint_uses(embodiment, q, motion), finger_reaches(embodiment, q), _jacobian_error(embodiment, q)
     excess = _excess(embodiment, np.concatenate((q, motion.reshape(-1, q.shape[1]))))
     diagnoses += [*check_idle_joints(embodiment, q), *_check_exactness(slope, excess)]
-    contacts, colliding, jaw = (), 0.0, None
+    contacts: tuple[Contact, ...] = ()
+    colliding, jaw = 0.0, None
     if embodiment.kind == "gripper":
         jaw = aperture(embodiment)
         diagnoses += check_gripper(jaw)
@@ -129,8 +130,8 @@ def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -
         diagnoses += frame
         if not any(diagnosis.level == FAILURE for diagnosis in frame):  # else the other diagnoses would only be consequences
             diagnoses += [*_check_joint_use(joints, fingers), *touching.diagnoses()]
-    return CheckReport(
-        **known, hinges=len(embodiment.hinges), joints=joints, fingers=fingers,
+    return report(
+        hinges=len(embodiment.hinges), joints=joints, fingers=fingers,
         pinches={e.name: pinch_gaps(e, poses) for e in (embodiment, *peers)},
         contacts=contacts, colliding=colliding, jacobian_error=slope, limit_excess=max(excess, 0.0),
         largest_step=float(np.abs(np.diff(motion, axis=1)).max()), aperture=jaw,
@@ -218,8 +219,8 @@ def _check_joint_use(joints: Sequence[JointUse], fingers: Sequence[FingerReach])
             if share > STUCK_SHARE:
                 message = f"is at its {end} limit in {share:.0%} of the reference frames"
                 yield Diagnosis(WARNING, f"hinges.{joint.name}.range", f"{message}: are range, axis and its sign right?")
-    index = next((f for f in fingers if f.finger != "thumb"), None)
-    if index is not None and not index.can_pinch:
-        least, needed = f"{1000 * index.thumb_gap:.0f} mm", f"{1000 * CAN_PINCH:.0f}"
-        message = f"comes no nearer to the {index.finger} than {least} (a pinch needs {needed})"
+    first = next((f for f in fingers if f.finger != "thumb"), None)
+    if first is not None and first.thumb_gap is not None and not first.can_pinch:
+        least, needed = f"{1000 * first.thumb_gap:.0f} mm", f"{1000 * CAN_PINCH:.0f}"
+        message = f"comes no nearer to the {first.finger} than {least} (a pinch needs {needed})"
         yield Diagnosis(WARNING, "fingertips.thumb", f"{message}: are the axes and ranges of the thumb right?")

@@ -64,7 +64,7 @@ class SelfCollision:
     def __init__(self, embodiment: Embodiment) -> None:
         self._kinematics = HandKinematics(embodiment)
         shapes = capsules(embodiment)
-        index = {None: 0, **{name: i + 1 for i, name in enumerate(embodiment.hinge_names)}}
+        index: dict[str | None, int] = {name: i for i, name in enumerate((None, *embodiment.hinge_names))}
         self._names = (PALM, *embodiment.hinge_names)
         self._body = np.array([index[shape.hinge] for shape in shapes])
         self._start = np.array([shape.start for shape in shapes])

@@ -8,7 +8,7 @@ import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 
-CAN_PINCH = 0.005  # tips that come this near meet [m]
+CAN_PINCH = 0.005  # largest distance between two tips that counts as a pinch [m]
 STARTS, ITERATIONS = 8, 60
 AT_LIMIT = 1e-9  # a joint nearer to its limit than this [rad or m] is at the limit
 
@@ -21,15 +21,15 @@ class FingerReach:
         finger: Name of the finger.
         length: Length along the links from the first hinge to the tip [m].
         farthest: Largest distance from the first hinge to the tip [m].
-        lower, upper: Bounds of the positions of the tip [m].
+        lower, upper: Bounds of the positions of the tip: x, y, z [m].
         thumb_gap: Smallest distance between the tips of thumb and finger [m]; None for the thumb.
     """
 
     finger: str
     length: float
     farthest: float
-    lower: tuple[float, float, float]
-    upper: tuple[float, float, float]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
     thumb_gap: float | None
 
     @property
@@ -55,11 +55,11 @@ def finger_reaches(embodiment: Embodiment, q: np.ndarray) -> tuple[FingerReach, 
     reaches = []
     for i, (finger, points) in enumerate(kinematics.fingers_at_zero().items()):
         knuckle, place = points[0], tips[:, i]
-        # No joint moves the first hinge of a finger.
+        # The first hinge of a finger is fixed in the palm, so that its point is the same at all q.
         length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
         farthest = float(np.linalg.norm(place - knuckle, axis=1).max())
-        corners = (tuple(float(v) for v in corner) for corner in (place.min(axis=0), place.max(axis=0)))
-        reaches.append(FingerReach(finger, length, farthest, *corners, gaps.get(finger)))
+        lower, upper = (tuple(corner.tolist()) for corner in (place.min(axis=0), place.max(axis=0)))
+        reaches.append(FingerReach(finger, length, farthest, lower, upper, gaps.get(finger)))
     return tuple(reaches)
 
 

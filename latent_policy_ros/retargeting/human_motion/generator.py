@@ -23,7 +23,7 @@ KINDS = {
     "pinch": 0.23, "grasp": 0.20, "whole": 0.11, "fist": 0.07, "point": 0.04, "spread": 0.06, "rest": 0.05, "any": 0.12,
     "each": 0.12,
 }  # fmt: skip
-OPPOSING = {  # the fingers that close on the thumb, with equal probabilities
+OPPOSING: dict[str, list[tuple[str, ...]]] = {  # the fingers that close on the thumb, with equal probabilities
     "pinch": [("index",), ("middle",), ("ring",), ("pinky",)],
     "grasp": [("index", "middle")] * 3 + [("index", "middle", "ring")],
 }

@@ -70,7 +70,7 @@ def opened(hand: HumanHand, bent_back: float, thumb_abduction: float, thumb_flex
 
 
 def pinch(
-    hand: HumanHand, fingers: Sequence[str], gaps: np.ndarray, point: np.ndarray | None = None,
+    hand: HumanHand, fingers: Sequence[str], gaps: np.ndarray | float, point: np.ndarray | None = None,
     axis: np.ndarray = CLOSING_AXIS, others: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Solve for pinches: the thumb opposes ``fingers`` at each of the distances ``gaps`` (T,); joint angles (T, 21).
@@ -78,7 +78,7 @@ def pinch(
     Args:
         hand: The hand model.
         fingers: One or more of index, middle, ring, pinky, side by side.
-        gaps: Distances from the thumb tip to the mean of the fingers' tips, one for each posture [m].
+        gaps: Distances from the thumb tip to the mean of the fingers' tips, one for each posture [m]. A number gives T = 1.
         point: Soft target for the middle of the gap [m, hand frame]; default: in front of the fingers, scaled with the hand.
         axis: Direction from the thumb to the fingers, hand frame.
         others: Posture (21,) of the other fingers; default relaxed.
