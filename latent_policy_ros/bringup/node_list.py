@@ -142,7 +142,7 @@ def _policy_spec(fleet: Fleet) -> NodeSpec:
             raise ConfigError(fleet.file, f"robots.{name}.cameras", message)
     return NodeSpec("policy_node", "policy", "", {
         "policy": str(fleet.policy), "latent": str(fleet.latent), "rate": fleet.rate,
-        "device": fleet.device, "robots": list(fleet.robots),
+        "device": fleet.device, "task": fleet.task, "robots": list(fleet.robots),
         "embodiments": [robot.embodiment.reference for robot in fleet.robots.values()],
         "cameras": [",".join(robot.cameras) for robot in fleet.robots.values()],
         "images": [str(robot.images) for robot in fleet.robots.values()],
