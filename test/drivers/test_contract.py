@@ -31,7 +31,7 @@ class Joints:
         self.bus.publish("hand", np.zeros(3), np.zeros(3), time.time())
 
     def obey(self):
-        written = self.bus.written("hand")
+        written = self.bus.take_command("hand")
         if written is not None:
             self.bus.publish("hand", written, np.ones(3), time.time())
 
