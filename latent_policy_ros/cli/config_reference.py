@@ -22,7 +22,8 @@ HEADER = """\
 
 All configuration files are YAML. Unknown fields and duplicate keys are errors, and every mistake of a file is reported at once
 with the dotted path of its field. A dotted path `robots.<name>.driver` means the field `driver` of each entry of `robots`.
-Paths of files are relative to the file that names them; `~`, `$VARIABLES` and `package://NAME/PATH` are expanded.
+Paths of descriptions and meshes are relative to the file that names them, folders of policies and latent spaces to the
+working directory; `~`, `$VARIABLES` and `package://NAME/PATH` are expanded.
 """
 #: (title, where such files are, model)
 FILES: tuple[tuple[str, str, type[Config]], ...] = (

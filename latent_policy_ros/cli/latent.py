@@ -50,7 +50,7 @@ def add_command(
 ) -> None:
     """Add an embodiment to a latent space, without demonstrations.
 
-    Trains an encoder and a decoder of the new embodiment and keeps those of all others. Every policy of the latent space
+    Trains an encoder and a decoder of the new embodiment and leaves all others unchanged. Every policy of the latent space
     can then control it.
 
     Example:

@@ -38,7 +38,7 @@ class Config(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _explain(cls, values: Any, handler: Callable[[Any], Any]) -> Any:
-        """Add what only the model knows to errors of its fields: the expected value, the available fields."""
+        """Complete the errors of fields with information of the model: the expected value, the available fields."""
         try:
             return handler(values)
         except ValidationError as error:

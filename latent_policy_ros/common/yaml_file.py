@@ -48,7 +48,7 @@ def read_yaml(file: str | Path) -> Any:
 
 
 def describe(value: Any) -> str:
-    """A value as an error message shows it: its text, cut short, and its type in YAML's words."""
+    """A value as an error message shows it: its text, cut short, and its YAML type."""
     kinds = {dict: "mapping", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
     text = repr(value)
     size = f" of {len(value)}" if isinstance(value, list) else ""

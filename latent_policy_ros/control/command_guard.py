@@ -24,7 +24,7 @@ class GuardedCommand:
         clamped: Joints whose command was outside their limits.
         limited: Joints whose speed was limited.
         reason: Why a pose is held; empty while following.
-        fault: Whether bad input is that reason, and not a missing command.
+        fault: True if the reason is bad input, not a missing command.
     """
 
     position: np.ndarray | None
@@ -45,10 +45,11 @@ class CommandGuard:
         max_velocity: (n,) maximum speed of the set point [rad/s or m/s].
         hold_after: Time without a good command after which the measured pose is held [s].
         relatch: (n,) or scalar; while holding, a measured pose further than this from the held pose replaces it, e.g. when
-            a person moves the robot. A faster move than this between two cycles is no motion of a motor, and ends the
-            command. Default: 0.2 rad or m, at most a quarter of the joint's range.
+            a person moves the robot. A larger change between two cycles is treated as a measurement error, and the
+            command is dropped. Default: 0.2 rad or m, at most a quarter of the joint's range.
         max_lead: (n,) or scalar; maximum distance of the set point from the measured pose [rad or m], so that a blocked
-            or unpowered joint does not jump when it is free again. Default: unlimited, as a hand presses to grasp.
+            or unpowered joint does not jump when it is free again. Default: unlimited, because
+            a grasping hand needs a set point beyond the contact.
 
     Raises:
         ValueError: A setting has the wrong shape, is not finite, or is out of range; the message names it.

@@ -43,6 +43,6 @@ class OODDetector:
         return cls({"mean": mean.astype(np.float32), "whitener": (whitener / threshold).astype(np.float32)})
 
     def distance(self, z: np.ndarray) -> np.ndarray:
-        """Distances (...) of latents (..., L). Of held-out latents, 1 in 1000 exceeds 1."""
+        """Distances (...) of latents (..., L). 0.1% of held-out latents have a distance above 1."""
         away = (z - self.tensors["mean"]) @ self.tensors["whitener"]
         return np.sqrt(np.square(away).sum(axis=-1))

@@ -17,14 +17,16 @@ Weight = Annotated[float, Field(ge=0.0)]
 
 
 class LatentSettings(Config):
-    """Settings of a latent space and of its training, which has three stages: paired actions are made (1), the encoders are
-    trained by contrast (2), decoders and encoders are trained to reconstruct (3).
+    """Settings of a latent space and of its training, which has three stages: generate paired actions (1), train the
+    encoders with a contrastive loss (2), train decoders and encoders to reconstruct (3).
 
     The defaults are those of the shipped latent space; ``config/training/latent_paper.yaml`` has those of Bauer et al.
     """
 
     embodiments: Annotated[Names, Field(min_length=2)] = Field(EMBODIMENTS, description="Embodiments that share the space.")
-    frames: int = Field(40_000, gt=RECORDING_FRAMES, description=f"Paired actions to make; {RECORDING_FRAMES} are one recording.")
+    frames: int = Field(
+        40_000, gt=RECORDING_FRAMES, description=f"Paired actions to make; one recording has {RECORDING_FRAMES} frames."
+    )
     seed: int = Field(0, ge=0, description="Seed of the hand motion, the initial weights and the batches.")
     held_out: float = Field(0.1, gt=0.0, lt=1.0, description="Fraction of the recordings held out of training for evaluation.")
     dim: int = Field(32, ge=2, description="Latent dimension L.")

@@ -1,8 +1,8 @@
 """Teleoperation of an end-effector with a human hand, through the shared latent space or by direct retargeting.
 
 Keypoints of the hand become action chunks for the robot's decoder, or joint positions for its driver, and pass the same command
-guard as a policy's actions. The arm holds the wrist pose that was measured at the start. Following the measured wrist would make
-it drift.
+guard as a policy's actions. The arm holds the wrist pose that was measured at the start. Commanding the current measured
+pose would make the arm drift.
 """
 
 from __future__ import annotations

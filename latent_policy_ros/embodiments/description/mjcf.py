@@ -117,11 +117,11 @@ def _candidates(main: Path, file: Path, name: str) -> list[Path]:
 
 
 def files_of(main: Path) -> list[Path]:
-    """The file and all files that it includes, as far as they exist.
+    """The file and all files that it includes; missing includes are skipped.
 
     Raises:
-        OSError: One does not exist.
-        ConfigError: One cannot be read or is not XML.
+        OSError: ``main`` does not exist.
+        ConfigError: A file cannot be read or is not XML.
     """
     files = [main]
     for file in files:  # grows in the loop

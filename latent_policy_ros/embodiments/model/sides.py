@@ -26,8 +26,8 @@ def split_side(name: str) -> tuple[str, str | None]:
 def mirrored(embodiment: Embodiment) -> Embodiment:
     """The mirror image for the other side: the same joints, and the same q gives the mirrored pose.
 
-    The mirror plane is y = 0 in the hand frame, and the nearest coordinate plane in the base frame, as makers of hands choose
-    it. Both frames stay right-handed.
+    The mirror plane is y = 0 in the hand frame, and the nearest coordinate plane in the base frame, which is the
+    convention of most hand manufacturers. Both frames stay right-handed.
     """
     side = SIDES[1 - SIDES.index(embodiment.side)]
     flip = np.ones(3)

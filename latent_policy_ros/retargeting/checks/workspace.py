@@ -39,7 +39,7 @@ class FingerReach:
 
 
 def random_joints(embodiment: Embodiment, count: int, seed: int = 0) -> np.ndarray:
-    """Samples (B, n) of joints: all at their limits, each alone at its limits from the rest pose, and ``count`` random ones."""
+    """Samples (B, n) of joints: all at their limits, each in turn with the others at rest, and ``count`` random ones."""
     lower, upper, n = embodiment.lower, embodiment.upper, len(embodiment.joint_names)
     alone = np.tile(embodiment.rest, (2 * n, 1))
     alone[np.arange(n), np.arange(n)], alone[n + np.arange(n), np.arange(n)] = lower, upper
