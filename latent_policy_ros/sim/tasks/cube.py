@@ -5,9 +5,9 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from latent_policy_ros.sim.robot_model import CONDIM, FRICTION
 from latent_policy_ros.sim.simulation import Simulation
 from latent_policy_ros.sim.tasks.grasp import Grasp, retargeted_grasp
+from latent_policy_ros.sim.tasks.objects import add_object, place, yaw_of
 
 CUBE = "cube"  # name of the body
 EDGE = 0.045  # m
@@ -18,24 +18,18 @@ RED = (0.85, 0.15, 0.12, 1)
 
 def add_cube(spec: mujoco.MjSpec) -> None:
     """Add the cube as a free body."""
-    body = spec.worldbody.add_body(name=CUBE, pos=[0.46, 0.09, EDGE / 2])
-    body.add_freejoint(name=CUBE)
-    body.add_geom(
-        name=CUBE, type=mujoco.mjtGeom.mjGEOM_BOX, size=[EDGE / 2] * 3, mass=MASS, rgba=RED,
-        solimp=[0.95, 0.99, 0.001, 0.5, 2], solref=[0.004, 1], friction=FRICTION, condim=CONDIM,
-    )  # fmt: skip
+    add_object(spec, CUBE, mujoco.mjtGeom.mjGEOM_BOX, [EDGE / 2] * 3, [0.46, 0.09, EDGE / 2], MASS, RED)
 
 
 def place_cube(sim: Simulation, rng: np.random.Generator) -> None:
     """Put the cube on the table at a random position and yaw."""
-    x, y, half_yaw = rng.uniform(*START_X), rng.uniform(*START_Y), rng.uniform(-1, 1) * START_YAW / 2
-    sim.place_body(CUBE, np.array([x, y, EDGE / 2, 0.0, 0.0, np.sin(half_yaw), np.cos(half_yaw)]))
+    x, y, yaw = rng.uniform(*START_X), rng.uniform(*START_Y), rng.uniform(-1, 1) * START_YAW
+    place(sim, CUBE, [x, y, EDGE / 2], yaw)
 
 
 def cube_yaw(sim: Simulation) -> float:
     """Rotation of the cube about the vertical axis [rad]; exact while the cube lies on its bottom face."""
-    *_, qz, qw = sim.body_pose(CUBE)
-    return 2 * float(np.arctan2(qz, qw))
+    return yaw_of(sim, CUBE)
 
 
 def cube_grasp(sim: Simulation) -> Grasp:

@@ -5,21 +5,12 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from latent_policy_ros.sim.robot_model import CONDIM, FRICTION
 from latent_policy_ros.sim.simulation import Simulation
 from latent_policy_ros.sim.tasks.base import Task
-from latent_policy_ros.sim.tasks.cube import CUBE, add_cube, cube_grasp, cube_yaw, place_cube
+from latent_policy_ros.sim.tasks.box import add_box, drop_into_box, place_box, rests_in_box
+from latent_policy_ros.sim.tasks.cube import CUBE, EDGE, add_cube, cube_grasp, cube_yaw, place_cube
 from latent_policy_ros.sim.tasks.grasp import Grasp
 from latent_policy_ros.sim.tasks.motion import GraspMotion, Plan
-
-BOX = "box"  # name of the body; its origin is the centre of the underside
-BOX_X, BOX_Y = (0.40, 0.52), (-0.27, -0.15)  # ranges of the box's position [m]
-BOX_INNER, BOX_WALL, BOX_HEIGHT, BOX_FLOOR = 0.16, 0.006, 0.045, 0.004  # inner width, thickness and height of the box [m]
-BLUE, LIGHT_BLUE = (0.12, 0.3, 0.75, 1), (0.25, 0.45, 0.9, 1)
-REST_SPEED = 0.05  # the cube is at rest below this speed [m/s]
-CARRY_HEIGHT = 0.14  # height of the pinch point above the table on the way to the box [m]
-RELEASE_HEIGHT = 0.075  # height of the pinch point when the cube is released [m]
-RETREAT = 0.08  # upward motion after the release [m]
 
 
 class CubeInBox(Task):
@@ -30,34 +21,18 @@ class CubeInBox(Task):
 
     def furnish(self, spec: mujoco.MjSpec) -> None:
         add_cube(spec)
-        surface = {"type": mujoco.mjtGeom.mjGEOM_BOX, "friction": FRICTION, "condim": CONDIM}
-        box = spec.worldbody.add_body(name=BOX, pos=[0.46, -0.21, 0], mocap=True)  # fixed to the table, moved by each reset
-        inner, half = BOX_INNER / 2, BOX_WALL / 2
-        size, centre = [inner, inner, BOX_FLOOR / 2], [0, 0, BOX_FLOOR / 2]
-        box.add_geom(name="box_floor", size=size, pos=centre, rgba=LIGHT_BLUE, **surface)
-        for name, x, y in (("left", 0, 1), ("right", 0, -1), ("front", 1, 0), ("back", -1, 0)):
-            size = [half if x else inner + BOX_WALL, half if y else inner + BOX_WALL, BOX_HEIGHT / 2]
-            centre = [x * (inner + half), y * (inner + half), BOX_HEIGHT / 2]
-            box.add_geom(name=f"box_{name}", size=size, pos=centre, rgba=BLUE, **surface)
+        add_box(spec)
 
     def reset(self, sim: Simulation, rng: np.random.Generator) -> None:
         place_cube(sim, rng)
-        sim.place_body(BOX, np.array([rng.uniform(*BOX_X), rng.uniform(*BOX_Y), 0.0, 0.0, 0.0, 0.0, 1.0]))
+        place_box(sim, rng)
 
     def success(self, sim: Simulation) -> bool:
-        offset = sim.body_pose(CUBE)[:3] - sim.body_pose(BOX)[:3]
-        inside = np.abs(offset[:2]).max() < BOX_INNER / 2 and offset[2] < BOX_HEIGHT
-        return bool(inside and sim.body_speed(CUBE) < REST_SPEED and not sim.robot_touches(CUBE))
+        return rests_in_box(sim, CUBE)
 
     def expert(self, sim: Simulation, grasp: Grasp | None = None) -> Plan:
         """Plan a solution, by default with the end-effector's own grasp of the cube."""
         motion = GraspMotion(sim, grasp or cube_grasp(sim))
         motion.pick(sim.body_pose(CUBE)[:3], cube_yaw(sim))
-        x, y = sim.body_pose(BOX)[:2]
-        release = np.array([x, y, RELEASE_HEIGHT + motion.grasp.height])
-        motion.move(np.array([x, y, CARRY_HEIGHT]), yaw=0.0, disturbable=0.5)
-        motion.move(release, duration=0.6, disturbable=0.0)
-        motion.open()
-        motion.move(release + [0.0, 0.0, RETREAT], duration=0.8, disturbable=0.5)
-        motion.wait()
+        drop_into_box(sim, motion, EDGE)
         return motion.plan()

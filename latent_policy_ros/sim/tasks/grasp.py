@@ -16,12 +16,13 @@ from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.kinematics.capsules import capsules, shape_of
 from latent_policy_ros.embodiments.model.content_hash import EmbodimentKey
 from latent_policy_ros.retargeting import Retargeter
-from latent_policy_ros.retargeting.human_motion.generator import grasp_plan
+from latent_policy_ros.retargeting.human_motion.generator import TOUCH, grasp_plan
 
 OPPOSING_FINGERS = ("index", "middle")  # fingers that oppose the thumb, as far as the end-effector has them
 CLEARANCE = 0.004  # required distance of the hand from the table during the grasp [m]
 ROLLS = np.radians(np.arange(0, 61, 2.5))  # candidate rotations about the pinch axis that increase the clearance [rad]
 RAISES = np.arange(0.0, 0.0101, 0.0025)  # candidate heights of the pinch point above the object's centre [m]
+TOP_MARGIN = 0.004  # smallest distance of the pinch point from the object's top [m]
 
 
 @dataclass(frozen=True)
@@ -57,35 +58,43 @@ class Grasp:
         return (1 - u) * self.q[low] + u * self.q[low + 1], (1 - u) * self.centre[low] + u * self.centre[low + 1]
 
 
-def retargeted_grasp(embodiment: Embodiment, width: float, down: np.ndarray) -> Grasp:
+def retargeted_grasp(
+    embodiment: Embodiment, width: float, down: np.ndarray, *, height: float | None = None, opening: float | None = None
+) -> Grasp:
     """Return the human grasp retargeted to ``embodiment``, for an object on a table.
 
     Args:
         embodiment: End-effector with a thumb and at least one opposing finger.
         width: Width of the object [m].
         down: Preferred approach direction in the hand frame (3,): the flange's axis.
+        height: Height of the object [m]; it is grasped near the middle. Default: as high as wide.
+        opening: Distance between the human's fingers and thumb at the start [m]; default: as wide as the end-effector can open.
 
     Raises:
         LatentPolicyError: The retargeted fingers never open wider, or never close narrower, than the object.
     """
     down = np.asarray(down, float)
-    return _retargeted_grasp(EmbodimentKey.of(embodiment), width, tuple(down / np.linalg.norm(down)))
+    key = EmbodimentKey.of(embodiment)
+    return _retargeted_grasp(key, width, tuple(down / np.linalg.norm(down)), width if height is None else height, opening)
 
 
-@lru_cache(maxsize=16)
-def _retargeted_grasp(key: EmbodimentKey, width: float, down: tuple[float, ...]) -> Grasp:
-    keypoints = grasp_plan(width).keypoints
-    q = Retargeter(key.embodiment).retarget_sequence(keypoints[None])[0]
+@lru_cache(maxsize=64)
+def _retargeted_grasp(key: EmbodimentKey, width: float, down: tuple[float, ...], height: float, opening: float | None) -> Grasp:
+    human = grasp_plan(width)
+    q = Retargeter(key.embodiment).retarget_sequence(human.keypoints[None])[0]
     moves = np.abs(q - q[0]).max(axis=1) > 1e-6
-    q = q[max(0, int(moves.argmax()) - 1) :]  # skip the start, where the human hand is wider than a gripper can open
-    return grasp_from_joints(key.embodiment, q, width, np.array(down))
+    first = max(0, int(moves.argmax()) - 1)  # skip the start, where the human hand is wider than a gripper can open
+    if opening is not None:
+        first = max(first, int((human.gap - TOUCH <= opening).argmax()))
+    return grasp_from_joints(key.embodiment, q[first:], width, np.array(down), height)
 
 
-def grasp_from_joints(embodiment: Embodiment, q: np.ndarray, width: float, down: np.ndarray) -> Grasp:
+def grasp_from_joints(embodiment: Embodiment, q: np.ndarray, width: float, down: np.ndarray, height: float | None = None) -> Grasp:
     """Return the grasp that the joint trajectory ``q`` (T, n) performs on an object ``width`` [m] wide.
 
     Args:
         down: Preferred approach direction in the hand frame, a unit vector (3,).
+        height: Height of the object [m]; default: as high as wide.
 
     Raises:
         LatentPolicyError: The fingers never open wider, or never close narrower, than the object.
@@ -98,8 +107,9 @@ def grasp_from_joints(embodiment: Embodiment, q: np.ndarray, width: float, down:
     nearest = round(contact)
     axis = opposing[nearest] - thumb[nearest]
     axis /= np.linalg.norm(axis)
-    rotation, height, clearance = _orient(embodiment, kinematics, q, centre, axis, down, width)
-    return Grasp(q, centre, rotation, height, contact, clearance)
+    half = (width if height is None else height) / 2
+    rotation, raised, clearance = _orient(embodiment, kinematics, q, centre, axis, down, half)
+    return Grasp(q, centre, rotation, raised, contact, clearance)
 
 
 def _contact(embodiment: Embodiment, gap: np.ndarray, width: float) -> float:
@@ -120,12 +130,12 @@ def _orient(
     centre: np.ndarray,
     axis: np.ndarray,
     down: np.ndarray,
-    width: float,
+    half: float,
 ) -> tuple[np.ndarray, float, float]:
     """Rotation of the grasp frame, height of the pinch point and clearance.
 
     The approach axis is as near to ``down`` as the pinch axis allows. The hand is rolled about the pinch axis and raised by
-    the smallest amounts that give :data:`CLEARANCE`, or else the largest clearance.
+    the smallest amounts that give :data:`CLEARANCE`, or else the largest clearance. ``half`` is half the object's height.
     """
     rows = {hinge.name: i for i, hinge in enumerate(embodiment.hinges)}
     transforms = kinematics.link_transforms(q)  # (T, hinges, 4, 4) in the palm frame
@@ -138,12 +148,13 @@ def _orient(
             radii.append(shape.radius)
     points, radius = np.stack(axes), np.array(radii)
     best = np.eye(3), 0.0, -np.inf
-    for height in RAISES:
+    highest = max(half - TOP_MARGIN, 0.0)
+    for height in (raised for raised in RAISES if raised <= highest):
         for roll in sorted(np.concatenate([ROLLS, -ROLLS[1:]]), key=abs):
             z = down - (down @ axis) * axis
             z /= np.linalg.norm(z)
             z = np.cos(roll) * z + np.sin(roll) * np.cross(axis, z)
-            clearance = width / 2 + height - float(((points @ z).max(axis=1) + radius).max())
+            clearance = half + height - float(((points @ z).max(axis=1) + radius).max())
             if clearance > best[2]:
                 best = np.column_stack([axis, np.cross(z, axis), z]), float(height), clearance
             if clearance >= CLEARANCE:

@@ -100,13 +100,17 @@ class GraspMotion:
         """Stay for ``duration`` [s]."""
         self.move(self._keys[-1].position, duration=duration)
 
-    def pick(self, position: np.ndarray, yaw: float, lift: float = APPROACH_HEIGHT) -> None:
-        """Approach an object at ``position`` (3,) [m] from above, grasp it and lift it by ``lift`` [m]."""
+    def grasp_at(self, position: np.ndarray, yaw: float) -> None:
+        """Approach an object at ``position`` (3,) [m] from above and grasp it."""
         pinch = position + [0.0, 0.0, self.grasp.height]
         self.move(pinch + [0.0, 0.0, APPROACH_HEIGHT], yaw=yaw)
         self.move(pinch, duration=0.8, disturbable=0.0)
         self.close()
-        self.move(pinch + [0.0, 0.0, lift], duration=0.8, disturbable=0.5)
+
+    def pick(self, position: np.ndarray, yaw: float, lift: float = APPROACH_HEIGHT) -> None:
+        """Approach an object at ``position`` (3,) [m] from above, grasp it and lift it by ``lift`` [m]."""
+        self.grasp_at(position, yaw)
+        self.move(self._keys[-1].position + [0.0, 0.0, lift], duration=0.8, disturbable=0.5)
 
     def plan(self) -> Plan:
         """Sample the motions every :data:`DT` seconds."""

@@ -16,6 +16,9 @@ TASKS = Registry(
     {
         "cube_in_box": "latent_policy_ros.sim.tasks.cube_in_box:CubeInBox",
         "lift_cube": "latent_policy_ros.sim.tasks.lift_cube:LiftCube",
+        "object_in_box": "latent_policy_ros.sim.tasks.object_in_box:ObjectInBox",
+        "open_drawer": "latent_policy_ros.sim.tasks.open_drawer:OpenDrawer",
+        "stack_blocks": "latent_policy_ros.sim.tasks.stack_blocks:StackBlocks",
     },
 )
 

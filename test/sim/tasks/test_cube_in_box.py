@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.sim.demonstrations.recording import Disturbance, demonstrate
+from latent_policy_ros.sim.tasks.box import BOX, BOX_INNER, BOX_WALL
 from latent_policy_ros.sim.tasks.cube import CUBE, EDGE, cube_grasp, cube_yaw
-from latent_policy_ros.sim.tasks.cube_in_box import BOX, BOX_INNER, BOX_WALL
 from latent_policy_ros.sim.tasks.motion import DT
 from latent_policy_ros.sim.world import World
 

@@ -1,0 +1,95 @@
+"""Success of the scripted experts: every simulated end-effector with every task, without cameras or disturbances.
+
+    python benchmarks/experts.py [--episodes 100] [--task stack_blocks] [--embodiment orca_hand] [--write FILE]
+
+Prints a table with 95% Wilson intervals and the seeds that failed. ``--write`` replaces the table between the two marks of a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter, defaultdict
+from concurrent.futures import as_completed
+from pathlib import Path
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+from rich.console import Console
+
+from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.processes import worker_pool
+from latent_policy_ros.common.progress import training_progress
+from latent_policy_ros.embodiments import list_embodiments, load_embodiment
+from latent_policy_ros.sim.demonstrations.recording import demonstrate
+from latent_policy_ros.sim.evaluation import wilson_interval
+from latent_policy_ros.sim.tasks.registry import TASKS
+from latent_policy_ros.sim.world import World
+
+FIRST_SEED = 4_000_000  # used by no demonstration, and by no other evaluation
+SEEDS_PER_JOB = 10
+BEGIN, END = "<!-- experts: begin -->", "<!-- experts: end -->"
+
+
+def run(task: str, embodiment: str, seeds: range) -> dict[int, str]:
+    """Demonstrate the task with every seed; returns the outcome of each: empty for a success, else the reason of the failure."""
+    world, outcomes = World(embodiment, task, cameras=()), {}
+    for seed in seeds:
+        world.reset(seed)
+        try:
+            outcomes[seed] = "" if demonstrate(world, world.task.expert(world)) else "not done at the end of the plan"
+        except LatentPolicyError as error:
+            outcomes[seed] = str(error)
+    return outcomes
+
+
+def table(results: dict[tuple[str, str], dict[int, str]], tasks: list[str], embodiments: list[str]) -> str:
+    """Successes and intervals as a Markdown table, one row for each end-effector."""
+    lines = ["| end-effector | " + " | ".join(f"`{task}`" for task in tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+    for embodiment in embodiments:
+        cells = []
+        for task in tasks:
+            outcomes = results[task, embodiment]
+            won = sum(not reason for reason in outcomes.values())
+            low, high = wilson_interval(won, len(outcomes))
+            cells.append(f"{won}/{len(outcomes)}, {low:.0%} .. {high:.0%}")
+        lines.append(f"| `{embodiment}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    simulated = [name for name in list_embodiments() if load_embodiment(name).servo is not None]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", action="append", choices=TASKS.names(), help="repeatable; default: all")
+    parser.add_argument("--embodiment", action="append", choices=simulated, help="repeatable; default: all")
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--write", type=Path, help="file whose table is replaced")
+    args = parser.parse_args()
+    tasks, embodiments = args.task or list(TASKS.names()), args.embodiment or simulated
+    results: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    last = args.first_seed + args.episodes
+    total = len(tasks) * len(embodiments) * args.episodes
+    with training_progress(Console(stderr=True), total, "episodes") as advance, worker_pool(args.workers) as pool:
+        jobs = {}
+        for first in range(args.first_seed, last, SEEDS_PER_JOB):
+            seeds = range(first, min(first + SEEDS_PER_JOB, last))
+            jobs.update({pool.submit(run, t, e, seeds): (t, e) for t in tasks for e in embodiments})
+        for future in as_completed(jobs):
+            results[jobs[future]].update(future.result())
+            for _ in future.result():
+                advance(None)
+    for (task, embodiment), outcomes in sorted(results.items()):
+        for reason, count in Counter(filter(None, outcomes.values())).items():
+            seeds = [str(seed) for seed, outcome in sorted(outcomes.items()) if outcome == reason]
+            print(f"{task}, {embodiment}: {count} failed: {reason} (seeds {', '.join(seeds)})")
+    text = table(results, tasks, embodiments)
+    print(text)
+    if args.write:
+        before, _, rest = args.write.read_text().partition(BEGIN)
+        args.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()
