@@ -31,7 +31,13 @@ LayoutOption = Annotated[
     str, typer.Option("--layout", help="Order of the keypoints: auto, mediapipe, mano, manus, webxr or openxr.")
 ]
 UnitsOption = Annotated[str, typer.Option("--units", help="Unit of the keypoints: m, cm or mm.")]
-TaskOption = Annotated[str, typer.Option("--task", help="Simulated task: cube_in_box, lift_cube, or a task of another package.")]
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        help="Simulated task: cube_in_box, lift_cube, object_in_box, open_drawer, stack_blocks, or one of another package.",
+    ),
+]
 SimulatedArmOption = Annotated[str, typer.Option("--arm", help="Simulated arm: a name in `config/arms`, or a YAML file.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the nodes and their parameters, and start nothing.")]
 

@@ -43,7 +43,7 @@ class Sim(ManagedNode):
         super().__init__("sim", rate=100.0, **node_options)
         self.declare("embodiment", "", "End-effector: a name under config/embodiments, or a YAML file.")
         self.declare("arm", PANDA, "Arm: a name under config/arms, or a YAML file.")
-        self.declare("task", DEFAULT_TASK, "Simulated task: cube_in_box, lift_cube, or a task of another package.")
+        self.declare("task", DEFAULT_TASK, "Simulated task, e.g. cube_in_box; `latent-policy eval --help` lists them.")
         self.declare("cameras", [""], "Cameras to publish; empty: all cameras of the robot.")
         self.declare("camera_rate", 20.0, "Rate of each camera [Hz].", 1.0, 60.0)
         self.declare("image_size", 96, "Width and height of the cameras' images [pixels].", 16, MAX_IMAGE_SIZE)

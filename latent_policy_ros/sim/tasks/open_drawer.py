@@ -13,7 +13,7 @@ from latent_policy_ros.sim.tasks.motion import GraspMotion, Plan
 from latent_policy_ros.sim.tasks.objects import STIFF, place, yaw_of
 
 CABINET, DRAWER = "cabinet", "drawer"  # names of the bodies; the joint of the drawer has the name of its body
-CABINET_X, CABINET_Y, CABINET_YAW = (0.42, 0.52), (0.12, 0.2), 0.2  # ranges of the handle's pose [m]; yaw in +-CABINET_YAW [rad]
+CABINET_X, CABINET_Y, CABINET_YAW = (0.41, 0.53), (-0.03, 0.06), 0.25  # ranges of the handle's pose [m]; yaw in +-CABINET_YAW [rad]
 WIDTH, DEPTH, HEIGHT, WALL = 0.22, 0.16, 0.065, 0.008  # outer size of the cabinet, thickness of its walls [m]
 HANDLE_WIDTH, HANDLE_HEIGHT = 0.02, 0.045  # thickness of the bar and height of its centre above the table [m]
 HANDLE_REACH, HANDLE_SPAN = 0.07, 0.19  # distance of the bar from the front, and its length [m]
