@@ -32,7 +32,7 @@ def test_drawer_moves_along_the_cabinet(world_of):
     before = world.body_pose(DRAWER)[:3]
     pull(world, 3.0 * DRAWER_FRICTION)
     yaw = yaw_of(world, CABINET)
-    assert abs(yaw) > 0.02
+    assert abs(yaw) > 0.005
     moved = world.body_pose(DRAWER)[:3] - before
     np.testing.assert_allclose(moved, TRAVEL * np.array([np.sin(yaw), -np.cos(yaw), 0.0]), atol=2e-3)
 
