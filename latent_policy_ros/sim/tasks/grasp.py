@@ -31,7 +31,8 @@ class Grasp:
 
     Attributes:
         q: Joints of the end-effector (T, n).
-        centre: Pinch point, the midpoint between thumb and opposing fingertips, in the hand frame (T, 3) [m].
+        centre: Pinch point, the midpoint between thumb and opposing fingertips, in the hand frame (T, 3) [m]; constant from the
+            contact on.
         rotation: Rotation (3, 3) of the grasp frame in the hand frame: x is the pinch axis (thumb to fingers), z the approach
             axis (down).
         height: Height of the pinch point above the object's centre [m].
@@ -104,6 +105,10 @@ def grasp_from_joints(embodiment: Embodiment, q: np.ndarray, width: float, down:
     thumb, opposing = tips["thumb"], np.mean([tips[f] for f in OPPOSING_FINGERS if f in tips], axis=0)
     contact = _contact(embodiment, np.linalg.norm(opposing - thumb, axis=1) - 2 * shape_of(embodiment).tip_radius, width)
     centre = (thumb + opposing) / 2
+    # The object stops the fingers at the contact. A commanded midpoint beyond it is not where the object is: with a gripper of
+    # one moving jaw it moves on, and the hand would push the object after it.
+    stopped, u = int(contact), contact % 1.0
+    centre[stopped + 1 :] = (1 - u) * centre[stopped] + u * centre[stopped + 1]
     nearest = round(contact)
     axis = opposing[nearest] - thumb[nearest]
     axis /= np.linalg.norm(axis)

@@ -17,7 +17,7 @@ BASE_X, BASE_Y, BASE_YAW = (0.38, 0.54), (-0.26, -0.11), 0.3  # ranges of the in
 GREEN = (0.15, 0.55, 0.3, 1)
 TOLERANCE = 0.004  # of the heights of both blocks [m]
 CARRY_HEIGHT = 0.16  # height of the pinch point above the table on the way to the lower block [m]
-RELEASE_GAP = 0.003  # distance between the blocks when the cube is released [m]
+RELEASE_GAP = 0.005  # distance between the blocks when the cube is released [m]
 RETREAT = 0.08  # upward motion after the release [m]
 
 
