@@ -74,7 +74,9 @@ class ArmController(JointController):
         self.kinematics, self.base_frame = kinematics, base_frame or kinematics.base
         self.workspace = workspace or Workspace()
         k, max_lead = kinematics, np.where(kinematics.slides, *MAX_LEAD)
-        guard = CommandGuard(k.joint_names, k.lower, k.upper, k.max_velocity, hold_after, max_lead=max_lead)
+        guard = CommandGuard(
+            k.joint_names, k.lower, k.upper, k.max_velocity, hold_after, max_lead=max_lead, max_acceleration=k.max_acceleration
+        )
         super().__init__(guard, max_command_age, report)
 
     def reset(self, now: float) -> None:

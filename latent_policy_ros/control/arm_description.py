@@ -24,6 +24,7 @@ from latent_policy_ros.common.config import (
 )
 from latent_policy_ros.common.errors import ConfigError, available
 from latent_policy_ros.common.paths import config_dir
+from latent_policy_ros.control.command_guard import RAMP_TIME
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.description.urdf import ONE_DOF_TYPES, UrdfFile
 from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
@@ -88,6 +89,10 @@ class ArmFile(FileModel):
     max_velocity: Positive | None = Field(
         None, description="Upper bound on all joint velocities [rad/s or m/s]; required where the URDF has none."
     )
+    max_acceleration: dict[str, Positive] = Field(
+        {}, description="Acceleration limits of joints [rad/s^2 or m/s^2], e.g. from the data sheet; default: the velocity "
+        "limit is reached in 0.2 s."
+    )  # fmt: skip
     tool: Pose | None = Field(
         None, description="Tool frame in the flange: z away from the arm, y along the jaws of a gripper. Default: the flange."
     )
@@ -112,6 +117,7 @@ class Arm:
         slides: (n,) whether a joint is prismatic.
         lower, upper: Limits (n,) [rad or m].
         max_velocity: (n,) [rad/s or m/s].
+        max_acceleration: (n,) [rad/s^2 or m/s^2].
         home: (n,) start of the mock driver, and target of the null space.
         tool: Tool frame in the flange: z away from the arm, y along the jaws of a gripper.
         mounts: Base of each end-effector, by embodiment name, in the flange; empty: mounted on the tool frame.
@@ -128,6 +134,7 @@ class Arm:
     lower: np.ndarray
     upper: np.ndarray
     max_velocity: np.ndarray
+    max_acceleration: np.ndarray
     home: np.ndarray
     tool: pin.SE3
     mounts: Mapping[str, pin.SE3]
@@ -197,10 +204,14 @@ def load_arm(name_or_path: str) -> Arm:
     if unlimited := [name for name, speed in zip(names, velocity) if not np.isfinite(speed)]:
         message = f"missing: the URDF has no velocity limit for {', '.join(unlimited)}; expected one number for all joints [rad/s]"
         raise content.error("max_velocity", message)
+    for name in content.max_acceleration:
+        if name not in names:
+            raise content.error(f"max_acceleration.{name}", f"not a joint of this arm; {available(names)}")
+    acceleration = np.array([content.max_acceleration.get(name, speed / RAMP_TIME) for name, speed in zip(names, velocity)])
     slides = np.array([joint.shortname().startswith("JointModelP") for joint in model.joints[1:]])
     tool = content.tool.to_se3() if content.tool else pin.SE3.Identity()
     mounts = {name: pose.to_se3() for name, pose in content.mounts.items()}
-    limits = read_only(lower), read_only(upper), read_only(velocity)
+    limits = read_only(lower), read_only(upper), read_only(velocity), read_only(acceleration)
     _check_simulation(content, full, len(names))
     return Arm(
         file, content.description, model, content.base, content.flange, names, slides, *limits, read_only(home), tool, mounts,

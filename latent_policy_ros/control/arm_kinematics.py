@@ -84,7 +84,7 @@ class ArmKinematics:
         arm: The arm; default the Panda.
 
     Attributes:
-        base, joint_names, slides, home, lower, upper, max_velocity: As of :class:`Arm`.
+        base, joint_names, slides, home, lower, upper, max_velocity, max_acceleration: As of :class:`Arm`.
         T_flange_hand: Pose of the hand frame H in the flange.
 
     Raises:
@@ -94,7 +94,8 @@ class ArmKinematics:
     def __init__(self, embodiment: Embodiment, arm: Arm | None = None) -> None:
         arm = arm or load_arm(PANDA)
         self.base, self.joint_names, self.slides, self.home = arm.base, arm.joint_names, arm.slides, arm.home
-        self.lower, self.upper, self.max_velocity = arm.lower, arm.upper, arm.max_velocity
+        self.lower, self.upper = arm.lower, arm.upper
+        self.max_velocity, self.max_acceleration = arm.max_velocity, arm.max_acceleration
         self.T_flange_hand = arm.mount(embodiment)
         self._model, self._data = arm.model, arm.model.createData()
         self._flange, base = (self._model.getFrameId(link, pin.FrameType.BODY) for link in (arm.flange, arm.base))

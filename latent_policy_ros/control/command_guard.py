@@ -1,17 +1,24 @@
-"""Command guard: joint limits, rate limits, and holding the measured pose."""
+"""Command guard: joint limits, limits of velocity and acceleration, and holding the measured pose."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from latent_policy_ros.control.set_point import SetPoint
 
 HOLD_AFTER = 0.2  # s without a command, after which the measured pose is held
 MAX_PERIOD = 0.05  # s: a longer gap between two cycles allows no larger step, so that a late loop does not jump
 ROUNDING = 1e-5  # rad or m: a command beyond a limit by less was rounded to float32, and is clamped without a report
 MAX_RELATCH = 0.2  # rad or m
+RAMP_TIME = 0.2  # s from rest to max_velocity, where no max_acceleration is given
+INTERPOLATION = 0.03  # s over which the reference moves to a new command: 1.5 periods of commands at 50 Hz
+JUMP_CYCLES = 3  # cycles with a measured pose that jumped, after which it is the new pose and no measurement error
 NO_COMMAND = "no command yet"
+
+Refusal = Callable[[np.ndarray, np.ndarray], str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,17 @@ class GuardedCommand:
 
 
 class CommandGuard:
-    """Filter of joint commands: clamps to limits, limits the rate, and holds the measured pose without a good command.
+    """Filter of joint commands: limits position, velocity and acceleration, and holds the measured pose without a good command.
+
+    Contract, for any commands, measurements and times. t is the time since the previous cycle, at most ``MAX_PERIOD``.
+
+    1. Every set point is finite, and within [min(lower, measured), max(upper, measured)].
+    2. A set point differs from the previous one by at most max_velocity x t, and its velocity by at most max_acceleration x t.
+       Only a set point that rule 1 no longer allows, because a joint returned into its limits, is first moved to the nearest one
+       that it allows.
+    3. The first set point is the measured pose, at rest. So is the first one after the measured pose was far beyond the limits, or
+       jumped and was confirmed in ``JUMP_CYCLES`` cycles. Nothing is sent in the meantime.
+    4. Without a good command for ``hold_after``, the set point comes to rest, and then goes to the pose measured at that time.
 
     Args:
         names: The n joints.
@@ -45,11 +62,14 @@ class CommandGuard:
         max_velocity: (n,) maximum speed of the set point [rad/s or m/s].
         hold_after: Time without a good command after which the measured pose is held [s].
         relatch: (n,) or scalar; while holding, a measured pose further than this from the held pose replaces it, e.g. when
-            a person moves the robot. A larger change between two cycles is treated as a measurement error, and the
-            command is dropped. Default: 0.2 rad or m, at most a quarter of the joint's range.
-        max_lead: (n,) or scalar; maximum distance of the set point from the measured pose [rad or m], so that a blocked
-            or unpowered joint does not jump when it is free again. Default: unlimited, because
+            a person moves the robot. A larger change between two cycles is treated as a measurement error: the command is
+            dropped and nothing is sent, until ``JUMP_CYCLES`` cycles confirm the new pose. Default: 0.2 rad or m, at most a
+            quarter of the joint's range.
+        max_lead: (n,) or scalar; distance from the measured pose beyond which the set point does not move away from it
+            [rad or m], so that a blocked or unpowered joint does not jump when it is free again. Default: unlimited, because
             a grasping hand needs a set point beyond the contact.
+        max_acceleration: (n,) maximum acceleration of the set point [rad/s^2 or m/s^2]; default: ``max_velocity`` is reached
+            in ``RAMP_TIME``.
 
     Raises:
         ValueError: A setting has the wrong shape, is not finite, or is out of range; the message names it.
@@ -64,16 +84,20 @@ class CommandGuard:
         hold_after: float = HOLD_AFTER,
         relatch: np.ndarray | float | None = None,
         max_lead: np.ndarray | float = np.inf,
+        max_acceleration: np.ndarray | None = None,
     ) -> None:
         self.names = tuple(names)
         self.lower, self.upper, self.max_velocity = (
             self._vector(label, value) for label, value in (("lower", lower), ("upper", upper), ("max_velocity", max_velocity))
         )
-        for name, low, high, speed in zip(self.names, self.lower, self.upper, self.max_velocity):
-            if not low < high:
-                raise ValueError(f"{name}: the lower limit must be below the upper limit, got [{low}, {high}]")
-            if not speed > 0:
-                raise ValueError(f"{name}: max_velocity must be positive, got {speed}")
+        acceleration = self.max_velocity / RAMP_TIME if max_acceleration is None else max_acceleration
+        self.max_acceleration = self._vector("max_acceleration", acceleration)
+        for i, name in enumerate(self.names):
+            if not self.lower[i] < self.upper[i]:
+                raise ValueError(f"{name}: the lower limit must be below the upper limit, got [{self.lower[i]}, {self.upper[i]}]")
+            for label in ("max_velocity", "max_acceleration"):
+                if not getattr(self, label)[i] > 0:
+                    raise ValueError(f"{name}: {label} must be positive, got {getattr(self, label)[i]}")
         if not hold_after > 0:
             raise ValueError(f"hold_after must be positive, got {hold_after}")
         if not np.all(np.asarray(max_lead) > 0):
@@ -90,10 +114,13 @@ class CommandGuard:
         """Forget all commands and measurements: the next cycle holds the measured pose."""
         self._target: np.ndarray | None = None  # last good command, clamped
         self._target_time = -np.inf
+        self._from: np.ndarray | None = None  # reference when that command came; it moves from there to the command
         self._clamped: tuple[str, ...] = ()
-        self._sent: np.ndarray | None = None  # last set point; the rate is limited from here
+        self._set_point: SetPoint | None = None
         self._held: np.ndarray | None = None
-        self._measured: np.ndarray | None = None
+        self._measured: np.ndarray | None = None  # newest plausible measurement
+        self._measured_time = 0.0
+        self._jumps: list[np.ndarray] = []  # measured poses that agree with each other, but not with the one before
         self._time: float | None = None
         self._reason, self._fault = NO_COMMAND, False
 
@@ -101,45 +128,62 @@ class CommandGuard:
         """Hold the measured pose from the next cycle on, until a new command comes."""
         self._target, self._reason, self._fault = None, reason, fault
 
-    def hold_last(self, reason: str) -> GuardedCommand:
-        """Run one cycle without a measurement: the position of the robot is unknown, so the last set point stays."""
+    def hold_last(self, reason: str, now: float) -> GuardedCommand:
+        """Run one cycle without a measurement: the position of the robot is unknown, so the set point comes to rest."""
         self.hold(reason)
-        return self._last_sent(reason)
+        return self._brake(self._elapsed(now), reason)
 
-    def filter(self, command: np.ndarray | None, measured: np.ndarray, now: float) -> GuardedCommand:
+    def filter(
+        self, command: np.ndarray | None, measured: np.ndarray, now: float, refusal: Refusal = lambda position, measured: ""
+    ) -> GuardedCommand:
         """Run one cycle of the control loop. Does not raise on bad values.
 
         Args:
             command: (n,) command that came since the last cycle [rad or m]; None if none came.
             measured: (n,) measured position in this cycle [rad or m].
             now: Time of this cycle [s], of a clock that does not jump back.
+            refusal: Called as ``refusal(position, measured)`` with the position in which the set point could come to rest;
+                returns why it must not go there, or an empty string. The measured pose is then held.
 
         Returns:
             What to send.
         """
-        elapsed = 0.0 if self._time is None else min(max(0.0, now - self._time), MAX_PERIOD)
-        self._time = now
-        measured = np.asarray(measured, dtype=np.float64)
+        elapsed = self._elapsed(now)
+        measured = np.array(measured, dtype=np.float64)
         if measured.shape != self.lower.shape or not np.all(np.isfinite(measured)):
-            return self._last_sent("measured pose unusable", fault=True)
+            return self._brake(elapsed, "measured pose unusable", fault=True)
         if (far := np.maximum(self.lower - measured, measured - self.upper) > 0.5 * (self.upper - self.lower)).any():
             self.reset()
             i = int(far.argmax())
             place = f"{self.names[i]} {measured[i]:.4g}, limits {self.lower[i]:.4g} to {self.upper[i]:.4g}"
             self.hold(f"measured far beyond its limits: {place}; check the driver's units and joint order", fault=True)
-            return GuardedCommand(None, True, reason=self._reason, fault=True)
-        previous, self._measured = self._measured, measured.copy()
-        if previous is not None and np.any(np.abs(measured - previous) > self.relatch + self.max_velocity * elapsed):
+            return self._nothing()
+        if self._jumped(measured, now):
             self.hold("measured pose jumped", fault=True)
-            self._held = None
-            command = None
+            command, self._held = None, None
+            self._jumps = [jump for jump in self._jumps if np.all(np.abs(measured - jump) <= self.relatch)] + [measured]
+            if len(self._jumps) < JUMP_CYCLES:
+                return self._nothing()
+            self._set_point = None
+        self._jumps, self._measured, self._measured_time = [], measured, now
+        if self._set_point is None:
+            self._set_point = SetPoint(measured)
         if command is not None:
             self._accept(np.asarray(command, dtype=np.float64), now)
         if self._target is not None and now - self._target_time > self.hold_after:
             self.hold(f"no command for {self.hold_after:g} s")
-        if self._target is None:
-            return self._hold_measured(measured)
-        return self._follow(measured, elapsed)
+        return self._hold_measured(elapsed) if self._target is None else self._follow(now, elapsed, refusal)
+
+    def _elapsed(self, now: float) -> float:
+        elapsed = 0.0 if self._time is None else min(max(0.0, now - self._time), MAX_PERIOD)
+        self._time = now
+        return elapsed
+
+    def _jumped(self, measured: np.ndarray, now: float) -> bool:
+        if self._measured is None:
+            return False
+        possible = self.relatch + self.max_velocity * max(0.0, now - self._measured_time)
+        return bool(np.any(np.abs(measured - self._measured) > possible))
 
     def _accept(self, command: np.ndarray, now: float) -> None:
         if command.shape != self.lower.shape:
@@ -149,29 +193,61 @@ class CommandGuard:
         if not np.all(finite):
             self.hold("command not finite at " + ", ".join(n for n, ok in zip(self.names, finite) if not ok), fault=True)
             return
+        assert self._set_point is not None
+        self._from = self._set_point.position.copy() if self._target is None else self._reference(now)[0]
         self._target = np.clip(command, self.lower, self.upper)
         outside = np.abs(self._target - command) > ROUNDING
         self._clamped = tuple(name for name, out in zip(self.names, outside) if out) if outside.any() else ()
         self._target_time = now
 
-    def _last_sent(self, reason: str, fault: bool = False) -> GuardedCommand:
-        return GuardedCommand(None if self._sent is None else self._sent.copy(), True, reason=reason, fault=fault)
+    def _nothing(self) -> GuardedCommand:
+        return GuardedCommand(None, True, reason=self._reason, fault=self._fault)
 
-    def _hold_measured(self, measured: np.ndarray) -> GuardedCommand:
-        if self._held is None or np.any(np.abs(measured - self._held) > self.relatch):
-            self._held = measured.copy()
-        self._sent = self._held
-        return GuardedCommand(self._held.copy(), True, reason=self._reason, fault=self._fault)
+    def _brake(self, elapsed: float, reason: str, fault: bool = False) -> GuardedCommand:
+        if self._set_point is None:
+            return GuardedCommand(None, True, reason=reason, fault=fault)
+        self._move(None, 0.0, elapsed)
+        return GuardedCommand(self._set_point.position.copy(), True, reason=reason, fault=fault)
 
-    def _follow(self, measured: np.ndarray, elapsed: float) -> GuardedCommand:
-        start = measured if self._sent is None else self._sent
-        step = self._target - start
-        largest = self.max_velocity * elapsed
-        fast = np.abs(step) > largest + 1e-12
-        self._sent = np.clip(start + np.clip(step, -largest, largest), measured - self.max_lead, measured + self.max_lead)
+    def _hold_measured(self, elapsed: float) -> GuardedCommand:
+        """Come to rest, and then go to the pose measured at that time."""
+        point, measured = self._set_point, self._measured
+        assert point is not None and measured is not None
+        if (self._held is None and point.at_rest) or (self._held is not None and self._moved_away(measured)):
+            outermost = np.minimum(self.lower, point.position), np.maximum(self.upper, point.position)
+            self._held = np.clip(measured, *outermost)  # a joint beyond a limit is not driven further out
+        self._move(self._held, 0.0, elapsed)
+        return GuardedCommand(point.position.copy(), True, reason=self._reason, fault=self._fault)
+
+    def _moved_away(self, measured: np.ndarray) -> bool:
+        return bool(np.any(np.abs(measured - self._held) > self.relatch))
+
+    def _follow(self, now: float, elapsed: float, refusal: Refusal) -> GuardedCommand:
+        point, measured = self._set_point, self._measured
+        assert point is not None and measured is not None
+        before = point.position.copy(), point.velocity.copy()
+        wanted, velocity = self._reference(now)
+        reference = np.clip(wanted, measured - self.max_lead, measured + self.max_lead)
+        limited = self._move(reference, velocity * (reference == wanted), elapsed)
+        if reason := refusal(point.position + 0.5 * point.velocity * np.abs(point.velocity) / self.max_acceleration, measured):
+            point.position, point.velocity = before
+            self.hold(reason)
+            return self._hold_measured(elapsed)
         self._held = None
-        limited = tuple(name for name, late in zip(self.names, fast) if late) if fast.any() else ()
-        return GuardedCommand(self._sent.copy(), False, self._clamped, limited)
+        names = tuple(name for name, late in zip(self.names, limited) if late) if limited.any() else ()
+        return GuardedCommand(point.position.copy(), False, self._clamped, names)
+
+    def _reference(self, now: float) -> tuple[np.ndarray, np.ndarray]:
+        """Position and velocity (n,) of the reference, which moves to the newest command within ``INTERPOLATION``."""
+        assert self._target is not None and self._from is not None
+        share, way = (now - self._target_time) / INTERPOLATION, self._target - self._from
+        return self._from + min(1.0, share) * way, (share < 1.0) * way / INTERPOLATION
+
+    def _move(self, reference: np.ndarray | None, velocity: np.ndarray | float, elapsed: float) -> np.ndarray:
+        point, measured = self._set_point, self._measured
+        assert point is not None and measured is not None
+        bounds = np.minimum(self.lower, measured), np.maximum(self.upper, measured)
+        return point.step(reference, velocity, bounds, self.max_velocity, self.max_acceleration, elapsed)
 
     def _vector(self, label: str, value: np.ndarray) -> np.ndarray:
         array = np.array(value, dtype=np.float64)

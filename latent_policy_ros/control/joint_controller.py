@@ -108,12 +108,6 @@ class JointController:
             self._stamp, self._stamp_changed = stamp, now
         command, self._command = self._command, None
         guarded = self._guarded(command, measured, now)
-        if guarded.position is not None and not guarded.holding:
-            violation = self.workspace_violation(guarded.position, measured)
-            if violation:
-                self.report("held", violation)
-                self.guard.hold(violation)
-                guarded = self._guarded(None, measured, now)
         if guarded.clamped and command is not None:
             self.report("clamped to limits", ", ".join(guarded.clamped))
         if guarded.fault and guarded.reason != self.output.reason:
@@ -122,7 +116,7 @@ class JointController:
         return guarded
 
     def workspace_violation(self, position: np.ndarray, measured: np.ndarray) -> str:
-        """Reason why ``position`` (n,), within joint limits, must not be sent from ``measured`` (n,); empty if it may be."""
+        """Reason why the set point must not come to rest at ``position`` (n,), coming from ``measured`` (n,); empty if it may."""
         return ""
 
     def _check_age(self, age: float) -> None:
@@ -151,5 +145,11 @@ class JointController:
     def _guarded(self, command: np.ndarray | None, measured: np.ndarray, now: float) -> GuardedCommand:
         if (unchanged := now - self._stamp_changed) > MEASUREMENT_TIMEOUT:
             self.report("measurement frozen", f"no new measurement for {unchanged:.1f} s")
-            return self.guard.hold_last(f"no new measurement for {MEASUREMENT_TIMEOUT:g} s")
-        return self.guard.filter(command, measured, now)
+            return self.guard.hold_last(f"no new measurement for {MEASUREMENT_TIMEOUT:g} s", now)
+        return self.guard.filter(command, measured, now, self._refusal)
+
+    def _refusal(self, position: np.ndarray, measured: np.ndarray) -> str:
+        violation = self.workspace_violation(position, measured)
+        if violation:
+            self.report("held", violation)
+        return violation

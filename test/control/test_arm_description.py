@@ -65,6 +65,8 @@ def test_changed_file_is_read_again(described):
     assert described(home={"turn": -0.5, "lift": 0.1}).home[0] == -0.5
     assert described(speed="0.1").max_velocity[1] == 0.1
     assert described(speed="0", max_velocity=0.3).max_velocity.tolist() == [0.3, 0.3]
+    np.testing.assert_allclose(described(speed="0.1", max_acceleration={"lift": 0.4}).max_acceleration[1], 0.4)
+    np.testing.assert_allclose(described(speed="0.1").max_acceleration[1], 0.5)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,7 @@ def test_changed_file_is_read_again(described):
         ({"home": {"turn": 0.0, "lift": 0.1, "wave": 0.0}}, "home.wave", "does not move flange"),
         ({"speed": "0"}, "max_velocity", "missing: the URDF has no velocity limit for lift"),
         ({"max_velocity": 0}, "max_velocity", "greater than 0"),
+        ({"max_acceleration": {"elbow": 1}}, "max_acceleration.elbow", "not a joint of this arm; available: "),
         ({"tool": {"xyz": [0, 0, 0]}}, "tool.rpy", "missing"),
         ({"mounts": {"leap_hand": {"xyz": [0, 0], "rpy": [0, 0, 0]}}}, "mounts.leap_hand.xyz", "3 numbers"),
         ({"hone": {}}, "hone", "unknown field"),

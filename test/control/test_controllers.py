@@ -56,7 +56,8 @@ def test_commands_before_the_first_measurement_are_ignored(joints, arm):
 def test_joints_are_matched_by_name(joints):
     joints.cycle([0.0, 0.0], 0.0, 0.0)
     assert joints.set_command(["b", "a"], [0.2, 0.1])
-    np.testing.assert_allclose(cycles(joints, 20, [0.0, 0.0], DT)[-1], [0.1, 0.2], atol=1e-9)
+    sent = cycles(joints, 60, [0.0, 0.0], DT, lambda: joints.set_command(["b", "a"], [0.2, 0.1]))
+    np.testing.assert_allclose(sent[-1], [0.1, 0.2], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +99,14 @@ def test_a_command_without_position_holds(joints, events):
     cycles(joints, 5, [0.0, 0.0], DT)
     joints.set_command(NAMES, None)
     out = joints.cycle([0.04, 0.04], 0.07, 0.07)
-    assert out.reason == "commanded to hold" and out.position.tolist() == [0.04, 0.04] and not events
+    assert out.reason == "commanded to hold" and not events
+    np.testing.assert_allclose([joints.cycle([0.04, 0.04], t, t).position for t in np.arange(0.08, 0.4, DT)][-1], 0.04)
 
 
 def test_frozen_measurements_stop_the_set_point(joints, events):
     joints.cycle([0.0, 0.0], 0.0, 0.0)
     sent = []
-    for k in range(1, 50):
+    for k in range(1, 70):
         joints.set_command(NAMES, [0.9, 0.9])
         sent.append(joints.cycle([0.0, 0.0], 0.0, k * DT).position)  # its stamp stays
     assert joints.output.reason == "no new measurement for 0.3 s" and events["measurement frozen"] > 10
