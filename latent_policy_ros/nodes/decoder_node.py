@@ -17,6 +17,7 @@ from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
+from latent_policy_ros.nodes.base.source_monitor import SourceMonitor
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.policy import ActionChunk, RobotDecoder
@@ -40,7 +41,7 @@ class Decoder(ManagedNode):
         self.declare("rate", 50.0, "Command rate [Hz].", 10.0, 500.0)
         self.declare("max_age", 0.5, "Maximum age of the observation of a chunk [s]; older chunks are stale.", 0.05, 2.0)
         self.declare("silence", 0.25, "Time without a new chunk after which the measured pose is held [s].", 0.05, 2.0)
-        self.declare("blend", 0.1, "Exponential blending time constant [s]; 0 uses the newest chunk alone.", 0.0, 2.0)
+        self.declare("blend", 0.2, "Time in which a new chunk replaces the previous ones [s]; 0 replaces them at once.", 0.0, 2.0)
         self.declare("alarm", 1.5, "Out-of-distribution distance that is reported; 0.1% of good latents exceed 1.", 0.1, 1e3)
         self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
 
@@ -59,6 +60,7 @@ class Decoder(ManagedNode):
         self._wrist_commands = self.publisher(PoseStamped, "wrist_command", qos.COMMANDS)
         self._arm_commands = self.publisher(JointTrajectory, "arm_command", qos.COMMANDS)
         self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS)
+        self._sources = SourceMonitor(self, ("latent_action",))
 
     def activate(self) -> None:
         self.decoder.reset()
@@ -68,11 +70,11 @@ class Decoder(ManagedNode):
         self._hold()
 
     def _on_chunk(self, message: LatentAction) -> None:
-        if not self.active:
+        if not self.active or self._sources.conflict:
             return
         now = self.now()
         chunk = ActionChunk.from_message(message)
-        self.decoder.accept(chunk, now)
+        self.decoder.accept(chunk, now, time.monotonic())
         self._check_distribution(chunk)
         self.chunk_age.add(now - to_seconds(message.header.stamp))
         self.tick(now)  # publish the first command without delay
@@ -86,10 +88,11 @@ class Decoder(ManagedNode):
             self.count(OUT_OF_DISTRIBUTION, f"distance {self.distance:.2f}")
 
     def tick(self, now: float) -> None:
-        command = self.decoder.command(now)
+        conflict = self._sources.update(time.monotonic())
+        command = None if conflict else self.decoder.command(now, time.monotonic())
         if command is None:
             if self.following:
-                self.count("stale chunks: holding")
+                self.count("held" if conflict else "stale chunks: holding", conflict)
             self._hold()
             return
         self.following = True
@@ -121,9 +124,7 @@ class Decoder(ManagedNode):
             "latent_id": self.decoder.latent_space.latent_id,
         }
         if not self.following:
-            return WARN, "no fresh chunk: holding", values
-        if self.count_publishers("latent_action") > 1:  # publishers with equal policy_id cannot be distinguished
-            return WARN, "more than one node publishes latent_action", values
+            return WARN, f"{self._sources.conflict or 'no fresh chunk'}: holding", values
         return (WARN, OUT_OF_DISTRIBUTION, values) if self.distance > self.value("alarm") else (OK, "decoding", values)
 
 

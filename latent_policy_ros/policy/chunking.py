@@ -1,67 +1,99 @@
-"""ChunkBuffer: temporal ensembling of overlapping action chunks in latent space."""
+"""ChunkBuffer: overlapping action chunks, blended without steps in position or velocity."""
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
 from latent_policy_ros.policy.action_chunk import ActionChunk
 
 
+@dataclass(frozen=True)
+class _Arrival:
+    chunk: ActionChunk
+    time: float  # from which the chunk fades in [s]
+
+
 class ChunkBuffer:
     """The most recent action chunks, interpolated and blended for any time.
 
-    Steps are scheduled by the stamp of their observation, so late steps of a delayed chunk are skipped. Overlapping chunks are
-    averaged with weights exp(-d / ``blend``), where d is the age of a chunk's observation relative to the newest one.
+    Steps are scheduled by the stamp of their observation, so late steps of a delayed chunk are skipped. A new chunk replaces the
+    blend of the previous ones within ``blend`` seconds after its arrival, by weights that start and end with zero slope. Steps of a
+    chunk are interpolated by cubic polynomials (Catmull and Rom). Actions and their velocities are therefore continuous.
 
     Args:
         max_age: Maximum age of the newest observation for which actions are returned [s].
-        blend: Exponential blending time constant [s]; 0 uses the newest chunk alone.
-        keep: Number of chunks kept.
+        blend: Time in which a new chunk replaces the previous ones [s]; 0 replaces them at once.
     """
 
-    def __init__(self, max_age: float = 0.25, blend: float = 0.1, keep: int = 4) -> None:
+    def __init__(self, max_age: float = 0.25, blend: float = 0.2) -> None:
         self.max_age, self.blend = max_age, blend
-        self._chunks: deque[ActionChunk] = deque(maxlen=keep if blend > 0 else 1)
+        self._arrivals: deque[_Arrival] = deque()  # oldest first; the oldest has replaced everything before it
 
     @property
     def newest(self) -> ActionChunk | None:
         """The chunk with the newest observation."""
-        return self._chunks[-1] if self._chunks else None
+        return self._arrivals[-1].chunk if self._arrivals else None
 
     def clear(self) -> None:
         """Remove all chunks."""
-        self._chunks.clear()
+        self._arrivals.clear()
 
-    def add(self, chunk: ActionChunk) -> None:
-        """Add a chunk that is newer than all others. After a gap longer than ``max_age`` it replaces them."""
+    def add(self, chunk: ActionChunk, now: float) -> None:
+        """Add a chunk that is newer than all others and arrived at ``now`` [s].
+
+        After a gap longer than ``max_age`` it replaces the others at once.
+        """
         if self.newest is not None and chunk.stamp - self.newest.stamp > self.max_age:
             self.clear()
-        self._chunks.append(chunk)
+        self._arrivals.append(_Arrival(chunk, now))
 
     def sample(self, now: float) -> tuple[np.ndarray, np.ndarray] | None:
         """Latent (L,) and wrist pose (7,) for time ``now`` [s]; None without a fresh chunk for that time."""
         newest = self.newest
         if newest is None or not newest.stamp - newest.dt <= now <= min(newest.stamp + self.max_age, newest.end + newest.dt):
             return None
-        live = [chunk for chunk in self._chunks if now <= chunk.end or chunk is newest]
-        ages = np.array([newest.stamp - chunk.stamp for chunk in live])
-        weights = np.exp(-ages / max(self.blend, 1e-9))
-        weights /= weights.sum()
-        steps = [_step(chunk, now) for chunk in live]
+        while len(self._arrivals) > 1 and self._share(self._arrivals[1], now) >= 1.0:
+            self._arrivals.popleft()
+        weights = np.ones(1)
+        for arrival in list(self._arrivals)[1:]:
+            share = self._share(arrival, now)
+            weights = np.append((1.0 - share) * weights, share)
+        steps = [_step(arrival.chunk, now) for arrival in self._arrivals]
         latent = weights @ np.stack([latent for latent, _ in steps])
         return latent, _mean_pose(np.stack([pose for _, pose in steps]), weights)
 
+    def _share(self, arrival: _Arrival, now: float) -> float:
+        """Weight of a chunk against all before it: from 0 at its arrival to 1 after ``blend``."""
+        if self.blend <= 0.0:
+            return 1.0
+        x = min(1.0, max(0.0, (now - arrival.time) / self.blend))
+        return x * x * (3.0 - 2.0 * x)
+
 
 def _step(chunk: ActionChunk, now: float) -> tuple[np.ndarray, np.ndarray]:
-    """Action of a chunk at ``now``: linear interpolation between steps, constant beyond the ends."""
+    """Action of a chunk at ``now``: cubic interpolation between steps, constant beyond the ends."""
     at = float(np.clip((now - chunk.stamp) / chunk.dt, 0, chunk.horizon - 1))
     before = min(int(at), max(chunk.horizon - 2, 0))
-    after = min(before + 1, chunk.horizon - 1)
-    weights = np.array([1 - (at - before), at - before])
-    latent = weights @ chunk.latents[[before, after]]
-    return latent, _mean_pose(chunk.wrist_poses[[before, after]], weights)
+    indices, weights = _catmull_rom(before, at - before, chunk.horizon)
+    return weights @ chunk.latents[indices], _mean_pose(chunk.wrist_poses[indices], weights)
+
+
+def _catmull_rom(before: int, x: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and weights (4,) of the steps for the share ``x`` of the way from step ``before`` to the next of ``count``."""
+    weights = 0.5 * np.array([
+        -x + 2 * x**2 - x**3,
+        2 - 5 * x**2 + 3 * x**3,
+        x + 4 * x**2 - 3 * x**3,
+        -(x**2) + x**3,
+    ])  # fmt: skip
+    if before == 0:  # a step beyond an end continues the line through the last two
+        weights += weights[0] * np.array([-1.0, 2.0, -1.0, 0.0])
+    if before + 2 >= count:
+        weights += weights[3] * np.array([0.0, -1.0, 2.0, -1.0])
+    return np.clip(np.arange(before - 1, before + 3), 0, count - 1), weights
 
 
 def _mean_pose(poses: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -40,28 +40,33 @@ class RobotDecoder:
         embodiment: End-effector of the robot.
         max_age: As in ChunkBuffer [s].
         blend: As in ChunkBuffer [s].
-        silence: Maximum time since the arrival of the newest chunk for which commands are returned [s], by the clock of
-            ``accept`` and ``command``. It bounds the time until a robot holds after its policy stopped.
+        silence: Maximum time since the arrival of the newest chunk for which commands are returned [s], by the steady clock
+            of ``accept`` and ``command``. It bounds the time until a robot holds after its policy stopped.
 
     Raises:
         ArtifactError: The latent space does not have this embodiment, or has another version of it.
     """
 
     def __init__(
-        self, latent_space: LatentSpace, embodiment: Embodiment, max_age: float = 0.5, blend: float = 0.1, silence: float = 0.25
+        self, latent_space: LatentSpace, embodiment: Embodiment, max_age: float = 0.5, blend: float = 0.2, silence: float = 0.25
     ) -> None:
         latent_space.check(embodiment)
         self.latent_space, self.embodiment = latent_space, embodiment
         self._buffer = ChunkBuffer(max_age, blend)
-        self._silence, self._arrival = silence, -math.inf
+        self._silence, self._arrival, self._accepted = silence, -math.inf, -math.inf
 
     def reset(self) -> None:
         """Remove all chunks, e.g. at the start of an episode or when the clock jumps."""
         self._buffer.clear()
-        self._arrival = -math.inf
+        self._arrival = self._accepted = -math.inf
 
-    def accept(self, chunk: ActionChunk, now: float) -> None:
-        """Add a chunk that arrived at ``now`` [s].
+    def accept(self, chunk: ActionChunk, now: float, steady: float | None = None) -> None:
+        """Add a chunk that arrives now.
+
+        Args:
+            chunk: The chunk.
+            now: Time of the clock of the chunk's stamp [s]. It may be simulated, stand still and jump.
+            steady: Time of a steady clock [s]; default ``now``.
 
         Raises:
             ActionRefused: Another latent space, wrong shape, NaN or infinity, stamp in the future, stale, not newer than the
@@ -69,6 +74,7 @@ class RobotDecoder:
         """
         self._check(chunk)
         self._reset_if_clock_went_back(now)
+        steady = now if steady is None else steady
         name, age = f"latent action {chunk.sequence}", now - chunk.stamp
         if -age > min(chunk.dt, self._buffer.max_age):
             raise ActionRefused(f"{name}: stamp is {-age:.3f} s in the future of this clock")
@@ -76,7 +82,7 @@ class RobotDecoder:
             raise ActionRefused(f"{name}: stamp is {age:.3f} s old, expected at most {self._buffer.max_age:g} s")
         last = self._buffer.newest
         if last is not None and chunk.policy_id != last.policy_id:
-            if now - self._arrival <= self._silence:  # chunks of two sources must not be averaged
+            if steady - self._arrival <= self._silence:  # chunks of two sources must not be averaged
                 raise ActionRefused(
                     f"{name}: policy_id: got {chunk.policy_id[:12]!r} while {last.policy_id[:12]!r} drives this robot; "
                     "stop one of the two"
@@ -87,14 +93,14 @@ class RobotDecoder:
                 f"{name}: out of order: its observation is {last.stamp - chunk.stamp:.3f} s older than that of "
                 f"{last.sequence}, which arrived before it"
             )
-        self._buffer.add(chunk)
-        self._arrival = now
+        self._buffer.add(chunk, now)
+        self._arrival, self._accepted = steady, now
 
-    def command(self, now: float) -> DecodedCommand | None:
-        """Command for time ``now`` [s]; None without a fresh chunk."""
+    def command(self, now: float, steady: float | None = None) -> DecodedCommand | None:
+        """Command for time ``now`` [s]; None without a fresh chunk. The times are as of :meth:`accept`."""
         self._reset_if_clock_went_back(now)
-        newest = self._buffer.newest
-        if newest is None or now - self._arrival > self._silence or (sampled := self._buffer.sample(now)) is None:
+        newest, steady = self._buffer.newest, now if steady is None else steady
+        if newest is None or steady - self._arrival > self._silence or (sampled := self._buffer.sample(now)) is None:
             return None
         latent, wrist_pose = sampled
         action = self.latent_space.decode(self.embodiment.name, latent)
@@ -103,7 +109,7 @@ class RobotDecoder:
 
     def _reset_if_clock_went_back(self, now: float) -> None:
         """Remove all chunks when the clock was set back, so that they are not executed again at their scheduled time."""
-        if now < self._arrival:
+        if now < self._accepted:
             self.reset()
 
     def _check(self, chunk: ActionChunk) -> None:

@@ -22,27 +22,44 @@ def chunk(stamp=0.0, value=None, latent_id="id", sequence=0, horizon=16, dim=4) 
 
 def test_late_steps_are_dropped_and_steps_interpolated():
     buffer = ChunkBuffer()
-    buffer.add(chunk(10.0))
+    buffer.add(chunk(10.0), 10.0)
     latent, pose = buffer.sample(10.13)
     assert np.allclose(latent, 10.13) and np.allclose(pose, [10.13, 0, 0, 0, 0, 0, 1])
 
 
-def test_overlapping_chunks_blend_with_exponential_weights():
-    buffer = ChunkBuffer(blend=0.1)
-    buffer.add(chunk(0.0, value=0.0))
-    buffer.add(chunk(0.1, value=1.0))
-    latent, _ = buffer.sample(0.15)
-    assert np.allclose(latent, 1 / (1 + np.exp(-1)))
+def test_a_new_chunk_replaces_the_previous_ones_smoothly():
+    buffer = ChunkBuffer(blend=0.2)
+    for k in range(3):
+        buffer.add(chunk(0.1 * k, value=float(k)), 0.1 * k)
+    values = []
+    for step in range(21):
+        values.append(buffer.sample(0.2 + 0.01 * step)[0][0])
+    halves = 0.5 * 0.0 + 0.5 * 1.0  # of the first two, when the third arrives
+    assert np.isclose(values[0], halves) and np.isclose(values[-1], 2.0) and (np.diff(values) > 0).all()
     follower = ChunkBuffer(blend=0.0)
-    follower.add(chunk(0.0, value=0.0))
-    follower.add(chunk(0.1, value=1.0))
-    assert np.allclose(follower.sample(0.15)[0], 1.0)
+    follower.add(chunk(0.0, value=0.0), 0.0)
+    follower.add(chunk(0.1, value=1.0), 0.1)
+    assert np.allclose(follower.sample(0.1)[0], 1.0)
+
+
+def test_actions_and_their_velocities_are_continuous():
+    """Chunks that contradict each other arrive 80 ms after their observations, at irregular times."""
+    rng, buffer, dt, samples = np.random.default_rng(0), ChunkBuffer(max_age=0.5), 1e-3, []
+    arrivals = np.cumsum([0.0, 0.1, 0.13, 0.07, 0.1, 0.2, 0.1])
+    chunks = [(t, replace(chunk(t - 0.08), latents=rng.normal(size=(16, 4)))) for t in arrivals]
+    for t in np.arange(0.0, 0.9, dt):
+        while chunks and chunks[0][0] <= t + 1e-9:
+            buffer.add(chunks.pop(0)[1], t)
+        samples.append(buffer.sample(t)[0])
+    velocity = np.diff(samples, axis=0) / dt
+    assert np.abs(velocity).max() < 60  # a step between chunks would be 1 / dt
+    assert np.abs(np.diff(velocity, axis=0)).max() < 2.0  # a kink would be 1 / 0.1 s
 
 
 def test_no_action_without_a_fresh_chunk():
     buffer = ChunkBuffer(max_age=0.25)
     assert buffer.sample(0.0) is None
-    buffer.add(chunk(5.0))
+    buffer.add(chunk(5.0), 5.0)
     assert buffer.sample(4.8) is None
     assert buffer.sample(5.25) is not None
     assert buffer.sample(5.26) is None
@@ -50,8 +67,8 @@ def test_no_action_without_a_fresh_chunk():
 
 def test_chunks_before_a_gap_are_dropped():
     buffer = ChunkBuffer()
-    buffer.add(chunk(0.0, value=0.0))
-    buffer.add(chunk(1.0, value=1.0))
+    buffer.add(chunk(0.0, value=0.0), 0.0)
+    buffer.add(chunk(1.0, value=1.0), 1.0)
     assert np.allclose(buffer.sample(1.0)[0], 1.0)
 
 
@@ -59,8 +76,8 @@ def test_blending_treats_opposite_quaternions_as_equal():
     first, second = chunk(0.0, value=0.0), chunk(0.1, value=0.0)
     second.wrist_poses[:, 3:] *= -1
     buffer = ChunkBuffer()
-    buffer.add(first)
-    buffer.add(second)
+    buffer.add(first, 0.0)
+    buffer.add(second, 0.1)
     assert np.allclose(np.abs(buffer.sample(0.15)[1][6]), 1.0)
 
 
@@ -171,6 +188,12 @@ def test_old_chunk_is_not_executed_after_the_clock_was_set_back(robot, foreign):
 def test_other_version_of_the_embodiment_is_refused(space):
     with pytest.raises(ArtifactError, match="the embodiment is now ffff"):
         RobotDecoder(space, SimpleNamespace(name="hand", content_hash="ff" * 32, action_names=NAMES))
+
+
+def test_commands_end_when_chunks_stop_arriving_and_simulated_time_stands_still(robot):
+    robot.accept(own_chunk(robot, stamp=10.0), now=10.0, steady=500.0)
+    assert robot.command(10.0, steady=500.24) is not None
+    assert robot.command(10.0, steady=500.26) is None
 
 
 def test_commands_end_when_chunks_stop_arriving(robot):
