@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from latent_policy_ros.common.ros_environment import node_environment
 from latent_policy_ros.policy.checkpoint import Checkpoint
 
 Parameter = Union[bool, int, float, str, list[str], list[float]]
+MAX_RESPAWNS = 20  # of a node under launch, which counts them until it ends
 SOCKET_PATH_LIMIT = 107  # longest path of an AF_UNIX socket [bytes]
 
 
@@ -220,8 +222,10 @@ def launch_nodes(specs: Sequence[NodeSpec], make_node: Any, *, respawn: bool = T
     Args:
         specs: The nodes.
         make_node: ``launch_ros.actions.Node``.
-        respawn: Restart a node that exits.
+        respawn: Restart a node that exits, up to ``MAX_RESPAWNS`` times where launch has that option (ROS 2 Iron and later).
     """
+    options = {parameter for base in inspect.getmro(make_node) for parameter in inspect.signature(base.__init__).parameters}
+    limit = {"respawn_max_retries": MAX_RESPAWNS} if "respawn_max_retries" in options else {}
     added = {k: v for k, v in node_environment().items() if os.environ.get(k) != v}
     # Parameters go through files because launch guesses the types of strings. The folder is unique to these nodes: a node that
     # respawns reads its file again, and another launch must not have overwritten it.
@@ -230,7 +234,7 @@ def launch_nodes(specs: Sequence[NodeSpec], make_node: Any, *, respawn: bool = T
         make_node(
             package=PACKAGE, executable=spec.executable, name=spec.name, namespace=f"/{spec.namespace}",
             parameters=[str(write_parameters(spec, folder))], additional_env=added, output="screen",
-            respawn=respawn, respawn_delay=1.0, sigterm_timeout=str(spec.stop_timeout),
+            respawn=respawn, respawn_delay=1.0, **limit, sigterm_timeout=str(spec.stop_timeout),
         )
         for spec in specs
     ]  # fmt: skip

@@ -15,7 +15,9 @@ from latent_policy_ros.bringup.node_list import NodeSpec, write_parameters
 from latent_policy_ros.common.processes import READY, die_with_parent
 from latent_policy_ros.common.ros_environment import node_environment
 
-MAX_RESTART_DELAY = 10.0  # s
+FIRST_RESTART_DELAY, MAX_RESTART_DELAY = 0.1, 10.0  # s
+POLL_PERIOD = 0.05  # s
+MAX_RESTARTS = 10  # of a node without a stable run in between
 STABLE_RUN = 60.0  # run time after which earlier crashes no longer count [s]
 # Signals to stop a node, with the shortest time to wait after each [s]. No SIGINT: a Python process that is still importing
 # would print a traceback.
@@ -36,7 +38,7 @@ class Supervisor:
         specs: The nodes.
         environment: Environment of the nodes, completed by ``node_environment``; default that of this process.
         log_folder: Folder of the log files, one for each node; default: nodes write to the output of this process.
-        restart: Restart a node that exits.
+        restart: Restart a node that exits, up to ``MAX_RESTARTS`` times without a stable run in between.
         say: Function that shows a line of text to the user.
         ready: Text to show when all nodes are ready, also after a restart; empty: none.
         command: Function that returns the command line of a node; replaced in tests.
@@ -57,12 +59,14 @@ class Supervisor:
             raise ValueError(f"node names must be unique, got more than once: {', '.join(repeated)}")
         self.specs = tuple(specs)
         self.environment, self.log_folder, self.restart = node_environment(environment), log_folder, restart
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # without stored bytecode, a restarted node imports twice as long
         self._say, self._command, self._ready = say, command, ready
         self._announced = not ready
         self._processes: dict[str, subprocess.Popen] = {}
         self._crashes: dict[str, int] = {}
         self._started: dict[str, float] = {}
         self._restart_at: dict[str, float] = {}
+        self._given_up: set[str] = set()
         self._folder: tempfile.TemporaryDirectory | None = None
 
     def __enter__(self) -> Supervisor:
@@ -110,10 +114,14 @@ class Supervisor:
         return ended
 
     def _schedule_restart(self, name: str, reason: str) -> None:
-        """Schedule the restart of a node, with a delay that doubles with each crash."""
+        """Schedule the restart of a node, with a delay that doubles with each crash. A node that crashes too often stays down."""
         now = time.monotonic()
         self._crashes[name] = 1 if now - self._started[name] > STABLE_RUN else self._crashes.get(name, 0) + 1
-        delay = min(MAX_RESTART_DELAY, 0.5 * 2 ** (self._crashes[name] - 1))
+        if self._crashes[name] > MAX_RESTARTS:
+            self._given_up.add(name)
+            self._say(f"{name} {reason}; not restarted: it ended {self._crashes[name]} times without running for {STABLE_RUN:g} s")
+            return
+        delay = min(MAX_RESTART_DELAY, FIRST_RESTART_DELAY * 2 ** (self._crashes[name] - 1))
         self._restart_at[name] = now + delay
         self._say(f"{name} {reason}; restarting in {delay:g} s")
 
@@ -135,7 +143,7 @@ class Supervisor:
             self._folder = None
 
     def run(self) -> int:
-        """Run until SIGINT or SIGTERM (returns 0), or until a node exits and is not restarted (returns 1)."""
+        """Run until SIGINT or SIGTERM, or until a node exits and nodes are not restarted. Returns 1 if a node stayed down."""
         stopping: list[int] = []
         previous = {n: signal.signal(n, lambda number, _: stopping.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -145,8 +153,8 @@ class Supervisor:
                 if ended and not self.restart:
                     self._say("; ".join(f"{name} ended with status {status}" for name, status in ended.items()))
                     return 1
-                time.sleep(0.2)
-            return 0
+                time.sleep(POLL_PERIOD)
+            return int(bool(self._given_up))
         finally:
             self.stop()
             for number, handler in previous.items():

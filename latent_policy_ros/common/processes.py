@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -18,6 +18,7 @@ from typing import Any
 PR_SET_PDEATHSIG = 1  # option of prctl on Linux: signal sent to a process when its parent dies
 HANG_TIMEOUT = 30.0  # longest time between two cycles of a loop [s]; beyond it the process counts as hanging
 READY = "LATENT_POLICY_READY"  # environment variable: file that a child process creates when it is ready
+PARENT = os.getppid()  # the process that started this one; read early, before it may have ended
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -25,6 +26,15 @@ def die_with_parent() -> None:
     """In a child process: request SIGTERM when the parent dies, however it dies. Linux only; elsewhere no effect."""
     if _LIBC:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def watch_parent() -> Callable[[], bool]:
+    """A function that returns whether the process that started this one is still its parent.
+
+    Unlike the signal of :func:`die_with_parent`, it does not depend on the thread of the parent that started this process.
+    """
+    parent = PARENT
+    return lambda: os.getppid() == parent
 
 
 def report_ready() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import replace
 
 from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, available
@@ -17,6 +18,7 @@ DRIVERS = Registry(
         "sim": "latent_policy_ros.drivers.simulator:SimDriver",
     },
 )
+ALLOWED_MODULES = "LATENT_POLICY_DRIVER_MODULES"  # environment variable: modules, separated by commas, that driver names may import
 METHODS = ("connect", "read", "write", "close")
 
 
@@ -46,7 +48,8 @@ def driver_class(name: str) -> type:
         name: A registered name or ``package.module:Class``; ``@address`` may follow.
 
     Raises:
-        HardwareError: The name is unknown, or the class cannot be imported or lacks methods of a driver.
+        HardwareError: The name is unknown, its module is not allowed by ``ALLOWED_MODULES``, or the class cannot be imported or
+            lacks methods of a driver.
     """
     label = name.partition("@")[0]
     if label in DRIVERS.names():
@@ -67,6 +70,9 @@ def _class_at(name: str, path: str) -> type:
     module_name, _, class_name = path.partition(":")
     if not module_name or not class_name:
         raise HardwareError(f"unknown driver {name!r}; {available(DRIVERS.names())}, or a class: package.module:Class")
+    if module_name not in os.environ.get(ALLOWED_MODULES, "").split(","):
+        message = f"a fleet file imports the module {module_name} only if you allow it: set {ALLOWED_MODULES}={module_name}"
+        raise HardwareError(f"driver {name}: {message}, or install a package that registers the driver (docs/EXTENDING.md)")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a module may raise anything when it is imported

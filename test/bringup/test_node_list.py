@@ -11,6 +11,7 @@ from latent_policy_ros import bringup
 from latent_policy_ros.bringup import node_list
 from latent_policy_ros.common.errors import ConfigError, LatentPolicyError
 from latent_policy_ros.common.paths import config_dir
+from latent_policy_ros.drivers.registry import ALLOWED_MODULES
 
 
 def load(tmp_path, fleet_content):
@@ -198,6 +199,7 @@ OWN = "class Hand:\n    def connect(self): ...\n    read = write = close = conne
 def test_custom_drivers_of_hand_and_arm(tmp_path, monkeypatch, fleet_content, artifact_folders):
     (tmp_path / "own_driver.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(ALLOWED_MODULES, "own_driver")
     fleet_content["robots"]["left"] |= {"driver": "own_driver:Hand@/dev/x", "arm_driver": "mock"}
     fleet_content["robots"]["right"] |= {"driver": "own_driver:Hand@/dev/y", "arm_driver": "none"}
     specs = bringup.node_specs(load(tmp_path, fleet_content))

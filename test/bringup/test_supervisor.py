@@ -74,6 +74,16 @@ def test_crash_is_reported_and_restarted(tmp_path):
         assert up.process("/robot/b").poll() is None
 
 
+def test_a_node_that_ends_too_often_stays_down_and_the_others_continue(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "MAX_RESTARTS", 1)
+    said = []
+    with make({"a": "raise SystemExit(3)", "b": WAIT}, tmp_path, restart=True, say=said.append) as up:
+        wait(lambda: up.poll() == {"/robot/a": 3})
+        wait(lambda: up.poll() == {"/robot/a": 3})
+        assert said[-1] == "/robot/a ended with status 3; not restarted: it ended 2 times without running for 60 s"
+        assert up.poll() == {} and not up._restart_at and up.process("/robot/b").poll() is None
+
+
 def test_restart_after_a_stable_run_is_immediate_and_logs_are_closed_here(tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "STABLE_RUN", 0.0)
     files = len(os.listdir("/proc/self/fd"))

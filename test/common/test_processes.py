@@ -45,6 +45,27 @@ def test_workers_end_when_the_parent_is_killed(number):
         time.sleep(0.05)
 
 
+CHILD = """
+import time
+from latent_policy_ros.common.processes import watch_parent
+alive = watch_parent()
+assert alive()
+print("watching", flush=True)
+while alive():
+    time.sleep(0.01)
+print("ended", flush=True)
+"""
+
+
+def test_a_process_notices_that_its_parent_was_killed():
+    middle = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {CHILD!r}]); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", middle], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "watching\n"
+    parent.kill()
+    assert parent.stdout.readline() == "ended\n"
+    parent.wait()
+
+
 def test_error_cancels_tasks_that_have_not_started():
     with pytest.raises(KeyError), worker_pool(1) as pool:
         assert pool.submit(os.getpid).result() != os.getpid()

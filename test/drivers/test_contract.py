@@ -14,7 +14,7 @@ import pytest
 from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
 from latent_policy_ros.drivers.mock import MockDriver
-from latent_policy_ros.drivers.registry import DRIVERS, driver_class, make_driver
+from latent_policy_ros.drivers.registry import ALLOWED_MODULES, DRIVERS, driver_class, make_driver
 from latent_policy_ros.drivers.simulator import SimDriver
 
 NAMES = ("one", "two", "three")
@@ -197,6 +197,21 @@ def test_documented_driver_detects_lost_hardware(line):
             make_driver(f"serial_hand:SerialHand@{wrong}", SETUP).connect()
     with pytest.raises(HardwareError, match="joints without a motor or motors without a joint: four, three"):
         make_driver("serial_hand:SerialHand@x", replace(SETUP, joint_names=("one", "two", "four"))).connect()
+
+
+@pytest.fixture(autouse=True)
+def allowed(monkeypatch):
+    monkeypatch.setenv(ALLOWED_MODULES, "serial_hand,own_hand,broken_hand,no_such_module")
+
+
+def test_a_module_is_imported_only_where_it_is_allowed(tmp_path, monkeypatch):
+    (tmp_path / "hostile.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        HardwareError, match="imports the module hostile only if you allow it: set LATENT_POLICY_DRIVER_MODULES=hostile"
+    ):
+        driver_class("hostile:MyHand@/dev/x")
+    assert not (tmp_path / "ran").exists()
 
 
 OWN = """

@@ -25,6 +25,11 @@ class Record:
         self.arguments, self.keywords = arguments, keywords
 
 
+class FakeNode(Record):
+    def __init__(self, *, respawn_max_retries=-1, **keywords):
+        super().__init__(**keywords, respawn_max_retries=respawn_max_retries)
+
+
 class FakeDeclare(Record):
     name = property(lambda self: self.arguments[0])
 
@@ -42,7 +47,7 @@ def fake_launch(monkeypatch):
         "launch.actions": {"DeclareLaunchArgument": FakeDeclare, "OpaqueFunction": Record},
         "launch.substitutions": {"LaunchConfiguration": FakeConfiguration},
         "launch_ros": {},
-        "launch_ros.actions": {"Node": Record},
+        "launch_ros.actions": {"Node": FakeNode},
     }
     for name, fleet_content in contents.items():
         module = types.ModuleType(name)
@@ -72,7 +77,7 @@ def compare(nodes, specs):
     for node, spec in zip(nodes, specs):
         (file,) = node.parameters
         assert yaml.safe_load(Path(file).read_text())["/**"]["ros__parameters"] == dict(spec.parameters)
-        assert node.respawn
+        assert node.respawn and node.respawn_max_retries > 0
 
 
 @pytest.mark.parametrize("record", ["true", "false"])

@@ -15,6 +15,7 @@ from latent_policy_ros.policy import ActionChunk
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
+import rclpy  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
@@ -157,12 +158,17 @@ def test_stale_chunks_hold_the_measured_pose_until_the_next_chunk(graph, decoder
     assert steps < 0.05  # without a jump
 
 
-def test_two_publishers_of_latent_action_are_reported(graph, decoder, commands, space):
+def test_a_second_publisher_of_latent_action_holds_and_is_named(graph, decoder, commands, space):
     graph.run(0.3, lambda: send(graph, chunk(space)), period=0.1)
     assert decoder.status()[1] == "decoding"
-    graph.probe.create_publisher(LatentAction, "left/latent_action", qos.LATENTS)
-    status = lambda: decoder.status()[1]
-    graph.until(lambda: status() == "more than one node publishes latent_action", 5, "status", lambda: send(graph, chunk(space)))
+    rival = rclpy.create_node("rival")
+    rival.create_publisher(LatentAction, "left/latent_action", qos.LATENTS)
+    both = "2 nodes publish latent_action: /probe, /rival; stop all but 1: holding"
+    graph.until(lambda: decoder.status()[1] == both, 5, "status", lambda: send(graph, chunk(space)))
+    assert decoder.counts["held"] == 1
+    graph.until(lambda: commands[-1][1].points == [])
+    rival.destroy_node()
+    graph.until(lambda: decoder.status()[1] == "decoding", 5, "status", lambda: send(graph, chunk(space)))
 
 
 def test_latent_space_without_the_embodiment_does_not_start(graph, artifacts):

@@ -12,8 +12,11 @@ from latent_policy_ros.embodiments import load_embodiment
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
+import rclpy  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
+from rclpy import Parameter  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
@@ -21,7 +24,7 @@ from latent_policy_ros.common.processes import READY  # noqa: E402
 from latent_policy_ros.control.arm_description import load_arm  # noqa: E402
 from latent_policy_ros.control.arm_kinematics import ArmKinematics  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion, qos, source_monitor  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.observations.messages import pose_array, to_seconds  # noqa: E402
 
@@ -138,14 +141,41 @@ def test_trajectory_without_points_holds_at_once(graph, states):
     np.testing.assert_allclose(states[-1][1].position, resting, atol=0.005)
 
 
-def test_second_command_publisher_is_reported(graph):
+@pytest.mark.parametrize(
+    "msg_type, topic, sources",
+    [
+        (JointTrajectory, "hand_command", "2 nodes publish hand_command: /probe, /rival; stop all but 1"),
+        (JointState, "joint_states", "3 nodes publish joint_states: /left/hand_driver, /probe, /rival; stop all but 2"),
+    ],
+)
+def test_a_second_source_of_commands_or_measurements_holds_and_is_named(graph, msg_type, topic, sources):
     node = hand(graph)
-    graph.run(0.3, lambda: send(graph, HAND.joint_names, HAND.rest))
-    assert node.status()[1] == "following commands"
+    command = lambda: send(graph, HAND.joint_names, HAND.rest)
+    if topic == "joint_states":
+        graph.probe.create_publisher(msg_type, f"left/{topic}", qos.STATES)  # in place of the driver of the arm
+    graph.until(lambda: node.status()[1] == "following commands", each=command)
+    rival = rclpy.create_node("rival")
+    publisher = rival.create_publisher(msg_type, f"left/{topic}", qos.COMMANDS)
+    graph.until(lambda: node.status()[1] == f"holding: {sources}", each=command)
+    graph.run(0.1, command)
+    assert node.controller.holding and node.counts["held"] == 1
+    rival.destroy_publisher(publisher)
+    graph.until(lambda: node.status()[1] == "following commands", each=command)
+    rival.destroy_node()
+
+
+def test_a_restarted_source_of_the_same_name_is_no_second_one(graph, monkeypatch):
+    """A killed node stays in the graph for some time."""
+    node = hand(graph)
+    command = lambda: send(graph, HAND.joint_names, HAND.rest)
+    graph.until(lambda: node.status()[1] == "following commands", each=command)
     graph.probe.create_publisher(JointTrajectory, "left/hand_command", qos.COMMANDS)
-    graph.run(0.3, lambda: send(graph, HAND.joint_names, HAND.rest))
-    graph.until(lambda: "more than one node publishes hand_command" in node.status()[1], 3,
-                each=lambda: send(graph, HAND.joint_names, HAND.rest))  # fmt: skip
+    graph.until(lambda: node.count_publishers("left/hand_command") == 2)
+    graph.run(0.3, command)
+    assert node.status()[1] == "following commands"
+    monkeypatch.setattr(source_monitor, "LEASE", 0.1)
+    both = "holding: 2 nodes publish hand_command: /probe, /probe; stop all but 1"
+    graph.until(lambda: node.status()[1] == both, each=command)
 
 
 def test_speed_and_limits_are_kept(graph, states):
@@ -306,6 +336,22 @@ def test_stale_wrist_command_does_not_change_inverse_kinematics(graph):
         graph.run(0.1)
         assert not node.controller.holding and "command stamp" in node.details["wrist_command: refused"]
     np.testing.assert_array_equal(node.controller._solution, solution)
+
+
+def test_a_played_clock_does_not_make_old_commands_new(graph):
+    """use_sim_time is refused at run time, as is a change of limits, with the reason."""
+    node = hand(graph)
+    graph.until(lambda: node.reading is not None)
+    result = node.set_parameters([Parameter("use_sim_time", value=True)])[0]
+    assert not result.successful and "the clock is chosen at start" in result.reason
+    assert not node.set_parameters([Parameter("max_command_age", value=9.0)])[0].successful
+    start, old = node.reading.position.copy(), 1_600_000_000.0
+    clock = graph.probe.create_publisher(Clock, "/clock", qos.EVENTS)
+    for k in range(10):
+        clock.publish(Clock(clock=message_conversion.to_stamp(old + 0.02 * k)))
+        send(graph, HAND.joint_names, HAND.upper, old + 0.02 * k)
+        graph.run(0.02)
+    np.testing.assert_allclose(node.reading.position, start, atol=1e-6)
 
 
 def test_use_sim_time_is_refused(graph):

@@ -21,7 +21,7 @@ from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from latent_policy_ros.nodes.base import qos  # noqa: E402
+from latent_policy_ros.nodes.base import main_loop, qos  # noqa: E402
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode  # noqa: E402
 from latent_policy_ros.nodes.base.main_loop import run_node  # noqa: E402
 
@@ -166,6 +166,41 @@ def test_invalid_parameter_is_reported_in_one_line(capsys, restored_process, val
     assert run_node(FailingNode, ["--ros-args", "-p", f"rate:={value}"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and words in error
+
+
+class FinalizedNode(ManagedNode):
+    """Is shut down by a transition, as ``ros2 lifecycle set NODE shutdown`` does."""
+
+    def __init__(self, **options):
+        super().__init__("finalized", 50.0, **options)
+
+    def tick(self, now):
+        self.trigger_shutdown()
+
+
+def test_process_of_a_finalized_node_ends_with_an_error(restored_process):
+    assert run_node(FinalizedNode, []) == 1
+
+
+def test_process_ends_with_the_process_that_started_it(restored_process, monkeypatch):
+    """However it ends, and whatever started it: here the parent changes after the first cycle."""
+    calls = []
+    monkeypatch.setattr(main_loop, "watch_parent", lambda: lambda: len(calls) < 3)
+    node = lambda: TickingNode(calls)
+    assert run_node(node, []) == 0
+    assert calls == ["tick"] * 3 + ["deactivated"]
+
+
+class TickingNode(ManagedNode):
+    def __init__(self, calls):
+        super().__init__("ticking", 50.0)
+        self.calls = calls
+
+    def tick(self, now):
+        self.calls.append("tick")
+
+    def deactivate(self):
+        self.calls.append("deactivated")
 
 
 HANGING = """

@@ -19,11 +19,13 @@ from latent_policy_ros.drivers.registry import DRIVERS, make_driver
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
+from latent_policy_ros.nodes.base.source_monitor import SourceMonitor
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.messages import to_seconds
 
 RECONNECT_PERIOD = 0.5  # s between attempts to connect
 REPEAT_PERIOD = 0.1  # s: an unchanged set point is written again after this time
+STATE_SOURCES = 2  # nodes that publish joint_states of a robot: the drivers of its arm and of its end-effector
 MIN_RATE = 0.5  # share of the nominal rate: a slower control loop is reported
 
 
@@ -31,7 +33,8 @@ class DriverNode(ManagedNode, ABC):
     """Driver node: runs a joint controller between command topics and a hardware driver.
 
     Publishes ``joint_states`` (measured only). Without hardware the node stays up, reports it in its diagnostics and
-    connects again. Subclasses make the controller and subscribe to the commands.
+    connects again. While more nodes than one publish its commands, or a third one publishes ``joint_states``, it holds the measured
+    pose. Subclasses make the controller and subscribe to the commands.
     """
 
     command_topics: tuple[str, ...] = ()
@@ -76,6 +79,8 @@ class DriverNode(ManagedNode, ABC):
         self._retry = 0.0
         self.meter, self.latency = RateMeter(), Percentiles()
         self._states = self.publisher(JointState, "joint_states", qos.STATES)
+        self._monitors = SourceMonitor(self, self.command_topics), SourceMonitor(self, ("joint_states",), STATE_SOURCES)
+        self.conflict = ""
         self.subscribe_commands()
 
     def activate(self) -> None:
@@ -102,7 +107,7 @@ class DriverNode(ManagedNode, ABC):
     @property
     def accepts_commands(self) -> bool:
         """Whether commands count now; others are ignored."""
-        return self.active and self.connected
+        return self.active and self.connected and not self.conflict
 
     def age(self, header: Header) -> float:
         """Time since the stamp of a command, that of the observation that it answers [s]; 0 without a stamp."""
@@ -128,6 +133,7 @@ class DriverNode(ManagedNode, ABC):
     def tick(self, now: float) -> None:
         if not self.connected and not self._connect():
             return
+        self._check_sources()
         try:
             self._read()
             self._cycle()
@@ -138,6 +144,13 @@ class DriverNode(ManagedNode, ABC):
         self.meter.tick(time.monotonic())
         self._states.publish(message_conversion.joint_state(reading.stamp, self.names, reading.position, reading.velocity))
         self.publish_measurement(reading)
+
+    def _check_sources(self) -> None:
+        """Hold the measured pose while more than one node commands the joints or publishes their measurements."""
+        found = "; ".join(filter(None, [monitor.update(time.monotonic()) for monitor in self._monitors]))
+        if found and found != self.conflict:
+            self.controller.hold(found, fault=True)
+        self.conflict = found
 
     def _read(self) -> None:
         reading = self.driver.read()
@@ -189,8 +202,6 @@ class DriverNode(ManagedNode, ABC):
             return (OK if reason == NO_COMMAND else WARN), f"holding: {reason}", values
         if 0.0 < rate < MIN_RATE * self.rate:
             return WARN, f"control loop at {rate:.0f} Hz, expected {self.rate:g} Hz: the driver's read or write is slow", values
-        if shared := [topic for topic in self.command_topics if self.count_publishers(topic) > 1]:
-            return WARN, f"more than one node publishes {', '.join(shared)}", values
         return OK, "following commands", values
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from latent_policy_ros.common.errors import LatentPolicyError, describe_error
@@ -51,6 +52,7 @@ class ManagedNode(LifecycleNode):
 
     Attributes:
         active: Whether the node is in the lifecycle state *active*.
+        finalized: Whether the node was shut down, after which it cannot be used again.
         counts: Number of occurrences of each unexpected event.
         details: Detail of the newest occurrence of each event.
         handled: Number of messages received.
@@ -59,7 +61,7 @@ class ManagedNode(LifecycleNode):
     def __init__(self, name: str, rate: float, hang_timeout: float = HANG_TIMEOUT, **node_options: Any) -> None:
         super().__init__(name, **node_options)
         self.rate = rate
-        self.active = False
+        self.active = self.finalized = False
         self.counts: Counter[str] = Counter()
         self.details: dict[str, str] = {}
         self.handled = 0
@@ -72,6 +74,7 @@ class ManagedNode(LifecycleNode):
         for service in self.services:
             if service.srv_type is ChangeState:  # rclpy's callback raises on an invalid transition, which would end the process
                 service.callback = self._guarded_service(ChangeState, "change_state", service.callback)
+        self.add_on_set_parameters_callback(self._refuse_other_clock)
         self.declare("autostart", True, "Configure and activate the node when its process starts.")
         self.declare(
             "hang_timeout", hang_timeout,
@@ -182,6 +185,14 @@ class ManagedNode(LifecycleNode):
             self._last_logged[event] = now
             self.get_logger().warning(f"{event} ({self.counts[event]} times){': ' + detail if detail else ''}")
 
+    def _refuse_other_clock(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Refuse another clock at run time: stamps of the old one would be compared with the new one."""
+        for parameter in parameters:
+            if parameter.name == "use_sim_time" and parameter.value != self.value("use_sim_time"):
+                reason = "use_sim_time: the clock is chosen at start; restart all nodes with the same value of use_sim_time"
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
     def report_soon(self) -> None:
         """Publish diagnostics in the next cycle."""
         self._diagnostics_due = 0.0
@@ -218,6 +229,7 @@ class ManagedNode(LifecycleNode):
         return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.finalized = True
         self._stop()
         result = super().on_shutdown(state)
         self._destroy()

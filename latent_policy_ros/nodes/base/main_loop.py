@@ -15,7 +15,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from latent_policy_ros.common.errors import LatentPolicyError
-from latent_policy_ros.common.processes import Watchdog
+from latent_policy_ros.common.processes import Watchdog, watch_parent
 from latent_policy_ros.nodes.base import ros_context
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
 
@@ -25,7 +25,7 @@ TRANSITION_TIMEOUT = 300.0  # s: hang timeout while a node configures, activates
 
 
 def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None = None, images: bool = False) -> int:
-    """Run one node as a process until SIGINT or SIGTERM.
+    """Run one node as a process until SIGINT, SIGTERM, the end of the parent process, or the shutdown transition.
 
     Args:
         make_node: Creates the node.
@@ -33,9 +33,11 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
         images: Whether the node publishes or receives images; see ``ros_context.init``.
 
     Returns:
-        Exit status: 0 after a signal, 1 if the node could not be created or configured.
+        Exit status: 0 after a signal, 1 if the node could not be created or configured, or was shut down by a transition. With
+        status 1 a launch system restarts it, because a finalized node cannot be used again.
     """
     stopping, interruptible = False, True
+    parent_alive = watch_parent()
 
     def on_signal(*_: Any) -> None:
         nonlocal stopping, interruptible
@@ -46,11 +48,11 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
     def configured() -> bool:
         nonlocal interruptible
         interruptible = False  # activation moves hardware: it is completed and then reverted
-        return stopping
+        return stopping or not parent_alive()
 
     def stop() -> bool:
         watchdog.feed()
-        return stopping
+        return stopping or node.finalized or not parent_alive()
 
     node, status, watchdog = None, 0, Watchdog()
     try:
@@ -65,6 +67,7 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
         if start(node, configured):
             gc.freeze()  # a collection of everything loaded stops a driver for 9 ms, a policy for 130 ms
             spin([node], executor, stop)
+            status = int(node.finalized)
         else:
             status = 1
     except KeyboardInterrupt:

@@ -1,0 +1,45 @@
+"""SourceMonitor: the nodes that publish topics which only a limited number of nodes may publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rclpy.node import Node
+
+PERIOD = 0.2  # s between two looks at the graph
+LEASE = 30.0  # s: a killed publisher stays in the graph for up to 20 s, beside its successor of the same name
+UNKNOWN = "_NODE_NAME_UNKNOWN_"  # a publisher whose node has not been discovered yet, or that is no ROS node
+
+
+class SourceMonitor:
+    """Finds out whether more nodes publish to some topics than may.
+
+    Nodes are distinguished by their full names. Two publishers of one name are one node that was restarted, or two nodes that were
+    started twice: they count as two after ``LEASE``.
+
+    Args:
+        node: The node that subscribes to the topics.
+        topics: Names, relative to the node.
+        most: Number of nodes that may publish to the topics.
+    """
+
+    def __init__(self, node: Node, topics: Sequence[str], most: int = 1) -> None:
+        self._node, self._topics, self._most = node, tuple(topics), most
+        self._due, self._repeated_since = 0.0, float("inf")
+        self.conflict = ""
+
+    def update(self, now: float) -> str:
+        """The conflict at ``now`` [s], of a steady clock: its topics and all nodes; an empty string if there is none."""
+        if now < self._due:
+            return self.conflict
+        self._due = now + PERIOD
+        found = [info for topic in self._topics for info in self._node.get_publishers_info_by_topic(topic)]
+        names = sorted({f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found if info.node_name != UNKNOWN})
+        repeated = any(self._node.count_publishers(topic) > self._most for topic in self._topics)
+        self._repeated_since = min(self._repeated_since, now) if repeated else float("inf")
+        if len(names) <= self._most and now - self._repeated_since <= LEASE:
+            self.conflict = ""
+        else:
+            shown = [name for name in names for _ in range(1 if len(names) > self._most else self._most + 1)]
+            self.conflict = f"{len(shown)} nodes publish {', '.join(self._topics)}: {', '.join(shown)}; stop all but {self._most}"
+        return self.conflict
