@@ -170,7 +170,7 @@ def test_a_restarted_source_of_the_same_name_is_no_second_one(graph, monkeypatch
     command = lambda: send(graph, HAND.joint_names, HAND.rest)
     graph.until(lambda: node.status()[1] == "following commands", each=command)
     graph.probe.create_publisher(JointTrajectory, "left/hand_command", qos.COMMANDS)
-    graph.until(lambda: node.count_publishers("left/hand_command") == 2)
+    graph.until(lambda: node.count_publishers("hand_command") == 2)
     graph.run(0.3, command)
     assert node.status()[1] == "following commands"
     monkeypatch.setattr(source_monitor, "LEASE", 0.1)

@@ -203,6 +203,23 @@ class TickingNode(ManagedNode):
         self.calls.append("deactivated")
 
 
+@pytest.mark.parametrize("enclave", [True, False], ids=["plugins", "enclave"])
+def test_a_graph_that_cannot_be_secured_is_reported_in_one_line(capfd, restored_process, monkeypatch, tmp_path, enclave):
+    """Files that are no certificates stand for a middleware without security plugins: no node starts unsecured."""
+    if enclave:
+        folder = tmp_path / "enclaves"
+        folder.mkdir()
+        for name in ("identity_ca.cert", "cert", "key", "permissions_ca.cert"):
+            (folder / f"{name}.pem").write_text("x")
+        for name in ("governance", "permissions"):
+            (folder / f"{name}.p7s").write_text("x")
+    monkeypatch.setenv("ROS_SECURITY_ENABLE", "true")
+    monkeypatch.setenv("ROS_SECURITY_STRATEGY", "Enforce")
+    monkeypatch.setenv("ROS_SECURITY_KEYSTORE", str(tmp_path))
+    assert run_node(FailingNode, []) == 1
+    assert "error: ROS_SECURITY_ENABLE is true, but this node cannot join the secured graph" in capfd.readouterr().err
+
+
 HANGING = """
 import ctypes, sys
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode

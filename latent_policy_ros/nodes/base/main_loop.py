@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
@@ -19,6 +20,7 @@ from latent_policy_ros.common.processes import Watchdog, watch_parent
 from latent_policy_ros.nodes.base import ros_context
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
 
+RCLError = rclpy_implementation.RCLError
 MIN_EVENT_TIME = 0.001  # s per cycle for messages, even when the loop is late
 MAX_MESSAGES = 500  # handled in one cycle beyond that time, so that a backlog does not grow
 TRANSITION_TIMEOUT = 300.0  # s: hang timeout while a node configures, activates or shuts down
@@ -74,6 +76,11 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
         pass
     except (LatentPolicyError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         print(f"error: {error}", file=sys.stderr)
+        status = 1
+    except RCLError as error:
+        if not ros_context.security_enabled():
+            raise
+        print(f"error: {ros_context.SECURITY_HELP}: {error}", file=sys.stderr)
         status = 1
     finally:
         interruptible = False

@@ -15,7 +15,17 @@ try:  # costs a fraction of the other executors for each message
 except ImportError:  # ROS 2 before Jazzy
     from rclpy.executors import SingleThreadedExecutor as Executor
 
-__all__ = ["Executor", "init", "shutdown"]
+__all__ = ["SECURITY_HELP", "Executor", "init", "security_enabled", "shutdown"]
+
+SECURITY_HELP = (
+    "ROS_SECURITY_ENABLE is true, but this node cannot join the secured graph; it needs a middleware with security plugins (a ROS "
+    "2 installation; the packages from PyPI have none), and its enclave in ROS_SECURITY_KEYSTORE (docs/explanation/SAFETY.md)"
+)
+
+
+def security_enabled() -> bool:
+    """Whether the environment asks for a secured graph (SROS2)."""
+    return os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true"
 
 
 def init(images: bool, **options: Any) -> None:
