@@ -13,6 +13,7 @@ from servos import Clock, Servos, ServoWorld, action_chunks  # noqa: E402
 from latent_policy_ros.common.errors import ActionRefused  # noqa: E402
 from latent_policy_ros.common.paths import artifact  # noqa: E402
 from latent_policy_ros.latent import LatentSpace  # noqa: E402
+from latent_policy_ros.nodes import decoder_node  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
 from latent_policy_ros.nodes.base import driver_node, message_conversion  # noqa: E402
 from latent_policy_ros.nodes.decoder_node import Decoder  # noqa: E402
@@ -46,7 +47,8 @@ def test_driver_nodes_send_the_set_points_of_a_rollout(graph, monkeypatch, embod
         expected.append(np.concatenate([c.output.position for c in (rollout.hand_controller, rollout.arm_controller)]))
 
     clock, kind = Clock(), world.embodiment.command
-    monkeypatch.setattr(driver_node, "time", SimpleNamespace(monotonic=clock))
+    for module in (driver_node, decoder_node):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
     for node_class in (driver_node.DriverNode, Decoder):
         monkeypatch.setattr(node_class, "now", lambda self: EPOCH + clock())
     decoder = graph.add(LocalDecoder, "robot", embodiment=embodiment)
@@ -68,7 +70,7 @@ def test_driver_nodes_send_the_set_points_of_a_rollout(graph, monkeypatch, embod
         while chunks and chunks[0].stamp + LATENCY <= decoder.now() + 1e-9:
             message = message_conversion.latent_action(chunks.pop(0), "panda_link0")
             try:
-                decoder.decoder.accept(ActionChunk.from_message(message), decoder.now())
+                decoder.decoder.accept(ActionChunk.from_message(message), decoder.now(), clock())
                 arrived = True
             except ActionRefused:
                 pass
