@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+import torch
 
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.latent import LatentSpace
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--embodiment", action="append", help="repeatable; default: mimic_hand and panda_gripper")
     parser.add_argument("--rollouts", type=int, default=4, help="for each embodiment")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     space = LatentSpace.load(artifact("latents", "default"))
     policy = Policy.load(artifact("policies", "default"), space, device="cpu")
     for embodiment in arguments.embodiment or ["mimic_hand", "panda_gripper"]:
