@@ -15,13 +15,14 @@ from latent_policy_ros.common.errors import ArtifactError, ConfigError
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import ModelSettings
 
-FORMAT = "latent-policy/2"
+FORMAT = "latent-policy/3"
 RETRAIN = "train a new policy with: latent-policy train policy"
 REMEDY = f"restore the file, or {RETRAIN}"
 NETWORK = "network."  # prefix of the network's tensors in policy.safetensors
+GRASP = "grasp.latents"  # name of the tensor
 SCALING = {  # fields of Scaling and their tensors in policy.safetensors
     "state_offset": "scaling.state_offset", "state_scale": "scaling.state_scale",
-    "chunk_offset": "scaling.plan_offset", "chunk_scale": "scaling.plan_scale",
+    "chunk_offset": "scaling.chunk_offset", "chunk_scale": "scaling.chunk_scale",
 }  # fmt: skip
 
 
@@ -33,17 +34,19 @@ class Checkpoint:
         settings: Model settings.
         latent_id: Content hash of the latent space that the policy was trained for.
         scaling: Offsets and scales of states and chunks.
+        grasp: Latents (T, L) of a person's precision grasp, which define the grasp frame of every end-effector.
         weights: Network weights by name, float32.
         training: Record of the training: settings, content hashes of the embodiments in the demonstrations, duration, loss,
             number of episodes. Not covered by ``policy_id``.
         stored_settings: Model settings exactly as stored in policy.json. None (a new checkpoint): all of ``settings``.
-        policy_id: Content hash of the format, ``latent_id``, ``stored_settings``, scaling and weights. Settings that are not
+        policy_id: Content hash of the format, ``latent_id``, ``stored_settings``, scaling, grasp and weights. Settings that are not
             stored do not count, so that a new model setting leaves existing ids unchanged.
     """
 
     settings: ModelSettings
     latent_id: str
     scaling: Scaling
+    grasp: np.ndarray = field(repr=False)
     weights: Mapping[str, np.ndarray] = field(repr=False)
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
     stored_settings: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -58,7 +61,7 @@ class Checkpoint:
 
     def _tensors(self) -> dict[str, np.ndarray]:
         scaling = {tensor: getattr(self.scaling, name) for name, tensor in SCALING.items()}
-        return {**{f"{NETWORK}{name}": array for name, array in self.weights.items()}, **scaling}
+        return {**{f"{NETWORK}{name}": array for name, array in self.weights.items()}, **scaling, GRASP: self.grasp}
 
     def save(self, folder: Path | str) -> None:
         """Write both files. policy.json is written last, because it holds the hash of both."""
@@ -78,9 +81,10 @@ class Checkpoint:
         try:
             settings = validate(ModelSettings, described["model"], file)
             scaling = Scaling(**{name: tensors.pop(tensor) for name, tensor in SCALING.items()})
+            grasp = tensors.pop(GRASP)
             weights = {name.removeprefix(NETWORK): array for name, array in tensors.items()}
             training = described.get("training", {})
-            checkpoint = cls(settings, described["latent_id"], scaling, weights, training, described["model"])
+            checkpoint = cls(settings, described["latent_id"], scaling, grasp, weights, training, described["model"])
             stated = described["policy_id"]
         except ConfigError as cause:
             raise ArtifactError(

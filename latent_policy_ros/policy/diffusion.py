@@ -11,7 +11,7 @@ from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
 from latent_policy_ros.policy.encoders.state import StateEncoder
 from latent_policy_ros.policy.noise_schedule import NoiseSchedule
 from latent_policy_ros.policy.observation_batch import ObservationBatch
-from latent_policy_ros.policy.scaling import LATENT, POSITION, ROTATION, WRIST
+from latent_policy_ros.policy.scaling import LATENT, POSE, POSITION, ROTATION
 from latent_policy_ros.policy.settings import ModelSettings
 
 
@@ -28,7 +28,7 @@ class PolicyNetwork(nn.Module):
 
     def __init__(self, settings: ModelSettings, latent_dim: int) -> None:
         super().__init__()
-        self.shape = (settings.horizon, WRIST + latent_dim)
+        self.shape = (settings.horizon, POSE + latent_dim)
         F = settings.feature_dim
         self.cameras = nn.ModuleDict(
             {
@@ -40,7 +40,10 @@ class PolicyNetwork(nn.Module):
             }
         )  # fmt: skip
         self.missing = nn.ParameterDict({camera: nn.Parameter(torch.zeros(F)) for camera in settings.cameras})
-        self.state = StateEncoder(settings.observation_steps, self.shape[1], F)
+        self.state = StateEncoder(settings.observation_steps, POSE + latent_dim + 1, F)
+        self.embodiments = {name: row for row, name in enumerate(settings.embodiments, start=1)}  # row 0: unknown
+        if settings.embodiments:
+            self.embodiment = nn.Embedding(len(settings.embodiments) + 1, F)
         self.fuse = nn.Sequential(
             nn.SiLU(),
             nn.Linear((len(settings.cameras) + 1) * F, F),
@@ -64,6 +67,9 @@ class PolicyNetwork(nn.Module):
                 seen = observations.images[camera]
                 features = features.float().index_copy(0, seen.rows, encoder(seen.images, seen.shifts).float())
             parts.append(features.to(parts[0].dtype))
+        if self.embodiments:
+            rows = torch.tensor([self.embodiments.get(name, 0) for name in observations.embodiments])
+            parts[0] = parts[0] + self.embodiment(rows.to(observations.states.device))
         return self.fuse(torch.cat(parts, dim=1))
 
     def loss(self, observations: ObservationBatch, chunks: Tensor, noise_samples: int) -> Tensor:

@@ -32,14 +32,16 @@ class ObservationBatch:
     :meth:`Policy.predict` and :meth:`DemonstrationDataset.batch`, and encoded by :meth:`PolicyNetwork.encode`.
 
     Attributes:
-        states: Scaled histories of wrist poses and hand latents, (B, S, 9 + L) float32.
+        states: Scaled histories of grasp poses, hand latents and apertures, (B, S, 10 + L) float32.
         images: Images by camera. A camera without images in this batch is absent.
         tasks: Task description of each observation, B strings. The present network does not use them.
+        embodiments: Name of each observation's embodiment, B strings; empty where it is withheld from the network.
     """
 
     states: Tensor
     images: Mapping[str, CameraImages]
     tasks: Sequence[str]
+    embodiments: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.states)
@@ -50,4 +52,4 @@ class ObservationBatch:
             camera: CameraImages(c.rows.to(device), c.images.to(device), None if c.shifts is None else c.shifts.to(device))
             for camera, c in self.images.items()
         }
-        return ObservationBatch(self.states.to(device), images, self.tasks)
+        return ObservationBatch(self.states.to(device), images, self.tasks, self.embodiments)

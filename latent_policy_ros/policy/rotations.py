@@ -1,30 +1,41 @@
-"""6D rotations: the first two columns of the rotation matrix, a continuous representation (Zhou et al. 2019)."""
+"""Rotations as quaternions, matrices, and 6D rotations: the first two columns of the matrix, which are continuous (Zhou et al. 2019)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def quaternion_to_rotation_6d(quaternion: np.ndarray) -> np.ndarray:
-    """Unit quaternions (..., 4), x y z w, to 6D rotations (..., 6)."""
-    x, y, z, w = np.moveaxis(np.asarray(quaternion, dtype=np.float64), -1, 0)
-    first = (1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w))
-    second = (2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w))
-    return np.stack([*first, *second], axis=-1)
+def quaternion_to_matrix(quaternion: np.ndarray) -> np.ndarray:
+    """Quaternions (..., 4), x y z w, of any length but zero, to rotation matrices (..., 3, 3)."""
+    quaternion = np.asarray(quaternion, dtype=np.float64)
+    x, y, z, w = np.moveaxis(quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True), -1, 0)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def rotation_6d_to_quaternion(rotation: np.ndarray) -> np.ndarray:
-    """6D rotations (..., 6) to unit quaternions (..., 4), x y z w, with w >= 0.
+def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) to 6D rotations (..., 6)."""
+    return np.concatenate([matrix[..., 0], matrix[..., 1]], axis=-1)
 
-    The two columns need not be orthonormal: they are orthonormalised first. Each rotation is converted with the
-    best-conditioned of the four formulas of Shepperd's method.
-    """
+
+def rotation_6d_to_matrix(rotation: np.ndarray) -> np.ndarray:
+    """6D rotations (..., 6) to rotation matrices (..., 3, 3). The two columns need not be orthonormal: they are orthonormalised."""
     rotation = np.asarray(rotation, dtype=np.float64)
     a = rotation[..., :3] / np.maximum(np.linalg.norm(rotation[..., :3], axis=-1, keepdims=True), 1e-9)
     b = rotation[..., 3:] - np.sum(a * rotation[..., 3:], axis=-1, keepdims=True) * a
     b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-9)
-    c = np.cross(a, b)
-    m = np.stack([a, b, c], axis=-1)
+    return np.stack([a, b, np.cross(a, b)], axis=-1)
+
+
+def matrix_to_quaternion(m: np.ndarray) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) to unit quaternions (..., 4), x y z w, with w >= 0.
+
+    Each rotation is converted with the best-conditioned of the four formulas of Shepperd's method.
+    """
     d = np.stack([m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], axis=-1)
     trace = d.sum(axis=-1)
     sums = [m[..., i, j] + m[..., j, i] for i, j in ((0, 1), (0, 2), (1, 2))]

@@ -16,8 +16,9 @@ from latent_policy_ros.policy.action_chunk import ActionChunk
 from latent_policy_ros.policy.checkpoint import RETRAIN, Checkpoint
 from latent_policy_ros.policy.device import choose_device
 from latent_policy_ros.policy.diffusion import PolicyNetwork
+from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
-from latent_policy_ros.policy.scaling import POSITION, flatten
+from latent_policy_ros.policy.scaling import POSITION
 
 #: Plausibility bound of joints [rad or m] and wrist pose [m]; observations with larger values are rejected.
 MAX_MAGNITUDE = 100.0
@@ -30,13 +31,11 @@ class PolicyInput:
     Attributes:
         observation: The newest observation.
         images: Images of the policy's cameras, {camera: (H, W, 3) uint8}; those without an image are absent.
-        wrist_pose: Newest wrist pose, (7,): x y z [m], qx qy qz qw.
-        states: Raw states (S, 9 + L), oldest first: wrist position and rotation, latent of the hand.
+        states: Raw states (S, 10 + L), oldest first, see :class:`~latent_policy_ros.policy.grasp_space.GraspSpace`.
     """
 
     observation: Observation
     images: Mapping[str, np.ndarray]
-    wrist_pose: np.ndarray
     states: np.ndarray
 
 
@@ -72,6 +71,7 @@ class Policy:
             raise ArtifactError(f"policy {checkpoint.policy_id[:12]}: weights do not fit: {cause}; {RETRAIN}") from cause
         self.device = choose_device(device)
         self._network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        self._grasp_space = GraspSpace(latent_space, checkpoint.grasp)
         self._generator = torch.Generator().manual_seed(seed)
         self._sequence = 0
 
@@ -116,17 +116,17 @@ class Policy:
         images, wrist_poses, actions = zip(*(self._validate(observation) for observation in history))
         last = np.maximum(0, np.arange(len(history) - self.observation_steps, len(history)))
         newest = history[-1]
-        latents = self.latent_space.encode(newest.embodiment.name, np.stack(actions)[last])
-        return PolicyInput(newest, images[-1], wrist_poses[-1], flatten(np.stack(wrist_poses)[last], latents))
+        states = self._grasp_space.states(newest.embodiment, np.stack(wrist_poses)[last], np.stack(actions)[last])
+        return PolicyInput(newest, images[-1], states)
 
     def predict(self, inputs: Sequence[PolicyInput]) -> list[ActionChunk]:
         """Sample an action chunk for each robot, as one batch."""
         if not inputs:
             return []
         scaled = self._network.sample(self._batch(inputs).to(self.device), self._generator).cpu().numpy()
-        position = np.stack([robot.wrist_pose[POSITION] for robot in inputs])
-        wrist, latents = self.checkpoint.scaling.unscale_chunks(scaled, position)
-        return [self._chunk(*parts) for parts in zip(inputs, latents, wrist, strict=True)]
+        position = np.stack([robot.states[-1, POSITION] for robot in inputs])
+        chunks = self.checkpoint.scaling.unscale_chunks(scaled, position)
+        return [self._chunk(robot, chunk) for robot, chunk in zip(inputs, chunks, strict=True)]
 
     def _validate(self, observation: Observation) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Images by camera, wrist pose (7,), and joints in the action representation (d,)."""
@@ -164,9 +164,12 @@ class Policy:
                 stacked = np.stack([inputs[row].images[camera] for row in rows])
                 images[camera] = CameraImages(torch.tensor(rows), torch.from_numpy(stacked))
         states = self.checkpoint.scaling.scale_states(np.stack([robot.states for robot in inputs]))
-        return ObservationBatch(torch.from_numpy(states), images, tuple(robot.observation.task for robot in inputs))
+        tasks = tuple(robot.observation.task for robot in inputs)
+        embodiments = tuple(robot.observation.embodiment.name for robot in inputs)
+        return ObservationBatch(torch.from_numpy(states), images, tasks, embodiments)
 
-    def _chunk(self, robot: PolicyInput, latents: np.ndarray, wrist: np.ndarray) -> ActionChunk:
+    def _chunk(self, robot: PolicyInput, actions: np.ndarray) -> ActionChunk:
+        wrist, latents = self._grasp_space.commands(robot.observation.embodiment, actions)
         self._sequence += 1
         stamp = robot.observation.stamp
         return ActionChunk(stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence)

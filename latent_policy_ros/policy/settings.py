@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from latent_policy_ros.common.config import Config, Names, Positive, field_errors
 
+Noise = Annotated[float, Field(ge=0.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -26,6 +27,9 @@ class ModelSettings(Config):
     dt: Positive = Field(0.1, description="Time between observations, and between steps of an action chunk [s].")
     observation_steps: int = Field(
         2, ge=1, description="Wrist and hand states in an observation history; only the newest images are used."
+    )
+    embodiments: Names = Field(
+        (), description="Embodiments with a learned embedding; all others share one. Empty: the network is not told the embodiment."
     )
     horizon: int = Field(16, ge=1, description="Steps H of an action chunk.")
     feature_dim: int = Field(256, ge=1, description="Features of each camera, of the state and of the fused observation.")
@@ -60,8 +64,17 @@ class TrainingSettings(Config):
     weight_decay: float = Field(1e-4, ge=0.0, description="Weight decay of AdamW.")
     ema_decay: Probability = Field(0.999, description="Decay of the averaged weights, which are saved as the policy.")
     image_shift: int = Field(4, ge=0, description="Largest random shift of an image in each direction [px].")
-    camera_dropout: Probability = Field(0.1, description="Probability that a camera is masked; at least one camera always remains.")
-    wrist_noise: float = Field(0.003, ge=0.0, description="Standard deviation of the noise on observed wrist positions [m].")
+    camera_dropout: dict[str, Probability] = Field(
+        {}, description="Probability that the images of a camera are masked, by camera; at least one camera always remains."
+    )
+    embodiment_dropout: Probability = Field(0.3, description="Probability that the embodiment is withheld from the network.")
+    latent_dropout: Probability = Field(0.5, description="Probability that the observed hand latents are masked.")
+    position_noise: Noise = Field(
+        0.003, description="Standard deviation of the noise on observed positions of the grasp frame [m]."
+    )
+    rotation_noise: Noise = Field(0.02, description="Standard deviation of the noise on observed rotations, as 6D components.")
+    latent_noise: Noise = Field(0.1, description="Length of the noise on observed hand latents, which have length 1.")
+    aperture_noise: Noise = Field(0.003, description="Standard deviation of the noise on observed apertures [m].")
     checkpoint_every: int = Field(1000, ge=1, description="Steps between saved training states, from which training can resume.")
 
 

@@ -89,10 +89,15 @@ def draw(model: mujoco.MjModel, scene: mujoco.MjvScene, width: int, height: int)
 
 
 class SceneRenderer:
-    """Renders the cameras of ``model``."""
+    """Renders the cameras of a model.
 
-    def __init__(self, model: mujoco.MjModel) -> None:
-        self.model = model
+    Args:
+        model: The model.
+        nominal: A model with the same meshes, whose GPU resources are used. Models that differ in appearance share them.
+    """
+
+    def __init__(self, model: mujoco.MjModel, nominal: mujoco.MjModel) -> None:
+        self.model, self._nominal = model, nominal
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
             self._scene.flags[flag] = 0
@@ -108,4 +113,4 @@ class SceneRenderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = self.model.camera(camera).id
         mujoco.mjv_updateScene(self.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene)
-        return draw(self.model, self._scene, width, height)
+        return draw(self._nominal, self._scene, width, height)

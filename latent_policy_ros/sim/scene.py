@@ -10,16 +10,18 @@ from functools import lru_cache
 
 import mujoco
 import numpy as np
+import pinocchio as pin
 
 from latent_policy_ros.control.arm_description import Arm
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.model.content_hash import EmbodimentKey
 from latent_policy_ros.sim.robot_model import CONDIM, FRICTION, quaternion_wxyz, robot_spec
+from latent_policy_ros.sim.start import grasp_frame
 from latent_policy_ros.sim.tasks.base import Task
 
 TIMESTEP = 0.002  # s
-FRONT_POSITION, FRONT_TARGET, FRONT_FOV = (1.0, -0.08, 0.78), (0.42, -0.08, 0.05), 36.0  # vertical field of view [deg]
-WRIST_POSITION, WRIST_TARGET, WRIST_FOV = (-0.02, 0.12, 0.10), (0.07, 0.03, 0.15), 70.0  # in the frame of a right hand
+FRONT_POSITION, FRONT_TARGET, FRONT_FOV = (1.0, -0.05, 0.78), (0.42, -0.05, 0.05), 40.0  # vertical field of view [deg]
+WRIST_POSITION, WRIST_TARGET, WRIST_FOV = (0.012, -0.112, -0.097), (0.025, -0.022, 0.005), 70.0  # grasp frame of a right hand
 MAX_IMAGE_SIZE = 640  # largest width and height of a rendered image [pixels]
 TABLE = (0.72, 0.68, 0.6, 1)
 LIGHTS = (([0.0, 0.3, -1.0], 0.3), ([-1.0, -0.6, -1.0], 0.25))  # direction and brightness
@@ -82,13 +84,14 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 
 
 def _add_wrist_camera(robot: mujoco.MjSpec, embodiment: Embodiment, arm: Arm) -> None:
-    """Add a camera fixed to the hand frame; that of a left hand is mirrored."""
-    T = arm.mount(embodiment)
-    hand = robot.body(arm.flange).add_body(name="hand_frame", pos=T.translation, quat=quaternion_wxyz(T.rotation))
+    """Add a camera that is fixed to the hand. Its pose in the grasp frame is the same for all hands; it is mirrored for left ones."""
+    grasp = grasp_frame(embodiment)
+    T = arm.mount(embodiment) * pin.SE3(grasp.rotation, grasp.origin)
+    frame = robot.body(arm.flange).add_body(name="grasp_frame", pos=T.translation, quat=quaternion_wxyz(T.rotation))
     mirror = (1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0)
-    up = (-1.0, 0.0, 0.0)  # the back of the hand is at the top of the image
+    up = (0.0, 0.0, -1.0)  # the arm is at the top of the image
     pose = _look_at(np.multiply(WRIST_POSITION, mirror), np.multiply(WRIST_TARGET, mirror), up)
-    hand.add_camera(name="wrist", fovy=WRIST_FOV, **pose)
+    frame.add_camera(name="wrist", fovy=WRIST_FOV, **pose)
 
 
 def _look_at(position, target, up) -> dict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import mujoco
 import numpy as np
 
@@ -25,7 +27,9 @@ class Simulation:
         image_size: Width and height of images [pixels].
 
     Attributes:
-        model, embodiment, arm, cameras, image_size: The arguments.
+        nominal: The model as given, which may be shared with other simulations.
+        model: A copy of it, with an appearance of its own.
+        embodiment, arm, cameras, image_size: The arguments.
         data: State of the simulation.
         time: Simulated time since the last reset [s].
     """
@@ -33,9 +37,9 @@ class Simulation:
     def __init__(
         self, model: mujoco.MjModel, embodiment: Embodiment, arm: ArmKinematics, cameras: tuple[str, ...], image_size: int
     ) -> None:
-        self.model, self.embodiment, self.arm = model, embodiment, arm
+        self.nominal, self.model, self.embodiment, self.arm = model, copy.copy(model), embodiment, arm
         self.cameras, self.image_size = cameras, image_size
-        self.data = mujoco.MjData(model)
+        self.data = mujoco.MjData(self.model)
         self.time = 0.0
         self._renderer: SceneRenderer | None = None
         self._arm = _Servos(model, arm.joint_names, arm.max_velocity)
@@ -152,7 +156,7 @@ class Simulation:
         if camera not in self.cameras:
             raise LatentPolicyError(f"{self.embodiment.name} has no camera {camera!r}; {available(self.cameras)}")
         if self._renderer is None:
-            self._renderer = SceneRenderer(self.model)
+            self._renderer = SceneRenderer(self.model, self.nominal)
         size = size or self.image_size
         return self._renderer.image(self.data, CAMERAS[camera], size, size)
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
+import pinocchio as pin
 
 from latent_policy_ros.common.errors import LatentPolicyError, available
-from latent_policy_ros.control.arm_description import PANDA, Arm, grasp_point, load_arm
-from latent_policy_ros.control.arm_kinematics import ArmKinematics, pose_to_se3
+from latent_policy_ros.control.arm_description import PANDA, Arm, load_arm
+from latent_policy_ros.control.arm_kinematics import ArmKinematics, pose_to_se3, se3_to_pose
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.sim.appearance import randomise_appearance
 from latent_policy_ros.sim.scene import scene_cameras, scene_model
 from latent_policy_ros.sim.simulation import Simulation
+from latent_policy_ros.sim.start import OFFSET, PINCH, grasp_frame, start_posture, start_rotation
 from latent_policy_ros.sim.tasks.base import Task
 from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK, load_task
 
 IMAGE_SIZE = 96  # pixels, square
-HOME_PINCH = np.array([0.46, 0.0, 0.22])  # mean initial position of the pinch point [m]
-HOME_OFFSET = 0.03  # range of its random offset, along each axis [m]
+APPEARANCE_STREAM = 6007  # first entry of the appearance's random seed, which keeps it independent of the scene
 
 
 class World(Simulation):
@@ -54,18 +56,19 @@ class World(Simulation):
         cameras = offered if cameras is None else tuple(cameras)
         if unknown := [camera for camera in cameras if camera not in offered]:
             raise LatentPolicyError(f"{e.name} has no camera {unknown[0]!r}; {available(offered)}")
-        model = scene_model(e, description, self.task)
-        super().__init__(model, e, ArmKinematics(e, description), cameras, image_size)
+        super().__init__(scene_model(e, description, self.task), e, ArmKinematics(e, description), cameras, image_size)
         self._goal_met_since: float | None = None
         self.reset(0)
 
     def reset(self, seed: int) -> None:
-        """Start an episode at rest. The task's objects and the initial pose of the robot are drawn from ``seed``."""
+        """Start an episode at rest. Objects, initial pose of the robot and appearance are drawn from ``seed``."""
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
         self.time, self._goal_met_since = 0.0, None
         self.task.reset(self, rng)
-        self.place_robot(self._initial_arm_joints(rng.uniform(-HOME_OFFSET, HOME_OFFSET, 3)), self.embodiment.rest)
+        hand_q = start_posture(self.embodiment, rng)
+        self.place_robot(self._initial_arm_joints(hand_q, rng), hand_q)
+        randomise_appearance(self.model, self.nominal, np.random.default_rng([APPEARANCE_STREAM, seed]))
         mujoco.mj_forward(self.model, self.data)
 
     def success(self) -> bool:
@@ -82,8 +85,10 @@ class World(Simulation):
             elif self._goal_met_since is None:
                 self._goal_met_since = self.data.time
 
-    def _initial_arm_joints(self, offset: np.ndarray) -> np.ndarray:
-        """Joints (n,) with the orientation of the arm's home and the pinch point at :data:`HOME_PINCH` plus ``offset``."""
-        pose = self.arm.fk(self.arm.home)
-        pose[:3] = HOME_PINCH + offset - pose_to_se3(pose).rotation @ grasp_point(self.embodiment)
-        return self.arm.ik(pose, self.arm.home)
+    def _initial_arm_joints(self, hand_q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Arm joints (n,) with the pinch point of ``hand_q`` near :data:`PINCH` and the approach axis down."""
+        frame = grasp_frame(self.embodiment)
+        position = PINCH + rng.uniform(-OFFSET, OFFSET, 3)
+        rotation = start_rotation(frame, pose_to_se3(self.arm.fk(self.arm.home)).rotation, rng)
+        pinch_point, _ = frame.measure(hand_q)
+        return self.arm.ik(se3_to_pose(pin.SE3(rotation, position - rotation @ pinch_point)), self.arm.home)

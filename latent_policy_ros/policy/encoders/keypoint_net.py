@@ -15,15 +15,22 @@ class KeypointNet(nn.Module):
         feature_dim: Length F of the output.
         keypoints: Number of keypoints K.
         channels: Number of channels of the convolutions.
+        stride: Stride of the feature map [px], 4 or 8. With 8, the network takes about a third of the time.
+
+    Raises:
+        ValueError: ``stride`` is neither 4 nor 8.
     """
 
-    def __init__(self, image_size: int, feature_dim: int, *, keypoints: int = 48, channels: int = 64) -> None:
+    def __init__(self, image_size: int, feature_dim: int, *, keypoints: int = 48, channels: int = 64, stride: int = 4) -> None:
         super().__init__()
         self.image_size = image_size
+        if stride not in (4, 8):
+            raise ValueError(f"stride: expected 4 or 8, got {stride}")
+        stem = channels if stride == 4 else channels // 2
         self.trunk = nn.Sequential(
-            nn.Conv2d(3, channels, 8, stride=4, padding=2),
+            nn.Conv2d(3, stem, 8, stride=4, padding=2),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(stem, channels, 3, stride=stride // 4, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
             nn.ReLU(inplace=True),

@@ -1,4 +1,4 @@
-"""StateEncoder: features of the recent wrist poses and hand latents."""
+"""StateEncoder: features of the recent grasp poses, hand latents and apertures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class StateEncoder(nn.Sequential):
 
     Args:
         observation_steps: Number of states S.
-        state_dim: Numbers per state (3 position, 6 rotation, L latent).
+        state_dim: Numbers per state (3 position, 6 rotation, L latent, 1 aperture).
         feature_dim: Length F of the output.
     """
 

@@ -15,10 +15,12 @@ from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.lerobot.collection import find_datasets
 from latent_policy_ros.data.lerobot.episodes import Episode, load_episode
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
+from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.encoders.keypoint_net import random_shift
+from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
-from latent_policy_ros.policy.scaling import POSITION, Scaling, flatten
+from latent_policy_ros.policy.scaling import APERTURE, POSITION, ROTATION, STATE_LATENT, Scaling
 from latent_policy_ros.policy.settings import PolicySettings
 
 
@@ -41,14 +43,14 @@ class DemonstrationDataset:
     Args:
         folders: Folders of data sets.
         settings: Cameras, image size, dt, horizon, batch size and augmentation.
-        latent_space: Encodes measured and commanded hand actions.
+        grasp_space: Conversion of measurements and commands to states and actions.
 
     Raises:
         ArtifactError: No successful episode, or a data set has a frame rate that does not fit ``dt``, has none of the cameras,
             or was recorded with another version of an embodiment than the latent space has. The message names the data set.
     """
 
-    def __init__(self, folders: Iterable[Path | str], settings: PolicySettings, latent_space: LatentSpace) -> None:
+    def __init__(self, folders: Iterable[Path | str], settings: PolicySettings, grasp_space: GraspSpace) -> None:
         self.model, self.training = settings.model, settings.training
         self.episodes: dict[str, int] = {}
         self._images: list[dict[str, np.ndarray]] = []  # of each episode
@@ -57,7 +59,7 @@ class DemonstrationDataset:
         frames: list[tuple[int, int, int, int]] = []
         rows: dict[str, list[int]] = {}
         weights: dict[str, list[float]] = {}  # of each row
-        for episode, weight in self._successful_episodes(folders, latent_space):
+        for episode, weight in self._successful_episodes(folders, grasp_space.latent_space):
             name, number = episode.meta.embodiment, len(self._images)
             self.episodes[name] = self.episodes.get(name, 0) + 1
             first, last = len(frames), len(frames) + len(episode) - 1
@@ -66,8 +68,9 @@ class DemonstrationDataset:
             frames += [(number, t, first, last) for t in range(len(episode))]
             self._images.append(episode.images)
             self._tasks.append(episode.meta.task)
-            states.append(flatten(episode.wrist_pose, latent_space.encode(name, episode.hand)))
-            commands.append(flatten(episode.wrist_command, latent_space.encode(name, episode.hand_command)))
+            embodiment = load_embodiment(name)
+            states.append(grasp_space.states(embodiment, episode.wrist_pose, episode.hand))
+            commands.append(grasp_space.actions(embodiment, episode.wrist_command, episode.hand_command))
         if not frames:
             raise ArtifactError(f"no successful episode in {', '.join(map(str, folders))}")
         self._states, self._commands = np.concatenate(states), np.concatenate(commands)
@@ -87,15 +90,28 @@ class DemonstrationDataset:
         names = self._embodiments(int(generator.integers(len(self._rows))))
         rows = np.array([generator.choice(self._rows[name], p=self._probabilities[name]) for name in names])
         states = self._states[self._windows(rows, 1 - self.model.observation_steps, self.model.observation_steps)]
-        if augment:
-            states[..., POSITION] += generator.normal(0, self.training.wrist_noise, (*states.shape[:2], 3)).astype(np.float32)
         chunks = self._commands[self._windows(rows, 0, self.model.horizon)]
-        observations = ObservationBatch(
-            torch.from_numpy(self.scaling.scale_states(states)),
-            self._camera_images(rows, generator, augment),
-            [self._tasks[episode] for episode in self._frames[rows, 0]],
-        )
+        if augment:
+            self._add_noise(states, generator)
+        scaled = self.scaling.scale_states(states)
+        if augment:
+            scaled[generator.random(len(rows)) < self.training.latent_dropout, :, STATE_LATENT] = 0.0
+            withheld = generator.random(len(rows)) < self.training.embodiment_dropout
+            names = ["" if hidden else name for name, hidden in zip(names, withheld)]
+        tasks = [self._tasks[episode] for episode in self._frames[rows, 0]]
+        observations = ObservationBatch(torch.from_numpy(scaled), self._camera_images(rows, generator, augment), tasks, names)
         return TrainingBatch(observations, torch.from_numpy(self.scaling.scale_chunks(chunks, states[:, -1, POSITION])))
+
+    def _add_noise(self, states: np.ndarray, generator: np.random.Generator) -> None:
+        """Add noise to raw states (B, S, 10 + L), in place."""
+        t, latent_dim = self.training, states.shape[-1] - 10
+        for group, sigma in (
+            (POSITION, t.position_noise),
+            (ROTATION, t.rotation_noise),
+            (STATE_LATENT, t.latent_noise / np.sqrt(latent_dim)),
+            (APERTURE, t.aperture_noise),
+        ):
+            states[..., group] += sigma * generator.standard_normal(states[..., group].shape, dtype=np.float32)
 
     def _embodiments(self, shift: int) -> list[str]:
         """Embodiment of each observation of a batch: repeatedly the one furthest below its share, starting at ``shift``."""
@@ -116,7 +132,8 @@ class DemonstrationDataset:
         cameras = self.model.cameras
         has = np.array([[camera in self._images[e] for camera in cameras] for e in self._frames[rows, 0]])
         if augment:
-            kept = has & (generator.random(has.shape) >= self.training.camera_dropout)
+            dropout = np.array([self.training.camera_dropout.get(camera, 0.0) for camera in cameras])
+            kept = has & (generator.random(has.shape) >= dropout)
             has = np.where(kept.any(axis=1, keepdims=True), kept, has)
         batch = {}
         for column, camera in enumerate(cameras):

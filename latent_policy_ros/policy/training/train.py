@@ -20,6 +20,8 @@ from torch import Tensor
 from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
 from latent_policy_ros.common.progress import training_progress
+from latent_policy_ros.embodiments.human.keypoints import human_action
+from latent_policy_ros.embodiments.kinematics.grasp_frame import REFERENCE_WIDTH
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.components import complete_options
@@ -27,9 +29,11 @@ from latent_policy_ros.policy.denoisers import DENOISERS
 from latent_policy_ros.policy.device import choose_device
 from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
+from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.settings import ModelSettings, PolicySettings, TrainingSettings
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
 from latent_policy_ros.policy.training.training_state import load_training_state, save_training_state
+from latent_policy_ros.retargeting.human_motion.generator import grasp_plan
 
 REPORT_EVERY = 20  # steps between updates of the reported loss
 
@@ -73,7 +77,8 @@ def train_policy(
         initialise_weights(network, start)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
-    data = DemonstrationDataset(data_dirs, settings, latent_space)
+    grasp = human_grasp(latent_space)
+    data = DemonstrationDataset(data_dirs, settings, GraspSpace(latent_space, grasp))
     if console:
         counts = ", ".join(f"{count} of {name}" for name, count in sorted(data.episodes.items()))
         console.print(f"{len(data)} frames in episodes: {counts}")
@@ -121,9 +126,18 @@ def train_policy(
         "start": identity["start"],
     }
     weights = {name: t.detach().cpu().contiguous().numpy() for name, t in average.state_dict().items()}
-    checkpoint = Checkpoint(model, latent_space.latent_id, data.scaling, weights, record)
+    checkpoint = Checkpoint(model, latent_space.latent_id, data.scaling, grasp, weights, record)
     checkpoint.save(out_dir)
     return checkpoint
+
+
+def human_grasp(latent_space: LatentSpace) -> np.ndarray:
+    """Latents (T, L) of a person's precision grasp, from open to closed.
+
+    Raises:
+        ArtifactError: The latent space does not have the human hand.
+    """
+    return latent_space.encode("human_hand", human_action(grasp_plan(REFERENCE_WIDTH).keypoints))
 
 
 def with_default_options(model: ModelSettings) -> ModelSettings:

@@ -9,6 +9,7 @@ import pinocchio as pin
 
 from latent_policy_ros.control.arm_kinematics import pose_to_se3, quaternion_from_rotation
 from latent_policy_ros.sim.simulation import Simulation
+from latent_policy_ros.sim.start import grasp_rotation
 from latent_policy_ros.sim.tasks.grasp import Grasp
 
 DT = 0.1  # time between waypoints [s]
@@ -68,7 +69,7 @@ class GraspMotion:
         self.grasp = grasp
         wrist = pose_to_se3(sim.wrist_pose)
         self._start_rotation, self._start_joints = wrist.rotation, sim.hand_q
-        self._grasp_rotation = _grasp_rotation(grasp, wrist.rotation)
+        self._grasp_rotation = grasp_rotation(grasp.rotation, wrist.rotation)
         self._closing_time = _closing_time(grasp, sim.embodiment.max_velocity)
         self._keys = [_KeyPose(0.0, wrist.act(grasp.at(0.0)[1]), 0.0, 0.0, start=1.0)]
 
@@ -138,13 +139,6 @@ class GraspMotion:
             R = R @ pin.exp3(start * pin.log3(R.T @ self._start_rotation))
         pose = np.concatenate([blend(a.position, b.position) - R @ centre, quaternion_from_rotation(R)])
         return pose, (1 - start) * q + start * self._start_joints, blend(a.disturbable, b.disturbable)
-
-
-def _grasp_rotation(grasp: Grasp, start: np.ndarray) -> np.ndarray:
-    """Rotation (3, 3) of the grasp frame in the world frame at yaw 0: pinch axis along +y or -y, whichever is nearer to the
-    initial orientation ``start`` of the hand; approach axis down."""
-    candidates = [np.array([[0, s, 0], [s, 0, 0], [0, 0, -1.0]]) for s in (1.0, -1.0)]
-    return max(candidates, key=lambda R: np.trace(R @ grasp.rotation.T @ start.T))
 
 
 def _closing_time(grasp: Grasp, max_velocity: np.ndarray) -> float:
