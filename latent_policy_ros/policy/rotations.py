@@ -1,4 +1,4 @@
-"""Rotations as quaternions, matrices, and 6D rotations: the first two columns of the matrix, which are continuous (Zhou et al. 2019)."""
+"""Rotations as quaternions, matrices, and 6D rotations: the first two columns of a matrix, a continuous form (Zhou et al. 2019)."""
 
 from __future__ import annotations
 
