@@ -26,7 +26,9 @@ def artifact_folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("artifacts")
     LatentSpace({name: codec(name) for name in ("mimic_hand", "panda_gripper")}).save(folder / "latent")
     scaling = Scaling(*[np.ones(2, np.float32)] * 4)
-    Checkpoint(ModelSettings(), "latent", scaling, {"w": np.ones(2, np.float32)}).save(folder / "policy")
+    Checkpoint(ModelSettings(), "latent", scaling, np.ones((1, 4), np.float32), {"w": np.ones(2, np.float32)}).save(
+        folder / "policy"
+    )
     return {"policy": str(folder / "policy"), "latent": str(folder / "latent")}
 
 

@@ -6,6 +6,7 @@ from latent_policy_ros.data.lerobot.collection import DatasetCollection
 from latent_policy_ros.data.lerobot.episodes import Episode, EpisodeMeta, stage
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity
 from latent_policy_ros.latent.space import LatentSpace
+from latent_policy_ros.policy.training.train import human_grasp
 
 SIZE = 32
 
@@ -26,18 +27,18 @@ def reach(goal: np.ndarray, start: np.ndarray, embodiment: str, space: LatentSpa
         wrist.append(xy.copy())
         xy = xy + 0.4 * (0.1 * goal - xy)
         commands.append(xy.copy())
-    width = space.codec(embodiment).action_dim
-    closing = np.linspace(0, 1, frames)[:, None] * np.ones(width)
+    grasp = human_grasp(space)
+    closing = space.decode(embodiment, grasp[np.linspace(0, len(grasp) - 1, frames + 1).round().astype(int)])
     pose = lambda points: np.concatenate([points, np.tile([0.2, 0, 0, 0, 1.0], (frames, 1))], axis=1)
-    cameras = ("front", "wrist") if embodiment == "hand" else ("front",)
+    cameras = ("front", "wrist") if embodiment == "faive_hand" else ("front",)
     images = {camera: np.stack([image(goal, w) for w in wrist]) for camera in cameras}
     noise = rng.integers(0, 20, (frames, SIZE, SIZE, 3), dtype=np.uint8)
     return Episode(
         images={camera: np.maximum(clean, noise) for camera, clean in images.items()},
         wrist_pose=pose(np.array(wrist)),
-        hand=closing,
+        hand=closing[:-1],
         wrist_command=pose(np.array(commands)),
-        hand_command=np.clip(closing + 0.1, 0, 1),
+        hand_command=closing[1:],
         meta=EpisodeMeta("robot", embodiment, space.codec(embodiment).content_hash, 0.1, success=True, task="reach"),
     )
 

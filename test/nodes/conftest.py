@@ -7,29 +7,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from untrained import untrained_space
 
 from latent_policy_ros.common.ros_environment import choose_transport
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.latent.space import Codec, LatentSpace
 
 DIM = 8
 EMBODIMENTS = ("mimic_hand", "panda_gripper")
 
 
-def untrained_codec(embodiment, seed, h=16):
-    rng = np.random.default_rng(seed)
-    d = embodiment.action_dim
-    shapes = {"encoder.w1": (d, h), "encoder.b1": (h,), "encoder.w2": (h, DIM), "encoder.b2": (DIM,),
-              "decoder.w1": (DIM, h), "decoder.b1": (h,), "decoder.w2": (h, d), "decoder.b2": (d,)}  # fmt: skip
-    tensors = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
-    low, high = (np.asarray(v, np.float32) for v in (embodiment.action_lower, embodiment.action_upper))
-    tensors |= {"lower": low, "upper": high, "mean": (low + high) / 2, "std": (high - low) / 4}
-    return Codec(embodiment.name, embodiment.content_hash, embodiment.action_names, tensors)
-
-
 @pytest.fixture(scope="session")
 def space():
-    return LatentSpace({n: untrained_codec(load_embodiment(n), k) for k, n in enumerate(EMBODIMENTS)})
+    return untrained_space(*EMBODIMENTS, dim=DIM)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +29,7 @@ def artifacts(tmp_path_factory, space):
     from latent_policy_ros.policy.diffusion import PolicyNetwork
     from latent_policy_ros.policy.scaling import Scaling
     from latent_policy_ros.policy.settings import ModelSettings
+    from latent_policy_ros.policy.training.train import human_grasp
 
     folder = tmp_path_factory.mktemp("artifacts")
     settings = ModelSettings(
@@ -49,11 +39,11 @@ def artifacts(tmp_path_factory, space):
     torch.manual_seed(0)
     weights = {k: v.numpy().astype(np.float32) for k, v in PolicyNetwork(settings, DIM).state_dict().items()}
     width = 9 + DIM
-    scaling = Scaling(np.zeros(width, np.float32), np.ones(width, np.float32),
+    scaling = Scaling(np.zeros(width + 1, np.float32), np.ones(width + 1, np.float32),
                       np.zeros((settings.horizon, width), np.float32),
                       np.full((settings.horizon, width), 0.02, np.float32))  # fmt: skip
     space.save(folder / "latent")
-    Checkpoint(settings, space.latent_id, scaling, weights).save(folder / "policy")
+    Checkpoint(settings, space.latent_id, scaling, human_grasp(space), weights).save(folder / "policy")
     return SimpleNamespace(latent=str(folder / "latent"), policy=str(folder / "policy"), settings=settings)
 
 

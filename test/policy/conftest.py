@@ -5,17 +5,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from policy_inputs import end_effector
-from random_latents import random_space
 from reaching import SIZE, image, reach, save
 
+from latent_policy_ros.common.paths import artifact
+from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.policy import Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
+from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.settings import ModelSettings, PolicySettings, TrainingSettings
-from latent_policy_ros.policy.training.train import train_policy
+from latent_policy_ros.policy.training.train import human_grasp, train_policy
 
-space = pytest.fixture(random_space, scope="session")
+
+@pytest.fixture(scope="session")
+def space():
+    """The shipped latent space."""
+    return LatentSpace.load(artifact("latents", "default"))
+
 
 QUICK = PolicySettings(
     model=ModelSettings(
@@ -24,7 +31,7 @@ QUICK = PolicySettings(
     ),
     training=TrainingSettings(
         steps=500, batch_size=48, warmup_steps=50, learning_rate=2e-3, image_shift=2, checkpoint_every=10_000, ema_decay=0.99,
-        wrist_noise=0.002,
+        position_noise=0.002, latent_dropout=0.2,
     ),
 )  # fmt: skip
 
@@ -39,12 +46,18 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
+def grasp_space(space):
+    """States and actions in that latent space."""
+    return GraspSpace(space, human_grasp(space))
+
+
+@pytest.fixture(scope="session")
 def demonstrations(tmp_path_factory, space):
     """Folder with 40 episodes of each embodiment."""
     folder, rng = tmp_path_factory.mktemp("demonstrations"), np.random.default_rng(0)
     episodes = []
     for _ in range(40):
-        for embodiment in ("hand", "gripper"):
+        for embodiment in ("faive_hand", "panda_gripper"):
             goal, start = rng.uniform(-1, 1, 2), rng.uniform(-0.1, 0.1, 2)
             episodes.append(reach(goal, start, embodiment, space))
     save(folder, episodes, space)
@@ -80,8 +93,8 @@ def trained(demonstrations, quick, space, tmp_path_factory) -> Policy:
 def observation():
     """Function that makes an observation of one embodiment, with any field changed."""
 
-    def make(embodiment="hand", **changes) -> Observation:
-        hand, images = end_effector(embodiment), {"front": image(np.zeros(2), None)}
+    def make(embodiment="faive_hand", **changes) -> Observation:
+        hand, images = load_embodiment(embodiment), {"front": image(np.zeros(2), None)}
         pose = np.array([0, 0, 0.2, 0, 0, 0, 1.0])
         return replace(Observation(5.0, images, pose, np.zeros(len(hand.joint_names)), hand), **changes)
 

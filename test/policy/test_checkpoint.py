@@ -47,7 +47,7 @@ def test_damaged_files_are_refused(saved, space):
             Policy.load(saved, space)
     weights.write_bytes(good)
     for change, message in (
-        ({"format": "latent-policy/3"}, "format: expected 'latent-policy/2', got 'latent-policy/3'; update"),
+        ({"format": "latent-policy/4"}, "format: expected 'latent-policy/3', got 'latent-policy/4'; update"),
         ({"model": {"depth": 4}}, "model.depth: unknown field"),
         ({"latent_id": "00" * 32}, "contents were changed"),
     ):
@@ -62,8 +62,8 @@ def test_damaged_files_are_refused(saved, space):
 
 
 def test_old_format_is_refused_with_the_command_to_train(shipped):
-    edit(shipped, format="latent-policy/1")
-    with pytest.raises(ArtifactError, match="got 'latent-policy/1'; .*train a new policy with: latent-policy train policy"):
+    edit(shipped, format="latent-policy/2")
+    with pytest.raises(ArtifactError, match="got 'latent-policy/2'; .*train a new policy with: latent-policy train policy"):
         Checkpoint.load(shipped)
 
 
@@ -82,7 +82,7 @@ def test_new_model_setting_keeps_the_id_of_a_stored_policy(shipped, tmp_path, mo
     assert after.settings.attention_heads == 8 and after.policy_id == before.policy_id
     after.save(tmp_path / "again")
     assert (tmp_path / "again" / "policy.json").read_text() == (shipped / "policy.json").read_text()
-    newer = Checkpoint(after.settings, after.latent_id, after.scaling, after.weights)
+    newer = Checkpoint(after.settings, after.latent_id, after.scaling, after.grasp, after.weights)
     assert newer.policy_id != before.policy_id
 
 
@@ -96,7 +96,7 @@ def test_changed_model_setting_is_refused(shipped, change):
         Checkpoint.load(shipped)
 
 
-@pytest.mark.parametrize("tensor", ["network.fuse.1.bias", "scaling.plan_scale"])
+@pytest.mark.parametrize("tensor", ["network.fuse.1.bias", "scaling.chunk_scale", "grasp.latents"])
 def test_changed_tensor_is_refused(shipped, tensor):
     tensors, _ = load_tensors(shipped / "policy.safetensors", ArtifactError, "")
     tensors[tensor] = np.nextafter(tensors[tensor], np.float32(9))
@@ -121,13 +121,13 @@ def test_every_model_setting_counts_in_the_id(shipped):
     other = {
         "cameras": ("front", "left"), "image_size": 128, "dt": 0.05, "observation_steps": 3, "horizon": 8, "feature_dim": 64,
         "image_encoder": "x", "image_encoder_options": {}, "denoiser": "x", "denoiser_options": {}, "diffusion_steps": 50,
-        "sampling_steps": 4,
+        "sampling_steps": 4, "embodiments": ("faive_hand",),
     }  # fmt: skip
     assert set(other) == set(ModelSettings.model_fields)
     ids = {stored.policy_id}
     for name, value in other.items():
         settings = stored.settings.model_copy(update={name: value})
-        ids.add(Checkpoint(settings, stored.latent_id, stored.scaling, stored.weights).policy_id)
+        ids.add(Checkpoint(settings, stored.latent_id, stored.scaling, stored.grasp, stored.weights).policy_id)
     assert len(ids) == 1 + len(other)
 
 
@@ -136,5 +136,5 @@ def test_defaults_of_model_settings_are_fixed():
     assert ModelSettings().model_dump(mode="json") == {
         "cameras": ["front", "wrist"], "image_size": 96, "dt": 0.1, "observation_steps": 2, "horizon": 16, "feature_dim": 256,
         "image_encoder": "keypoints", "image_encoder_options": {}, "denoiser": "mlp", "denoiser_options": {},
-        "diffusion_steps": 100, "sampling_steps": 8,
+        "diffusion_steps": 100, "sampling_steps": 8, "embodiments": [],
     }  # fmt: skip

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from random_latents import random_space
 
 from latent_policy_ros.common.errors import ActionRefused, ArtifactError
 from latent_policy_ros.policy.action_chunk import ActionChunk
@@ -85,9 +86,9 @@ NAMES = ("j0", "j1", "j2")
 
 
 @pytest.fixture
-def robot(space) -> RobotDecoder:
+def robot() -> RobotDecoder:
     hand = SimpleNamespace(name="hand", content_hash="01" * 32, action_names=NAMES, to_joints=lambda x: 2 * x)
-    return RobotDecoder(space, hand)
+    return RobotDecoder(random_space(), hand)
 
 
 def own_chunk(robot, **kwargs) -> ActionChunk:
@@ -185,9 +186,9 @@ def test_old_chunk_is_not_executed_after_the_clock_was_set_back(robot, foreign):
         assert robot.command(now) is None
 
 
-def test_other_version_of_the_embodiment_is_refused(space):
+def test_other_version_of_the_embodiment_is_refused():
     with pytest.raises(ArtifactError, match="the embodiment is now ffff"):
-        RobotDecoder(space, SimpleNamespace(name="hand", content_hash="ff" * 32, action_names=NAMES))
+        RobotDecoder(random_space(), SimpleNamespace(name="hand", content_hash="ff" * 32, action_names=NAMES))
 
 
 def test_commands_end_when_chunks_stop_arriving_and_simulated_time_stands_still(robot):

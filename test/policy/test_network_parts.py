@@ -5,8 +5,13 @@ import torch
 
 from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.encoders.keypoint_net import KeypointNet, random_shift
-from latent_policy_ros.policy.rotations import quaternion_to_rotation_6d, rotation_6d_to_quaternion
-from latent_policy_ros.policy.scaling import POSITION, Scaling, flatten
+from latent_policy_ros.policy.rotations import (
+    matrix_to_quaternion,
+    matrix_to_rotation_6d,
+    quaternion_to_matrix,
+    rotation_6d_to_matrix,
+)
+from latent_policy_ros.policy.scaling import POSITION, Scaling
 from latent_policy_ros.policy.settings import ModelSettings
 
 
@@ -18,35 +23,35 @@ def random_quaternions(count: int) -> np.ndarray:
     return np.where(q[:, 3:] < 0, -q, q)
 
 
-def test_6d_rotation_round_trip():
+def test_rotation_conversions_round_trip():
     q = random_quaternions(500)
-    back = rotation_6d_to_quaternion(quaternion_to_rotation_6d(q))
-    assert np.allclose(np.abs(np.sum(back * q, axis=1)), 1, atol=1e-12)
-    assert np.allclose(rotation_6d_to_quaternion(3 * quaternion_to_rotation_6d(q)), back, atol=1e-9)
+    matrix = quaternion_to_matrix(3 * q)
+    assert np.allclose(matrix.swapaxes(1, 2) @ matrix, np.eye(3), atol=1e-9) and np.allclose(np.linalg.det(matrix), 1)
+    assert np.allclose(np.abs(np.sum(matrix_to_quaternion(matrix) * q, axis=1)), 1, atol=1e-9)
+    assert np.allclose(rotation_6d_to_matrix(3 * matrix_to_rotation_6d(matrix)), matrix, atol=1e-9)
 
 
 def test_6d_rotation_is_the_first_two_matrix_columns():
     yaw = np.array([0, 0, np.sin(0.3), np.cos(0.3)])
-    assert np.allclose(quaternion_to_rotation_6d(yaw), [np.cos(0.6), np.sin(0.6), 0, -np.sin(0.6), np.cos(0.6), 0])
+    expected = [np.cos(0.6), np.sin(0.6), 0, -np.sin(0.6), np.cos(0.6), 0]
+    assert np.allclose(matrix_to_rotation_6d(quaternion_to_matrix(yaw)), expected)
 
 
 def test_chunk_scaling_round_trip():
     rng = np.random.default_rng(0)
-    poses = np.concatenate([rng.normal(size=(30, 16, 3)), random_quaternions(472).reshape(30, 16, 4)], axis=-1)
-    latents = rng.normal(size=(30, 16, 8))
-    chunks, position = flatten(poses, latents), poses[:, 0, :3].astype(np.float32)
-    relative = chunks.copy()
+    rotations = matrix_to_rotation_6d(quaternion_to_matrix(random_quaternions(472))).reshape(30, 16, 6)
+    chunks = np.concatenate([rng.normal(size=(30, 16, 3)), rotations, rng.normal(size=(30, 16, 8))], axis=-1)
+    position, relative = chunks[:, 0, POSITION].copy(), chunks.copy()
     relative[..., POSITION] -= position[:, None]
-    scaling = Scaling.fit(chunks[:, 0], relative)
+    states = np.concatenate([chunks[:, 0], rng.normal(size=(30, 1))], axis=-1)
+    scaling = Scaling.fit(states, relative)
     scaled = scaling.scale_chunks(chunks, position)
-    assert np.abs(scaled).max() <= 1 + 1e-5
-    wrist, latent = scaling.unscale_chunks(scaled, position)
-    assert np.allclose(wrist[..., :3], poses[..., :3], atol=1e-5) and np.allclose(latent, latents, atol=1e-5)
-    assert np.allclose(np.abs(np.sum(wrist[..., 3:] * poses[..., 3:], axis=-1)), 1, atol=1e-5)
+    assert np.abs(scaled).max() <= 1 + 1e-5 and np.abs(scaling.scale_states(states)).max() <= 1 + 1e-5
+    assert np.allclose(scaling.unscale_chunks(scaled, position), chunks, atol=1e-5)
 
 
 def test_constant_components_have_a_minimum_scale():
-    scaling = Scaling.fit(np.ones((5, 13), np.float32), np.ones((5, 16, 13), np.float32))
+    scaling = Scaling.fit(np.ones((5, 14), np.float32), np.ones((5, 16, 13), np.float32))
     assert np.all(scaling.chunk_scale >= 0.02)
 
 

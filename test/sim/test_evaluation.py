@@ -11,6 +11,7 @@ from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import ModelSettings
+from latent_policy_ros.policy.training.train import human_grasp
 from latent_policy_ros.sim.evaluation import RobotRollout, Rollout, rollouts
 from latent_policy_ros.sim.render import choose_gl
 from latent_policy_ros.sim.world import World
@@ -34,7 +35,8 @@ def test_policy_with_smaller_images_is_evaluated():
     )  # fmt: skip
     weights = {k: v.numpy().astype(np.float32) for k, v in PolicyNetwork(settings, space.dim).state_dict().items()}
     ones = np.ones((settings.horizon, 9 + space.dim), np.float32)
-    scaling = Scaling(0 * ones[0], ones[0], 0 * ones, 0.02 * ones)
-    policy = Policy(Checkpoint(settings, space.latent_id, scaling, weights), space)
+    state = np.ones(10 + space.dim, np.float32)
+    scaling = Scaling(0 * state, state, 0 * ones, 0.02 * ones)
+    policy = Policy(Checkpoint(settings, space.latent_id, scaling, human_grasp(space), weights), space)
     (result,) = rollouts(policy, space, [("panda_gripper", 5)], time_limit=0.15)
     assert result == Rollout("panda_gripper", 5, False, pytest.approx(0.2))

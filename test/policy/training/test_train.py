@@ -25,21 +25,21 @@ def saved_step(folder) -> int:
     return json.loads(load_tensors(folder / "training.safetensors", ArtifactError, "")[1]["progress"])["step"]
 
 
-def test_train_step_runs_on_the_network_device(demonstrations, quick, space, monkeypatch):
+def test_train_step_runs_on_the_network_device(demonstrations, quick, space, grasp_space, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # does not support meta
     device = torch.device("meta")
     network = PolicyNetwork(quick.model, space.dim).to(device)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), foreach=False)
-    data = DemonstrationDataset([demonstrations], quick, space)
+    data = DemonstrationDataset([demonstrations], quick, grasp_space)
     loss = train_step(network, average, optimizer, data, quick.training, 0, device)
     assert loss.device == device and all(p.grad.device == device for p in network.parameters() if p.grad is not None)
 
 
-def test_averaged_weights_need_no_gradient(demonstrations, quick, space):
+def test_averaged_weights_need_no_gradient(demonstrations, quick, space, grasp_space):
     """Otherwise each step would extend the autograd graph of the step before."""
     network = PolicyNetwork(quick.model, space.dim)
-    average, data = copy.deepcopy(network).requires_grad_(False), DemonstrationDataset([demonstrations], quick, space)
+    average, data = copy.deepcopy(network).requires_grad_(False), DemonstrationDataset([demonstrations], quick, grasp_space)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     for step in range(2):
         train_step(network, average, optimizer, data, quick.training, step, torch.device("cpu"))
@@ -99,7 +99,7 @@ def test_diverged_training_stops_and_keeps_the_previous_state(demonstrations, qu
 def test_resume_with_other_demonstrations_is_refused(quick, space, tmp_path, with_training):
     settings = with_training(quick, steps=1)
     for name, goal in (("a", 0.1), ("b", 0.2)):  # equal numbers of episodes and frames
-        save(tmp_path / name, [reach(np.full(2, goal), np.zeros(2), "hand", space)], space)
+        save(tmp_path / name, [reach(np.full(2, goal), np.zeros(2), "faive_hand", space)], space)
     train_policy(settings, [tmp_path / "a"], space, tmp_path / "out")
     with pytest.raises(ArtifactError, match="demonstrations: this training has .* the saved state .*--fresh"):
         train_policy(settings, [tmp_path / "b"], space, tmp_path / "out")
