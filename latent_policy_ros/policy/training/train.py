@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import Tensor
 
 from latent_policy_ros.common.config import config_file, load
-from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
+from latent_policy_ros.common.errors import ArtifactError, ConfigError, LatentPolicyError
 from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.embodiments.human.keypoints import human_action
 from latent_policy_ros.embodiments.kinematics.grasp_frame import REFERENCE_WIDTH
@@ -239,12 +239,19 @@ def train_policy_from_settings(
 ) -> Checkpoint:
     """Train with settings from a YAML file (or a name in config/training) and the latent space in a folder.
 
+    With ``start``, the folder of a policy, its model settings are used, and those of the file must be absent or equal.
+
     Raises:
-        ConfigError: The settings are invalid.
+        ConfigError: The settings are invalid, or the model is not that of ``start``.
         ArtifactError: Data sets, latent space or saved state do not fit.
     """
-    chosen = load(PolicySettings, config_file("training", settings, "settings"))
+    file = config_file("training", settings, "settings")
+    chosen = load(PolicySettings, file)
     initial = Checkpoint.load(start) if start else None
+    if initial is not None:
+        if "model" in chosen.model_fields_set and with_default_options(chosen.model) != initial.settings:
+            raise ConfigError(file, "model", f"differs from that of the policy in {start}; leave the section out to use its model")
+        chosen = chosen.model_copy(update={"model": initial.settings})
     checkpoint = train_policy(chosen, data, LatentSpace.load(latent), out, resume, console, initial)
     if console:
         minutes = checkpoint.training["seconds"] / 60

@@ -1,0 +1,176 @@
+"""Study of one policy for many end-effectors, in simulation: left-out end-effectors, few demonstrations, co-training, all tasks.
+
+    python benchmarks/one_policy.py left-out       # end-effectors without demonstrations, cube_in_box
+    python benchmarks/one_policy.py few-shot       # eight demonstrations of a left-out hand, for a policy that has not seen it
+    python benchmarks/one_policy.py co-training    # one policy for three end-effectors against one for each
+    python benchmarks/one_policy.py shipped        # the shipped policy, every end-effector and task
+
+Each command prints a Markdown table. Demonstrations, policies and rollouts are stored under runs/one_policy, so that a study can be
+interrupted and continues with the same command. Rollouts have seeds that nothing else uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from latent_policy_ros.common.artifacts import canonical_json, write_atomically
+from latent_policy_ros.common.config import config_file, load
+from latent_policy_ros.common.paths import artifact, runs_dir
+from latent_policy_ros.common.progress import training_progress
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.policy.checkpoint import Checkpoint
+from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.training.train import train_policy
+from latent_policy_ros.sim.demonstrations.generation import generate_episodes
+from latent_policy_ros.sim.evaluation import evaluate, paired_interval, wilson_interval
+from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK, TASKS
+
+# The number of an end-effector gives the seeds of its demonstrations, 1000 for each: no two have a scene in common.
+END_EFFECTORS = (
+    "mimic_hand", "panda_gripper", "inspire_hand", "leap_hand", "robotiq_2f85", "ability_hand", "allegro_hand", "so101_gripper",
+    "dex3_hand", "xarm_gripper", "faive_hand", "orca_hand", "shadow_hand",
+)  # fmt: skip
+LEFT_OUT = (("faive_hand", "orca_hand", "shadow_hand"), ("leap_hand", "robotiq_2f85", "so101_gripper"))
+DEMONSTRATIONS, STEPS = 40, 10_000  # of each end-effector and of a training in the study of left-out end-effectors
+FEW, FEW_STEPS = 8, 1500
+COTRAINED, COTRAINED_DEMONSTRATIONS, COTRAINED_STEPS = ("mimic_hand", "faive_hand", "panda_gripper"), 10, 1500
+LEFT_OUT_SEED, FEW_SEED, COTRAINED_SEED, SHIPPED_SEED = 44_000_000, 47_000_000, 46_000_000, 45_000_000  # of the first rollout
+
+
+class Study:
+    """Generates demonstrations, trains policies and runs rollouts whose results are not stored yet."""
+
+    def __init__(self, rollouts: int, workers: int) -> None:
+        self.folder, self.rollouts, self.workers, self.console = runs_dir() / "one_policy", rollouts, workers, Console(stderr=True)
+        self.latent = artifact("latents", "default")
+        self.space = LatentSpace.load(self.latent)
+
+    def demonstrations(self, embodiment: str, count: int, disturbed: float = 0.5) -> Path:
+        """Folder of ``count`` demonstrations of cube_in_box with seeds that no other end-effector has."""
+        first = 1000 * END_EFFECTORS.index(embodiment)
+        folder = self.folder / f"demos-{count}-{disturbed:g}"
+        with training_progress(self.console, count, f"demonstrations of {embodiment}") as advance:
+            generate_episodes(
+                embodiment, range(first, first + count), folder, workers=self.workers, disturbed=disturbed,
+                progress=lambda *_: advance(None),
+            )  # fmt: skip
+        return folder / embodiment
+
+    def policy(self, name: str, data: Sequence[Path], start: Path | None = None, model: dict | None = None, **training) -> Path:
+        """Train a policy with the shipped settings, except for ``model`` and ``training``; returns its folder."""
+        settings = load(PolicySettings, config_file("training", "policy_finetune" if start else "policy", "settings"))
+        settings = settings.model_copy(
+            update={
+                "model": Checkpoint.load(start).settings if start else settings.model.model_copy(update=model or {}),
+                "training": settings.training.model_copy(update=training),
+            }
+        )
+        identity = Checkpoint.load(start).policy_id if start else ""
+        key = hashlib.sha256(canonical_json([settings.model_dump(mode="json"), self.space.latent_id, identity]).encode())
+        out = self.folder / f"{name}-{key.hexdigest()[:12]}"
+        if not (out / "policy.json").is_file():
+            train_policy(settings, data, self.space, out, console=self.console, start=Checkpoint.load(start) if start else None)
+        return out
+
+    def successes(self, policy: Path, embodiment: str, first_seed: int, task: str = DEFAULT_TASK) -> list[bool]:
+        """Success of each rollout, in the order of the seeds."""
+        identity = Checkpoint.load(policy).policy_id[:12]
+        file = self.folder / "rollouts" / f"{task}_{embodiment}_{identity}_{first_seed}_{self.rollouts}.json"
+        if not file.is_file():
+            seeds = range(first_seed, first_seed + self.rollouts)
+            with training_progress(self.console, self.rollouts, f"{policy.name}: {embodiment}, {task}") as advance:
+                results = evaluate(
+                    policy, self.latent, [embodiment], seeds, workers=self.workers, task=task, on_result=lambda _: advance(None)
+                )
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, json.dumps([r.success for r in results]).encode())
+        return json.loads(file.read_text())
+
+    def trained_without(self, left_out: Sequence[str]) -> Path:
+        """Policy trained with the demonstrations of all other end-effectors."""
+        names = [name for name in END_EFFECTORS if name not in left_out]
+        data = [self.demonstrations(name, DEMONSTRATIONS) for name in names]
+        return self.policy("without-" + "-".join(left_out), data, model={"embodiments": tuple(names)}, steps=STEPS)
+
+
+def left_out(study: Study) -> list[list[str]]:
+    rows, every = [["end-effector, without demonstrations", "success, 95% interval (Wilson)"]], []
+    for names in LEFT_OUT:
+        policy = study.trained_without(names)
+        for name in names:
+            won = study.successes(policy, name, LEFT_OUT_SEED)
+            every += won
+            rows.append([f"`{name}`", rate(won)])
+    return [*rows, ["all", rate(every)]]
+
+
+def few_shot(study: Study) -> list[list[str]]:
+    rows = [["end-effector", "without demonstrations", f"{FEW} demonstrations", "difference on the same seeds"]]
+    for name in LEFT_OUT[0]:
+        before = study.trained_without(LEFT_OUT[0])
+        after = study.policy(f"few-{name}", [study.demonstrations(name, FEW)], start=before, steps=FEW_STEPS)
+        zero, few = (study.successes(policy, name, FEW_SEED) for policy in (before, after))
+        rows.append([f"`{name}`", rate(zero), rate(few), difference(zero, few)])
+    return rows
+
+
+def co_training(study: Study, seeds: Sequence[int] = (0, 1, 2)) -> list[list[str]]:
+    """Each demonstration is used equally often in both columns: the joint policy has as many steps as the three together."""
+    rows = [["end-effector", "alone", "together", "difference on the same seeds"]]
+    data = {name: study.demonstrations(name, COTRAINED_DEMONSTRATIONS, 0.0) for name in COTRAINED}
+    alone, together = ({name: [] for name in COTRAINED} for _ in range(2))
+    for seed in seeds:
+        steps = len(COTRAINED) * COTRAINED_STEPS
+        joint = study.policy("together", list(data.values()), model={"embodiments": COTRAINED}, steps=steps, seed=seed)
+        for name in COTRAINED:
+            single = study.policy(f"alone-{name}", [data[name]], model={"embodiments": (name,)}, steps=COTRAINED_STEPS, seed=seed)
+            alone[name] += study.successes(single, name, COTRAINED_SEED)
+            together[name] += study.successes(joint, name, COTRAINED_SEED)
+    for name in COTRAINED:
+        rows.append([f"`{name}`", rate(alone[name]), rate(together[name]), difference(alone[name], together[name])])
+    return rows
+
+
+def shipped(study: Study) -> list[list[str]]:
+    policy, tasks = artifact("policies", "default"), [name for name in TASKS.names if name != "lift_cube"]
+    rows = [["end-effector", *tasks]]
+    for name in END_EFFECTORS:
+        rows.append([f"`{name}`", *(rate(study.successes(policy, name, SHIPPED_SEED, task)) for task in tasks)])
+    return rows
+
+
+def rate(won: Sequence[bool]) -> str:
+    """``78/100, 69 .. 85%``."""
+    low, high = wilson_interval(sum(won), len(won))
+    return f"{sum(won)}/{len(won)}, {100 * low:.0f} .. {100 * high:.0f}%"
+
+
+def difference(before: Sequence[bool], after: Sequence[bool]) -> str:
+    """``+12.0 points, +3.1 .. +20.4``."""
+    points, low, high = (100 * x for x in paired_interval(before, after))
+    return f"{points:+.1f} points, {low:+.1f} .. {high:+.1f}"
+
+
+def main() -> None:
+    studies = {"left-out": left_out, "few-shot": few_shot, "co-training": co_training, "shipped": shipped}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=studies)
+    parser.add_argument("--rollouts", type=int, default=100, help="of each end-effector and policy")
+    parser.add_argument("--workers", type=int, default=2, help="processes for demonstrations and rollouts")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    header, *rows = studies[options.study](Study(options.rollouts, options.workers))
+    for cells in (header, ["---"] * len(header), *rows):
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
