@@ -11,9 +11,11 @@ import pytest
 
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.control.arm_description import list_arms, load_arm
+from latent_policy_ros.control.arm_kinematics import pose_to_se3
 from latent_policy_ros.embodiments import HandKinematics, load_embodiment
-from latent_policy_ros.sim import scene
+from latent_policy_ros.sim import scene, start
 from latent_policy_ros.sim.render import choose_gl
+from latent_policy_ros.sim.start import grasp_frame
 from latent_policy_ros.sim.tasks.cube import CUBE
 from latent_policy_ros.sim.world import World
 
@@ -191,12 +193,37 @@ def test_arm_without_simulation_section_is_refused(tmp_path):
 
 
 def test_wrist_camera_of_a_left_hand_is_mirrored():
-    right, left = (World(name).model.camera("robot/wrist") for name in ("mimic_hand", "mimic_hand_left"))
+    right, left = (World(name).nominal.camera("robot/wrist") for name in ("mimic_hand", "mimic_hand_left"))
     np.testing.assert_allclose(left.pos, right.pos * [1, -1, 1], atol=1e-9)
     axes = [np.zeros(9), np.zeros(9)]
     for matrix, camera in zip(axes, (right, left)):
         mujoco.mju_quat2Mat(matrix, camera.quat)
     np.testing.assert_allclose(axes[1].reshape(3, 3)[:, 2], axes[0].reshape(3, 3)[:, 2] * [1, -1, 1], atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["orca_hand", "shadow_hand_left", "panda_gripper"])
+def test_episodes_start_with_the_grasp_frame_above_the_table(name):
+    world, frame = World(name, cameras=()), grasp_frame(load_embodiment(name))
+    for seed in range(5):
+        world.reset(seed)
+        wrist = pose_to_se3(world.wrist_pose)
+        pinch_point, aperture = frame.measure(world.hand_q)
+        assert np.abs(wrist.act(pinch_point) - start.PINCH).max() <= start.OFFSET + 2e-3
+        assert (wrist.rotation @ frame.rotation)[2, 2] < -np.cos(5 * start.TILT)
+        assert aperture > 0.0
+
+
+def test_appearance_changes_with_the_seed_and_physics_does_not():
+    world = World("mimic_hand", cameras=())
+    fields = ("geom_rgba", "light_diffuse", "cam_pos", "cam_quat")
+    seen = []
+    for seed in (1, 2, 1):
+        world.reset(seed)
+        seen.append({name: getattr(world.model, name).copy() for name in fields})
+    for name in fields:
+        assert np.array_equal(seen[0][name], seen[2][name]) and not np.array_equal(seen[0][name], seen[1][name])
+    for name in ("geom_size", "geom_friction", "body_mass", "actuator_gainprm"):
+        assert np.array_equal(getattr(world.model, name), getattr(world.nominal, name))
 
 
 @needs_gl
@@ -215,7 +242,7 @@ def test_changed_embodiment_is_simulated_with_its_changes():
     thick = dataclasses.replace(hand, shape=dataclasses.replace(hand.shape, tip_radius=0.02))
     radii = [World(given, cameras=()).model.geom("robot/index_tip").size[0] for given in (hand, thick)]
     assert radii == [hand.shape.tip_radius, 0.02]
-    assert World("leap_hand_left", cameras=()).model is World("leap_hand_left", cameras=()).model  # compiled once
+    assert World("leap_hand_left", cameras=()).nominal is World("leap_hand_left", cameras=()).model  # compiled once
 
 
 def test_human_hand_cannot_be_simulated():
