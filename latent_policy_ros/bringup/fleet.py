@@ -222,8 +222,33 @@ class Fleet(FileModel):
                    **({"arm_driver": robot.arm_driver} if robot.arm_driver else {}), "arm": robot.arm.reference}
             for name, robot in self.robots.items()
         }  # fmt: skip
-        content = {"policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots}
+        content = {
+            "task": self.task, "policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots,
+        }  # fmt: skip
         return yaml.safe_dump(content, sort_keys=False)
+
+    def with_embodiments(self, embodiments: Sequence[str]) -> Fleet:
+        """The fleet with other end-effectors, one for each of its first robots; robots beyond are left out.
+
+        A simulated robot gets all cameras that it has with its end-effector.
+
+        Raises:
+            ConfigError: Unknown embodiment, more embodiments than robots, or they do not fit the robots.
+        """
+        if len(embodiments) > len(self.robots):
+            message = f"expected at most {len(self.robots)} embodiments, one for each robot; got {', '.join(embodiments)}"
+            raise ConfigError(self.file, "robots", message)
+        robots = {}
+        for (name, robot), embodiment in zip(self.robots.items(), embodiments, strict=False):
+            fields = {field: getattr(robot, field) for field in Robot.model_fields} | {"embodiment": embodiment}
+            if robot.driver == "sim":
+                from latent_policy_ros.sim.scene import scene_cameras  # slow to import, and not needed for real robots
+
+                fields["cameras"] = list(scene_cameras(load_embodiment(embodiment)))
+            robots[name] = validate(Robot, fields, Path(embodiment))
+        fleet = self.model_copy(update={"robots": robots, "file": Path("command line")})
+        fleet.check_embodiments()
+        return fleet
 
     def check_embodiments(self) -> None:
         """Check that the latent space was made for every robot's embodiment as it is now.

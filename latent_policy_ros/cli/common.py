@@ -21,6 +21,7 @@ COMPACT: dict[str, Any] = {
 }  # for tables of about 80 columns
 
 DEMO_EMBODIMENTS = ("mimic_hand", "panda_gripper")
+DEMO_ROUNDS = (*DEMO_EMBODIMENTS, "leap_hand", "robotiq_2f85")  # two at a time
 EVALUATION_SEED = 1_000_000  # first seed of evaluation and demo; training data uses seeds far below
 
 FleetArgument = Annotated[str, typer.Argument(help="Fleet: a YAML file, or a name in `config/robots`.")]

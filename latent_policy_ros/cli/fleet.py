@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from latent_policy_ros.cli.common import (
+    DEMO_ROUNDS,
     EVALUATION_SEED,
     DryRunOption,
     FleetArgument,
@@ -28,11 +29,18 @@ def demo(
     episodes: Annotated[int, typer.Option(min=1, help="Number of episodes, run one after the other.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the first episode's scene; each further episode adds 1.")] = EVALUATION_SEED,
     fleet: Annotated[str, typer.Option(help="Simulated fleet: a YAML file, or a name in `config/robots`.")] = "demo",
+    embodiment: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="End-effectors of the robots, in their order. Repeatable; further ones run in further rounds. Default: those "
+            "of the fleet, and for the fleet `demo` a second round with two others."
+        ),
+    ] = None,
     out: Annotated[
         Optional[Path], typer.Option(help="Folder for logs, bags, video, images and summary; default `runs/demo/DATE-TIME`.")
     ] = None,
 ) -> None:
-    """Run the demo: two simulated robots, one policy, a recorded bag and a video.
+    """Run the demo: two simulated robots at a time, one policy for all end-effectors, a recorded bag and a video.
 
     Starts every node of the fleet as a process in a private ROS domain, runs the episodes, records one bag for each, and
     prints success, rates and latencies of every robot. Exit status 0 if every robot succeeded at least once, 3 if not.
@@ -40,11 +48,13 @@ def demo(
     Examples:
 
         latent-policy demo
+        latent-policy demo --embodiment orca_hand
         latent-policy demo --episodes 5 --out runs/five
     """
     from latent_policy_ros.cli.run_demo import run_demo
 
-    raise typer.Exit(run_demo(fleet, episodes, seed, out, console))
+    embodiments = embodiment or (DEMO_ROUNDS if fleet == "demo" else ())
+    raise typer.Exit(run_demo(fleet, embodiments, episodes, seed, out, console))
 
 
 def up(fleet: FleetArgument = "demo", record: RecordOption = False, dry_run: DryRunOption = False) -> None:

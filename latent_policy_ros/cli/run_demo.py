@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,21 +21,38 @@ from latent_policy_ros.common.ros_environment import node_environment, private_d
 from latent_policy_ros.data.inspection.bag_video import render_bag_video
 
 
-def run_demo(fleet_name: str, episodes: int, seed: int, out: Path | None, console: Console) -> int:
+def run_demo(fleet_name: str, embodiments: Sequence[str], episodes: int, seed: int, out: Path | None, console: Console) -> int:
     """Run the demo and print its summary.
 
     Args:
         fleet_name: Fleet, all of its robots simulated.
-        episodes: Number of episodes; all robots run at the same time.
+        embodiments: End-effectors of the robots, instead of those of the fleet. If there are more than robots, the demo runs
+            in rounds: the same policy drives the first end-effectors, then the next ones.
+        episodes: Number of episodes of each round; all robots of a round run at the same time.
         seed: Seed of the first episode's scenes.
-        out: Folder for logs, bags, video, images and summary; default ``runs/demo/DATE-TIME``.
+        out: Folder for logs, bags, video, images and summary of each round; default ``runs/demo/DATE-TIME``.
         console: Output of progress and summary.
 
     Returns:
         Exit status: 0 if every robot succeeded at least once, 3 if not, 1 if the run failed.
+
+    Raises:
+        ConfigError: Unknown fleet or embodiment, or errors in the fleet's file.
     """
     fleet = load_fleet(fleet_name)
     out = (out or runs_dir() / "demo" / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    size = len(fleet.robots)
+    rounds = [fleet.with_embodiments(embodiments[i : i + size]) for i in range(0, len(embodiments), size)] or [fleet]
+    folders = [out] if len(rounds) == 1 else [out / _names(fleet) for fleet in rounds]
+    return max(_run_round(fleet, episodes, seed, folder, console) for fleet, folder in zip(rounds, folders, strict=True))
+
+
+def _names(fleet: Fleet) -> str:
+    return "-".join(robot.embodiment.name for robot in fleet.robots.values())
+
+
+def _run_round(fleet: Fleet, episodes: int, seed: int, out: Path, console: Console) -> int:
+    """Run all episodes with the robots of one fleet; returns the exit status."""
     out.mkdir(parents=True, exist_ok=True)
     summary = out / "summary.json"
     with private_domain() as domain, tempfile.TemporaryDirectory(prefix="lpr-") as scratch:
