@@ -245,8 +245,10 @@ class Fleet(FileModel):
                 from latent_policy_ros.sim.scene import scene_cameras  # slow to import, and not needed for real robots
 
                 fields["cameras"] = list(scene_cameras(load_embodiment(embodiment)))
-            robots[name] = validate(Robot, fields, Path(embodiment))
-        fleet = self.model_copy(update={"robots": robots, "file": Path("command line")})
+            robots[name] = fields
+        content = {"robots": robots, "policy": str(self.policy), "latent": str(self.latent)}
+        settings = {field: getattr(self, field) for field in ("rate", "task", "device")}
+        fleet = validate(Fleet, content | settings, Path("command line"))
         fleet.check_embodiments()
         return fleet
 

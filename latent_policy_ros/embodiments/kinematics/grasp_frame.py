@@ -12,6 +12,7 @@ from latent_policy_ros.embodiments.model.schema import Embodiment
 
 OPPOSING_FINGERS = ("index", "middle")  # fingers that oppose the thumb, as far as the end-effector has them
 REFERENCE_WIDTH = 0.045  # distance between the fingertip surfaces at which the axes of the frame are defined [m]
+BLEND = 0.035, 0.055  # apertures at which the pinch point is constant, and at which it is the midpoint of the fingertips [m]
 APPROACH = np.cross((0.0, 1.0, 0.0), PINCH_AXIS)  # nominal approach direction in the hand frame, of both sides
 
 
@@ -19,7 +20,8 @@ class GraspFrame:
     """Grasp frame of an end-effector, in its hand frame.
 
     The origin is the pinch point: the midpoint between the tip of the thumb and the mean of the tips of index and middle finger.
-    It moves with the joints. The axes are constant: x is the pinch axis, from the thumb to the fingers, while the surfaces of
+    It moves with the joints while the fingers are open. It is constant once they are nearer than ``BLEND``: they then hold an
+    object, which stops them, while commanded joints close further. The axes are constant: x is the pinch axis, from the thumb to the fingers, while the surfaces of
     the fingertips are ``REFERENCE_WIDTH`` apart in a precision grasp; z is the approach direction, perpendicular to x and as
     near as possible to ``APPROACH``. The jaws of a gripper count as thumb and finger.
 
@@ -63,7 +65,9 @@ class GraspFrame:
         The aperture is the distance between the surfaces of thumb and fingers. It is negative if they overlap.
         """
         thumb, fingers = self._fingertips(q)
-        return (thumb + fingers) / 2, np.linalg.norm(fingers - thumb, axis=-1) - self._tips
+        aperture = np.linalg.norm(fingers - thumb, axis=-1) - self._tips
+        open_share = np.clip((aperture - BLEND[0]) / (BLEND[1] - BLEND[0]), 0.0, 1.0)[..., None]
+        return open_share * (thumb + fingers) / 2 + (1 - open_share) * self.origin, aperture
 
     def from_wrist(self, position: np.ndarray, rotation: np.ndarray, pinch_point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Position (..., 3) [m] and rotation (..., 3, 3) of the grasp frame, from those of the hand frame in the same base frame.
