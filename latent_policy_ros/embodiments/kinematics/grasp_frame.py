@@ -21,9 +21,11 @@ class GraspFrame:
 
     The origin is the pinch point: the midpoint between the tip of the thumb and the mean of the tips of index and middle finger.
     It moves with the joints while the fingers are open. It is constant once they are nearer than ``BLEND``: they then hold an
-    object, which stops them, while commanded joints close further. The axes are constant: x is the pinch axis, from the thumb to the fingers, while the surfaces of
-    the fingertips are ``REFERENCE_WIDTH`` apart in a precision grasp; z is the approach direction, perpendicular to x and as
-    near as possible to ``APPROACH``. The jaws of a gripper count as thumb and finger.
+    object, which stops them, while commanded joints close further.
+
+    The axes are constant: x is the pinch axis, from the thumb to the fingers, while the surfaces of the fingertips are
+    ``REFERENCE_WIDTH`` apart in a precision grasp; z is the approach direction, perpendicular to x and as near as possible to
+    ``APPROACH``. The jaws of a gripper count as thumb and finger.
 
     Args:
         embodiment: A hand or gripper with a thumb and an opposing finger.
