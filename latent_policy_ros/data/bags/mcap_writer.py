@@ -5,6 +5,8 @@ Layout: https://mcap.dev/spec. A file is magic, records, magic; a record is an o
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -68,14 +70,15 @@ class McapWriter:
         path: The file; must not exist.
         library: Name of the writing library.
         chunk_size: Size at which a chunk is written [bytes].
+        min_free: Space on the disk that chunks leave free [bytes]. The end of the file may use it.
 
     Raises:
         FileExistsError: The file exists.
         OSError: The file cannot be written, here or in any method. The file then ends with its last complete record.
     """
 
-    def __init__(self, path: Path, library: str, chunk_size: int = 1 << 20) -> None:
-        self.path, self.chunk_size = path, chunk_size
+    def __init__(self, path: Path, library: str, chunk_size: int = 1 << 20, min_free: int = 0) -> None:
+        self.path, self.chunk_size, self.min_free = path, chunk_size, min_free
         #: Bodies of the schema and channel records by number.
         self.schemas: dict[int, bytes] = {}
         self.channels: dict[int, bytes] = {}
@@ -89,6 +92,7 @@ class McapWriter:
         self._chunk_indexes: list[bytes] = []
         self._metadata_indexes: list[bytes] = []
         self._attachment_indexes: list[bytes] = []
+        self._sync_failed = False  # the operating system may have discarded written data
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         self.size = 0
@@ -112,18 +116,21 @@ class McapWriter:
         """Add a message; times in nanoseconds."""
         if not self._index:
             self.chunk_opened = time.monotonic()
-        self._index.setdefault(channel, []).append((log_time, self._part_bytes))
         length = MESSAGE_HEAD.size + len(data)
-        self._add(_MESSAGE_RECORD.pack(MESSAGE, length, channel, sequence & 0xFFFFFFFF, log_time, publish_time))
+        head = _MESSAGE_RECORD.pack(MESSAGE, length, channel, sequence & 0xFFFFFFFF, log_time, publish_time)
+        self._index.setdefault(channel, []).append((log_time, self._part_bytes))
+        self._add(head)
         self._add(data)
         if self._part_bytes >= self.chunk_size:
             self.flush()
 
-    def flush(self, older_than: float = 0.0) -> None:
-        """Write the open chunk if it was opened at least ``older_than`` seconds ago."""
+    def flush(self, older_than: float = 0.0, use_reserve: bool = False) -> None:
+        """Write the open chunk if it was opened at least ``older_than`` seconds ago; into ``min_free`` only if requested."""
         if not self._parts or (older_than and time.monotonic() - self.chunk_opened < older_than):
             return
         content, index = b"".join(self._parts), self._index
+        if not use_reserve:
+            self._check_space(len(content))
         times = [stamp for entries in index.values() for stamp, _ in entries]
         head = CHUNK_HEAD.pack(min(times, default=0), max(times, default=0), len(content), zlib.crc32(content))
         self._chunk(head, "", content, index)
@@ -151,7 +158,7 @@ class McapWriter:
 
     def metadata(self, name: str, values: Mapping[str, str]) -> None:
         """Write a metadata record, not buffered in a chunk."""
-        self.flush()
+        self.flush(use_reserve=True)
         body = text(name) + mapping(values)
         self._metadata_indexes.append(struct.pack("<QQ", self.size, RECORD.size + len(body)) + text(name))
         self._write(record(METADATA, body))
@@ -168,11 +175,21 @@ class McapWriter:
 
     def sync(self) -> None:
         """Write the file to the disk, so that it survives a power failure."""
-        os.fdatasync(self._fd)
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            self._sync_failed = True
+            raise
 
     def finish(self) -> None:
-        """Write the last chunk and the summary, and close the file."""
-        self.flush()
+        """Write the last chunk and the summary, and close the file.
+
+        Raises:
+            OSError: As any method, and if the file is not as it was written. It then has no summary, and repair keeps what is
+                whole.
+        """
+        self.flush(use_reserve=True)
+        self._check_written()
         tail = [record(DATA_END, struct.pack("<I", 0))]
         summary_start = offset = self.size + len(tail[0])
         count = struct.pack("<QHIIII", self.counts.total(), len(self.schemas), len(self.channels),
@@ -228,12 +245,30 @@ class McapWriter:
             struct.pack("<Q", at - start - length), text(compression), struct.pack("<QQ", len(content), size),
         )))  # fmt: skip
 
+    def _check_space(self, size: int) -> None:
+        """Raise OSError if ``size`` more bytes would leave less than ``min_free`` on the disk."""
+        if not self.min_free:
+            return
+        disk = os.fstatvfs(self._fd)
+        free = disk.f_bavail * disk.f_frsize
+        if free - size < self.min_free:
+            raise OSError(errno.ENOSPC, f"{free / 1e9:.2f} GB left, expected at least {self.min_free / 1e9:g}", str(self.path))
+
+    def _check_written(self) -> None:
+        """Raise OSError if the file differs from what was written, in size or after an error of the disk."""
+        if self._sync_failed:
+            raise OSError(errno.EIO, "writing to the disk failed before; the file has no end", str(self.path))
+        if (size := os.fstat(self._fd).st_size) != self.size:
+            raise OSError(errno.EIO, f"{size} bytes, expected {self.size}; the file has no end", str(self.path))
+
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
+        view, at = memoryview(data), self.size
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
+                written = os.pwrite(self._fd, view, at)  # at a known offset: a failed write leaves no gap
+                view, at = view[written:], at + written
         except OSError:
-            os.ftruncate(self._fd, self.size)  # also frees space for the summary
+            with contextlib.suppress(OSError):  # the error of the write is the cause
+                os.ftruncate(self._fd, self.size)  # also frees space for the summary
             raise
         self.size += len(data)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
+from latent_policy_ros.common.errors import ObservationRefused, describe_error
 from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag, MessageTimes
 from latent_policy_ros.data.recording.jpeg import COMPRESSED_IMAGE_TYPE, to_jpeg
@@ -102,8 +102,8 @@ class BagWriter:
         self.accepted: Counter[str] = Counter()
         #: Number of messages by topic that were not recorded: a queue was full, or writing failed.
         self.dropped: Counter[str] = Counter()
-        #: {topic: reason} of topics whose message type has no definition.
-        self.undefined: dict[str, str] = {}
+        #: {topic: reason} of topics of which a message could not be recorded: no definition of its type, or an invalid message.
+        self.failed: dict[str, str] = {}
         self._quality = quality
         self._channels: dict[str, int] = {}
         self._writer = WorkerThread(limit, WRITER_PERIOD, self._write, lambda: bag.flush(CHUNK_MAX_AGE, SYNC_PERIOD))
@@ -153,15 +153,16 @@ class BagWriter:
         self.dropped.update(self.bag.end_chunk())
 
     def _write(self, topic: TopicMetadata, times: MessageTimes, data: bytes) -> None:
-        channel = self._channels.get(topic.name)
-        if channel is None:
-            try:
+        try:
+            channel = self._channels.get(topic.name)
+            if channel is None:
                 channel = self._channels[topic.name] = self.bag.add_topic(topic)
-            except ArtifactError as error:  # must not end the recording of the other topics
-                self.undefined[topic.name] = str(error)
-                self.dropped[topic.name] += 1
-                return
-        self.bag.write(channel, times, data)
+            self.bag.write(channel, times, data)
+        except OSError:
+            raise
+        except Exception as error:  # of one message: must not end the recording
+            self.failed[topic.name] = describe_error(error)
+            self.dropped[topic.name] += 1
 
     def _encode(self, topic: TopicMetadata, times: MessageTimes, data: bytes) -> None:
         with contextlib.suppress(ObservationRefused):  # for example a depth image: recorded unchanged

@@ -55,15 +55,16 @@ class EpisodeBag:
     Args:
         folder: Folder of this bag; created. A number is appended if it exists.
         custom_data: Metadata of the bag, written to rosbag2's ``custom_data``.
+        min_free: Space on the disk that messages leave free [bytes].
 
     Raises:
         OSError: The bag cannot be written; raised by any method.
     """
 
-    def __init__(self, folder: Path, custom_data: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, custom_data: Mapping[str, str], min_free: int = 0) -> None:
         self.path = _make_folder(folder)
         self.custom_data = {"recorder": RECORDER, **custom_data}
-        self._file = McapWriter(self.path / f"{self.path.name}_0.mcap", RECORDER)
+        self._file = McapWriter(self.path / f"{self.path.name}_0.mcap", RECORDER, min_free=min_free)
         self._file.metadata(PACKAGE, self.custom_data)
         self._file.sync()
         metadata.sync_folder(self.path)
@@ -106,9 +107,9 @@ class EpisodeBag:
             self._synced = time.monotonic()
 
     def end_chunk(self) -> Counter[str]:
-        """Write the open chunk; returns the number of messages by topic that were dropped because writing failed."""
+        """Write the open chunk, into the reserve if necessary; returns the number of dropped messages by topic."""
         try:
-            self._file.flush()
+            self._file.flush(use_reserve=True)
             return Counter()
         except OSError:
             dropped = self._file.drop_chunk()
@@ -117,7 +118,7 @@ class EpisodeBag:
     def close(self, custom_data: Mapping[str, str] | None = None) -> Path:
         """Add ``custom_data``, finish the bag, and return its folder."""
         custom = {**self.custom_data, **(custom_data or {})}
-        self._file.flush()
+        self._file.flush(use_reserve=True)
         file = BagFile(self._file.path.name, self._file.start, self._file.end, self._file.counts.total())
         topics = [(topic, self._file.counts[channel]) for channel, topic in self._topics.items()]
         content = metadata.information(topics, [file], custom)

@@ -64,6 +64,7 @@ class EpisodeRecording:
         custom_data: Metadata of the bag.
         limit: Largest size of each of the writer's queues [bytes].
         quality: JPEG quality, 1 to 100.
+        min_free: Space on the disk that messages leave free [bytes].
 
     Attributes:
         path: Folder of the bag.
@@ -77,9 +78,9 @@ class EpisodeRecording:
         OSError: The bag cannot be written.
     """
 
-    def __init__(self, folder: Path, custom_data: Mapping[str, str], limit: int, quality: int) -> None:
+    def __init__(self, folder: Path, custom_data: Mapping[str, str], limit: int, quality: int, min_free: int = 0) -> None:
         started = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        self.bag = EpisodeBag(bag_folder(folder), {**custom_data, "started": started})
+        self.bag = EpisodeBag(bag_folder(folder), {**custom_data, "started": started}, min_free)
         self.path, self.open = self.bag.path, True
         self.writer = BagWriter(self.bag, limit, quality)
         self.outcome = UNKNOWN
@@ -124,7 +125,7 @@ class EpisodeRecording:
         return {
             "bag": str(self.path), "messages": str(self.writer.accepted.total()), "megabytes": f"{self.bag.size / 1e6:.1f}",
             "dropped": str(self.writer.dropped.total()), "waiting_mb": f"{self.writer.pending_bytes / 1e6:.1f}",
-            **self.writer.undefined,
+            **self.writer.failed,
         }  # fmt: skip
 
     def _outcome_metadata(self) -> dict[str, str]:
@@ -171,7 +172,8 @@ class EpisodeRecorder:
         """
         if shortage := self.disk_shortage():
             raise RecordingRefused(shortage)
-        self.episode = EpisodeRecording(self.folder, {**self.custom_data, **custom_data}, self._limit, self._quality)
+        custom_data = {**self.custom_data, **custom_data}
+        self.episode = EpisodeRecording(self.folder, custom_data, self._limit, self._quality, int(self._min_free * GIGABYTE))
         return self.episode
 
     def finish(self, episode: EpisodeRecording, reason: str, custom_data: Mapping[str, str], lost: Mapping[str, int]) -> None:
@@ -222,7 +224,7 @@ class EpisodeRecorder:
         if self.recording is None:
             return ""
         error = self.recording.writer.error
-        return self.disk_shortage() or (f"disk: {error}" if error else "")
+        return f"disk: {error}" if error else self.disk_shortage()
 
 
 def find_unfinished_bags(folder: Path) -> list[Path]:

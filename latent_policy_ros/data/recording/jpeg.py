@@ -12,6 +12,7 @@ from latent_policy_ros.common.errors import ObservationRefused, available
 
 IMAGE_TYPE, COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 LITTLE_ENDIAN = b"\x00\x01\x00\x00"  # encapsulation header of plain CDR, little endian
+MAX_SIDE = 65500  # px, limit of libjpeg
 IMAGE_FORMATS = JPEG, RAW = "jpeg", "raw"  # formats in which a recorder stores raw images
 #: Encodings that JPEG can represent: {encoding: (channels, OpenCV color conversion, ``format`` as image_transport writes it)}.
 ENCODINGS = {
@@ -91,9 +92,14 @@ def to_jpeg(data: bytes, quality: int) -> bytes:
         )
     rows = np.frombuffer(data, np.uint8, fields.step * fields.height, fields.start).reshape(fields.height, fields.step)
     pixels: np.ndarray = rows[:, : fields.width * channels].reshape(fields.height, fields.width, channels)
-    if conversion is not None:
-        pixels = cv2.cvtColor(pixels, conversion)
-    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(pixels), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    if max(fields.width, fields.height) > MAX_SIDE:
+        raise ObservationRefused(f"image {fields.width}x{fields.height}: JPEG holds at most {MAX_SIDE} px per side")
+    try:
+        if conversion is not None:
+            pixels = cv2.cvtColor(pixels, conversion)
+        _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(pixels), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    except cv2.error as error:
+        raise ObservationRefused(f"image {fields.width}x{fields.height} cannot be compressed: {error}") from error
     label = name.encode() + b"\0"
     start = LITTLE_ENDIAN + fields.header + bytes(-len(fields.header) % 4) + struct.pack("<I", len(label)) + label
     return b"".join((start, bytes(-len(start) % 4), struct.pack("<I", encoded.size), encoded.tobytes()))
