@@ -12,7 +12,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from latent_policy_ros.common.bounded_reader import LimitExceeded, parse_json, read_bytes
 from latent_policy_ros.common.errors import ArtifactError
+
+MAX_JSON_SIZE = 256 << 20  # bytes; the manifest of a data set describes each of its episodes
 
 
 def canonical_json(value: Any) -> str:
@@ -35,7 +38,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_bytes(data)
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:  # never through a link that is there
+            file.write(data)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -106,7 +111,9 @@ def load_json(path: Path, error: type[Exception], remedy: str) -> dict[str, Any]
     if not path.is_file():
         raise error(f"{path}: no such file; {remedy}")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_bytes(path, MAX_JSON_SIZE))
+    except LimitExceeded as cause:
+        raise error(f"{path}: {cause}; {remedy}") from cause
     except ValueError as cause:
         raise error(f"{path}: not JSON ({cause}); {remedy}") from cause
     if not isinstance(value, dict):

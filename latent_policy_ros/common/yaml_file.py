@@ -1,4 +1,4 @@
-"""Reading of YAML files: unique keys, which are strings, and numbers as in YAML 1.2."""
+"""Reading of YAML files: unique keys, which are strings, numbers as in YAML 1.2, and limits of size, depth and aliases."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any
 
 import yaml
 
+from latent_policy_ros.common.bounded_reader import MAX_DEPTH, MAX_FILE_SIZE, LimitExceeded, read_text
 from latent_policy_ros.common.errors import ConfigError, Finding
 
 YAML_SUFFIXES = (".yaml", ".yml")
+MAX_VALUES = 1_000_000  # values of a document, each alias counted as often as it is used
+MAX_PLAIN_LENGTH = 100_000  # characters of a value without quotes: YAML converts some forms of numbers in quadratic time
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C implementation is ten times as fast
+_BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 class _Loader(_SafeLoader):
@@ -40,11 +44,70 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.012345
 def read_yaml(file: str | Path) -> Any:
     """Content of a YAML file. Raises ConfigError if it cannot be read, is not YAML, or has duplicate keys."""
     try:
-        return yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
+        return _parse(read_text(file), _Loader)
     except OSError as error:
         raise ConfigError(file, "", f"cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except LimitExceeded as error:
+        raise ConfigError(file, "", str(error)) from error
+    except ValueError as error:
         raise ConfigError(file, "", f"is not valid YAML: {error}") from error
+
+
+def parse_yaml(text: str, as_text: bool = False) -> Any:
+    """Parse YAML that other programs wrote, e.g. the metadata of a bag.
+
+    Args:
+        text: The document.
+        as_text: Keep all values as text.
+
+    Raises:
+        LimitExceeded: Too long, nested deeper than ``MAX_DEPTH`` levels, or with more than ``MAX_VALUES`` values.
+        ValueError: Not valid YAML.
+    """
+    return _parse(text, _BaseLoader if as_text else _SafeLoader)
+
+
+def _parse(text: str, loader: Any) -> Any:
+    if len(text) > MAX_FILE_SIZE:
+        raise LimitExceeded(f"has {len(text)} characters; the limit is {MAX_FILE_SIZE}")
+    try:
+        _check_limits(text)
+        return yaml.load(text, Loader=loader)  # a SafeLoader
+    except LimitExceeded:
+        raise
+    except Exception as error:  # constructors of YAML raise errors of any type, e.g. for a 13th month
+        raise ValueError(" ".join(str(error).split()) if isinstance(error, yaml.YAMLError) else repr(error)) from error
+
+
+def _check_limits(text: str) -> None:
+    """Check depth and number of values before a document is built: each alias counts as all values of its anchor."""
+    open_nodes: list[list[Any]] = [["", 0]]  # anchor and number of values of the document and of each open list or mapping
+    sizes: dict[str, int] = {}
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise ValueError(f"line {event.start_mark.line + 1}: the alias *{event.anchor} has no anchor before it")
+            open_nodes[-1][1] += sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            open_nodes[-1][1] += 1
+            if len(event.value) > MAX_PLAIN_LENGTH and (event.implicit[0] or event.tag):
+                line = event.start_mark.line + 1
+                raise LimitExceeded(
+                    f"line {line}: a value of {len(event.value)} characters without quotes; the limit is {MAX_PLAIN_LENGTH}"
+                )
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append([event.anchor, 1])
+            if len(open_nodes) > MAX_DEPTH + 1:
+                raise LimitExceeded(f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels, the limit")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+            open_nodes[-1][1] += size
+            if anchor:
+                sizes[anchor] = size
+        if open_nodes[-1][1] > MAX_VALUES:
+            raise LimitExceeded(f"has more than {MAX_VALUES} values, counting each alias as often as it is used; the limit")
 
 
 def describe(value: Any) -> str:

@@ -22,6 +22,8 @@ T = TypeVar("T")
 TIMES = ("timestamps", "timestamp", "stamps", "stamp", "times", "time", "t")
 POSES = "geometry_msgs/msg/PoseArray"
 MAX_STEP, MIN_STEP = 2.0, 0.0005  # s; outside of this range the median time between frames is not in seconds
+MAX_SIZE = 1 << 30  # bytes of a NumPy or CSV file, decompressed; an hour at 120 Hz takes 200 MB
+BAG_SUFFIXES = (".mcap", ".db3")
 FORMATS = ".npz, .npy, .csv, .mcap, .db3 or a rosbag2 folder"
 
 
@@ -56,7 +58,8 @@ def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) ->
     path = Path(file).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"no recording {str(path)!r}")
-    suffix = "bag" if path.is_dir() or path.suffix in (".mcap", ".db3") else path.suffix.lower()
+    _check_size(path)
+    suffix = "bag" if path.is_dir() or path.suffix in BAG_SUFFIXES else path.suffix.lower()
     times: np.ndarray | None
     if suffix == "bag":
         times, points = _read_bag(path, entry)
@@ -100,6 +103,20 @@ class HandPlayer:
     def finished(self, elapsed: float) -> bool:
         """Whether the playback has ended."""
         return not self.loop and elapsed > self.duration
+
+
+def _check_size(path: Path) -> None:
+    """Raise ArtifactError for a device or pipe, and for a file that is larger than ``MAX_SIZE``, also after decompression."""
+    if path.is_dir():
+        return
+    if not path.is_file():
+        raise ArtifactError(f"{path}: is a device or a pipe; expected a file")
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            size = max(size, sum(entry.file_size for entry in packed.infolist()))
+    if size > MAX_SIZE and path.suffix not in BAG_SUFFIXES:
+        raise ArtifactError(f"{path}: {size} bytes, the limit of a hand recording is {MAX_SIZE}")
 
 
 def _read_npz(path: Path, entry: str) -> tuple[np.ndarray | None, np.ndarray]:
@@ -192,7 +209,7 @@ def _checked(path: Path, times: np.ndarray | None, points: np.ndarray, fps: floa
 def _load(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}") from error
 
 

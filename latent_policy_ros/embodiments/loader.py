@@ -11,6 +11,7 @@ import numpy as np
 
 from latent_policy_ros.common.config import validate
 from latent_policy_ros.common.errors import ConfigError, available
+from latent_policy_ros.common.path_names import UnsafeName, path_name
 from latent_policy_ros.common.yaml_file import read_yaml
 from latent_policy_ros.embodiments.description.defaults import EmbodimentDefaults
 from latent_policy_ros.embodiments.description.embodiment_file import DescribedFile, HumanFile, RobotFile, TableFile, file_model
@@ -56,7 +57,10 @@ def _load(path: Path, _modified: int, _described: tuple) -> Embodiment:
     """Load a file; the other arguments are only part of the cache's key."""
     values = read_yaml(path)
     content = validate(file_model(values), values, path)
-    name, side = content.name or path.stem, content.side
+    try:
+        name, side = content.name or path_name(path.stem, "name of the file"), content.side
+    except UnsafeName as error:
+        raise content.error("name", f"missing; {error}") from error
     for text in (name, path.stem):  # embodiments are found by either
         if other := next((s for s in SIDES if s != side and text.endswith(f"_{s}")), ""):
             raise content.error("side", f"got {side!r}, but the name {text} ends in _{other}; expected {other!r}, or another name")

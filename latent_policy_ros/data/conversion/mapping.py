@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from latent_policy_ros.common.bounded_reader import parse_json
 from latent_policy_ros.common.config import Config, Names, Positive, Text, Whole, config_file, field_errors, load
 from latent_policy_ros.common.errors import ConfigError, LatentPolicyError, available
+from latent_policy_ros.common.path_names import PathName, UnsafeName, namespace, path_name
+from latent_policy_ros.common.yaml_file import parse_yaml
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.observations.modalities import value_modality
 
 UNITS = {"rad": 1.0, "deg": math.pi / 180, "m": 1.0, "mm": 1e-3}
 Unit = Literal["rad", "deg", "m", "mm"]
 JOINT_KINDS = {"deg": "revolute", "mm": "prismatic"}  # kind of joint that a unit other than rad and m belongs to
-NAME = re.compile(r"[A-Za-z][\w-]*")  # names of cameras and streams become names of features and files
 RESERVED_STREAMS = "state", "wrist", "images", "joint_states", "wrist_pose"  # names of other features and streams
 NO_ROBOTS = "the bag has no metadata about its robots; name them in a mapping, or give the fleet"
 
@@ -132,14 +131,21 @@ def robots_of_bag(custom: Map[str, str]) -> tuple[RobotTopics, ...]:
         ConfigError: Invalid metadata, or an embodiment that is not installed.
     """
     try:
-        cameras, embodiments = json.loads(custom.get("cameras", "{}")), json.loads(custom.get("embodiments", "{}"))
-        fleet = yaml.safe_load(custom.get("fleet", "")) or {}
+        cameras, embodiments = parse_json(custom.get("cameras", "{}")), parse_json(custom.get("embodiments", "{}"))
+        fleet = parse_yaml(custom.get("fleet", "")) or {}
         for robot, content in (fleet.get("robots") or {}).items():
             embodiments.setdefault(robot, {"name": content["embodiment"]})
             cameras[robot] = content["cameras"]  # excludes cameras that are only recorded
             embodiments[robot].setdefault("reference", content["embodiment"])
-        named = {robot: ((c.get("reference", ""), c["name"]), cameras[robot]) for robot, c in embodiments.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        named = {
+            namespace(robot, "name of a robot"): (
+                (c.get("reference", ""), c["name"]), [path_name(camera, "name of a camera") for camera in cameras[robot]],
+            )
+            for robot, c in embodiments.items()
+        }  # fmt: skip
+    except UnsafeName as error:
+        raise ConfigError("metadata of the bag", "robots", str(error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError("metadata of the bag", "embodiments", f"invalid: {error!r}") from error
     return tuple(conventional(robot, _first_known(names), seen) for robot, (names, seen) in named.items())
 
@@ -178,17 +184,10 @@ def _embodiment(name: Any) -> Any:
     return embodiment
 
 
-def _camera(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise ValueError(f"got the name {name!r}; expected letters, digits, _ and -, starting with a letter")
-    return name
-
-
 def _stream(name: str) -> str:
-    if name in RESERVED_STREAMS or not NAME.fullmatch(name):
-        expected = "letters, digits, _ and -, starting with a letter"
-        raise ValueError(f"got the name {name!r}; expected {expected}, and none of {', '.join(RESERVED_STREAMS)}")
-    return name
+    if name in RESERVED_STREAMS:
+        raise ValueError(f"got the name {name!r}; expected none of {', '.join(RESERVED_STREAMS)}")
+    return path_name(name)
 
 
 def _value_modality(name: str) -> str:
@@ -242,7 +241,7 @@ class RobotMapping(Config):
     embodiment: Annotated[Embodiment, BeforeValidator(_embodiment)] = Field(
         description="End-effector: a name from `latent-policy embodiments list`, or a YAML file."
     )
-    cameras: dict[Annotated[str, AfterValidator(_camera)], Text] = Field(
+    cameras: dict[PathName, Text] = Field(
         description="Topic (Image or CompressedImage) of each camera, by its name in the data set."
     )
     state: StateMapping = Field(description="Measured joints (JointState).")
@@ -314,7 +313,9 @@ class RobotMapping(Config):
 class MappingFile(Config):
     """Content of a mapping file: the meaning of the topics and joints of bags that this package did not record."""
 
-    robots: Annotated[dict[str, RobotMapping], Field(min_length=1)] = Field(description="Robots in each bag, by name.")
+    robots: Annotated[dict[Annotated[str, AfterValidator(namespace)], RobotMapping], Field(min_length=1)] = Field(
+        description="Robots in each bag, by name."
+    )
     task: str = Field("", description="Task description of episodes whose bag has none.")
     fps: Whole | None = Field(None, gt=0, description="Frame rate of the data set [Hz]. Default: that of the fastest camera.")
     limits: Limits = Field(Limits(), description="Largest time differences within a frame.")

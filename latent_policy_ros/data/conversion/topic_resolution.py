@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
+from latent_policy_ros.common.bounded_reader import parse_json
 from latent_policy_ros.data.bags.reader import Bag
 from latent_policy_ros.data.conversion.command_types import CommandType, command_types
 from latent_policy_ros.data.conversion.mapping import RobotTopics
@@ -156,7 +156,7 @@ def outcome(bag: Bag, robot: RobotTopics) -> bool | None:
 def _json_object(bag: Bag, key: str) -> dict:
     """A JSON object in the metadata of a bag; empty if it is missing or invalid."""
     try:
-        value = json.loads(bag.custom.get(key, "{}"))
+        value = parse_json(bag.custom.get(key, "{}"))
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

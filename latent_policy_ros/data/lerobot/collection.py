@@ -11,7 +11,10 @@ from typing import Any
 import yaml
 
 from latent_policy_ros.common.artifacts import write_atomically
+from latent_policy_ros.common.bounded_reader import read_text
 from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.common.path_names import path_name
+from latent_policy_ros.common.yaml_file import parse_yaml
 from latent_policy_ros.data.conversion.provenance import Provenance, is_converted
 from latent_policy_ros.data.lerobot.layout import DEFAULT_FEATURES, INFO, MANIFEST
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
@@ -42,7 +45,7 @@ class DatasetCollection:
 
     def staging_folder(self, embodiment: str) -> Path:
         """Folder of the staged episodes of an embodiment."""
-        return self.root / STAGING / embodiment
+        return self.root / STAGING / path_name(embodiment, "name of the embodiment")
 
     def check_identity(self, identity: DatasetIdentity) -> None:
         """Check that episodes of ``identity`` can be appended.
@@ -50,7 +53,7 @@ class DatasetCollection:
         Raises:
             ArtifactError: The data set or the staged episodes have another identity.
         """
-        root = self.root / identity.embodiment
+        root = self.root / path_name(identity.embodiment, "name of the embodiment")
         recover_dataset(root)
         known = [LeRobotReader(root).identity] if (root / INFO).is_file() else []
         known += [episode.identity for episode in load_staged_episodes(self.staging_folder(identity.embodiment))[:1]]
@@ -69,7 +72,7 @@ class DatasetCollection:
             ArtifactError: The episode is in the data set, but its source has another fingerprint now.
         """
         if embodiment not in self._fingerprints:
-            root = self.root / embodiment
+            root = self.root / path_name(embodiment, "name of the embodiment")
             recover_dataset(root)
             metadata = LeRobotReader(root).episode_metadata if (root / INFO).is_file() else []
             self._fingerprints[embodiment] = {episode["key"]: episode.get("fingerprint", "") for episode in metadata}
@@ -206,9 +209,9 @@ def _weight(root: Path) -> float:
     if not file.is_file():
         return 1.0
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))["datasets"]
+        entries = parse_yaml(read_text(file))["datasets"]
         weight = float({entry["path"]: entry for entry in entries}.get(root.name, {}).get("weight", 1.0))
-    except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{file}: not a mixture of data sets: {error!r}") from error
     if not weight > 0:
         raise ArtifactError(f"{file}: weight of {root.name}: expected a number greater than 0, got {weight}")

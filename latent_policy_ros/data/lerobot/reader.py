@@ -13,8 +13,21 @@ import pyarrow.parquet as pq
 
 from latent_policy_ros.common.artifacts import load_json
 from latent_policy_ros.common.errors import ArtifactError, available
+from latent_policy_ros.common.path_names import inside
 from latent_policy_ros.data.lerobot.feature_statistics import Stats, statistics_from_json
-from latent_policy_ros.data.lerobot.layout import EPISODES, IMAGES, INFO, MANIFEST, STATS, TASKS, VERSION, is_video, to_array
+from latent_policy_ros.data.lerobot.layout import (
+    DATA,
+    EPISODES,
+    IMAGES,
+    INFO,
+    MANIFEST,
+    STATS,
+    TASKS,
+    VERSION,
+    VIDEO,
+    is_video,
+    to_array,
+)
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity
 from latent_policy_ros.data.lerobot.video import decode_images
 
@@ -45,6 +58,9 @@ class LeRobotReader:
         if self.info.get("codebase_version") != VERSION:
             got = self.info.get("codebase_version")
             raise ArtifactError(f"{self.root / INFO}: codebase_version: expected {VERSION!r}, got {got!r}")
+        for key, expected in (("data_path", (DATA,)), ("video_path", (VIDEO, None))):
+            if self.info.get(key) not in expected:  # a template from outside must not choose paths
+                raise ArtifactError(f"{self.root / INFO}: {key}: expected {expected[0]!r}, got {self.info.get(key)!r}")
         self.features: dict[str, Any] = self.info["features"]
         self.fps, self.frames = int(self.info["fps"]), int(self.info["total_frames"])
         self.episodes = self._read_episodes()
@@ -86,7 +102,7 @@ class LeRobotReader:
     def columns(self, episode: int) -> dict[str, np.ndarray]:
         """Vectors (T, d) and scalars (T,) of one episode; ArtifactError if the file is damaged."""
         row = self.episodes[episode]
-        path = self.root / self.info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+        path = self.root / DATA.format(chunk_index=int(row["data/chunk_index"]), file_index=int(row["data/file_index"]))
         try:
             with pq.ParquetFile(path) as file:
                 table = file.read_row_group(self._row_group(file, episode))
@@ -110,8 +126,8 @@ class LeRobotReader:
         if camera not in self.cameras:
             raise ArtifactError(f"{self.root}: no camera {camera!r}; {available(self.cameras)}")
         key, row = f"{IMAGES}{camera}", self.episodes[episode]
-        indices = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
-        path = self.root / self.info["video_path"].format(video_key=key, **indices)
+        indices = {name: int(row[f"videos/{key}/{name}"]) for name in ("chunk_index", "file_index")}
+        path = inside(self.root, VIDEO.format(video_key=key, **indices))
         first = round(row[f"videos/{key}/from_timestamp"] * self.fps)
         return decode_images(path, first, row["length"], self.fps, size)
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from latent_policy_ros.common.artifacts import load_json, write_atomically
 from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.common.path_names import path_name
 from latent_policy_ros.data.lerobot.feature_statistics import Stats, statistics_from_json, statistics_to_json, vector_statistics
 from latent_policy_ros.data.lerobot.layout import (
     DEFAULT_FEATURES,
@@ -114,7 +115,7 @@ class StagedEpisode:
 
     def video(self, feature: str) -> Path:
         """Video file of an image feature."""
-        return self.folder / f"{feature[len(IMAGES) :]}.mp4"
+        return self.folder / f"{path_name(feature[len(IMAGES) :], 'name of a camera')}.mp4"
 
     @classmethod
     def load(cls, folder: Path) -> StagedEpisode:
@@ -156,8 +157,10 @@ class EpisodeWriter:
     """
 
     def __init__(self, root: Path, key: str, identity: DatasetIdentity, cameras: tuple[str, ...], frames: int = 0) -> None:
-        self.folder, self.key, self.identity = root / key, key, identity
+        self.folder, self.key, self.identity = root / path_name(key, "key of an episode"), key, identity
         self._part = root / f"{key}{PART_SUFFIX}"
+        for camera in cameras:
+            path_name(camera, "name of a camera")
         shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir(parents=True)
         threads = encoder_threads(len(cameras))

@@ -22,6 +22,7 @@ from latent_policy_ros.common.config import (
     names_of,
 )
 from latent_policy_ros.common.errors import available
+from latent_policy_ros.common.path_names import PathName
 from latent_policy_ros.embodiments.description.description import Coupling
 from latent_policy_ros.embodiments.model.schema import FINGERS, PALM
 
@@ -168,7 +169,7 @@ class LinkTip(Config):
 class EmbodimentFile(FileModel):
     """Fields of every embodiment file."""
 
-    name: Text | None = Field(None, description="Name. Default: that of the file.")
+    name: PathName | None = Field(None, description="Name. Default: that of the file.")
     kind: Literal["hand", "gripper", "human"] = Field(description="Kind of end-effector.")
     side: Literal["left", "right"] = Field(description="Side of the hand; a gripper is used as either.")
 

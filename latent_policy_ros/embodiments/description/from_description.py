@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latent_policy_ros.common.bounded_reader import read_bytes
 from latent_policy_ros.common.config import resolve_path
 from latent_policy_ros.common.errors import ConfigError, available
 from latent_policy_ros.embodiments.description.description import MOVING, Coupling, Description
@@ -124,10 +125,10 @@ def with_ranges(content: DescribedFile, mechanism: Mechanism, joint_names: Seque
 
 def described_files(path: Path) -> tuple[tuple[str, int], ...]:
     """(path, modification time) of the files that a YAML file's description consists of, for the key of a cache."""
-    match = re.search(rb"^description:\s*(.+?)\s*(?:#.*)?$", path.read_bytes(), re.MULTILINE)
-    if match is None:
-        return ()
     try:
+        match = re.search(rb"^description:[ \t]*(\S[^\n]*?)[ \t]*(?:#[^\n]*)?$", read_bytes(path), re.MULTILINE)
+        if match is None:
+            return ()
         file = resolve_path(match[1].decode().strip("'\""), path)
         return tuple((str(part), part.stat().st_mtime_ns) for part in files_of(file))
     except (OSError, ValueError, ConfigError):

@@ -9,7 +9,10 @@ from xml.parsers import expat
 
 import numpy as np
 
+from latent_policy_ros.common.bounded_reader import LimitExceeded, read_bytes
 from latent_policy_ros.common.errors import ConfigError
+
+MAX_DEPTH = 200  # nested elements; MJCF nests one body for each link
 
 
 def parse_xml(path: Path) -> ET.Element:
@@ -22,11 +25,30 @@ def parse_xml(path: Path) -> ET.Element:
     """
     builder, parser = ET.TreeBuilder(), expat.ParserCreate()  # ElementTree's own parser refuses undeclared prefixes
     parser.buffer_text = True
-    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
-    parser.CharacterDataHandler = builder.data
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise LimitExceeded(f"line {parser.CurrentLineNumber}: nested deeper than {MAX_DEPTH} elements, the limit")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse_entity(name: str, *_: object) -> None:
+        raise LimitExceeded(f"defines the entity {name!r}; robot descriptions must not define entities")
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.EntityDeclHandler, parser.CharacterDataHandler = refuse_entity, builder.data
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(read_bytes(path), True)
         root = builder.close()
+    except LimitExceeded as error:
+        raise ConfigError(path, "", str(error)) from error
     except FileNotFoundError as error:
         raise ConfigError(path, "", "no such file") from error
     except OSError as error:

@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.path_names import path_name
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.policy import ActionChunk
 
@@ -25,12 +26,12 @@ def message_class(msg_type: str) -> type:
     """The Python class of a message type, e.g. of ``sensor_msgs/msg/Image``.
 
     Raises:
-        LatentPolicyError: The package of the type is not installed.
+        LatentPolicyError: The package of the type is not installed, or the text names no type.
     """
-    package, _, name = msg_type.split("/")
     try:
+        package, _, name = (path_name(part) for part in msg_type.split("/"))
         return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise LatentPolicyError(f"message type {msg_type} is not installed") from error
 
 

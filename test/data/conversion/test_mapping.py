@@ -91,7 +91,7 @@ def test_values_of_a_mapping(tmp_path):
             "streams.skin.modality: unknown modality 'smell'",
         ),
         ("robots.rig.streams", {"skin": {"topic": "/skin", "modality": "joint_state"}}, "'joint_state' is for joints, not for"),
-        ("robots.rig.streams", {"wrist": {"topic": "/skin", "modality": "tactile"}}, "got the name 'wrist'; expected letters"),
+        ("robots.rig.streams", {"wrist": {"topic": "/skin", "modality": "tactile"}}, "got the name 'wrist'; expected none of"),
         (
             "robots.rig.streams",
             {"skin": {"topic": "/cam", "modality": "tactile"}},
