@@ -138,16 +138,16 @@ def repair(bags: BagsArgument) -> None:
 
         latent-policy dataset repair runs/bags
     """
-    from latent_policy_ros.common.errors import ArtifactError
+    from latent_policy_ros.common.errors import LatentPolicyError
     from latent_policy_ros.data.bags.repair import find_mcap_bags, repair_bag
 
     failed = False
     for bag in find_mcap_bags(bags):
         try:
             result = repair_bag(bag)
-        except ArtifactError as error:
+        except (LatentPolicyError, OSError) as error:
             failed = True
-            print_line(str(error), "not repaired", "red")
+            print_line(f"{bag}: {error}" if isinstance(error, OSError) else str(error), "not repaired", "red")
             continue
         outcome = f"{', '.join(result.repaired)} rewritten" if result.repaired else "intact"
         print_line(f"{bag}: {outcome}; {result.messages} messages", "repaired" if result.repaired else "", "green")
@@ -212,6 +212,7 @@ def view(
 
         latent-policy dataset view runs/data -o runs/view --rerun runs/view/all.rrd
     """
+    from latent_policy_ros.common.path_names import inside
     from latent_policy_ros.data.inspection.episode_plots import IMAGE_COLUMNS, RerunFile, write_sheet
     from latent_policy_ros.data.inspection.episode_view import episode_views
 
@@ -220,7 +221,7 @@ def view(
         for issue in episode.issues:
             print_line(str(issue), episode.name, "yellow")
         if len(episode.state):
-            sheet = out / f"{episode.name}.png"
+            sheet = inside(out, f"{episode.name}.png")
             write_sheet(episode, sheet)
             print_line(str(sheet))
             drawn += 1

@@ -34,7 +34,10 @@ class Issue:
 
     def __str__(self) -> str:
         at = "" if self.time is None else f" at {self.time:.2f} s"
-        return f"{self.file}: {self.topic + ': ' if self.topic else ''}{self.kind}{at}: {self.text}"
+        text = f"{self.file}: {self.topic + ': ' if self.topic else ''}{self.kind}{at}: {self.text}"
+        return "".join(
+            c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+        )  # bags may contain terminal controls
 
     def to_dict(self) -> dict[str, Any]:
         """The issue as JSON values."""

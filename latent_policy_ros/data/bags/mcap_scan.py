@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import lz4.frame
-import zstandard
-
 from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.data.bags.compression import MAX_RECORD, decompress_available
 from latent_policy_ros.data.bags.mcap_writer import CHUNK, CHUNK_HEAD, DATA_END, FOOTER, MAGIC, MESSAGE, MESSAGE_HEAD, RECORD, Index
 
 
@@ -30,7 +28,7 @@ class ChunkContent:
 
     Attributes:
         whole: Whether the chunk is complete and undamaged.
-        damaged: Whether the chunk is complete, but differs from what was written.
+        damaged: Whether the chunk is complete, but differs from what was written, or is too large.
         records: (opcode, body, offset in the uncompressed chunk) of the complete records.
         index: Index of the messages among them.
         head, compression, stored: The chunk as stored in the file.
@@ -60,6 +58,8 @@ def is_finished(path: Path) -> bool:
 def scan(path: Path) -> Iterator[Record]:
     """Yield the records of a file's data section. The last one may be an incomplete chunk with a short body.
 
+    Bodies are cut at ``MAX_RECORD``.
+
     Raises:
         ArtifactError: Not an MCAP file.
     """
@@ -73,9 +73,10 @@ def scan(path: Path) -> Iterator[Record]:
             offset, left = file.tell() - RECORD.size, size - file.tell()
             if opcode in (DATA_END, FOOTER) or not 0 < opcode < 0x10 or (length > left and opcode != CHUNK):
                 return
-            yield Record(opcode, file.read(min(length, left)), offset)
+            yield Record(opcode, file.read(min(length, left, MAX_RECORD)), offset)
             if length > left:
                 return
+            file.seek(offset + RECORD.size + length)
 
 
 def read_chunk(body: bytes) -> ChunkContent | None:
@@ -89,7 +90,9 @@ def read_chunk(body: bytes) -> ChunkContent | None:
     except (struct.error, UnicodeDecodeError):
         return None
     stored = body[at + length + 8 :]
-    content = _decompress(compression, stored)
+    content = decompress_available(compression, stored)
+    if content is None:
+        return ChunkContent(False, True, ())
     complete = len(stored) == stored_size
     good = len(content) == size and crc in (0, zlib.crc32(content))
     records: list[tuple[int, bytes, int]] = []
@@ -112,22 +115,3 @@ def _inner(content: bytes) -> Iterator[tuple[int, bytes, int]]:
             return
         yield opcode, content[at + RECORD.size : end], at
         at = end
-
-
-def _decompress(compression: str, stored: bytes) -> bytes:
-    """Decompress bytes that may end early or be damaged, as far as possible."""
-    if not compression:
-        return stored
-    if compression == "zstd":
-        unpack = zstandard.ZstdDecompressor().decompressobj().decompress
-    elif compression == "lz4":
-        unpack = lz4.frame.LZ4FrameDecompressor().decompress
-    else:
-        return b""
-    found = []
-    try:
-        for at in range(0, len(stored), 4096):
-            found.append(unpack(stored[at : at + 4096]))
-    except (zstandard.ZstdError, RuntimeError, EOFError):
-        pass  # the rest is unreadable
-    return b"".join(found)

@@ -46,13 +46,16 @@ def mapping(values: Mapping[str, str]) -> bytes:
 
 
 def read_text(body: bytes, at: int) -> tuple[str, int]:
-    """The string at an offset, and the offset of its end."""
+    """The string at an offset, and the offset of its end. ValueError, struct.error: the body is damaged."""
     (length,) = struct.unpack_from("<I", body, at)
-    return body[at + 4 : at + 4 + length].decode(), at + 4 + length
+    end = at + 4 + length
+    if end > len(body):
+        raise ValueError(f"a string of {length} bytes at byte {at}, but the record has {len(body)} bytes")
+    return body[at + 4 : end].decode(), end
 
 
 def read_mapping(body: bytes, at: int) -> dict[str, str]:
-    """The map of strings at an offset."""
+    """The map of strings at an offset. ValueError, struct.error: the body is damaged."""
     (length,) = struct.unpack_from("<I", body, at)
     found, at, end = {}, at + 4, at + 4 + length
     while at < end:
@@ -96,7 +99,11 @@ class McapWriter:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         self.size = 0
-        self._write(MAGIC + record(HEADER, text("ros2"), text(library)))
+        try:
+            self._write(MAGIC + record(HEADER, text("ros2"), text(library)))
+        except OSError:
+            self.close()
+            raise
 
     def add_schema(self, name: str, encoding: str, definition: str) -> int:
         """Add the definition of a message type; returns its number."""

@@ -15,9 +15,12 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_
 from rosbags.typesys.store import Typestore
 
 from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.common.path_names import path_name
 from latent_policy_ros.common.paths import PACKAGE, config_dir
-from latent_policy_ros.data.bags.storage import StoredTopic
+from latent_policy_ros.data.bags.metadata import StoredTopic
 
+MAX_DEFINITION = 1 << 20  # characters
+TYPE_NAME, FIELD_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)+", re.ASCII), re.compile(r"[A-Za-z_]\w*", re.ASCII)
 LANGUAGES = {"ros2msg": "msg", "ros2idl": "idl", "omgidl": "idl"}  # languages of definitions in bags that can be parsed
 
 
@@ -48,7 +51,9 @@ def typestore_of(topics: Collection[StoredTopic]) -> Typestore:
     needed = {topic.msg_type for topic in topics}
     types = {} if needed <= defined.keys() else dict(message_types().fielddefs)
     for msg_type, topic in defined.items():
-        types |= _parse(topic.definition, LANGUAGES[topic.language], msg_type)
+        parsed = _parse(topic.definition, LANGUAGES[topic.language], msg_type)
+        _check_names(parsed)
+        types |= parsed
     if unknown := needed - types.keys():
         raise TypesysError(f"no definition of {', '.join(sorted(unknown))}, neither in the bag nor among ROS 2's common types")
     store = get_typestore(Stores.EMPTY)
@@ -59,8 +64,18 @@ def typestore_of(topics: Collection[StoredTopic]) -> Typestore:
     return store
 
 
+def _check_names(types: Typesdict) -> None:
+    """Check names of types and fields from a bag: rosbags generates Python code that contains them."""
+    for msg_type, (_, fields) in types.items():
+        for name, form in ((msg_type, TYPE_NAME), *((field, FIELD_NAME) for field, _ in fields)):
+            if not form.fullmatch(name):
+                raise TypesysError(f"{msg_type[:60]!r}: {name[:60]!r} is no name of a message type or field")
+
+
 def _parse(text: str, language: str, msg_type: str) -> Typesdict:
     """A type and those of its fields, from one MSG text or from one or more IDL texts."""
+    if len(text) > MAX_DEFINITION:
+        raise TypesysError(f"the definition of {msg_type[:60]!r} has {len(text)} characters; the limit is {MAX_DEFINITION}")
     if language == "msg":
         return get_types_from_msg(text, msg_type)
     types: Typesdict = {}
@@ -87,7 +102,7 @@ def _register_installed(store: Typestore, msg_type: str) -> None:
     """Register an installed message type and those of its fields."""
     if msg_type in store.fielddefs:
         return
-    package, _, name = msg_type.split("/")
+    package, _, name = (path_name(part, f"message type {msg_type!r}") for part in msg_type.split("/", 2))
     prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [Path(sys.prefix)]
     tried = [prefix / "share" / package / "msg" / f"{name}.msg" for prefix in prefixes]
     file = next((file for file in tried if file.is_file()), None)

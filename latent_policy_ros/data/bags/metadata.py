@@ -11,10 +11,13 @@ from typing import Any
 
 import yaml
 
+from latent_policy_ros.common.bounded_reader import read_text
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.common.paths import PACKAGE
+from latent_policy_ros.common.yaml_file import parse_yaml
 
 FILE, ROOT_KEY = "metadata.yaml", "rosbag2_bagfile_information"
+TRASH = "trash"  # folder of discarded bags, beside those of the days; not searched for bags
 VERSION = 9  # of rosbag2's format, as written by Jazzy
 NUMBERED = re.compile(r"(.+)_(0|[1-9]\d*)")  # stem of a file of a split bag; a number with leading zeros is part of the name
 
@@ -36,6 +39,27 @@ class TopicMetadata:
     qos: tuple[Mapping[str, Any], ...] = ()
     type_hash: str = ""
     encoding: str = "cdr"
+
+
+@dataclass(frozen=True)
+class StoredTopic:
+    """A topic of one file.
+
+    Attributes:
+        name: Fully qualified name.
+        msg_type: E.g. ``sensor_msgs/msg/Image``.
+        count: Number of messages.
+        definition: Text that defines the message type; empty if the file has none.
+        language: Language of the definition, e.g. ``ros2msg``.
+        type_hash: RIHS01 hash of the type; empty if the file has none.
+    """
+
+    name: str
+    msg_type: str
+    count: int
+    definition: str = ""
+    language: str = ""
+    type_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +125,8 @@ def information(topics: Iterable[tuple[TopicMetadata, int]], files: Sequence[Bag
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Replace ``metadata.yaml`` atomically: after a crash, either the old or the new file is complete."""
     temporary = folder / f"{FILE}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x", encoding="utf-8") as file:  # never through a link that is there
         file.write(dump({ROOT_KEY: dict(content)}))
         file.flush()
         os.fsync(file.fileno())
@@ -129,10 +154,10 @@ def read(folder: Path) -> dict[str, Any]:
     """
     file = folder / FILE
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = parse_yaml(read_text(file))
     except FileNotFoundError as error:
         raise ArtifactError(f"{folder}: no {FILE}: the bag is being recorded, or its recorder was killed") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{file}: cannot be read: {error}") from error
     if not isinstance(found, dict) or not isinstance(found.get(ROOT_KEY), dict):
         raise ArtifactError(f"{file}: expected a map {ROOT_KEY!r}, got {str(found)[:60]!r}")

@@ -16,11 +16,13 @@ from mcap.records import Channel, Chunk, Message
 from mcap.stream_reader import StreamReader
 from rosbags.typesys.store import Typestore
 
+from latent_policy_ros.common.bounded_reader import read_text
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags import metadata
+from latent_policy_ros.data.bags.compression import MAX_RECORD
 from latent_policy_ros.data.bags.message_types import typestore_of
-from latent_policy_ros.data.bags.metadata import split_number
-from latent_policy_ros.data.bags.storage import OPENERS, BagStorage, StoredTopic, open_storage
+from latent_policy_ros.data.bags.metadata import TRASH, StoredTopic, split_number
+from latent_policy_ros.data.bags.storage import OPENERS, BagStorage, open_storage
 from latent_policy_ros.data.issues import BagUnreadable, Issue
 
 SUFFIXES = tuple(OPENERS)  # of files of bags
@@ -42,25 +44,28 @@ def find_bags(paths: Iterable[Path | str], wanted: str = "bag") -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise ArtifactError(f"{path}: no such {wanted}")
-        here = [path] if path.is_file() else list(_bags_in(path))
+        here = [path] if path.is_file() else list(_bags_in(path, set()))
         if not here:
             raise ArtifactError(f"{path}: holds no {wanted} (a folder with {metadata.FILE}, or a file *{', *'.join(SUFFIXES)})")
         found += [bag for bag in here if bag not in found]
     return found
 
 
-def _bags_in(folder: Path) -> Iterator[Path]:
+def _bags_in(folder: Path, visited: set[Path]) -> Iterator[Path]:
+    if folder.resolve() in visited:  # a link to a folder above
+        return
+    visited.add(folder.resolve())
     if (folder / metadata.FILE).is_file():
         yield folder
         return
-    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
+    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file())
     names = {(split_number(file)[0], file.suffix) for file in files}
     if len(files) == 1 or (len(names) == 1 and files):  # opening a split bag without metadata fails with a remedy
         yield folder
     else:
         yield from files
-    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
-        yield from _bags_in(below)
+    for below in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != TRASH):
+        yield from _bags_in(below, visited)
 
 
 def content_fingerprint(bag: Path) -> str:
@@ -93,6 +98,15 @@ class BagTopic:
 
 
 @dataclass
+class SkippedMessages:
+    """Messages of one topic that could not be read: their number, and time [s] and error of the first."""
+
+    count: int
+    time: float
+    error: str
+
+
+@dataclass
 class Bag:
     """An open bag.
 
@@ -102,6 +116,7 @@ class Bag:
         custom: Custom metadata of the recording.
         start, end: Times of receipt of the first and the last message [s].
         unlisted: Names of files in the folder that ``metadata.yaml`` does not list; they are not read.
+        skipped: Messages that the newest call of ``messages`` could not read, by topic.
     """
 
     path: Path
@@ -111,6 +126,7 @@ class Bag:
     end: float
     _storage: BagStorage = field(repr=False)
     unlisted: tuple[str, ...] = ()
+    skipped: dict[str, SkippedMessages] = field(default_factory=dict)
     _position: tuple[str, float] = ("", 0.0)  # topic and time of the newest message
 
     @property
@@ -121,18 +137,20 @@ class Bag:
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, float, Any]]:
         """Yield (topic, time of receipt [s], message) of some topics in order of receipt.
 
+        A message that cannot be read is skipped and counted in ``skipped``.
+
         Raises:
             BagUnreadable: The rest cannot be read.
         """
         stored = [topic for topic in self._storage.topics if topic.name in topics]
         types = self._types(stored)
         source = self._storage.messages(set(topics)) if stored else iter(())
+        self.skipped = {}
         while True:
             try:
                 topic, nanoseconds, data = next(source)
                 received = nanoseconds * 1e-9
                 self._position = topic.name, received
-                message = types.deserialize_cdr(data, topic.msg_type)
             except StopIteration:
                 return
             except Exception as error:  # damaged files raise errors of any type
@@ -142,6 +160,11 @@ class Bag:
                 if "timestamp order" in text:  # a file without chunks
                     text += f"; try: latent-policy dataset repair {self.path}"
                 raise BagUnreadable(Issue("damaged", text, self.path, name, at)) from error
+            try:
+                message = types.deserialize_cdr(self._storage.serialized(data), topic.msg_type)
+            except Exception as error:  # damaged messages raise errors of any type
+                self.skipped.setdefault(topic.name, SkippedMessages(0, received, _text(error))).count += 1
+                continue
             yield topic.name, received, message
 
     def _types(self, topics: list[StoredTopic]) -> Typestore:
@@ -167,25 +190,27 @@ def open_bag(path: Path) -> Iterator[Bag]:
         try:
             source = path
             if path.is_dir() and not (path / metadata.FILE).is_file():
-                files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+                files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
                 if len(files) != 1:
                     count = len(files) or "no"
                     raise ArtifactError(f"no {metadata.FILE}, and {count} files *{', *'.join(SUFFIXES)}{_remedy(files)}")
                 source = files[0]
             _check_journals(source)
-            storage = stack.enter_context(open_storage(source))
+            bag = _bag(path, stack.enter_context(open_storage(source)))
         except Exception as error:  # damaged files raise errors of any type
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 text = f"no disk space to unpack {path}; set TMPDIR to a folder on another disk"
                 raise OSError(error.errno, text, tempfile.gettempdir()) from error
             raise BagUnreadable(_truncated(path, error)) from error
-        topics: dict[str, BagTopic] = {}
-        for topic in storage.topics:
-            before = topics.get(topic.name)
-            topics[topic.name] = BagTopic(
-                before.msg_type if before else topic.msg_type, topic.count + (before.count if before else 0)
-            )
-        yield Bag(path, topics, _texts(storage.custom), storage.start * 1e-9, storage.end * 1e-9, storage, _unlisted(path))
+        yield bag
+
+
+def _bag(path: Path, storage: BagStorage) -> Bag:
+    topics: dict[str, BagTopic] = {}
+    for topic in storage.topics:
+        before = topics.get(topic.name)
+        topics[topic.name] = BagTopic(before.msg_type if before else topic.msg_type, topic.count + (before.count if before else 0))
+    return Bag(path, topics, _texts(storage.custom), storage.start * 1e-9, storage.end * 1e-9, storage, _unlisted(path))
 
 
 def _remedy(files: list[Path]) -> str:
@@ -200,7 +225,7 @@ def _unlisted(path: Path) -> tuple[str, ...]:
     file = path / metadata.FILE
     if not file.is_file():
         return ()
-    listed = file.read_text(encoding="utf-8")
+    listed = read_text(file)
     return tuple(sorted(other.name for other in path.iterdir() if other.suffix in SUFFIXES and other.name not in listed))
 
 
@@ -219,7 +244,7 @@ def _check_journals(source: Path) -> None:
 
 
 def _truncated(path: Path, error: Exception) -> Issue:
-    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix == ".mcap")
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix == ".mcap" and file.is_file())
     for file in files:
         first, last, topic, complete = _readable_part(file)
         if not complete:
@@ -235,7 +260,7 @@ def _readable_part(file: Path) -> tuple[int, int, str, bool]:
     first, last, topic, channels = 0, 0, "", {}
     with file.open("rb") as stream:
         try:
-            for record in StreamReader(stream, emit_chunks=True).records:
+            for record in StreamReader(stream, emit_chunks=True, record_size_limit=MAX_RECORD).records:
                 if isinstance(record, Channel):
                     channels[record.id] = record.topic
                 elif isinstance(record, Chunk) and record.message_end_time:

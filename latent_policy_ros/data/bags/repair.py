@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
-
-from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
 from latent_policy_ros.common.paths import PACKAGE
+from latent_policy_ros.common.yaml_file import parse_yaml
 from latent_policy_ros.data.bags import metadata
-from latent_policy_ros.data.bags.mcap_scan import ChunkContent, is_finished, read_chunk, scan
+from latent_policy_ros.data.bags.compression import MAX_CHUNK
+from latent_policy_ros.data.bags.mcap_file import chunks_exist, read_metadata, read_summary
+from latent_policy_ros.data.bags.mcap_scan import ChunkContent, Record, is_finished, read_chunk, scan
 from latent_policy_ros.data.bags.mcap_writer import (
     ATTACHMENT,
     CHANNEL,
@@ -34,7 +33,7 @@ from latent_policy_ros.data.bags.mcap_writer import (
     read_mapping,
     read_text,
 )
-from latent_policy_ros.data.bags.metadata import BagFile, TopicMetadata, split_number
+from latent_policy_ros.data.bags.metadata import TRASH, BagFile, TopicMetadata, split_number
 from latent_policy_ros.data.recording.episode_bag import RECORDER
 
 SUFFIX = ".repairing"
@@ -79,7 +78,8 @@ def find_mcap_bags(paths: list[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        files = [path] if path.is_file() else [file for file in sorted(path.rglob("*.mcap")) if not _is_copy(file)]
+        below = (file for file in path.rglob("*.mcap") if file.is_file() and TRASH not in file.relative_to(path).parts)
+        files = [path] if path.is_file() else [file for file in sorted(below) if not _is_copy(file)]
         if not files:
             raise ArtifactError(f"{path}: no MCAP file here or below; only bags in MCAP can be repaired")
         for file in files:
@@ -93,9 +93,8 @@ def files_of_bag(folder: Path) -> list[Path]:
     The bag consists of the files listed in ``metadata.yaml`` and of further files of the same split bag. Without metadata that
     lists any of the files, it consists of the files ``NAME_0.mcap``, ``NAME_1.mcap``, ..., or of a file with the folder's name.
     """
-    files = sorted(
-        (file for file in folder.glob("*.mcap") if not _is_copy(file)), key=lambda file: (split_number(file)[1], file.name)
-    )
+    found_here = (file for file in folder.glob("*.mcap") if file.is_file() and not _is_copy(file))
+    files = sorted(found_here, key=lambda file: (split_number(file)[1], file.name))
     names = {split_number(file)[0] for file in files}
     named: set[str] = set()
     with contextlib.suppress(ArtifactError, KeyError, TypeError):
@@ -119,8 +118,18 @@ def repair_bag(bag: Path) -> Repair:
 
     Raises:
         ArtifactError: The bag is being written, has no MCAP file, or has one that is compressed as a whole; or the disk has no
-            space for a copy of the largest file.
+            space for a copy of the largest file; or the bag is damaged beyond repair.
+        OSError: A file cannot be read or written.
     """
+    try:
+        return _repair(bag)
+    except (LatentPolicyError, OSError):
+        raise
+    except Exception as error:  # damaged files raise errors of any type; one bag must not stop the repair of others
+        raise ArtifactError(f"{bag}: cannot be repaired: {type(error).__name__}: {error}; it was not changed") from error
+
+
+def _repair(bag: Path) -> Repair:
     files = [bag] if bag.is_file() else files_of_bag(bag)
     if not files:
         raise ArtifactError(f"{bag}: no MCAP file of a bag; only bags in MCAP can be repaired; pass separate files one by one")
@@ -197,11 +206,12 @@ def _finished(file: Path) -> FileContent | None:
     content = FileContent()
     try:
         with file.open("rb") as stream:
-            reader = make_reader(stream)
-            summary = reader.get_summary()
-            for record in reader.iter_metadata():
+            summary = read_summary(stream)
+            if summary and not chunks_exist(stream, summary):
+                return None
+            for record in read_metadata(stream, summary) if summary else ():
                 content.custom |= _custom_metadata(record.name, record.metadata)
-    except (McapError, struct.error, UnicodeDecodeError, ValueError, EOFError):
+    except Exception:  # a damaged end raises errors of any type
         return None
     if summary is None or summary.statistics is None or not (summary.chunk_indexes or _in_order(file)):
         return None
@@ -219,8 +229,8 @@ def _custom_metadata(name: str, values: dict[str, str]) -> dict[str, str]:
         return values
     custom: Any = None
     if name == ROSBAG2:
-        with contextlib.suppress(yaml.YAMLError, AttributeError):  # all values are text
-            custom = yaml.load(values.get("serialized_metadata", ""), yaml.BaseLoader).get("custom_data")
+        with contextlib.suppress(ValueError, AttributeError):  # all values are text
+            custom = parse_yaml(values.get("serialized_metadata", ""), as_text=True).get("custom_data")
     return custom if isinstance(custom, dict) else {}
 
 
@@ -246,17 +256,10 @@ def _rewrite(file: Path) -> FileContent:
     writer, content = McapWriter(temporary, RECORDER), FileContent()
     try:
         for record in scan(file):
-            if record.opcode == CHUNK:
-                _copy_chunk(writer, read_chunk(record.body), record.offset, content)
-            elif record.opcode == METADATA:
-                name, at = read_text(record.body, 0)
-                values = read_mapping(record.body, at)
-                writer.metadata(name, values)  # includes rosbag2's own record; its readers use the counts in the summary
-                content.custom |= _custom_metadata(name, values)
-            elif record.opcode == ATTACHMENT:
-                _copy_attachment(writer, record.body, record.offset, content)
-            else:
-                _copy(writer, record.opcode, record.body, content)
+            try:
+                _copy_record(writer, record, content)
+            except (struct.error, ValueError):
+                content.lost.append(f"the record at byte {record.offset} is damaged")
         writer.finish()
     except BaseException:
         writer.close()
@@ -278,18 +281,36 @@ def _rewrite(file: Path) -> FileContent:
     return content
 
 
+def _copy_record(writer: McapWriter, record: Record, content: FileContent) -> None:
+    """Copy a record. ValueError, struct.error: it is damaged."""
+    if record.opcode == CHUNK:
+        _copy_chunk(writer, read_chunk(record.body), record.offset, content)
+    elif record.opcode == METADATA:
+        name, at = read_text(record.body, 0)
+        values = read_mapping(record.body, at)
+        writer.metadata(name, values)  # includes rosbag2's own record; its readers use the counts in the summary
+        content.custom |= _custom_metadata(name, values)
+    elif record.opcode == ATTACHMENT:
+        _copy_attachment(writer, record.body, record.offset, content)
+    else:
+        _copy(writer, record.opcode, record.body, content)
+
+
 def _copy_chunk(writer: McapWriter, chunk: ChunkContent | None, offset: int, content: FileContent) -> None:
     """Copy a chunk, or the complete records of an incomplete one."""
     if chunk is None:
         return
     if chunk.damaged:
         messages = sum(map(len, chunk.index.values()))
-        content.lost.append(f"the chunk at byte {offset} is damaged: {messages} messages or more in it are left out")
+        reason = "is damaged" if chunk.head else f"expands to more than {MAX_CHUNK >> 20} MiB, the limit"
+        content.lost.append(f"the chunk at byte {offset} {reason}: {messages} messages or more in it are left out")
         return
     definitions = [(opcode, body) for opcode, body, _ in chunk.records if opcode in (SCHEMA, CHANNEL)]
     defined = {struct.unpack_from("<H", body)[0] for opcode, body in definitions if opcode == CHANNEL}
     if chunk.whole and set(chunk.index) <= defined | set(writer.channels):
         writer.flush()
+        for opcode, body in definitions:
+            _check_definition(opcode, body)
         for opcode, body in definitions:
             writer.register_definition(opcode, body)
         writer.copy_chunk(chunk.head, chunk.compression, chunk.stored, chunk.index)
@@ -306,8 +327,9 @@ def _copy_attachment(writer: McapWriter, body: bytes, offset: int, content: File
 
 
 def _copy(writer: McapWriter, opcode: int, body: bytes, content: FileContent) -> None:
-    """Copy a definition or a message."""
+    """Copy a definition or a message. ValueError, struct.error: it is damaged."""
     if opcode in (SCHEMA, CHANNEL):
+        _check_definition(opcode, body)
         writer.copy_definition(opcode, body)
     elif opcode == MESSAGE and len(body) >= MESSAGE_HEAD.size:
         channel, sequence, log_time, publish_time = MESSAGE_HEAD.unpack_from(body)
@@ -315,6 +337,14 @@ def _copy(writer: McapWriter, opcode: int, body: bytes, content: FileContent) ->
             writer.message(channel, log_time, publish_time, sequence, body[MESSAGE_HEAD.size :])
         else:
             content.lost.append(f"a message at {log_time} ns of a topic whose description is lost (channel {channel})")
+
+
+def _check_definition(opcode: int, body: bytes) -> None:
+    """Raise ValueError or struct.error if a schema or channel is damaged."""
+    if opcode == SCHEMA:
+        read_text(body, read_text(body, 2)[1])
+    else:
+        _topic_of(body, {})
 
 
 def _topic_of(body: bytes, schemas: dict[int, bytes]) -> TopicMetadata:
@@ -328,9 +358,10 @@ def _topic_of(body: bytes, schemas: dict[int, bytes]) -> TopicMetadata:
 
 def _topic(name: str, msg_type: str, encoding: str, values: dict[str, str]) -> TopicMetadata:
     qos: Any = []
-    with contextlib.suppress(yaml.YAMLError):
-        qos = yaml.safe_load(values.get("offered_qos_profiles", "")) or []
-    return TopicMetadata(name, msg_type, tuple(qos), values.get("topic_type_hash", ""), encoding)
+    with contextlib.suppress(ValueError):
+        qos = parse_yaml(values.get("offered_qos_profiles", ""))
+    profiles = tuple(profile for profile in qos if isinstance(profile, dict)) if isinstance(qos, list) else ()
+    return TopicMetadata(name, msg_type, profiles, values.get("topic_type_hash", ""), encoding)
 
 
 def _metadata_fits(bag: Path, contents: dict[Path, FileContent]) -> bool:

@@ -7,6 +7,7 @@ empty language for types that it cannot find, such as those of actions and servi
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -16,37 +17,18 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import zstandard
-from mcap.reader import NonSeekingReader, SeekingReader
-from mcap.records import Channel, Message, Schema
-
+from latent_policy_ros.common.bounded_reader import LimitExceeded
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags import metadata
-from latent_policy_ros.data.bags.mcap_writer import FOOTER, MAGIC, RECORD
+from latent_policy_ros.data.bags.compression import decompress, unpack_file
+from latent_policy_ros.data.bags.mcap_file import McapFile
+from latent_policy_ros.data.bags.metadata import StoredTopic
 
 STORAGE_IDS = {"mcap": ".mcap", "sqlite3": ".db3"}  # storage_identifier of metadata.yaml: suffix of its files
-FOOTER_LENGTH = 20  # bytes
+RESERVE = 256 << 20  # bytes that remain free on the disk when a file is unpacked
 
 
-@dataclass(frozen=True)
-class StoredTopic:
-    """A topic of one file.
-
-    Attributes:
-        name: Fully qualified name.
-        msg_type: E.g. ``sensor_msgs/msg/Image``.
-        count: Number of messages.
-        definition: Text that defines the message type; empty if the file has none.
-        language: Language of the definition, e.g. ``ros2msg``.
-        type_hash: RIHS01 hash of the type; empty if the file has none.
-    """
-
-    name: str
-    msg_type: str
-    count: int
-    definition: str = ""
-    language: str = ""
-    type_hash: str = ""
+TABLES = "topics", "messages", "message_definitions"  # that are read from a sqlite3 file
 
 
 class StorageFile(Protocol):
@@ -70,107 +52,30 @@ class StorageFile(Protocol):
         ...
 
 
-class McapFile:
-    """An MCAP file.
+class DatabaseFile:
+    """A sqlite3 file.
 
     Raises:
-        ArtifactError: Not a finished MCAP file of ROS 2.
+        ArtifactError: Its tables are views or virtual tables, which can compute without end.
+        sqlite3.Error: Damaged file.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._stream = path.open("rb")
-        try:
-            self._reader = SeekingReader(self._stream, validate_crcs=True)
-            profile = self._reader.get_header().profile
-            if profile != "ros2":
-                raise ArtifactError(f"{path.name}: expected the MCAP profile 'ros2', got {profile!r}")
-            _check_footer(self._stream, path.name)
-            self._read_topics()
-        except BaseException:
-            self._stream.close()
-            raise
-
-    def _read_topics(self) -> None:
-        summary = self._reader.get_summary()
-        if summary is None or summary.statistics is None or (summary.channels and not summary.schemas):
-            channels, schemas, counts, self.start, self.end = self._scan()
-        else:
-            statistics = summary.statistics
-            channels, schemas, counts = summary.channels, summary.schemas, statistics.channel_message_counts
-            some = statistics.message_count > 0
-            self.start = statistics.message_start_time if some else 0
-            self.end = statistics.message_end_time + 1 if some else 0
-        self._indexed = summary is not None and bool(summary.chunk_indexes)
-        self._by_channel = {
-            number: _mcap_topic(channel, schemas.get(channel.schema_id), counts.get(number, 0))
-            for number, channel in channels.items()
-        }
-        self.topics = list(self._by_channel.values())
-
-    def _scan(self) -> tuple[dict[int, Channel], dict[int, Schema], dict[int, int], int, int]:
-        """Topics and times of a file without a summary, read from all of its messages."""
-        channels: dict[int, Channel] = {}
-        schemas: dict[int, Schema] = {}
-        counts: dict[int, int] = {}
-        times: list[int] = []
-        for schema, channel, message in self._linear(None):
-            channels[channel.id] = channel
-            if schema is not None:
-                schemas[schema.id] = schema
-            counts[channel.id] = counts.get(channel.id, 0) + 1
-            times = [min(times[0], message.log_time), max(times[1], message.log_time)] if times else [message.log_time] * 2
-        return channels, schemas, counts, times[0] if times else 0, times[1] + 1 if times else 0
-
-    def _linear(self, topics: Collection[str] | None) -> Iterator[tuple[Schema | None, Channel, Message]]:
-        self._stream.seek(0)
-        return NonSeekingReader(self._stream, validate_crcs=True).iter_messages(topics, log_time_order=False)
-
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes]]:
-        """As of :class:`StorageFile`.
-
-        Raises:
-            ArtifactError: Messages outside of chunks, which have no index, are not in order of log time.
-        """
-        if self._indexed:
-            for _, channel, message in self._reader.iter_messages(topics):
-                yield self._by_channel[channel.id], message.log_time, message.data
-            return
-        newest = 0
-        for _, channel, message in self._linear(topics):
-            if message.log_time < newest:
-                raise ArtifactError("messages without an index are not in timestamp order")
-            newest = message.log_time
-            yield self._by_channel[channel.id], newest, message.data
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
-
-
-def _check_footer(stream: Any, name: str) -> None:
-    size = stream.seek(0, 2)
-    stream.seek(max(0, size - RECORD.size - FOOTER_LENGTH - len(MAGIC)))
-    tail = stream.read()
-    if not tail.endswith(MAGIC) or RECORD.unpack_from(tail) != (FOOTER, FOOTER_LENGTH):
-        raise ArtifactError(f"{name}: the end of the file is missing")
-
-
-def _mcap_topic(channel: Channel, schema: Schema | None, count: int) -> StoredTopic:
-    if schema is None:
-        return StoredTopic(channel.topic, "", count)
-    return StoredTopic(channel.topic, schema.name, count, schema.data.decode(errors="replace"), schema.encoding)
-
-
-class DatabaseFile:
-    """A sqlite3 file."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
         try:
+            self._database.execute("PRAGMA trusted_schema = OFF")
+            self._check_tables(path.name)
             self._read_topics()
         except BaseException:
             self._database.close()
             raise
+
+    def _check_tables(self, file: str) -> None:
+        schema = self._database.execute("SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')")
+        for name, kind, sql in schema:
+            plain = kind == "table" and not re.match(r"CREATE\s+VIRTUAL\b", sql or "", re.IGNORECASE)
+            if name.lower() in TABLES and (not plain or re.search(r"\bAS\s*\(", sql or "", re.IGNORECASE)):
+                raise ArtifactError(f"{file}: {name} is computed; expected a table as rosbag2 writes it")
 
     def _read_topics(self) -> None:
         ask = self._database.execute
@@ -236,11 +141,17 @@ class BagStorage:
         return max((file.end for file in self.files), default=0)
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes]]:
-        """Topic, log time [ns] and serialised message of some topics, file by file."""
-        decompress = zstandard.ZstdDecompressor()
+        """Topic, log time [ns] and message of some topics, file by file. The message is as stored; see ``serialized``."""
         for file in self.files:
-            for topic, time, data in file.messages(topics):
-                yield topic, time, decompress.decompressobj().decompress(data) if self.compressed_messages else data
+            yield from file.messages(topics)
+
+    def serialized(self, stored: bytes) -> bytes:
+        """A stored message as it was serialised.
+
+        Raises:
+            ValueError: The message cannot be decompressed.
+        """
+        return decompress("zstd", stored) if self.compressed_messages else stored
 
 
 @contextlib.contextmanager
@@ -285,6 +196,10 @@ def _open_file(path: Path, suffix: str, stack: contextlib.ExitStack) -> StorageF
 
 def _unpack(file: Path, folder: Path) -> Path:
     target = folder / file.stem
-    with file.open("rb") as packed, target.open("wb") as unpacked:
-        shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), unpacked)
+    limit = max(0, shutil.disk_usage(folder).free - RESERVE)
+    try:
+        unpack_file(file, target, limit)
+    except LimitExceeded as error:
+        text = f"{file.name}: needs more than the {limit >> 20} MiB that are free to unpack it in {tempfile.gettempdir()}"
+        raise ArtifactError(f"{text}; set TMPDIR to a folder on another disk") from error
     return target

@@ -81,6 +81,13 @@ class Alignment:
         self._intake.push(topic, received, message)
         yield from self._rows(REORDER_WINDOW)
 
+    def note_skipped(self, bag: Bag) -> None:
+        """Report the messages of the robot's topics that could not be read."""
+        for topic, skipped in bag.skipped.items():
+            if topic in self.topics.names:
+                text = f"{skipped.count} of {bag.topics[topic].count} cannot be read; the first: {skipped.error}"
+                self._reporter.report("skipped messages", topic, skipped.time, text, fatal=False)
+
     def finish(self) -> Iterator[Row]:
         """Yield the remaining rows at the end of the bag, and report issues of the whole recording."""
         self._intake.finish()
@@ -240,6 +247,7 @@ def replay(
             for row in alignment.push(topic, received, message):
                 add_row(row)
     for alignment, add_row in robots:
+        alignment.note_skipped(bag)
         for row in alignment.finish():
             add_row(row)
     progress(total, total)

@@ -20,7 +20,6 @@ from latent_policy_ros.common.artifacts import load_json, write_atomically
 from latent_policy_ros.common.errors import (
     ArtifactError,
     ConfigError,
-    LatentPolicyError,
     ObservationRefused,
     available,
     describe_error,
@@ -170,8 +169,10 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
                 else:
                     reason = f"{'too few images' if names else 'no camera'} to determine the frame rate (give --fps)"
                 first_reason = first_reason or f"{path}: {reason}"
-        except LatentPolicyError as error:
-            first_reason = first_reason or str(error)
+        except Exception as error:  # one bag must not stop the conversion of the others
+            if getattr(error, "errno", None) in DISK_FULL:
+                raise
+            first_reason = first_reason or f"{path}: {describe_error(error)}"
     raise ArtifactError(f"none of {len(bags)} bags has images of a known camera; the first: {first_reason}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from latent_policy_ros.common.errors import ArtifactError, ConfigError, ObservationRefused
+from latent_policy_ros.common.errors import ArtifactError, ConfigError, ObservationRefused, describe_error
 from latent_policy_ros.data.bags.reader import find_bags, open_bag
 from latent_policy_ros.data.conversion.alignment import Alignment, Row, replay
 from latent_policy_ros.data.conversion.mapping import NO_ROBOTS, TopicMapping, robots_of_bag
@@ -157,8 +157,8 @@ def _views_of_bag(path: Path, name: str, mapping: TopicMapping, image_height: in
                 yield collector.view(f"{name}_{robot.robot}", path, robot.joints, alignment, robot.embodiment, issues)
     except BagUnreadable as error:
         unreadable.append(error.issue)
-    except ConfigError as error:
-        unreadable.append(Issue("unusable", str(error), path))
+    except Exception as error:  # one bag must not stop the inspection of the others
+        unreadable.append(Issue("unusable", describe_error(error), path))
     if unreadable:
         yield _empty_view(name, path, unreadable)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags.reader import open_bag
 from latent_policy_ros.data.inspection.episode_view import datasets_or_bags
+from latent_policy_ros.data.issues import BagUnreadable
 from latent_policy_ros.data.lerobot.layout import DEFAULT_FEATURES, MANIFEST
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 
@@ -18,13 +20,19 @@ def summary_tables(path: Path) -> Iterator[Table]:
     """Tables that summarise a data set, a folder of data sets, or bags.
 
     Raises:
-        ArtifactError, BagUnreadable: There is no data set or bag, or it is damaged.
+        ArtifactError: There is no data set or bag, or one is damaged; the tables of the others are yielded before.
     """
     datasets, bags = datasets_or_bags(path)
     for root in datasets:
         yield from _dataset_tables(LeRobotReader(root))
+    failed: list[str] = []
     for bag in bags:
-        yield _bag_table(bag)
+        try:
+            yield _bag_table(bag)
+        except BagUnreadable as error:  # one bag must not hide the others
+            failed.append(str(error))
+    if failed:
+        raise ArtifactError("\n".join(failed))
 
 
 def _dataset_tables(reader: LeRobotReader) -> Iterator[Table]:

@@ -1,7 +1,6 @@
 """Reading of bags as recorders write them: unusable topics do not affect others."""
 
 import errno
-import shutil
 import sqlite3
 
 import pytest
@@ -9,6 +8,7 @@ import yaml
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from latent_policy_ros.data.bags import storage
 from latent_policy_ros.data.bags.message_types import definition, message_types
 from latent_policy_ros.data.bags.reader import open_bag
 from latent_policy_ros.data.bags.repair import repair_bag
@@ -113,7 +113,7 @@ def test_full_disk_is_not_reported_as_damage(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(storage, "unpack_file", full)
     with (
         pytest.raises(OSError, match="no disk space to unpack .*bag; set TMPDIR to a folder on another disk") as raised,
         open_bag(tmp_path / "bag"),
