@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import struct
 from typing import Any
 
 import cv2
@@ -23,6 +25,9 @@ ENCODINGS = {
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # first bytes of a file
 PNG_HEADER_SIZE, PNG_16_BIT = 25, b"\x10"  # bytes up to the bit depth; the depth as stored
+
+MAX_PIXELS = 1 << 25  # of a compressed image: 8K is 33 megapixels. A header of a few bytes may claim any size.
+_JPEG_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the JPEG segment that contains the size
 
 #: Encodings that would decode to plausible but wrong 8-bit pixels: Bayer mosaics, 16-bit and floating point channels.
 NOT_8_BIT_COLOR = re.compile(r"bayer_|(mono|rgba?|bgra?)16|(16|32|64)[suf]c")
@@ -82,7 +87,7 @@ def compressed_to_rgb(data: bytes | bytearray | memoryview, label: str) -> np.nd
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ObservationRefused: Another file type, damaged data, 16 bits per channel, or a Bayer mosaic.
+        ObservationRefused: Another file type, damaged data, 16 bits per channel, a Bayer mosaic, or more than ``MAX_PIXELS``.
     """
     if NOT_8_BIT_COLOR.match(_stored_encoding(label)):
         raise ObservationRefused(f"image encoding of {label!r} is not supported; {available(ENCODINGS)}")
@@ -90,13 +95,37 @@ def compressed_to_rgb(data: bytes | bytearray | memoryview, label: str) -> np.nd
     head = bytes(flat[:PNG_HEADER_SIZE])
     if head.startswith(PNG) and head.endswith(PNG_16_BIT):  # OpenCV would drop the lower 8 bits without an error
         raise ObservationRefused("PNG of 16 bits per channel is not supported; expected 8")
+    width, height = compressed_size(flat)
+    if width * height > MAX_PIXELS:
+        raise ObservationRefused(f"compressed image of {width}x{height} px; the limit is {MAX_PIXELS} px")
     flags = cv2.IMREAD_COLOR if _DECODE_RGB is None else _DECODE_RGB
-    pixels = cv2.imdecode(flat, flags) if head.startswith((JPEG, PNG)) else None  # OpenCV would also drop bits of TIFF files
+    pixels = None
+    if head.startswith((JPEG, PNG)):  # OpenCV would also drop bits of TIFF files
+        with contextlib.suppress(cv2.error):
+            pixels = cv2.imdecode(flat, flags)
     if pixels is None:
         raise ObservationRefused(
             f"compressed image of {flat.size} bytes cannot be decoded (supported: JPEG and PNG; its format is {label!r})"
         )
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if _DECODE_RGB is None else pixels
+
+
+def compressed_size(data: np.ndarray) -> tuple[int, int]:
+    """Width and height [px] in the header of a JPEG or PNG, (n,) uint8; 0, 0 if the header does not contain them."""
+    with contextlib.suppress(struct.error):
+        if data[: len(PNG)].tobytes() == PNG:
+            width, height = struct.unpack_from(">II", data, 16)
+            return width, height
+        at = 2
+        while data[:2].tobytes() == JPEG[:2]:
+            start, marker, length = struct.unpack_from(">BBH", data, at)
+            if start != 0xFF:
+                break
+            if marker in _JPEG_SIZE:
+                height, width = struct.unpack_from(">HH", data, at + 5)
+                return width, height
+            at += 2 + length if marker != 0xFF else 1  # a fill byte precedes the marker
+    return 0, 0
 
 
 def _stored_encoding(label: str) -> str:

@@ -24,6 +24,7 @@ from latent_policy_ros.observations.streams import Stream
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
 
+MAX_REASONS, OTHER_REASONS = 20, "other reasons"  # that are counted separately
 JOINTS, WRIST = "joint_states", "wrist_pose"  # names of the two streams every robot may have
 
 
@@ -130,7 +131,7 @@ class ObservationBuffer:
         try:
             values = self._matcher.match(names, positions)
         except ObservationRefused as error:
-            self.refused[str(error)] += 1
+            self._count(str(error))
             raise
         if values is not None:
             self._push(self._joints, JOINTS, stamp, values)
@@ -264,5 +265,9 @@ class ObservationBuffer:
         stream.push(float(stamp), value)
 
     def _refuse(self, text: str) -> NoReturn:
-        self.refused[text] += 1
+        self._count(text)
         raise ObservationRefused(text)
+
+    def _count(self, text: str) -> None:
+        """Count a refusal. Reasons may contain numbers of messages, so that their number is limited."""
+        self.refused[text if text in self.refused or len(self.refused) < MAX_REASONS else OTHER_REASONS] += 1
