@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,7 @@ class EpisodeRunner(Node):
         self.diagnostics: dict[str, dict[str, Any]] = {}  # newest of each node
         self._success_times: dict[str, float] = {}  # s from the start of the episode
         self._measuring = False
+        self._run = f"{self.get_fully_qualified_name()} {uuid.uuid4().hex[:8]}"  # recorders match the events of an episode by it
         self._create_clients()
         self._subscribe()
 
@@ -236,7 +238,8 @@ class EpisodeRunner(Node):
 
     def _publish_event(self, event: str, episode: int, seed: int, success: bool = False, detail: str = "") -> None:
         message = EpisodeEvent(event=event, task=self._value("task"), episode=episode, seed=seed, success=success, detail=detail)
-        message.header.stamp = message_conversion.to_stamp(time.time())
+        message.header.stamp = message_conversion.to_stamp(self.get_clock().now().nanoseconds * 1e-9)
+        message.header.frame_id = self._run
         self._events.publish(message)
 
     def _on_command(self, measures: RobotMeasures, message: JointTrajectory) -> None:

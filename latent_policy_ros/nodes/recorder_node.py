@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +12,12 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from std_srvs.srv import Trigger
 
-from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.errors import LatentPolicyError, describe_error
 from latent_policy_ros.data.bags.message_types import message_types
 from latent_policy_ros.data.recording.episode_recording import (
+    EPISODE,
     FAILURE,
+    RUN,
     SUCCESS,
     UNKNOWN,
     EpisodeRecorder,
@@ -31,20 +32,28 @@ from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes.base import qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import TRANSITION_TIMEOUT, run_node
+from latent_policy_ros.nodes.recorder.requesters import clients_of, publishers_of, shortened
 from latent_policy_ros.nodes.recorder.subscriptions import TopicSubscription, TopicSubscriptions
 from latent_policy_ros.nodes.recorder.topics import all_topics, cameras_by_robot, command_topics, is_motion_command, status_message
+from latent_policy_ros.observations.messages import to_seconds
 
 POLL_RATE = 50.0  # Hz
 GRAPH_PERIOD = 0.5  # s between checks of the graph
 STATUS_PERIOD = 1.0  # s
 MEBIBYTE = 1 << 20
+BUSY_MARGIN = 0.2  # s: services that are handled so soon after a slow operation were called during it
+CLOCK_JUMP = 0.1  # s: larger changes of the system clock are reported
 
 
 class Recorder(ManagedNode):
     """Records one bag from ``~/start`` to ``~/stop``, or from the event ``begin`` to the event ``end`` of ``episode_event``.
 
-    ``~/mark_success``, ``~/mark_failure`` and ``~/discard`` act on the open bag, or else on the last one. ``~/status`` reports
-    the open bag, and the rate and losses of each topic, once per second.
+    ``~/mark_success`` and ``~/mark_failure`` act on the open bag, or else on the last one. ``~/discard`` moves the open bag to
+    the folder ``trash``, from which it is deleted after ``trash_days``. Every request is logged with the nodes that may have
+    sent it. ``~/status`` reports the open bag, and the rate and losses of each topic, once per second.
+
+    Events count only if their stamp is at most ``max_event_age`` from their receipt. The events ``end`` and ``discard`` act
+    only on a recording that ``begin`` of the same run (``header.frame_id``) and episode number began.
 
     For each robot the node subscribes to cameras, states, latent actions, commands and episode events, with names relative to
     its own namespace, and to the topics of the parameter ``topics``. Messages are written as they were received, except raw
@@ -72,6 +81,8 @@ class Recorder(ManagedNode):
         self.declare("start_now", False, "Start recording on activation; exit with status 1 if that is refused.")
         self.declare("queue", 256, "Largest size of the queue to the disk, and of the queue to the JPEG encoder [MiB].", 1, 65536)
         self.declare("min_free", 2.0, "Recording stops when less than this is free on the disk [GB].", 0.0, 1e6)
+        self.declare("max_event_age", 1.0, "Events with a stamp further from their receipt are refused [s].", 0.05, 60.0)
+        self.declare("trash_days", 7.0, "Time after which discarded bags are deleted [days].", 0.0, 3650.0)
         self.topics: TopicSubscriptions | None = None
         self.episodes: EpisodeRecorder | None = None
         self.trouble = ""  # why nothing is recorded although it was requested
@@ -100,27 +111,31 @@ class Recorder(ManagedNode):
         artifacts = (self.value(name) for name in ("policy", "latent", "fleet"))
         previous, self.episodes = self.episodes, EpisodeRecorder(
             folder, recording_metadata(robots, cameras, embodiments, *artifacts), command_topics(self.resolve_topic_name, robots),
-            self.value("queue") * MEBIBYTE, self.value("jpeg_quality"), self.value("min_free"),
+            self.value("queue") * MEBIBYTE, self.value("jpeg_quality"), self.value("min_free"), self.value("trash_days"),
         )  # fmt: skip
+        self._empty_trash()
         if previous is not None:  # the last episode can be marked after the node was configured again
             self.episodes.episode, self.episodes.last_bag = previous.episode, previous.last_bag
         self._pending: tuple[dict[str, str], float] | None = None  # custom data and deadline of a start that waits for topics
+        self._refuse_until = 0.0  # monotonic clock: services that were called while the recorder was busy are refused
+        self._clock_offset = time.time() - time.monotonic()
         self._graph_due = self._status_due = self._retry_due = 0.0
         self.topics = TopicSubscriptions(self, all_topics(self.resolve_topic_name, cameras, extra, self._images))
         self._status = self.publisher(DiagnosticArray, "~/status", qos.EVENTS)
-        self.subscribe(EpisodeEvent, "episode_event", self._on_event, qos.EVENTS)
+        self.subscribe(EpisodeEvent, "episode_event", self._on_event, qos.EVENTS, with_info=True)
         for robot in robots:
-            self.subscribe(EpisodeEvent, f"{robot}/episode_event", partial(self._on_robot_event, robot), qos.EVENTS)
+            on_event = partial(self._on_robot_event, robot)
+            self.subscribe(EpisodeEvent, f"{robot}/episode_event", on_event, qos.EVENTS, with_info=True)
         services = {
-            "start": lambda: self.start({"task": self.value("task")}), "stop": self._stop_on_request, "discard": self.discard,
-            "mark_success": partial(self.episodes.mark, SUCCESS), "mark_failure": partial(self.episodes.mark, FAILURE),
+            "start": lambda who: self.start({"task": self.value("task"), "started_by": who}), "stop": self._stop_on_request,
+            "discard": self.discard, "mark_success": partial(self._mark, SUCCESS), "mark_failure": partial(self._mark, FAILURE),
         }  # fmt: skip
         for name, action in services.items():
-            self.serve(Trigger, f"~/{name}", partial(self._respond, action))
+            self.serve(Trigger, f"~/{name}", partial(self._respond, name, action))
 
     def activate(self) -> None:
         if self.value("start_now"):
-            self._try_start({"task": self.value("task")})
+            self._try_start({"task": self.value("task"), "started_by": "parameter start_now"})
 
     def deactivate(self) -> None:
         self._pending = None
@@ -137,6 +152,9 @@ class Recorder(ManagedNode):
             self._graph_due = clock + GRAPH_PERIOD
             self.topics.follow_graph(recording=self.recording is not None)
         self.topics.poll(self._on_message)
+        self._watch_clock()
+        if self.recording and self.recording.writer.error:
+            self._check_disk()
         if self._pending and clock >= self._retry_due:
             self._retry_due = clock + GRAPH_PERIOD / 2
             self._try_start(*self._pending)
@@ -190,10 +208,12 @@ class Recorder(ManagedNode):
         self._finish(episode, reason, custom_data or {}, self.topics.lost)
         return episode.path
 
-    def discard(self) -> str:
-        """Delete the open bag, or else the last one: see ``EpisodeRecorder.discard``."""
+    def discard(self, requested_by: str) -> str:
+        """Move the open bag to the trash: see ``EpisodeRecorder.discard``."""
         self._pending = None
-        return self.episodes.discard()
+        text = self.episodes.discard(requested_by)
+        self.report_soon()
+        return text
 
     def _try_start(self, custom_data: dict[str, str], deadline: float | None = None) -> None:
         """Start, and retry a refused start until ``deadline`` (monotonic clock [s]; default: after ``start_wait``)."""
@@ -210,29 +230,47 @@ class Recorder(ManagedNode):
                 raise SystemExit(1) from error
 
     def _finish(self, episode: EpisodeRecording, reason: str, custom_data: Mapping[str, str], lost: Mapping[str, int]) -> None:
+        began = time.monotonic()
         try:
             self.episodes.finish(episode, reason, custom_data, lost)
         except OSError as error:
             self.trouble = f"{episode.path} could not be finished: {error}; finish it with: latent-policy dataset repair"
             self.get_logger().error(self.trouble)
+        if (seconds := time.monotonic() - began) > self.value("max_event_age"):
+            self._refuse_until = time.monotonic() + BUSY_MARGIN
+            self.count("slow disk", f"finishing {episode.path} took {seconds:.1f} s")
+        self._empty_trash()
         self.report_soon()
         dropped = f", dropped {episode.writer.dropped.total()}" if episode.writer.dropped else ""
         self.get_logger().info(f"recorded {sum(episode.bag.counts().values())} messages in {episode.path}{dropped} ({reason})")
 
-    def _stop_on_request(self) -> Path:
+    def _stop_on_request(self, requested_by: str) -> Path:
         self._pending = None
-        path = self.stop("asked")
+        path = self.stop("asked", {"stopped_by": requested_by})
         if path is None:
             raise RecordingRefused("nothing is being recorded")
         return path
 
-    def _respond(self, action: Callable[[], object], _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _mark(self, outcome: str, _: str) -> str:
+        return self.episodes.mark(outcome)
+
+    def _empty_trash(self) -> None:
+        for bag in self.episodes.empty_trash():
+            self.get_logger().info(f"deleted {bag}, discarded more than {self.value('trash_days'):g} days ago")
+
+    def _respond(
+        self, name: str, action: Callable[[str], object], _: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        who = f"service {name} by {clients_of(self, self.resolve_service_name(f'~/{name}'))}"
         try:
             if not self.active:
                 raise RecordingRefused("the recorder is not active")
-            response.success, response.message = True, str(action())
+            if time.monotonic() < self._refuse_until:
+                raise RecordingRefused("the recorder was busy with the disk when it was called; call again")
+            response.success, response.message = True, str(action(who))
         except (LatentPolicyError, OSError) as error:
             response.success, response.message = False, str(error)
+        self.get_logger().info(f"{who}: {'done' if response.success else 'refused'}: {response.message}")
         return response
 
     # --- messages
@@ -246,31 +284,71 @@ class Recorder(ManagedNode):
         encode = self._images == JPEG and subscription.msg_type == IMAGE_TYPE
         episode.writer.write(subscription.bag_topic, (*times, sequence), data, encode)
         if not episode.commanded and subscription.topic in self.episodes.commands:
-            episode.commanded = is_motion_command(subscription, data)
+            try:
+                episode.commanded = is_motion_command(subscription, data)
+            except Exception as error:  # a damaged message is recorded like any other
+                self.count(f"{subscription.topic}: damaged message", describe_error(error))
 
-    def _on_event(self, message: EpisodeEvent) -> None:
+    def _on_event(self, message: EpisodeEvent, info: Mapping[str, int]) -> None:
         if not self.active:
             return
+        self._check_fresh(message, info)
+        run, who = shortened(message.header.frame_id), publishers_of(self, "episode_event")
+        requested_by = f"event {shortened(message.event)} of run {run!r}, episode {message.episode}, by {who}"
+        custom = {RUN: run, EPISODE: str(message.episode)}
         if message.event == EpisodeEvent.BEGIN:
-            task = message.task or self.value("task")
-            self._try_start({"task": task, "seed": str(message.seed), "episode": str(message.episode)})
-        elif message.event == EpisodeEvent.END:
-            self._pending = None
-            if self.recording and self.recording.outcome == UNKNOWN:
-                try:
-                    self.episodes.mark(SUCCESS if message.success else FAILURE)
-                except RecordingRefused as error:  # the outcome stays unknown
-                    self.count("no success", str(error))
-            self.stop("end of the episode", {"detail": message.detail})
-        elif message.event == EpisodeEvent.DISCARD:
-            with contextlib.suppress(RecordingRefused):
-                self.discard()
+            task = shortened(message.task or self.value("task"))
+            self._try_start({"task": task, "seed": str(message.seed), **custom, "started_by": requested_by})
+        elif message.event in (EpisodeEvent.END, EpisodeEvent.DISCARD):
+            if self._pending and custom.items() <= self._pending[0].items():
+                self._pending = None
+                if self.recording is None:
+                    return
+            self.episodes.check_address(run, message.episode)
+            self.get_logger().info(requested_by)
+            if message.event == EpisodeEvent.END:
+                self._end(message, requested_by)
+            else:
+                self.get_logger().info(self.discard(requested_by))
 
-    def _on_robot_event(self, robot: str, message: EpisodeEvent) -> None:
+    def _end(self, message: EpisodeEvent, requested_by: str) -> None:
+        if self.recording.outcome == UNKNOWN:
+            try:
+                self.episodes.mark(SUCCESS if message.success else FAILURE)
+            except RecordingRefused as error:  # the outcome stays unknown
+                self.count("no success", str(error))
+        self.stop("end of the episode", {"detail": shortened(message.detail), "stopped_by": requested_by})
+
+    def _on_robot_event(self, robot: str, message: EpisodeEvent, info: Mapping[str, int]) -> None:
         if self.recording and message.event in (EpisodeEvent.SUCCESS, EpisodeEvent.FAILURE):
+            if self._check_fresh(message, info) > time.monotonic() - self.recording.began:
+                raise RecordingRefused(f"{message.event} happened before {self.recording.path} was begun")
             self.recording.robot_outcomes[robot] = message.event
 
+    def _check_fresh(self, message: EpisodeEvent, info: Mapping[str, int]) -> float:
+        """Check the stamp of an event; returns the time since it [s].
+
+        Raises:
+            RecordingRefused: It is further than ``max_event_age`` from the receipt of the event.
+        """
+        waited = time.time() - info["received_timestamp"] * 1e-9 if info.get("received_timestamp") else 0.0
+        since, most = self.now() - to_seconds(message.header.stamp), self.value("max_event_age")
+        age = since - waited
+        if not -most <= age <= most:
+            what = f"event {shortened(message.event)} by {publishers_of(self, 'episode_event')}"
+            raise RecordingRefused(f"{what}: stamped {age:.3f} s before its receipt, expected at most {most:g} s")
+        return since
+
     # --- status
+
+    def _watch_clock(self) -> None:
+        """Count jumps of the system clock, by which messages are timed, and note them in the bag."""
+        offset = time.time() - time.monotonic()
+        jump, self._clock_offset = offset - self._clock_offset, offset
+        if abs(jump) > CLOCK_JUMP:
+            self.count("clock jump", f"{jump:+.3f} s")
+            if self.recording:
+                self.recording.note_clock_jump(jump)
 
     def _check_disk(self) -> None:
         """Stop recording when writing failed, or before the disk is full."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from geometry_msgs.msg import PointStamped  # noqa: E402
 from mcap.reader import make_reader  # noqa: E402
 from mcap_ros2.decoder import DecoderFactory  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
+from rclpy.serialization import serialize_message  # noqa: E402
 from rosbags.highlevel import AnyReader  # noqa: E402
 from sensor_msgs.msg import CompressedImage, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -43,8 +45,10 @@ RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def event(name, **changes):
-    return EpisodeEvent(**{"event": name, "task": "stack", "episode": 3, "seed": 42, **changes})
+def event(name, age=0.0, run="", **changes):
+    message = EpisodeEvent(**{"event": name, "task": "stack", "episode": 3, "seed": 42, **changes})
+    message.header.stamp, message.header.frame_id = message_conversion.to_stamp(time.time() - age), run
+    return message
 
 
 @pytest.fixture
@@ -158,11 +162,85 @@ def test_stamps_are_kept_and_log_time_is_the_time_of_receipt(graph, recorder, ro
                 assert log_time - (stamp.sec * 1e9 + stamp.nanosec) < 0.1e9
 
 
-def test_each_episode_has_a_bag_and_a_discarded_bag_is_deleted(graph, recorder, robot):
+def test_each_episode_has_a_bag_and_a_discarded_bag_is_in_the_trash(graph, recorder, robot):
+    day = time.strftime("%Y-%m-%d")
     for number, name in enumerate(("end", "end", "discard")):
         begin(graph, recorder, robot)
+        path = recorder.recording.path
         end(graph, recorder, name)
-        assert len(list(recorder.episodes.folder.glob("*/*"))) == min(number + 1, 2)
+        assert len(list(recorder.episodes.folder.glob(f"{day}/*"))) == min(number + 1, 2)
+    (bag,) = recorder.episodes.trash.iterdir()
+    told = information(bag)
+    assert bag.name == path.name and told["stopped"] == "discarded" and counts(bag)["/left/joint_states"] > 0
+    assert told["stopped_by"] == "event discard of run '', episode 3, by /probe" and "event begin" in told["started_by"]
+
+
+def test_events_that_are_old_or_concern_another_recording_are_refused(graph, recorder, robot, call):
+    """A refused event changes nothing, is counted, and names its fault and its publisher."""
+    begin(graph, recorder, robot, run="ours")
+    path = recorder.recording.path
+    foreign = (
+        (event("discard", age=2.0, run="ours"), "event discard by /probe: stamped 2..* before its receipt, expected at most 1 s"),
+        (event("discard", age=-2.0, run="ours"), "stamped -"),
+        (event("end", age=time.time(), run="ours"), "stamped"),
+        (event("begin", age=1e6, run="ours"), "stamped"),
+        (event("discard", run="ours", episode=4), "records episode 3 of run 'ours', the event concerns episode 4 of run 'ours'"),
+        (event("end", run="theirs"), "records episode 3 of run 'ours', the event concerns episode 3 of run 'theirs'"),
+    )
+    for number, (message, words) in enumerate(foreign, 1):
+        graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, message)
+        graph.until(lambda: recorder.counts["episode_event: refused"] == number, what=words)  # noqa: B023
+        assert re.search(words, recorder.details["episode_event: refused"]), recorder.details
+        assert recorder.recording.path == path
+    end(graph, recorder, run="ours")
+    for name in ("discard", "end"):  # nothing is open: the finished bag stays
+        number += 1
+        graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event(name, run="ours"))
+        graph.until(lambda: recorder.counts["episode_event: refused"] == number, what=name)  # noqa: B023
+        assert path.is_dir() and information(path)["stopped"] == "end of the episode"
+    assert call("start", robot.publish).success
+    graph.publish(EpisodeEvent, "episode_event", qos.EVENTS, event("discard"))
+    graph.until(lambda: recorder.counts["episode_event: refused"] == number + 1, what="recording of a service")
+    assert recorder.recording and "was begun by a service" in recorder.details["episode_event: refused"]
+
+
+def test_trash_is_emptied_by_age(graph, recorder, robot, call):
+    bags = []
+    for _ in range(2):
+        graph.run(0.2, robot.publish)
+        assert call("start", robot.publish).success
+        path = recorder.recording.path
+        answer = call("discard", robot.publish)
+        assert answer.success and f"discarded {path}; it is in {recorder.episodes.trash / path.name} for 7 days" == answer.message
+        bags.append(recorder.episodes.trash / path.name)
+    os.utime(bags[0], (time.time() - 8 * 86400,) * 2)
+    assert recorder.episodes.empty_trash() == bags[:1] and bags[1].is_dir() and not bags[0].exists()
+
+
+def test_damaged_messages_are_recorded_and_counted(graph, recorder, robot, call):
+    """Half a serialised message on an input and on a recorded topic."""
+    raw = bytes(serialize_message(message_conversion.command(time.time(), 0.0, ["a"], np.array([1.0]))))
+    damaged = graph.probe.create_publisher(JointTrajectory, "left/hand_command", qos.COMMANDS)
+    events = graph.probe.create_publisher(EpisodeEvent, "episode_event", qos.EVENTS)
+    graph.run(0.7, robot.publish)
+    assert call("start", robot.publish).success
+    for _ in range(20):
+        damaged.publish(raw[: len(raw) // 2])
+        events.publish(b"\0\1\0\0" + b"\xff" * 10)
+        graph.run(0.03, robot.publish)
+    for topic in ("/left/hand_command", "episode_event"):
+        graph.until(lambda: recorder.counts[f"{topic}: damaged message"] > 5, what=topic, each=robot.publish)  # noqa: B023
+    assert recorder.recording and not recorder.counts["failed"]
+    assert call("stop").success and counts(recorder.episodes.last_bag)["/left/hand_command"] > 5
+
+
+def test_clock_jumps_are_noted_in_the_bag(graph, recorder, robot, monkeypatch):
+    begin(graph, recorder, robot)
+    recorder._clock_offset -= 3600.0  # as if the system clock was set forward by an hour
+    graph.until(lambda: recorder.counts["clock jump"], what="clock jump", each=robot.publish)
+    end(graph, recorder)
+    ((_, jump),) = json.loads(information(recorder.episodes.last_bag)["clock_jumps"])
+    assert abs(jump - 3600) < 0.1
 
 
 def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
@@ -186,8 +264,9 @@ def test_services_start_stop_mark_and_discard(graph, recorder, robot, call):
     assert call("stop").success
     assert information(recorder.episodes.last_bag)["outcome"] == "success" and information(bag)["outcome"] == "failure"
     second = recorder.episodes.last_bag
-    assert call("discard").success and not second.exists() and bag.exists()
-    assert not call("discard").success and bag.exists()
+    assert "stopped_by" in information(second) and "service stop by /probe" in information(second)["stopped_by"]
+    answer = call("discard")
+    assert not answer.success and f"{second} is finished and stays" in answer.message and second.exists() and bag.exists()
 
 
 def test_episode_without_motion_command_cannot_be_a_success(graph, recorder, robot, call):

@@ -142,11 +142,6 @@ class BagWriter:
         dropped = {"dropped": json.dumps(self.dropped)} if self.dropped else {}
         return self.bag.close({**custom_data, **dropped})
 
-    def discard(self) -> None:
-        """Delete the bag."""
-        self._stop_threads()
-        self.bag.discard()
-
     def _stop_threads(self) -> None:
         for worker in (self._encoder, self._writer):  # in this order: the encoder submits to the writer
             self.dropped.update(topic.name for topic, *_ in worker.close())

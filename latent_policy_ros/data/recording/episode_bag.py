@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -64,10 +65,14 @@ class EpisodeBag:
     def __init__(self, folder: Path, custom_data: Mapping[str, str], min_free: int = 0) -> None:
         self.path = _make_folder(folder)
         self.custom_data = {"recorder": RECORDER, **custom_data}
-        self._file = McapWriter(self.path / f"{self.path.name}_0.mcap", RECORDER, min_free=min_free)
-        self._file.metadata(PACKAGE, self.custom_data)
-        self._file.sync()
-        metadata.sync_folder(self.path)
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, self.path, ignore_errors=True)  # without messages there is nothing to repair
+            self._file = McapWriter(self.path / f"{self.path.name}_0.mcap", RECORDER, min_free=min_free)
+            undo.callback(self._file.close)
+            self._file.metadata(PACKAGE, self.custom_data)
+            self._file.sync()
+            metadata.sync_folder(self.path)
+            undo.pop_all()
         self._topics: dict[int, TopicMetadata] = {}
         self._schemas: dict[str, int] = {}
         self._synced = time.monotonic()
@@ -126,11 +131,6 @@ class EpisodeBag:
         self._file.finish()
         metadata.write(self.path, content)
         return self.path
-
-    def discard(self) -> None:
-        """Delete the bag."""
-        self._file.close()
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _make_folder(folder: Path) -> Path:

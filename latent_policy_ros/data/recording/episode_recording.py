@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +19,8 @@ from latent_policy_ros.data.recording.episode_bag import EpisodeBag, bag_folder
 from latent_policy_ros.embodiments import load_embodiment
 
 UNKNOWN, SUCCESS, FAILURE = "unknown", "success", "failure"
+EPISODE, RUN = "episode", "run"  # metadata of a bag that an event began: number of the episode, and run of the publisher
+DAY = 86400.0  # s
 GIGABYTE = 1e9
 
 
@@ -73,12 +77,14 @@ class EpisodeRecording:
         outcome: ``unknown``, ``success`` or ``failure``.
         robot_outcomes: {robot: outcome}, as the robots' episode events report it.
         commanded: Whether a robot was commanded to move.
+        began: Monotonic clock at the start of the recording [s].
 
     Raises:
         OSError: The bag cannot be written.
     """
 
     def __init__(self, folder: Path, custom_data: Mapping[str, str], limit: int, quality: int, min_free: int = 0) -> None:
+        self.began = time.monotonic()
         started = datetime.now().astimezone().isoformat(timespec="milliseconds")
         self.bag = EpisodeBag(bag_folder(folder), {**custom_data, "started": started}, min_free)
         self.path, self.open = self.bag.path, True
@@ -86,6 +92,17 @@ class EpisodeRecording:
         self.outcome = UNKNOWN
         self.robot_outcomes: dict[str, str] = {}
         self.commanded = False
+        self._clock_jumps: list[tuple[float, float]] = []
+
+    @property
+    def address(self) -> tuple[str, str] | None:
+        """Run and number of the episode, which events must state; None for a recording that a service began."""
+        custom = self.bag.custom_data
+        return (custom.get(RUN, ""), custom[EPISODE]) if EPISODE in custom else None
+
+    def note_clock_jump(self, seconds: float) -> None:
+        """Note in the metadata that the system clock jumped now by ``seconds``."""
+        self._clock_jumps.append((round(time.monotonic() - self.began, 3), round(seconds, 3)))
 
     def stop(self, reason: str, custom_data: Mapping[str, str], lost: Mapping[str, int]) -> None:
         """Finish the bag.
@@ -112,13 +129,21 @@ class EpisodeRecording:
         if not self.open:
             metadata.update_custom(self.path, self._outcome_metadata())
 
-    def discard(self) -> None:
-        """Delete the bag."""
-        if self.open:
-            self.open = False
-            self.writer.discard()
-        else:
-            shutil.rmtree(self.path)
+    def discard(self, trash: Path, requested_by: str) -> Path:
+        """Finish the bag, and move its folder to the folder ``trash``; returns the new folder.
+
+        Raises:
+            OSError: The folder cannot be moved; the bag is complete in its place.
+        """
+        with contextlib.suppress(OSError):  # a bag that cannot be finished is moved as it is
+            self.stop("discarded", {"stopped_by": requested_by}, {})
+        trash.mkdir(parents=True, exist_ok=True)
+        target, number = trash / self.path.name, 1
+        while target.exists():
+            target, number = trash / f"{self.path.name}-{number}", number + 1
+        self.path.rename(target)
+        os.utime(target)  # its age in the trash counts from now
+        return target
 
     def status(self) -> dict[str, str]:
         """Folder, size and counters of the open bag, for diagnostics."""
@@ -131,11 +156,12 @@ class EpisodeRecording:
     def _outcome_metadata(self) -> dict[str, str]:
         success = {"success": str(self.outcome == SUCCESS).lower()} if self.outcome != UNKNOWN else {}
         robots = {"outcomes": json.dumps(self.robot_outcomes)} if self.robot_outcomes else {}
-        return {"outcome": self.outcome, **success, **robots}
+        jumps = {"clock_jumps": json.dumps(self._clock_jumps)} if self._clock_jumps else {}
+        return {"outcome": self.outcome, **success, **robots, **jumps}
 
 
 class EpisodeRecorder:
-    """Records episodes one at a time. The last episode can be marked or discarded until the next one begins.
+    """Records episodes one at a time. The last episode can be marked until the next one begins.
 
     Args:
         folder: Folder of all bags.
@@ -144,6 +170,7 @@ class EpisodeRecorder:
         limit: Largest size of each of the writer's queues [bytes].
         quality: JPEG quality, 1 to 100.
         min_free: Required free space on the disk [GB].
+        trash_days: Time after which discarded bags are deleted [days].
 
     Attributes:
         episode: The open or last episode; None before the first one, and after it was discarded.
@@ -151,12 +178,14 @@ class EpisodeRecorder:
     """
 
     def __init__(
-        self, folder: Path, custom_data: Mapping[str, str], commands: Collection[str], limit: int, quality: int, min_free: float
-    ) -> None:
+        self, folder: Path, custom_data: Mapping[str, str], commands: Collection[str], limit: int, quality: int, min_free: float,
+        trash_days: float = 7.0,
+    ) -> None:  # fmt: skip
         self.folder, self.custom_data, self.commands = folder, custom_data, commands
         self.episode: EpisodeRecording | None = None
         self.last_bag: Path | None = None
-        self._limit, self._quality, self._min_free = limit, quality, min_free
+        self.trash = folder / metadata.TRASH
+        self._limit, self._quality, self._min_free, self._trash_days = limit, quality, min_free, trash_days
 
     @property
     def recording(self) -> EpisodeRecording | None:
@@ -198,19 +227,48 @@ class EpisodeRecorder:
         self.episode.mark(outcome)
         return f"{outcome}: {self.episode.path}"
 
-    def discard(self) -> str:
-        """Delete the open bag, or else the last one; returns a text that names its folder.
+    def discard(self, requested_by: str) -> str:
+        """Move the open bag to the trash; returns a text that names both folders.
 
         Raises:
-            RecordingRefused: There is no episode.
+            RecordingRefused: Nothing is being recorded. A finished bag is never discarded.
+            OSError: The bag cannot be moved.
         """
-        if self.episode is None:
-            raise RecordingRefused("no episode to be discarded")
-        episode, self.episode = self.episode, None
-        episode.discard()
-        if self.last_bag == episode.path:
-            self.last_bag = None
-        return f"deleted {episode.path}"
+        episode = self.recording
+        if episode is None:
+            finished = f"; {self.last_bag} is finished and stays" if self.last_bag else ""
+            raise RecordingRefused(f"nothing is being recorded that could be discarded{finished}")
+        self.episode = None
+        target = episode.discard(self.trash, requested_by)
+        self.empty_trash()
+        return f"discarded {episode.path}; it is in {target} for {self._trash_days:g} days"
+
+    def empty_trash(self) -> list[Path]:
+        """Delete bags that were discarded more than ``trash_days`` ago; returns their folders."""
+        deleted = []
+        for bag in sorted(self.trash.glob("*")):
+            if bag.is_dir() and not bag.is_symlink() and time.time() - bag.stat().st_mtime > self._trash_days * DAY:
+                shutil.rmtree(bag, ignore_errors=True)
+                deleted.append(bag)
+        return deleted
+
+    def check_address(self, run: str, episode: int) -> None:
+        """Check that an event concerns the open recording.
+
+        Args:
+            run, episode: Run of the publisher and number of the episode, as the event states them.
+
+        Raises:
+            RecordingRefused: Nothing is being recorded, a service began the recording, or another run or episode is recorded.
+        """
+        if self.recording is None:
+            raise RecordingRefused("nothing is being recorded")
+        address, got = self.recording.address, (run, str(episode))
+        if address is None:
+            raise RecordingRefused(f"{self.recording.path} was begun by a service; end it with the services of the recorder")
+        if got != address:
+            texts = [f"episode {number} of run {name!r}" for name, number in (address, got)]
+            raise RecordingRefused(f"{self.recording.path} records {texts[0]}, the event concerns {texts[1]}")
 
     def disk_shortage(self) -> str:
         """An error message if too little space is free on the disk; otherwise empty."""
@@ -229,7 +287,8 @@ class EpisodeRecorder:
 
 def find_unfinished_bags(folder: Path) -> list[Path]:
     """Bags in ``<folder>/<day>/`` without ``metadata.yaml``: their recorder was killed, or is still recording them."""
-    found = (path for path in folder.glob("*/*") if path.is_dir() and not (path / metadata.FILE).exists())
+    present = (path for path in folder.glob("*/*") if path.is_dir() and path.parent.name != metadata.TRASH)
+    found = (path for path in present if not (path / metadata.FILE).exists())
     return sorted(path for path in found if any(path.glob("*.mcap")))
 
 

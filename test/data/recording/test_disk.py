@@ -98,6 +98,15 @@ def test_disk_that_fails_while_recording_leaves_an_unfinished_bag_that_can_be_re
         assert reader.message_count == 500
 
 
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_bag_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch, call):
+    monkeypatch.setattr(mcap_writer.os, call, lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="No space left"):
+        EpisodeBag(tmp_path / "day" / "bag", {})
+    assert not list((tmp_path / "day").iterdir()) and len(os.listdir("/proc/self/fd")) == before
+
+
 def test_file_whose_sync_failed_gets_no_end(tmp_path, monkeypatch):
     """After a failed sync, Linux may have dropped written pages: only repair, which checks every chunk, may finish the file."""
     bag = EpisodeBag(tmp_path / "bag", {})
