@@ -13,6 +13,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
 
 from latent_policy_ros.common.errors import LatentPolicyError, describe_error
 from latent_policy_ros.common.processes import HANG_TIMEOUT, report_ready
@@ -22,6 +23,7 @@ from latent_policy_ros.nodes.base.message_conversion import to_stamp
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LOG_PERIOD = 5.0  # s between log lines about the same event
 DIAGNOSTICS_PERIOD = 1.0  # s
+MAX_DETAIL = 500  # characters
 
 
 def parameter_descriptor(
@@ -139,20 +141,35 @@ class ManagedNode(LifecycleNode):
         return self.get_clock().now().nanoseconds * 1e-9
 
     def subscribe(
-        self, msg_type: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile, raw: bool = False
+        self, msg_type: type, topic: str, callback: Callable[..., None], profile: QoSProfile, with_info: bool = False
     ) -> None:
-        """Subscribe until cleanup. An exception in the callback is counted under the topic's name."""
+        """Subscribe until cleanup. An exception in the callback, and a damaged message, are counted under the topic's name.
 
-        def guarded(message: Any) -> None:
+        With ``with_info``, the callback also gets the middleware's information about the message.
+        """
+
+        def handle(data: bytes, *info: Any) -> None:
             self.handled += 1
             try:
-                callback(message)
+                message = deserialize_message(data, msg_type)  # here, because the middleware drops damaged messages unnoticed
+            except Exception as error:
+                self.count(f"{topic}: damaged message", describe_error(error))
+                return
+            try:
+                callback(message, *info)
             except LatentPolicyError as error:
                 self.count(f"{topic}: refused", str(error))
             except Exception as error:  # a defect in one callback must not stop the safety functions of the node
                 self.count(f"{topic}: failed", describe_error(error))
 
-        subscription = self.create_subscription(msg_type, topic, guarded, profile, raw=raw)
+        def handle_message(data: bytes) -> None:
+            handle(data)
+
+        def handle_message_and_info(data: bytes, info: Any) -> None:
+            handle(data, info)
+
+        chosen = handle_message_and_info if with_info else handle_message  # rclpy chooses by the number of parameters
+        subscription = self.create_subscription(msg_type, topic, chosen, profile, raw=True)
         self._destructors.append(lambda: self.destroy_subscription(subscription))
 
     def publisher(self, msg_type: type, topic: str, profile: QoSProfile) -> Any:
@@ -179,6 +196,7 @@ class ManagedNode(LifecycleNode):
     def count(self, event: str, detail: str = "") -> None:
         """Count an unexpected event, and log it at most once in ``LOG_PERIOD``."""
         self.counts[event] += 1
+        detail = detail if len(detail) <= MAX_DETAIL else f"{detail[:MAX_DETAIL]}..."  # messages may contain texts of any length
         self.details[event] = detail
         now = time.monotonic()
         if now - self._last_logged.get(event, -LOG_PERIOD) >= LOG_PERIOD:
