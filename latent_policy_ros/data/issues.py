@@ -35,9 +35,8 @@ class Issue:
     def __str__(self) -> str:
         at = "" if self.time is None else f" at {self.time:.2f} s"
         text = f"{self.file}: {self.topic + ': ' if self.topic else ''}{self.kind}{at}: {self.text}"
-        return "".join(
-            c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
-        )  # bags may contain terminal controls
+        # topics and texts of bags may contain terminal controls
+        return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
     def to_dict(self) -> dict[str, Any]:
         """The issue as JSON values."""
