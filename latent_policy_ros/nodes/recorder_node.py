@@ -117,15 +117,15 @@ class Recorder(ManagedNode):
         if previous is not None:  # the last episode can be marked after the node was configured again
             self.episodes.episode, self.episodes.last_bag = previous.episode, previous.last_bag
         self._pending: tuple[dict[str, str], float] | None = None  # custom data and deadline of a start that waits for topics
-        self._refuse_until = 0.0  # monotonic clock: services that were called while the recorder was busy are refused
+        self._busy, self._busy_until = 0.0, 0.0  # duration of the newest slow operation [s], and until when its requests come
         self._clock_offset = time.time() - time.monotonic()
         self._graph_due = self._status_due = self._retry_due = 0.0
         self.topics = TopicSubscriptions(self, all_topics(self.resolve_topic_name, cameras, extra, self._images))
         self._status = self.publisher(DiagnosticArray, "~/status", qos.EVENTS)
-        self.subscribe(EpisodeEvent, "episode_event", self._on_event, qos.EVENTS, with_info=True)
+        self.subscribe(EpisodeEvent, "episode_event", self._on_event, qos.EVENTS)
         for robot in robots:
             on_event = partial(self._on_robot_event, robot)
-            self.subscribe(EpisodeEvent, f"{robot}/episode_event", on_event, qos.EVENTS, with_info=True)
+            self.subscribe(EpisodeEvent, f"{robot}/episode_event", on_event, qos.EVENTS)
         services = {
             "start": lambda who: self.start({"task": self.value("task"), "started_by": who}), "stop": self._stop_on_request,
             "discard": self.discard, "mark_success": partial(self._mark, SUCCESS), "mark_failure": partial(self._mark, FAILURE),
@@ -237,7 +237,7 @@ class Recorder(ManagedNode):
             self.trouble = f"{episode.path} could not be finished: {error}; finish it with: latent-policy dataset repair"
             self.get_logger().error(self.trouble)
         if (seconds := time.monotonic() - began) > self.value("max_event_age"):
-            self._refuse_until = time.monotonic() + BUSY_MARGIN
+            self._busy, self._busy_until = seconds, time.monotonic() + BUSY_MARGIN
             self.count("slow disk", f"finishing {episode.path} took {seconds:.1f} s")
         self._empty_trash()
         self.report_soon()
@@ -265,7 +265,7 @@ class Recorder(ManagedNode):
         try:
             if not self.active:
                 raise RecordingRefused("the recorder is not active")
-            if time.monotonic() < self._refuse_until:
+            if time.monotonic() < self._busy_until:
                 raise RecordingRefused("the recorder was busy with the disk when it was called; call again")
             response.success, response.message = True, str(action(who))
         except (LatentPolicyError, OSError) as error:
@@ -289,10 +289,10 @@ class Recorder(ManagedNode):
             except Exception as error:  # a damaged message is recorded like any other
                 self.count(f"{subscription.topic}: damaged message", describe_error(error))
 
-    def _on_event(self, message: EpisodeEvent, info: Mapping[str, int]) -> None:
+    def _on_event(self, message: EpisodeEvent) -> None:
         if not self.active:
             return
-        self._check_fresh(message, info)
+        self._check_fresh(message)
         run, who = shortened(message.header.frame_id), publishers_of(self, "episode_event")
         requested_by = f"event {shortened(message.event)} of run {run!r}, episode {message.episode}, by {who}"
         custom = {RUN: run, EPISODE: str(message.episode)}
@@ -319,24 +319,23 @@ class Recorder(ManagedNode):
                 self.count("no success", str(error))
         self.stop("end of the episode", {"detail": shortened(message.detail), "stopped_by": requested_by})
 
-    def _on_robot_event(self, robot: str, message: EpisodeEvent, info: Mapping[str, int]) -> None:
+    def _on_robot_event(self, robot: str, message: EpisodeEvent) -> None:
         if self.recording and message.event in (EpisodeEvent.SUCCESS, EpisodeEvent.FAILURE):
-            if self._check_fresh(message, info) > time.monotonic() - self.recording.began:
+            if self._check_fresh(message) > time.monotonic() - self.recording.began:
                 raise RecordingRefused(f"{message.event} happened before {self.recording.path} was begun")
             self.recording.robot_outcomes[robot] = message.event
 
-    def _check_fresh(self, message: EpisodeEvent, info: Mapping[str, int]) -> float:
+    def _check_fresh(self, message: EpisodeEvent) -> float:
         """Check the stamp of an event; returns the time since it [s].
 
         Raises:
-            RecordingRefused: It is further than ``max_event_age`` from the receipt of the event.
+            RecordingRefused: It is further than ``max_event_age`` from now. Events may have waited for a slow operation.
         """
-        waited = time.time() - info["received_timestamp"] * 1e-9 if info.get("received_timestamp") else 0.0
         since, most = self.now() - to_seconds(message.header.stamp), self.value("max_event_age")
-        age = since - waited
-        if not -most <= age <= most:
+        waited = self._busy if time.monotonic() < self._busy_until else 0.0
+        if not -most <= since <= most + waited:
             what = f"event {shortened(message.event)} by {publishers_of(self, 'episode_event')}"
-            raise RecordingRefused(f"{what}: stamped {age:.3f} s before its receipt, expected at most {most:g} s")
+            raise RecordingRefused(f"{what}: stamped {since:.3f} s before its receipt, expected at most {most:g} s")
         return since
 
     # --- status

@@ -140,15 +140,10 @@ class ManagedNode(LifecycleNode):
         """Time of the node clock [s]."""
         return self.get_clock().now().nanoseconds * 1e-9
 
-    def subscribe(
-        self, msg_type: type, topic: str, callback: Callable[..., None], profile: QoSProfile, with_info: bool = False
-    ) -> None:
-        """Subscribe until cleanup. An exception in the callback, and a damaged message, are counted under the topic's name.
+    def subscribe(self, msg_type: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
+        """Subscribe until cleanup. An exception in the callback, and a damaged message, are counted under the topic's name."""
 
-        With ``with_info``, the callback also gets the middleware's information about the message.
-        """
-
-        def handle(data: bytes, *info: Any) -> None:
+        def guarded(data: bytes) -> None:
             self.handled += 1
             try:
                 message = deserialize_message(data, msg_type)  # here, because the middleware drops damaged messages unnoticed
@@ -156,20 +151,13 @@ class ManagedNode(LifecycleNode):
                 self.count(f"{topic}: damaged message", describe_error(error))
                 return
             try:
-                callback(message, *info)
+                callback(message)
             except LatentPolicyError as error:
                 self.count(f"{topic}: refused", str(error))
             except Exception as error:  # a defect in one callback must not stop the safety functions of the node
                 self.count(f"{topic}: failed", describe_error(error))
 
-        def handle_message(data: bytes) -> None:
-            handle(data)
-
-        def handle_message_and_info(data: bytes, info: Any) -> None:
-            handle(data, info)
-
-        chosen = handle_message_and_info if with_info else handle_message  # rclpy chooses by the number of parameters
-        subscription = self.create_subscription(msg_type, topic, chosen, profile, raw=True)
+        subscription = self.create_subscription(msg_type, topic, guarded, profile, raw=True)
         self._destructors.append(lambda: self.destroy_subscription(subscription))
 
     def publisher(self, msg_type: type, topic: str, profile: QoSProfile) -> Any:

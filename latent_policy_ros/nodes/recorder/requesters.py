@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rclpy.exceptions import NodeNameNonExistentError
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 
 MAX_TEXT = 1000  # characters of a text of a message that is stored with a bag
 
