@@ -35,7 +35,7 @@ def test_nodes_survive_hostile_messages(fuzz, graph, artifacts, space, tmp_path,
         namespace, parameters = fuzz.node_parameters(name, tmp_path)
         parameters |= {"latent": artifacts.latent} if not name.endswith("driver") else {}
         parameters |= {"policy": artifacts.policy} if name in ("policy", "recorder") else {}
-        parameters |= {"min_free": 0.01} if name == "recorder" else {}
+        parameters |= {"recorder": {"min_free": 0.01}, "human_hand": {"mode": "direct"}}.get(name, {})
         nodes[name] = graph.add(lambda name=name, **options: fuzz.make_node(name, **options), namespace, **parameters)
     fuzzer = fuzz.Fuzzer(graph.probe, fuzz.inputs(space.dim, space.latent_id), seed=1, variants=60)
     graph.run(0.5)
