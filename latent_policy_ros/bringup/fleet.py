@@ -192,10 +192,9 @@ class Robot(Config):
         if simulated and self.sources:
             yield "cameras", "a simulated robot publishes its own images; expected a list of names, got sources"
         elif simulated:
-            from latent_policy_ros.sim.scene import scene_cameras  # slow to import, and not needed for real robots
+            from latent_policy_ros.sim.simulation import CAMERAS  # slow to import, and not needed for real robots
 
-            known = scene_cameras(self.embodiment)
-            if message := unknown_camera(self.cameras, known, f"a simulated {self.embodiment.name}"):
+            if message := unknown_camera(self.cameras, tuple(CAMERAS), f"a simulated {self.embodiment.name}"):
                 yield "cameras", message
         if self.images != "raw" and (simulated or self.sources):
             yield "images", "simulators and camera nodes publish raw images only; expected raw"
@@ -230,8 +229,6 @@ class Fleet(FileModel):
     def with_embodiments(self, embodiments: Sequence[str]) -> Fleet:
         """The fleet with other end-effectors, one for each of its first robots; robots beyond are left out.
 
-        A simulated robot gets all cameras that it has with its end-effector.
-
         Raises:
             ConfigError: Unknown embodiment, more embodiments than robots, or they do not fit the robots.
         """
@@ -240,12 +237,7 @@ class Fleet(FileModel):
             raise ConfigError(self.file, "robots", message)
         robots = {}
         for (name, robot), embodiment in zip(self.robots.items(), embodiments, strict=False):
-            fields = {field: getattr(robot, field) for field in Robot.model_fields} | {"embodiment": embodiment}
-            if robot.driver == "sim":
-                from latent_policy_ros.sim.scene import scene_cameras  # slow to import, and not needed for real robots
-
-                fields["cameras"] = list(scene_cameras(load_embodiment(embodiment)))
-            robots[name] = fields
+            robots[name] = {field: getattr(robot, field) for field in Robot.model_fields} | {"embodiment": embodiment}
         content = {"robots": robots, "policy": str(self.policy), "latent": str(self.latent)}
         settings = {field: getattr(self, field) for field in ("rate", "task", "device")}
         fleet = validate(Fleet, content | settings, Path("command line"))

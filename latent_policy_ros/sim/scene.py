@@ -34,11 +34,6 @@ def scene_model(embodiment: Embodiment, arm: Arm, task: Task) -> mujoco.MjModel:
     return _compile(EmbodimentKey.of(embodiment), _ArmKey(arm, content), task)
 
 
-def scene_cameras(embodiment: Embodiment) -> tuple[str, ...]:
-    """Names of the cameras of a robot with this end-effector. Hands have a wrist camera."""
-    return ("front", "wrist") if embodiment.kind == "hand" else ("front",)
-
-
 @dataclass(frozen=True)
 class _ArmKey:
     """An arm as a cache key: two arms are equal if their models are."""
@@ -62,8 +57,7 @@ def _compile(key: EmbodimentKey, arm_key: _ArmKey, task: Task) -> mujoco.MjModel
     _add_table(spec)
     task.furnish(spec)
     robot = robot_spec(key.embodiment, arm)
-    if key.embodiment.kind == "hand":
-        _add_wrist_camera(robot, key.embodiment, arm)
+    _add_wrist_camera(robot, key.embodiment, arm)
     root = arm.T_base_root
     frame = spec.worldbody.add_frame(pos=root.translation, quat=quaternion_wxyz(root.rotation))
     spec.attach(robot, prefix="robot/", frame=frame)
@@ -84,7 +78,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 
 
 def _add_wrist_camera(robot: mujoco.MjSpec, embodiment: Embodiment, arm: Arm) -> None:
-    """Add a camera that is fixed to the hand. Its pose in the grasp frame is the same for all hands, mirrored for left ones."""
+    """Add a camera that is fixed to the hand. Its pose in the grasp frame is the same for all end-effectors, mirrored for left hands."""
     grasp = grasp_frame(embodiment)
     T = arm.mount(embodiment) * pin.SE3(grasp.rotation, grasp.origin)
     frame = robot.body(arm.flange).add_body(name="grasp_frame", pos=T.translation, quat=quaternion_wxyz(T.rotation))

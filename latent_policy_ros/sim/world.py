@@ -11,8 +11,8 @@ from latent_policy_ros.control.arm_description import PANDA, Arm, load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics, pose_to_se3, se3_to_pose
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.sim.appearance import randomise_appearance
-from latent_policy_ros.sim.scene import scene_cameras, scene_model
-from latent_policy_ros.sim.simulation import Simulation
+from latent_policy_ros.sim.scene import scene_model
+from latent_policy_ros.sim.simulation import CAMERAS, Simulation
 from latent_policy_ros.sim.start import OFFSET, PINCH, grasp_frame, start_posture, start_rotation
 from latent_policy_ros.sim.tasks.base import Task
 from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK, load_task
@@ -28,7 +28,7 @@ class World(Simulation):
         embodiment: Name of an embodiment with joints, or the embodiment.
         task: Name of a registered task, or the task.
         arm: Name of an arm, path of its YAML file, or the arm.
-        cameras: Names of the cameras that are rendered; by default all that the robot has.
+        cameras: Names of the cameras that are rendered; by default all.
         image_size: Width and height of images [pixels].
 
     Attributes:
@@ -52,10 +52,9 @@ class World(Simulation):
             raise LatentPolicyError(f"embodiment {e.name!r} (kind {e.kind}) cannot be simulated: it has no joints")
         self.task = task if isinstance(task, Task) else load_task(task)
         description = arm if isinstance(arm, Arm) else load_arm(arm)
-        offered = scene_cameras(e)
-        cameras = offered if cameras is None else tuple(cameras)
-        if unknown := [camera for camera in cameras if camera not in offered]:
-            raise LatentPolicyError(f"{e.name} has no camera {unknown[0]!r}; {available(offered)}")
+        cameras = tuple(CAMERAS if cameras is None else cameras)
+        if unknown := [camera for camera in cameras if camera not in CAMERAS]:
+            raise LatentPolicyError(f"{e.name} has no camera {unknown[0]!r}; {available(CAMERAS)}")
         super().__init__(scene_model(e, description, self.task), e, ArmKinematics(e, description), cameras, image_size)
         self._goal_met_since: float | None = None
         self.reset(0)
