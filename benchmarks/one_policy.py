@@ -39,7 +39,7 @@ END_EFFECTORS = (
     "dex3_hand", "xarm_gripper", "faive_hand", "orca_hand", "shadow_hand",
 )  # fmt: skip
 LEFT_OUT = (("faive_hand", "orca_hand", "shadow_hand"), ("leap_hand", "robotiq_2f85", "so101_gripper"))
-DEMONSTRATIONS, STEPS = 40, 10_000  # of each end-effector and of a training in the study of left-out end-effectors
+DEMONSTRATIONS, STEPS = 40, 8000  # of each end-effector and of a training in the study of left-out end-effectors
 FEW, FEW_STEPS = 8, 1500
 COTRAINED, COTRAINED_DEMONSTRATIONS, COTRAINED_STEPS = ("mimic_hand", "faive_hand", "panda_gripper"), 10, 1500
 LEFT_OUT_SEED, FEW_SEED, COTRAINED_SEED, SHIPPED_SEED = 44_000_000, 47_000_000, 46_000_000, 45_000_000  # of the first rollout
@@ -64,12 +64,12 @@ class Study:
             )  # fmt: skip
         return folder / embodiment
 
-    def policy(self, name: str, data: Sequence[Path], start: Path | None = None, model: dict | None = None, **training) -> Path:
-        """Train a policy with the shipped settings, except for ``model`` and ``training``; returns its folder."""
+    def policy(self, name: str, data: Sequence[Path], start: Path | None = None, **training) -> Path:
+        """Train a policy with the shipped settings, except for those in ``training``; returns its folder."""
         settings = load(PolicySettings, config_file("training", "policy_finetune" if start else "policy", "settings"))
         settings = settings.model_copy(
             update={
-                "model": Checkpoint.load(start).settings if start else settings.model.model_copy(update=model or {}),
+                "model": Checkpoint.load(start).settings if start else settings.model,
                 "training": settings.training.model_copy(update=training),
             }
         )
@@ -98,7 +98,7 @@ class Study:
         """Policy trained with the demonstrations of all other end-effectors."""
         names = [name for name in END_EFFECTORS if name not in left_out]
         data = [self.demonstrations(name, DEMONSTRATIONS) for name in names]
-        return self.policy("without-" + "-".join(left_out), data, model={"embodiments": tuple(names)}, steps=STEPS)
+        return self.policy("without-" + "-".join(left_out), data, steps=STEPS)
 
 
 def left_out(study: Study) -> list[list[str]]:
@@ -129,9 +129,9 @@ def co_training(study: Study, seeds: Sequence[int] = (0, 1, 2)) -> list[list[str
     alone, together = ({name: [] for name in COTRAINED} for _ in range(2))
     for seed in seeds:
         steps = len(COTRAINED) * COTRAINED_STEPS
-        joint = study.policy("together", list(data.values()), model={"embodiments": COTRAINED}, steps=steps, seed=seed)
+        joint = study.policy("together", list(data.values()), steps=steps, seed=seed)
         for name in COTRAINED:
-            single = study.policy(f"alone-{name}", [data[name]], model={"embodiments": (name,)}, steps=COTRAINED_STEPS, seed=seed)
+            single = study.policy(f"alone-{name}", [data[name]], steps=COTRAINED_STEPS, seed=seed)
             alone[name] += study.successes(single, name, COTRAINED_SEED)
             together[name] += study.successes(joint, name, COTRAINED_SEED)
     for name in COTRAINED:

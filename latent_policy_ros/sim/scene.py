@@ -78,7 +78,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 
 
 def _add_wrist_camera(robot: mujoco.MjSpec, embodiment: Embodiment, arm: Arm) -> None:
-    """Add a camera that is fixed to the hand. Its pose in the grasp frame is the same for all end-effectors, mirrored for left hands."""
+    """Add a camera with the same pose in the grasp frame of every end-effector, mirrored for left hands."""
     grasp = grasp_frame(embodiment)
     T = arm.mount(embodiment) * pin.SE3(grasp.rotation, grasp.origin)
     frame = robot.body(arm.flange).add_body(name="grasp_frame", pos=T.translation, quat=quaternion_wxyz(T.rotation))
