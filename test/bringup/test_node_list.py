@@ -260,3 +260,15 @@ def test_domains_do_not_share_sockets(monkeypatch):
 def test_socket_path_that_is_too_long_is_refused(tmp_path, fleet_content):
     with pytest.raises(ConfigError, match="robots.left: socket path .* is too long: expected at most 107 bytes, got 13."):
         bringup.node_specs(load(tmp_path, fleet_content), socket_folder=Path("/" + "x" * 120))
+
+
+def test_fleet_with_other_end_effectors(tmp_path, fleet_content):
+    fleet = load(tmp_path, fleet_content)
+    swapped = fleet.with_embodiments(["panda_gripper"])
+    assert {name: robot.embodiment.name for name, robot in swapped.robots.items()} == {"left": "panda_gripper"}
+    assert swapped.robots["left"].seed == fleet.robots["left"].seed and swapped.rate == fleet.rate
+    assert yaml.safe_load(swapped.text())["robots"]["left"]["embodiment"] == "panda_gripper"
+    with pytest.raises(ConfigError, match="expected at most 2 embodiments, one for each robot; got a, b, c"):
+        fleet.with_embodiments(["a", "b", "c"])
+    with pytest.raises(ConfigError, match="robots.left.embodiment: got 'a'"):
+        fleet.with_embodiments(["a"])

@@ -250,9 +250,9 @@ def test_human_hand_cannot_be_simulated():
         World("human_hand")
 
 
-def test_gripper_has_no_wrist_camera():
-    with pytest.raises(LatentPolicyError, match="panda_gripper has no camera 'wrist'; available: front"):
-        World("panda_gripper", cameras=("front", "wrist"))
+def test_unknown_camera_is_refused():
+    with pytest.raises(LatentPolicyError, match="panda_gripper has no camera 'top'; available: front, wrist"):
+        World("panda_gripper", cameras=("front", "top"))
 
 
 @needs_gl
