@@ -96,7 +96,7 @@ def test_policy_with_a_component_that_is_not_installed_is_refused(
             {"image_encoder_options": {"depth": 3}},
             "image encoder 'keypoints': unknown option 'depth'; available: channels, keypoints",
         ),
-        ({"denoiser": "unet"}, "unknown denoiser 'unet'; available: mlp"),
+        ({"denoiser": "gru"}, "unknown denoiser 'gru'; available: mlp, transformer, unet"),
         ({"denoiser_options": {"heads": 3}}, "denoiser 'mlp': unknown option 'heads'; available: blocks, width"),
         ({"denoiser_options": {"blocks": "many"}}, "denoiser 'mlp' with options .*'blocks': 'many'.*: 'str' object"),
     ],

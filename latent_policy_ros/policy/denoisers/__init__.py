@@ -19,4 +19,12 @@ Other packages register denoisers under the entry point group ``latent_policy_ro
 
 from latent_policy_ros.common.registry import Registry
 
-DENOISERS = Registry("denoiser", "latent_policy_ros.denoisers", {"mlp": "latent_policy_ros.policy.denoisers.mlp:MLPDenoiser"})
+DENOISERS = Registry(
+    "denoiser",
+    "latent_policy_ros.denoisers",
+    {
+        "mlp": "latent_policy_ros.policy.denoisers.mlp:MLPDenoiser",
+        "unet": "latent_policy_ros.policy.denoisers.unet:UNetDenoiser",
+        "transformer": "latent_policy_ros.policy.denoisers.transformer:TransformerDenoiser",
+    },
+)

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-TIME_FEATURES = 64
-
-
-def sinusoidal_embedding(t: Tensor, size: int) -> Tensor:
-    """Sine and cosine features (B, size) of positions (B,), with wavelengths from 2 pi to 20,000 pi."""
-    frequencies = torch.exp(torch.arange(size // 2, device=t.device) * (-math.log(10_000) / (size // 2 - 1)))
-    angles = t.float()[:, None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+from latent_policy_ros.policy.denoisers.embedding import LevelEmbedding
 
 
 class Block(nn.Module):
@@ -50,7 +41,7 @@ class MLPDenoiser(nn.Module):
 
     def __init__(self, horizon: int, action_dim: int, condition_dim: int, *, width: int = 384, blocks: int = 3) -> None:
         super().__init__()
-        self.time = nn.Sequential(nn.Linear(TIME_FEATURES, condition_dim), nn.SiLU(), nn.Linear(condition_dim, condition_dim))
+        self.time = LevelEmbedding(condition_dim)
         self.inward = nn.Linear(horizon * action_dim + condition_dim, width)
         self.blocks = nn.ModuleList(Block(width, condition_dim) for _ in range(blocks))
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, horizon * action_dim))
@@ -58,7 +49,7 @@ class MLPDenoiser(nn.Module):
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Clean chunks (B, H, A) from noisy chunks (B, H, A), noise levels (B,) and conditions (B, C)."""
         h = self.inward(torch.cat([noisy.flatten(1), condition.to(noisy.dtype)], dim=1))
-        condition = nn.functional.silu(condition + self.time(sinusoidal_embedding(t, TIME_FEATURES)))
+        condition = nn.functional.silu(condition + self.time(t))
         for block in self.blocks:
             h = block(h, condition)
         return self.outward(h).view_as(noisy)
