@@ -10,7 +10,7 @@ from latent_policy_ros.bringup.fleet import Fleet
 from latent_policy_ros.common.config import Config
 from latent_policy_ros.common.config_messages import expected_value
 from latent_policy_ros.control.arm_description import ArmFile
-from latent_policy_ros.data.conversion.mapping import MappingFile
+from latent_policy_ros.data.conversion.mapping_file import MappingFile
 from latent_policy_ros.embodiments.description.embodiment_file import DescribedFile, HumanFile, TableFile
 from latent_policy_ros.latent.settings import LatentSettings
 from latent_policy_ros.policy.settings import PolicySettings

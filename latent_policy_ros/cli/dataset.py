@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -11,11 +13,28 @@ from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, SimulatedArmOption, T
 
 if TYPE_CHECKING:
     from latent_policy_ros.data.conversion.mapping import TopicMapping
+    from latent_policy_ros.embodiments import Embodiment
 
 MappingOption = Annotated[
     Optional[str], typer.Option(help="Topics and joint names of the bags: a YAML file, or a name in `config/mappings`.")
 ]
 FleetOption = Annotated[Optional[str], typer.Option(help="Fleet whose robots are in bags without metadata about their robots.")]
+
+
+class Outcome(str, Enum):
+    """Outcomes of an episode."""
+
+    success = "success"
+    failure = "failure"
+
+
+class Layout(str, Enum):
+    """Layouts of a data set."""
+
+    whole = "whole"
+    separate = "separate"
+
+
 BagsArgument = Annotated[list[Path], typer.Argument(help="Bags, or folders that contain bags.")]
 
 app = typer.Typer(no_args_is_help=True, help="Create, convert, repair and inspect data sets.")
@@ -80,26 +99,39 @@ def from_bags(
     fps: Annotated[int, typer.Option(min=0, help="Frames per second; 0: from the mapping, or else the fastest camera's rate.")] = 0,
     camera: Annotated[Optional[list[str]], typer.Option(help="Camera to convert. Repeatable; default: all cameras.")] = None,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Also convert episodes that are marked as failures.")] = False,
+    outcome: Annotated[
+        Optional[Outcome], typer.Option(help="Outcome of bags that say nothing about it. Policies are trained on successes.")
+    ] = None,
+    layout: Annotated[
+        Layout,
+        typer.Option(help="Wrist poses at the end of state and action, as LeRobot's policies need them, or as separate features."),
+    ] = Layout.whole,
+    latent: Annotated[
+        str, typer.Option(help="Leave out robots whose end-effector this latent space does not contain; none: convert all.")
+    ] = "none",
 ) -> None:
     """Convert bags of any robot to LeRobotDataset v3.0.
 
-    Reads rosbag2 folders and files, MCAP and sqlite3, compressed or split. Bags of this package's recorder contain metadata about
-    their robots; other bags need --mapping (example: config/mappings/example.yaml) or --fleet. Episodes that are failed, damaged or
-    have gaps are left out, each with a reason. After Ctrl-C, the same command resumes.
+    Reads rosbag2 folders and files, MCAP and sqlite3, compressed or split, and tables of bags (CSV with the columns path, task,
+    outcome, robot). Bags of this package's recorder contain metadata about their robots; other bags need --mapping (example:
+    config/mappings/example.yaml) or --fleet. Short holes are bridged, longer ones split an episode. Episodes that are failed or
+    damaged are left out, each with a reason. After Ctrl-C, the same command resumes.
 
     Examples:
 
         latent-policy dataset from-bags runs/bags -o runs/data
         latent-policy dataset from-bags ~/bags -o runs/data --mapping my_rig.yaml
+        latent-policy dataset from-bags table.csv -o runs/data --mapping my_rig.yaml
     """
     from dataclasses import replace
 
-    from latent_policy_ros.data.bags.reader import find_bags
+    from latent_policy_ros.data.conversion.bag_table import BagTable
     from latent_policy_ros.data.conversion.conversion import Options, convert
 
-    known = _mapping(mapping, fleet)
-    options = Options(replace(known, fps=fps or known.fps), tuple(camera or ()), keep_failed)
-    found = find_bags(bags)
+    known, table = _mapping(mapping, fleet), BagTable.find(bags)
+    known = replace(known, fps=fps or known.fps, outcome=outcome.value if outcome else known.outcome)
+    options = Options(known, tuple(camera or ()), keep_failed, table, layout.value, _check_of(latent))
+    found = table.bags
     with progress_bar() as progress:
         task, done = progress.add_task("bags", total=len(found)), {}
 
@@ -233,10 +265,21 @@ def view(
     raise typer.Exit(int(not drawn))
 
 
+def _check_of(latent: str) -> Callable[[Embodiment], None] | None:
+    """A check that a latent space contains an embodiment; None without a latent space."""
+    if latent == "none":
+        return None
+    from latent_policy_ros.common.paths import artifact
+    from latent_policy_ros.latent import LatentSpace
+
+    return LatentSpace.load(artifact("latents", latent)).check
+
+
 def _mapping(mapping: str | None, fleet: str | None) -> TopicMapping:
     """The mapping given by a file or by a fleet; without either, an empty mapping: the bags' metadata is used."""
     from latent_policy_ros.bringup import load_fleet
-    from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional, load_mapping
+    from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional
+    from latent_policy_ros.data.conversion.mapping_file import load_mapping
 
     if mapping:
         return load_mapping(mapping)

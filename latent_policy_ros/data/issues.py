@@ -9,6 +9,8 @@ from typing import Any
 
 from latent_policy_ros.common.errors import LatentPolicyError
 
+MAX_CLOCK_DIFFERENCE = 30.0  # [s] between a stamp and the newest receipt, above which issues are timed by the receipt
+
 
 @dataclass(frozen=True)
 class Issue:
@@ -101,9 +103,13 @@ class IssueReporter:
     def __init__(self, report: Callable[[Issue], None], file: str | Path, robot: str, start: float) -> None:
         self._report, self._file, self._robot, self.start = report, file, robot, start
         self.failed = False
+        #: Time of receipt of the newest message [s].
+        self.received: float | None = None
 
     def report(self, kind: str, topic: str, time: float | None, text: str, fatal: bool = True) -> None:
         """Report an issue at a time [s]; None for the whole recording."""
         self.failed |= fatal
+        if time is not None and self.received is not None and abs(time - self.received) > MAX_CLOCK_DIFFERENCE:
+            time = self.received  # stamps of another clock, e.g. of a simulation: they do not count from the start
         at = None if time is None else time - self.start
         self._report(Issue(kind, text, self._file, topic, at, self._robot, fatal))

@@ -24,6 +24,7 @@ from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE, WRIST_POSE, Modality, value_modality
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.observations.observation_buffer import JOINTS, WRIST, ObservationBuffer, Tolerances
+from latent_policy_ros.observations.publisher_conflict import CONFLICT
 
 if TYPE_CHECKING:
     from latent_policy_ros.policy.runtime import PolicyInput
@@ -163,11 +164,22 @@ class PolicyNode(ManagedNode):
         out = []
         for name, robot in self.robots.items():
             values[f"{name}/rate_hz"] = f"{robot.meter.rate(time.monotonic()):.1f}"
-            values[f"{name}/missing"] = "; ".join(robot.missing) or "-"
+            missing = self._with_publishers(name, robot.missing)
+            values[f"{name}/missing"] = "; ".join(missing) or "-"
             values[f"{name}/refused"] = "; ".join(f"{why}: {n}" for why, n in robot.buffer.refused.items()) or "-"
-            if robot.missing:
-                out.append(f"{name} ({'; '.join(robot.missing)})")
+            if missing:
+                out.append(f"{name} ({'; '.join(missing)})")
         return (WARN, f"left out: {', '.join(out)}", values) if out else (OK, "running", values)
+
+    def _with_publishers(self, name: str, missing: tuple[str, ...]) -> tuple[str, ...]:
+        """Reasons, with the nodes that publish the joint states where two of them contradict each other."""
+        if not any(CONFLICT in reason for reason in missing):
+            return missing
+        topic = self.resolve_topic_name(f"{name}/joint_states")
+        nodes = sorted({f"{p.node_namespace}/{p.node_name}".replace("//", "/") for p in self.get_publishers_info_by_topic(topic)})
+        return tuple(
+            f"{reason}; {topic} is published by {', '.join(nodes)}" if CONFLICT in reason else reason for reason in missing
+        )
 
     def _column(self, key: str, names: list[str]) -> list[str]:
         """A parameter with one entry for each robot."""

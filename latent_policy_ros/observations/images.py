@@ -12,16 +12,29 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ObservationRefused, available
 
-#: Supported encodings of sensor_msgs/Image: number of channels, OpenCV conversion to RGB.
+#: Supported encodings of sensor_msgs/Image: bytes per pixel of a row, OpenCV conversion to RGB. OpenCV names Bayer mosaics by the
+#: second row and column.
 ENCODINGS = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
     "rgba8": (4, cv2.COLOR_RGBA2RGB),
     "bgra8": (4, cv2.COLOR_BGRA2RGB),
     "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "8UC4": (4, cv2.COLOR_BGRA2RGB),
     "8UC3": (3, cv2.COLOR_BGR2RGB),
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "nv12": (1, cv2.COLOR_YUV2RGB_NV12),
+    "nv21": (1, cv2.COLOR_YUV2RGB_NV21),
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
+SEMI_PLANAR = "nv12", "nv21"  # a plane of luma, then one of half as many rows with both chroma channels
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # first bytes of a file
 PNG_HEADER_SIZE, PNG_16_BIT = 25, b"\x10"  # bytes up to the bit depth; the depth as stored
@@ -64,13 +77,17 @@ def raw_to_rgb(encoding: str, height: int, width: int, step: int, data: bytes | 
     if encoding not in ENCODINGS:
         raise ObservationRefused(f"image encoding {encoding!r} is not supported; {available(ENCODINGS)}")
     channels, conversion = ENCODINGS[encoding]
-    row = width * channels
+    row, rows = width * channels, height
+    if encoding in SEMI_PLANAR:
+        rows, step = height * 3 // 2, width if step == width * 3 // 2 else step  # some drivers divide all bytes by the height
+    if (encoding in SEMI_PLANAR or channels == 2) and (width % 2 or (encoding in SEMI_PLANAR and height % 2)):
+        raise ObservationRefused(f"image {width}x{height} {encoding}: expected an even size")
     if height < 1 or width < 1 or step < row:
         raise ObservationRefused(f"image {width}x{height} {encoding}: step must be at least {row} bytes, got {step}")
     flat = np.frombuffer(data, np.uint8)
-    if flat.size < height * step:
-        raise ObservationRefused(f"image {width}x{height} {encoding}: expected {height * step} bytes, got {flat.size}")
-    pixels = flat[: height * step].reshape(height, step)[:, :row].reshape(height, width, channels)
+    if flat.size < rows * step:
+        raise ObservationRefused(f"image {width}x{height} {encoding}: expected {rows * step} bytes, got {flat.size}")
+    pixels = flat[: rows * step].reshape(rows, step)[:, :row].reshape(rows, width, channels)
     if conversion is None:
         return np.ascontiguousarray(pixels)
     return cv2.cvtColor(np.ascontiguousarray(pixels), conversion)

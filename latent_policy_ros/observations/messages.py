@@ -21,6 +21,26 @@ def pose_array(pose: Any) -> np.ndarray:
     return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
 
 
-def stamp_of(message: Any) -> float:
-    """The stamp in a message's header [s]; 0 for a message type without a header."""
-    return to_seconds(message.header.stamp) if hasattr(message, "header") else 0.0
+def stamp_of(message: Any) -> float | None:
+    """The stamp in a message [s]: of its header, or of a message without one; None for a type without a stamp."""
+    if hasattr(message, "header"):
+        return to_seconds(message.header.stamp)
+    return to_seconds(message.timestamp) if hasattr(message, "timestamp") else None
+
+
+def frame_of(message: Any) -> str:
+    """The tf frame of a message without a leading ``/``; empty for a message type without one."""
+    return message.header.frame_id.lstrip("/") if hasattr(message, "header") else ""
+
+
+def pose_of(message: Any) -> Any:
+    """The pose of a Pose, or of a message that holds one with a header, a covariance or a twist."""
+    while hasattr(message, "pose"):
+        message = message.pose
+    return message
+
+
+def transform_array(transform: Any) -> np.ndarray:
+    """A geometry_msgs/Transform as (7,): x y z [m], qx qy qz qw."""
+    t, q = transform.translation, transform.rotation
+    return np.array([t.x, t.y, t.z, q.x, q.y, q.z, q.w])

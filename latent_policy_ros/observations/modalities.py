@@ -15,10 +15,14 @@ import numpy as np
 from latent_policy_ros.common.errors import LatentPolicyError, NotFinite, ObservationRefused, available
 from latent_policy_ros.common.registry import Registry
 from latent_policy_ros.observations.images import rgb_image
-from latent_policy_ros.observations.messages import pose_array
+from latent_policy_ros.observations.messages import pose_array, pose_of, transform_array
 
 Field = Literal["images", "joints", "wrist_pose", "values"]
 
+POSE_TYPES = (
+    "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/Pose", "geometry_msgs/msg/PoseWithCovarianceStamped",
+    "geometry_msgs/msg/TransformStamped", "nav_msgs/msg/Odometry", "tf2_msgs/msg/TFMessage",
+)  # fmt: skip
 DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1e-3), "32FC1": (np.float32, 1.0)}  # pixel type, scale to metres
 
 
@@ -102,7 +106,15 @@ def _positions(message: Any) -> np.ndarray:
 
 
 def _wrist_pose(message: Any) -> np.ndarray:
-    return pose_array(message.pose)
+    if hasattr(message, "transforms"):
+        if len(message.transforms) != 1:
+            example = ", ".join(f"{t.header.frame_id} to {t.child_frame_id}" for t in message.transforms[:2])
+            raise ObservationRefused(
+                f"a tf message of {len(message.transforms)} transforms; name the two frames of the wrist's pose in the mapping: "
+                f"`frames: [base, tool]` (here: {example})"
+            )
+        message = message.transforms[0]
+    return transform_array(message.transform) if hasattr(message, "transform") else pose_array(pose_of(message))
 
 
 def _depth(message: Any) -> np.ndarray:
@@ -139,7 +151,7 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
 
 
 COLOR_IMAGE = Modality(
-    "color_image", ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"), rgb_image,
+    "color_image", ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "foxglove_msgs/msg/CompressedVideo"), rgb_image,
     "(H, W, 3) uint8 RGB", field="images",
 )  # fmt: skip
 JOINT_STATE = Modality(
@@ -147,7 +159,7 @@ JOINT_STATE = Modality(
     "(n,) float64 [rad or m], in the order of the names in the message; the buffer matches them by name", field="joints",
 )  # fmt: skip
 WRIST_POSE = Modality(
-    "wrist_pose", ("geometry_msgs/msg/PoseStamped",), _wrist_pose,
+    "wrist_pose", POSE_TYPES, _wrist_pose,
     "(7,) float64: x y z [m], qx qy qz qw; the buffer normalises the quaternion", field="wrist_pose",
 )  # fmt: skip
 DEPTH_IMAGE = Modality(

@@ -15,11 +15,14 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ObservationRefused, available
 from latent_policy_ros.observations.images import fit
-from latent_policy_ros.observations.joint_matcher import JointMatcher
+from latent_policy_ros.observations.joint_matcher import JointMatcher, Selection
+from latent_policy_ros.observations.merged_joints import MergedJoints
 from latent_policy_ros.observations.messages import stamp_of
 from latent_policy_ros.observations.modalities import Modality
 from latent_policy_ros.observations.observation import Observation, RgbImage, normalize_pose
+from latent_policy_ros.observations.publisher_conflict import PublisherConflict
 from latent_policy_ros.observations.streams import Stream
+from latent_policy_ros.observations.video_stream import VideoStream, is_video
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments import Embodiment
@@ -84,10 +87,10 @@ class ObservationBuffer:
         self.tolerances = tolerances or Tolerances()
         keep = keep or history * dt + 2 * self.tolerances.camera_skew + self.tolerances.max_age
         self._images: dict[str, Stream[RgbImage]] = {camera: Stream(keep) for camera in self.cameras}
-        self._joints: Stream[np.ndarray] = Stream(keep)
+        self._joints = MergedJoints(self.joint_names, keep)
         self._wrist: Stream[np.ndarray] = Stream(keep)
         self._values: dict[str, Stream[np.ndarray]] = {name: Stream(keep) for name in values or ()}
-        self._streams: dict[str, Stream[Any]] = {**self._images, JOINTS: self._joints}
+        self._streams: dict[str, Stream[Any] | MergedJoints] = {**self._images, JOINTS: self._joints}
         if wrist:
             self._streams[WRIST] = self._wrist
         self._streams |= self._values
@@ -98,6 +101,12 @@ class ObservationBuffer:
         self._tolerance |= dict.fromkeys(self._images, self.tolerances.camera_skew)
         self._tolerance |= values or {}
         self._matcher = JointMatcher(self.joint_names)
+        more = [0.0] * len(tuple(more_joints))
+        self._conflict = PublisherConflict(
+            self.joint_names, [*(embodiment.upper - embodiment.lower), *more], [*embodiment.max_velocity, *more]
+        )
+        self._videos: dict[str, VideoStream] = {}
+        self._last_refusal: dict[str, str] = {}  # by stream
         #: Number of refused messages by reason.
         self.refused: Counter[str] = Counter()
 
@@ -122,19 +131,34 @@ class ObservationBuffer:
             image = fit(image, *self.image_size)
         self._push(self._images[camera], camera, stamp, image)
 
-    def push_joints(self, stamp: float, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> None:
-        """Add measured joints, matched by name. A message without any joint of this robot is ignored.
+    def push_joints(self, stamp: float, names: Sequence[str], positions: Sequence[float] | np.ndarray, limit: float = 0.0) -> str:
+        """Add measured joints, matched by name. A message may hold some of the joints; the others come in other messages.
+
+        A message without any joint of this robot, or without positions, is ignored.
+
+        Args:
+            stamp: Time of measurement [s].
+            names, positions: Content of the message.
+            limit: Largest time difference between an observation and these joints [s]; 0 uses the tolerance of the state.
+
+        Returns:
+            What is wrong if two publishers contradict each other; empty otherwise.
 
         Raises:
-            ObservationRefused: Some joints of this robot are missing, named twice, or not finite.
+            ObservationRefused: Positions without names, joints that are named twice or not finite.
         """
         try:
-            values = self._matcher.match(names, positions)
+            found = self._matcher.select(names, positions)
         except ObservationRefused as error:
-            self._count(str(error))
+            self._note_refusal(JOINTS, str(error))
             raise
-        if values is not None:
-            self._push(self._joints, JOINTS, stamp, values)
+        return "" if found is None else self.push_selected(stamp, found, limit)
+
+    def push_selected(self, stamp: float, found: Selection, limit: float = 0.0) -> str:
+        """Like :meth:`push_joints`, for joints that are selected and converted already."""
+        self._check_stamp(JOINTS, stamp)
+        self._joints.push(float(stamp), found, limit)
+        return self._conflict.push(stamp, found)
 
     def push_wrist(self, stamp: float, pose: Sequence[float] | np.ndarray) -> None:
         """Add a measured wrist pose (7,): x y z [m], qx qy qz qw.
@@ -145,7 +169,7 @@ class ObservationBuffer:
         try:
             values = normalize_pose(pose, WRIST)
         except ObservationRefused:
-            self.refused[f"{WRIST} is not a valid pose"] += 1
+            self._note_refusal(WRIST, f"{WRIST} is not a valid pose")
             raise
         self._push(self._wrist, WRIST, stamp, values)
 
@@ -174,7 +198,14 @@ class ObservationBuffer:
         Raises:
             ObservationRefused: As of the conversion and of the other methods.
         """
-        stamp = stamp_of(message) if hasattr(message, "header") else received
+        stamp = stamp_of(message)
+        if stamp is not None and stamp <= 0.0:
+            self._refuse(f"{name} has no stamp", name)
+        stamp = received if stamp is None else stamp
+        if modality.field == "images" and is_video(message):
+            for shown, image in self._videos.setdefault(name, VideoStream(name)).push(stamp, message):
+                self.push_image(name, shown, image)
+            return
         value = modality.read(message)
         if modality.field == "images":
             self.push_image(name, stamp, value)
@@ -190,15 +221,25 @@ class ObservationBuffer:
         reasons = []
         for name, stream in self._streams.items():
             if stream.newest is None:
-                reasons.append(f"{name}: nothing received")
+                reasons.append(f"{name}: {self._why_unknown(name)}")
             elif now - stream.newest > self.tolerances.max_age:
                 reasons.append(f"{name}: stale")
             elif stream.newest - now > self.tolerances.max_age:
                 reasons.append(f"{name}: stamped in the future")
         if reasons:
             return tuple(reasons)
+        if conflict := self._conflict.text(self._joints.newest or now):
+            return (f"{JOINTS}: {conflict}",)
         stamp = self._reference()
         return tuple(f"{name}: out of step" for name in self._streams if self._nearest(name, stamp) is None)
+
+    def _why_unknown(self, name: str) -> str:
+        lacking = self._joints.lacking if name == JOINTS else ()
+        if lacking and len(lacking) < len(self.joint_names):
+            return f"nothing received for {', '.join(lacking)}"
+        if name in self._last_refusal:
+            return f"all messages refused: {self._last_refusal[name]}"
+        return "nothing received"
 
     def observation(self, now: float) -> Observation | None:
         """The newest synchronised observation; None if :meth:`missing` lists a reason."""
@@ -217,12 +258,12 @@ class ObservationBuffer:
             history.append(self.observation_at(newest.stamp - k * self.dt) or history[-1])
         return history[::-1]
 
-    def observation_at(self, stamp: float) -> Observation | None:
-        """The observation at a stored time [s]; None if a stream has no value within its tolerance."""
+    def observation_at(self, stamp: float, slack: float = 0.0) -> Observation | None:
+        """The observation at a stored time [s]; None if a stream has no value within its tolerance, or within ``slack`` [s]."""
         offsets: dict[str, float] = {}
         value: dict[str, Any] = {}
         for name in self._streams:
-            nearest = self._nearest(name, stamp)
+            nearest = self._nearest(name, stamp, slack)
             if nearest is None:
                 return None
             offsets[name], value[name] = nearest[0] - stamp, nearest[1]
@@ -241,6 +282,11 @@ class ObservationBuffer:
         return next((at for at, _ in stream if at >= stamp), None)
 
     @property
+    def lacking_joints(self) -> tuple[str, ...]:
+        """Names of the joints that no message held so far."""
+        return self._joints.lacking
+
+    @property
     def newest_joints(self) -> np.ndarray | None:
         """Newest measured joints (n,); None before the first."""
         return self._joints.newest_value
@@ -249,25 +295,32 @@ class ObservationBuffer:
         """Discard everything stored, e.g. at the start of an episode."""
         for stream in self._streams.values():
             stream.clear()
+        self._conflict.clear()
+        self._videos.clear()
+        self._last_refusal.clear()
 
     def _reference(self) -> float:
         """Newest time up to which every camera has images; without cameras, up to which the state is known."""
         streams = self._images.values() if self._images else (self._joints, self._wrist)
         return min(stream.newest for stream in streams if stream.newest is not None)
 
-    def _nearest(self, name: str, stamp: float) -> tuple[float, Any] | None:
-        found = self._streams[name].nearest(stamp)
-        return found if found and abs(found[0] - stamp) <= self._tolerance[name] else None
+    def _nearest(self, name: str, stamp: float, slack: float = 0.0) -> tuple[float, Any] | None:
+        found = self._streams[name].nearest(stamp, slack)
+        return found if found and abs(found[0] - stamp) <= max(self._tolerance[name], slack) else None
 
     def _push(self, stream: Stream[Any], name: str, stamp: float, value: Any) -> None:
-        if not np.isfinite(stamp) or stamp <= 0:
-            self._refuse(f"{name} has no stamp")
+        self._check_stamp(name, stamp)
         stream.push(float(stamp), value)
 
-    def _refuse(self, text: str) -> NoReturn:
-        self._count(text)
+    def _check_stamp(self, name: str, stamp: float) -> None:
+        if not np.isfinite(stamp) or stamp < 0:
+            self._refuse(f"{name} has no stamp", name)
+
+    def _refuse(self, text: str, name: str = "") -> NoReturn:
+        self._note_refusal(name, text)
         raise ObservationRefused(text)
 
-    def _count(self, text: str) -> None:
+    def _note_refusal(self, name: str, text: str) -> None:
         """Count a refusal. Reasons may contain numbers of messages, so that their number is limited."""
         self.refused[text if text in self.refused or len(self.refused) < MAX_REASONS else OTHER_REASONS] += 1
+        self._last_refusal[name] = text

@@ -35,7 +35,7 @@ class Stream(Generic[T]):
         else:
             insort(self._stamps, stamp)
         self._values[stamp] = value
-        while self._stamps[0] < self._stamps[-1] - self.keep:
+        while len(self._stamps) > 1 and self._stamps[1] < self._stamps[-1] - self.keep:  # keep what is in force at the limit
             del self._values[self._stamps.pop(0)]
 
     def clear(self) -> None:
@@ -59,8 +59,8 @@ class Stream(Generic[T]):
         """The newest value; None if the stream is empty."""
         return self._values[self._stamps[-1]] if self._stamps else None
 
-    def nearest(self, stamp: float) -> tuple[float, T] | None:
-        """Stamp and value nearest to ``stamp``; None if the stream is empty."""
+    def nearest(self, stamp: float, slack: float = 0.0) -> tuple[float, T] | None:
+        """Stamp and value nearest to ``stamp``; None if the stream is empty. ``slack`` is not used."""
         if not self._stamps:
             return None
         k = bisect_left(self._stamps, stamp)

@@ -43,8 +43,8 @@ class Event:
 class Recording:
     """Messages of one robot in lists, which a test may change before it writes them to a bag.
 
-    Joint j is measured as sin(t + j / 5) and commanded as that plus 0.01; cameras show the time, in tenths of a second, as
-    grey levels.
+    Each joint is measured as a sine within its limits and commanded as that plus 0.01; cameras show the time, in tenths of a
+    second, as grey levels.
     """
 
     def __init__(self, robot="left", embodiment="faive_hand", seconds=3.0, fps=10, rate=50, compressed=False, size=(48, 64)):
@@ -63,7 +63,8 @@ class Recording:
             self.add("wrist_command", at + 0.002, self.pose(at, 0.31))
 
     def state(self, at):
-        return np.sin(at - T0 + np.arange(len(self.joints)) / 5)
+        e = self.embodiment
+        return e.lower + (e.upper - e.lower) * (0.4 + 0.3 * np.sin(at - T0 + np.arange(len(self.joints)) / 5))
 
     def add(self, topic, received, message):
         self.events.append(Event(f"/{self.robot}/{topic}", received, message))
@@ -165,7 +166,7 @@ class Recording:
                 kind = event.message.__msgtype__
                 if event.topic not in connections:
                     connections[event.topic] = writer.add_connection(event.topic, kind, typestore=STORE)
-                received = round(event.received * 1e9) - early
+                received = max(0, round(event.received * 1e9) - early)
                 writer.write(connections[event.topic], received, STORE.serialize_cdr(event.message, kind))
 
 

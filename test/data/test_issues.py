@@ -23,7 +23,10 @@ def issues_of(tmp_path, recording, converted):
         good = [recording(seconds=1).write(tmp_path / name) for name in ("good1", "good2")]
         report, out = converted(good[0], modified, good[1], **options)
         reader = LeRobotReader(out / "faive_hand")
-        lengths = {about["source"].rsplit("/", 1)[1]: row["length"] for about, row in zip(reader.episode_metadata, reader.episodes)}
+        lengths = {}
+        for about, row in zip(reader.episode_metadata, reader.episodes):
+            name = about["source"].rsplit("/", 1)[1]
+            lengths[name] = lengths.get(name, 0) + row["length"]
         assert lengths["good1"] == lengths["good2"] == 11
         issues = [issue for _, reasons in report.left_out for issue in reasons] + report.warnings
         assert all(issue.file == modified for issue in issues) and json.loads((out / "report.json").read_text())
@@ -76,7 +79,7 @@ def test_camera_slower_than_the_frame_rate(recording, issues_of):
     made.drop("wrist/image_raw")
     for k in range(25):
         made.add_image("wrist", T0 + k * 0.122)
-    issues, length, _ = issues_of(made)
+    issues, length, _ = issues_of(made, mapping=TopicMapping((), limits=Limits(repeated=0.1)))
     assert length is None
     assert "8.2 images per second on average, expected at least 9; 5 of 30 frames repeat" in issues["low rate"].text
 
@@ -114,21 +117,50 @@ def test_very_late_message(recording, issues_of):
 
 
 @pytest.mark.parametrize("name", ["front/image_raw", "joint_states", "wrist_pose", "hand_command", "wrist_command"])
-def test_hole_of_two_seconds(tmp_path, recording, converted, name):
+def test_hole_of_two_seconds_splits_or_drops_the_episode(tmp_path, recording, converted, name):
     made = recording(seconds=5)
     made.drop(name, keep=lambda event: not 1.5 < event.at < 3.5)
-    issue = only_hole(converted(made.write(tmp_path / "bag"))[0])
-    assert issue.topic == f"/left/{name}" and issue.time == pytest.approx(1.5, abs=0.35)
-    assert not name.endswith("_command") or issue.text == "no command for 2.02 s"
+    bag = made.write(tmp_path / "bag")
+    report, out = converted(bag)
+    assert (report.written, report.left_out) == (2, [])
+    reader = LeRobotReader(out / "faive_hand")
+    assert [row["length"] for row in reader.episodes] == pytest.approx([17, 16], abs=2)
+    np.testing.assert_allclose(reader.columns(1)["observation.state"][-1], made.state(T0 + 5), atol=1e-6)
+    assert not reader.columns(0)["next.success"].any() and reader.columns(1)["next.success"][-1]
+    assert [about["success"] for about in reader.episode_metadata] == [True, True]
+    again, _ = converted(bag, out=out)
+    assert (again.written, again.kept) == (0, 1)
+    issue = only_hole(converted(bag, out=tmp_path / "dropped", mapping=TopicMapping((), on_hole="drop"))[0])
+    assert issue.topic == f"/left/{name}" and issue.time == pytest.approx(1.7, abs=0.3)
+    assert "or `on_hole: keep` bridges it, `on_hole: split` makes two episodes" in issue.text
+    kept, _ = converted(bag, out=tmp_path / "kept", mapping=TopicMapping((), on_hole="keep"))
+    assert (kept.written, kept.frames) == (1, 51) and "bridged" in {issue.kind for issue in kept.warnings}
+
+
+@pytest.mark.parametrize("name", ["front/image_raw", "joint_states", "wrist_command"])
+def test_short_hole_is_bridged(recording, issues_of, name):
+    made = recording()
+    made.drop(name, keep=lambda event: not 1.15 < event.at < 1.55)
+    issues, length, _ = issues_of(made)
+    assert length == 31 and issues["bridged"].topic == f"/left/{name}"
+    assert issues["bridged"].text.endswith("of 31 frames are within a hole and hold the nearest value")
+
+
+def test_too_many_holes_leave_the_episode_out(recording, issues_of):
+    made = recording(seconds=6)
+    made.drop("joint_states", keep=lambda event: event.at % 2 < 0.3)
+    issues, length, _ = issues_of(made)
+    assert length is None and "`on_hole: keep` allows more (and 1 more)" in issues["holes"].text
 
 
 @pytest.mark.parametrize("name", ["hand_command", "wrist_command"])
 def test_commands_end_before_other_topics(tmp_path, recording, converted, name):
     made = recording(seconds=6)
     made.drop(name, keep=lambda event: event.at < 3.01)
-    issue = only_hole(converted(made.write(tmp_path / "bag"))[0])
-    assert issue.topic == f"/left/{name}" and issue.time == pytest.approx(3.0, abs=0.05)
-    assert issue.text == "no command for 3.00 s"
+    report, _ = converted(made.write(tmp_path / "bag"))
+    assert report.written == 1 and report.frames == pytest.approx(34.5, abs=0.5)  # a trajectory reaches its point after 0.1 s
+    (hole,) = (issue for issue in report.warnings if issue.kind == "hole")
+    assert hole.topic == f"/left/{name}" and hole.text == "no command within 0.3 s until the end"
 
 
 def only_hole(report):
@@ -170,7 +202,8 @@ def test_nan(recording, issues_of, name):
         message.pose.position = dataclasses.replace(message.pose.position, y=np.nan)
     issues, length, _ = issues_of(made)
     issue = issues["not finite"]
-    assert length is None and issue.topic == f"/left/{name}" and issue.time == pytest.approx(1.2, abs=0.05)
+    assert length == 31 and issue.topic == f"/left/{name}" and issue.time == pytest.approx(1.2, abs=0.05)
+    assert not issue.fatal and list(issues) == ["not finite"]
 
 
 def test_other_embodiment_in_the_metadata(recording, issues_of, tmp_path):
@@ -267,8 +300,17 @@ def test_image_that_cannot_be_decoded(recording, issues_of):
     event = made.on("front/image_raw/compressed")[12]
     event.message = dataclasses.replace(event.message, data=event.message.data[:20])
     issues, length, _ = issues_of(made)
-    issue = issues["image"]
-    assert length is None and issue.topic == "/left/front/image_raw/compressed" and issue.time == pytest.approx(1.2, abs=0.05)
+    issue = issues["damaged images"]
+    assert length == 31 and issue.topic == "/left/front/image_raw/compressed" and issue.time == pytest.approx(1.2, abs=0.05)
+    assert "cannot be decoded" in issue.text and "1 of 31 frames repeat another image, from 1.20 s of the episode on" in issue.text
+
+
+def test_many_images_that_cannot_be_decoded(recording, issues_of):
+    made = recording(compressed=True)
+    for event in made.on("front/image_raw/compressed")[::3]:
+        event.message = dataclasses.replace(event.message, data=event.message.data[:20])
+    issues, length, _ = issues_of(made)
+    assert length is None and issues["image"].topic == "/left/front/image_raw/compressed"
 
 
 def test_bayer_mosaic(recording, issues_of):
@@ -366,7 +408,7 @@ def test_commands_that_begin_late_and_end_early(recording, issues_of):
     issues, length, _ = issues_of(made)
     assert not issues["begins late"].fatal and not issues["ends early"].fatal
     assert issues["begins late"].topic.endswith("_command") and issues["ends early"].time == pytest.approx(4.0, abs=0.05)
-    assert issues["begins late"].text == "no earlier message; the first 1.5 s are dropped"
+    assert issues["begins late"].text == "no earlier frame with all topics; the first 1.6 s are dropped"
     assert length == pytest.approx(27, abs=1)  # 1.6 to 4.3: the last command is in force for another 0.3 s
 
 

@@ -10,9 +10,10 @@ from latent_policy_ros.common.errors import LatentPolicyError, NotFinite, Observ
 from latent_policy_ros.data.bags.message_types import message_types as store
 from latent_policy_ros.observations.modalities import MODALITIES, load_modality, message_types, value_modality
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer
+from latent_policy_ros.observations.transforms import TransformChain
 
 T0 = 1_700_000_000.0
-HAND = SimpleNamespace(name="hand", joint_names=("a", "b"))
+HAND = SimpleNamespace(name="hand", joint_names=("a", "b"), lower=np.zeros(2), upper=np.ones(2), max_velocity=np.full(2, 10.0))
 
 
 def depth_message(pixels, encoding, padding=0, big=False):
@@ -100,3 +101,42 @@ def test_messages_without_a_header_are_stamped_by_their_receipt():
     push_state(buffer, T0)
     buffer.push_message("skin", load_modality("tactile"), SimpleNamespace(data=[1.0, 2.0]), T0 + 0.03)
     assert buffer.observation(T0 + 0.03).offsets["skin"] == pytest.approx(0.03)
+
+
+def pose(x):
+    return SimpleNamespace(position=SimpleNamespace(x=x, y=0.0, z=0.3), orientation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0))
+
+
+def transform(parent, child, x, yaw=0.0, stamp=T0):
+    rotation = SimpleNamespace(x=0.0, y=0.0, z=np.sin(yaw / 2), w=np.cos(yaw / 2))
+    header = SimpleNamespace(frame_id=parent, stamp=SimpleNamespace(sec=int(stamp), nanosec=0))
+    move = SimpleNamespace(translation=SimpleNamespace(x=x, y=0.0, z=0.3), rotation=rotation)
+    return SimpleNamespace(header=header, child_frame_id=child, transform=move)
+
+
+@pytest.mark.parametrize("message", [
+    pose(0.4), SimpleNamespace(pose=pose(0.4)), SimpleNamespace(pose=SimpleNamespace(pose=pose(0.4), covariance=[0] * 36)),
+    transform("base", "tool", 0.4), SimpleNamespace(transforms=[transform("base", "tool", 0.4)]),
+], ids=["Pose", "PoseStamped", "PoseWithCovarianceStamped", "TransformStamped", "TFMessage"])  # fmt: skip
+def test_wrist_poses_of_all_message_types(message):
+    np.testing.assert_array_equal(load_modality("wrist_pose").read(message), [0.4, 0, 0.3, 0, 0, 0, 1])
+
+
+def test_a_tree_of_transforms_needs_the_names_of_its_ends():
+    tree = SimpleNamespace(transforms=[transform("base", "elbow", 1.0), transform("elbow", "tool", 0.5)])
+    with pytest.raises(ObservationRefused, match=r"2 transforms; name the two frames .*frames: \[base, tool\]"):
+        load_modality("wrist_pose").read(tree)
+
+
+def test_transforms_are_composed_along_the_chain():
+    chain = TransformChain("base", "/tool")
+    fixed = SimpleNamespace(transforms=[transform("/elbow", "tool", 0.5)])
+    assert chain.push(fixed, static=True) is None and chain.push(SimpleNamespace(transforms=[transform("map", "x", 1)])) is None
+    stamp, found = chain.push(SimpleNamespace(transforms=[transform("base", "elbow", 1.0, np.pi / 2, T0 + 3)]))
+    assert stamp == T0 + 3
+    np.testing.assert_allclose(found, [1.0, 0.5, 0.6, 0, 0, np.sqrt(0.5), np.sqrt(0.5)], atol=1e-12)
+    backwards = TransformChain("tool", "base")
+    backwards.push(fixed, static=True)
+    _, inverse = backwards.push(SimpleNamespace(transforms=[transform("base", "elbow", 1.0, np.pi / 2)]))
+    np.testing.assert_allclose(inverse, [-0.5, 1.0, -0.6, 0, 0, -np.sqrt(0.5), np.sqrt(0.5)], atol=1e-12)
+    assert chain.known == ("base", "elbow", "map", "tool", "x")

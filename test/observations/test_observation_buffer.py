@@ -1,18 +1,21 @@
 """ObservationBuffer: alignment by stamps, joints by name, validation; and conversion of images."""
 
+from fractions import Fraction
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import ObservationRefused
 from latent_policy_ros.observations.images import compressed_to_rgb, fit, raw_to_rgb
+from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer
 from latent_policy_ros.observations.streams import Stream
 
 NAMES = ("j0", "j1", "j2")
-HAND = SimpleNamespace(name="hand", joint_names=NAMES)
+HAND = SimpleNamespace(name="hand", joint_names=NAMES, lower=np.full(3, -1.0), upper=np.full(3, 1.0), max_velocity=np.full(3, 10.0))
 POSE = (0.1, 0.2, 0.3, 0.0, 0.0, 0.0, 1.0)
 T0 = 1000.0
 
@@ -137,10 +140,78 @@ def test_joint_states_of_the_arm_are_ignored():
     assert not buffer.refused and "joint_states: nothing received" in buffer.missing(T0)
 
 
+def push_at_50_hz(buffer, *parts, seconds=0.5):
+    """Images, wrist poses and parts of the joints: functions of time that give names and positions."""
+    for k in range(round(seconds * 50) + 1):
+        at = T0 + k / 50
+        buffer.push_image("front", at, image())
+        buffer.push_wrist(at, POSE)
+        for number, part in enumerate(parts):
+            buffer.push_joints(at + 0.005 * number, *part(at - T0))
+    return at + 0.02
+
+
+def test_joints_in_parts_are_merged_by_name():
+    buffer = make(("front",))
+    now = push_at_50_hz(buffer, lambda t: (("j2", "other"), (t, 9.0)))
+    assert buffer.missing(now) == ("joint_states: nothing received for j0, j1",)
+    buffer.clear()
+    now = push_at_50_hz(
+        buffer, lambda t: (("j2", "other"), (t, 9.0)), lambda t: (("j1", "j0"), (t + 1, t + 2)), lambda t: (("j1",), ())
+    )
+    assert buffer.missing(now) == ()
+    np.testing.assert_allclose(buffer.observation(now).joints, [2.5, 1.5, 0.5], atol=0.011)
+    for k in range(1, 50):  # one part falls silent
+        buffer.push_image("front", now + k * 0.01, image())
+        buffer.push_wrist(now + k * 0.01, POSE)
+        buffer.push_joints(now + k * 0.01, ("j1", "j0"), (0.0, 0.0))
+    assert buffer.missing(now + 0.5) == ("joint_states: stale",)
+
+
+def test_two_publishers_of_the_same_joints_leave_the_robot_out_until_one_is_gone():
+    buffer = make(("front",))
+    now = push_at_50_hz(buffer, lambda t: (NAMES, (0.5, 0.8, t)), lambda t: (NAMES, (0.0, 0.0, 0.0)))
+    (reason,) = buffer.missing(now)
+    assert reason.startswith("joint_states: two publishers: j0 alternates between ") and buffer.observation(now) is None
+    for k in range(1, 300):
+        buffer.push_joints(now + k * 0.01, NAMES, (0.5, 0.8, 0.1))
+        buffer.push_image("front", now + k * 0.01, image())
+        buffer.push_wrist(now + k * 0.01, POSE)
+    assert buffer.missing(now + 3.0) == ()
+
+
+def test_fast_motion_and_a_reset_are_no_conflict():
+    buffer = make(("front",))
+    now = push_at_50_hz(buffer, lambda t: (NAMES, np.sin(12 * t + np.arange(3))), seconds=2.0)  # 12 rad/s, limit 10
+    assert buffer.missing(now) == ()
+    assert buffer.push_joints(now, NAMES, (0.0, 0.0, 0.0)) == "" == buffer.push_joints(now + 0.02, NAMES, (0.0, 0.0, 0.0))
+
+
+def test_h264_pictures_are_decoded_from_the_first_key_frame_on():
+    codec = av.CodecContext.create("libx264", "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = 64, 48, "yuv420p", Fraction(1, 30)
+    codec.options = {"tune": "zerolatency", "preset": "ultrafast", "g": "5"}
+    packets = []
+    for k in range(12):
+        frame = av.VideoFrame.from_ndarray(image(20 * k, 48, 64), format="rgb24")
+        frame.pts = k
+        packets += map(bytes, codec.encode(frame))
+    buffer = make(("front",), image_size=(48, 64))
+    for k, data in list(enumerate(packets))[2:]:
+        stamp = SimpleNamespace(sec=int(T0) + k, nanosec=0)
+        message = SimpleNamespace(header=SimpleNamespace(stamp=stamp), format="h264", data=data)
+        buffer.push_message("front", COLOR_IMAGE, message, T0)
+    shown = {round(stamp - T0): value[24, 32, 0] for stamp, value in buffer._images["front"]}
+    assert shown and min(shown) >= 5  # packets 2 to 4 need the key frame before them; the history is short
+    assert all(abs(int(grey) - 20 * k) < 8 for k, grey in shown.items())
+    with pytest.raises(ObservationRefused, match="front: video packet of 7 bytes"):
+        buffer.push_message("front", COLOR_IMAGE, SimpleNamespace(header=message.header, format="h264", data=b"nothing"), T0)
+
+
 @pytest.mark.parametrize(
     "names, positions, word",
     [
-        (("j0", "j1"), (0, 0), "without j2"),
+        ((), (0, 0, 0), "3 positions and no names"),
         (("j0", "j1", "j2"), (0, 0), "3 names and 2 positions"),
         (("j2", "j1", "j0", "z"), (0, 0, 0), "4 names and 3 positions"),
         (("j0", "j1", "j2", "j2"), (0, 0, 0, 0), "twice"),
@@ -161,10 +232,18 @@ def test_malformed_wrist_poses_are_refused(pose):
         make().push_wrist(T0, pose)
 
 
-@pytest.mark.parametrize("stamp", [0.0, -1.0, np.nan])
-def test_missing_stamp_is_refused(stamp):
+@pytest.mark.parametrize("stamp", [-1.0, np.nan])
+def test_invalid_stamp_is_refused(stamp):
     with pytest.raises(ObservationRefused, match="no stamp"):
         make().push_wrist(stamp, POSE)
+
+
+def test_message_without_a_stamp_is_refused():
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=0, nanosec=0))
+    buffer = make()
+    with pytest.raises(ObservationRefused, match="joint_states has no stamp"):
+        buffer.push_message("joint_states", JOINT_STATE, SimpleNamespace(header=header, name=NAMES, position=[0] * 3), T0)
+    assert "joint_states: all messages refused: joint_states has no stamp" in buffer.missing(T0)
 
 
 def test_images_are_fitted_and_invalid_ones_refused():
@@ -277,3 +356,51 @@ def test_stream_nearest():
     assert [s for s, _ in stream] == [1.0, 1.1, 1.2]
     assert stream.nearest(1.14)[0] == 1.1 and stream.nearest(9)[0] == 1.2 and stream.nearest(0)[0] == 1.0
     assert Stream(1.0).nearest(1.0) is None
+
+
+def yuv_planes(rgb):
+    """Luma (H, W) and chroma (H / 2, W / 2) planes in the range of video."""
+    height, width = rgb.shape[:2]
+    flat = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420).ravel()
+    y, u, v = np.split(flat, [height * width, height * width * 5 // 4])
+    return y.reshape(height, width), u.reshape(height // 2, width // 2), v.reshape(height // 2, width // 2)
+
+
+def packed_422(rgb, luma):
+    """Two bytes a pixel: luma at byte ``luma`` of each pair, blue and red chroma in turn at the other."""
+    y, u, v = yuv_planes(rgb)
+    out = np.zeros((*y.shape, 2), np.uint8)
+    out[..., luma] = y
+    out[:, 0::2, 1 - luma], out[:, 1::2, 1 - luma] = u.repeat(2, axis=0), v.repeat(2, axis=0)
+    return out
+
+
+def semi_planar(rgb, chroma):
+    y, *uv = yuv_planes(rgb)
+    return np.concatenate((y.ravel(), np.stack([uv[k] for k in chroma], -1).ravel()))
+
+
+@pytest.mark.parametrize(("encoding", "pack", "step"), [
+    ("yuyv", lambda rgb: packed_422(rgb, 0), 48), ("yuv422_yuy2", lambda rgb: packed_422(rgb, 0), 48),
+    ("uyvy", lambda rgb: packed_422(rgb, 1), 48), ("yuv422", lambda rgb: packed_422(rgb, 1), 48),
+    ("nv12", lambda rgb: semi_planar(rgb, (0, 1)), 24), ("nv12", lambda rgb: semi_planar(rgb, (0, 1)), 36),
+    ("nv21", lambda rgb: semi_planar(rgb, (1, 0)), 24),
+])  # fmt: skip
+def test_yuv_encodings(encoding, pack, step):
+    rgb = np.zeros((16, 24, 3), np.uint8)
+    rgb[:, :12], rgb[:, 12:] = (220, 40, 40), (30, 60, 200)
+    got = raw_to_rgb(encoding, 16, 24, step, pack(rgb).tobytes()).astype(int)
+    assert np.abs(got - rgb)[:, [0, 5, 18, 23]].max() <= 6
+    with pytest.raises(ObservationRefused, match=f"image 23x16 {encoding}: expected an even size"):
+        raw_to_rgb(encoding, 16, 23, step, pack(rgb).tobytes())
+    with pytest.raises(ObservationRefused, match="bytes, got 10"):
+        raw_to_rgb(encoding, 16, 24, step, bytes(10))
+
+
+@pytest.mark.parametrize(("pattern", "red", "blue"), [("rggb", (0, 0), (1, 1)), ("bggr", (1, 1), (0, 0)),
+                                                       ("gbrg", (1, 0), (0, 1)), ("grbg", (0, 1), (1, 0))])  # fmt: skip
+def test_bayer_mosaics(pattern, red, blue):
+    mosaic = np.full((16, 16), 60, np.uint8)
+    mosaic[red[0] :: 2, red[1] :: 2], mosaic[blue[0] :: 2, blue[1] :: 2] = 220, 30
+    got = raw_to_rgb(f"bayer_{pattern}8", 16, 16, 16, mosaic.tobytes())
+    np.testing.assert_array_equal(got[4:-4, 4:-4], np.broadcast_to([220, 60, 30], (8, 8, 3)))

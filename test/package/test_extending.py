@@ -50,11 +50,11 @@ from latent_policy_ros.policy.denoisers import DENOISERS
 from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
 from latent_policy_ros.sim.tasks.registry import TASKS
 entries = {"lift_can": TASKS, "gru": DENOISERS, "small_cnn": IMAGE_ENCODERS, "echo": DRIVERS, "range": MODALITIES}
-for name, registry in {**entries, "float32_array": COMMAND_TYPES}.items():
+for name, registry in {**entries, "channel": COMMAND_TYPES}.items():
     registry.load(name)
     print(name, name in registry.names())
 """
-    assert run(code)[::2] == ["lift_can", "gru", "small_cnn", "echo", "range", "float32_array"]
+    assert run(code)[::2] == ["lift_can", "gru", "small_cnn", "echo", "range", "channel"]
 
 
 def test_the_expert_solves_the_task(run):
@@ -98,8 +98,8 @@ print(*driver.read().position)
 
 def test_messages_are_read(package, monkeypatch):
     monkeypatch.syspath_prepend(str(package / "site"))
-    from my_robots.float32_array import FLOAT32_ARRAY
+    from my_robots.channel import CHANNEL
     from my_robots.range import RANGE
 
     assert RANGE.read(SimpleNamespace(range=0.25)).tolist() == [0.25]
-    assert list(FLOAT32_ARRAY.read(SimpleNamespace(data=[1.0, 2.0]))[0].positions) == [1.0, 2.0]
+    assert list(CHANNEL.read(SimpleNamespace(values=[1.0, 2.0]))[0].positions) == [1.0, 2.0]

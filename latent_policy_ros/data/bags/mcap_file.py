@@ -39,7 +39,7 @@ class McapFile:
     """An MCAP file; a ``StorageFile``.
 
     Raises:
-        ArtifactError: Not a finished MCAP file of ROS 2.
+        ArtifactError: Not a finished MCAP file, or one of messages in another serialisation than CDR.
         Exception: Damaged records raise errors of any type.
     """
 
@@ -47,11 +47,12 @@ class McapFile:
         self._stream = path.open("rb")
         try:
             header = next(_records(self._stream, 0, skip_magic=False))
-            if not isinstance(header, Header) or header.profile != "ros2":
-                got = header.profile if isinstance(header, Header) else type(header).__name__
-                raise ArtifactError(f"{path.name}: expected the MCAP profile 'ros2', got {got!r}")
+            if not isinstance(header, Header):
+                raise ArtifactError(f"{path.name}: expected a header, got {type(header).__name__}")
             _check_footer(self._stream, path.name)
             self._read_topics()
+            if header.profile != "ros2" and not self._cdr:  # files that were cut, merged or exported often lack the profile
+                raise ArtifactError(f"{path.name}: expected messages of ROS 2 (CDR), got the MCAP profile {header.profile!r}")
         except BaseException:
             self._stream.close()
             raise
@@ -67,6 +68,7 @@ class McapFile:
             self.start = statistics.message_start_time if some else 0
             self.end = statistics.message_end_time + 1 if some else 0
         self._chunks = {index.chunk_start_offset: index for index in summary.chunk_indexes} if summary else {}
+        self._cdr = any(channel.message_encoding == "cdr" for channel in channels.values())
         self._by_channel = {
             number: _topic(channel, schemas.get(channel.schema_id), counts.get(number, 0)) for number, channel in channels.items()
         }

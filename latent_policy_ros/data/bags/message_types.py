@@ -21,17 +21,27 @@ from latent_policy_ros.data.bags.metadata import StoredTopic
 
 MAX_DEFINITION = 1 << 20  # characters
 TYPE_NAME, FIELD_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)+", re.ASCII), re.compile(r"[A-Za-z_]\w*", re.ASCII)
+#: Definitions of widely used types of other packages; sqlite3 files of older rosbag2 versions hold none.
+FOREIGN = {
+    "control_msgs/msg/GripperCommand": "float64 position\nfloat64 max_effort\n",
+    "control_msgs/msg/InterfaceValue": "string[] interface_names\nfloat64[] values\n",
+    "control_msgs/msg/DynamicJointState": "std_msgs/Header header\nstring[] joint_names\n"
+    "control_msgs/InterfaceValue[] interface_values\n",
+    "foxglove_msgs/msg/CompressedVideo": "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n",
+}
 LANGUAGES = {"ros2msg": "msg", "ros2idl": "idl", "omgidl": "idl"}  # languages of definitions in bags that can be parsed
 
 
 @lru_cache(maxsize=1)
 def message_types() -> Typestore:
-    """ROS 2's common message types and those of this package.
+    """ROS 2's common message types, some of other packages, and those of this package.
 
     Raises:
         FileNotFoundError: No ``msg`` folder beside the configuration.
     """
     store = get_typestore(Stores.ROS2_JAZZY)
+    for name, text in FOREIGN.items():
+        store.register(get_types_from_msg(text, name))
     folder = config_dir().parent / "msg"
     files = sorted(folder.glob("*.msg"))
     if not files:

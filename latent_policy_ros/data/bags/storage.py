@@ -22,9 +22,11 @@ from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags import metadata
 from latent_policy_ros.data.bags.compression import decompress, unpack_file
 from latent_policy_ros.data.bags.mcap_file import McapFile
+from latent_policy_ros.data.bags.mcap_writer import MAGIC
 from latent_policy_ros.data.bags.metadata import StoredTopic
 
 STORAGE_IDS = {"mcap": ".mcap", "sqlite3": ".db3"}  # storage_identifier of metadata.yaml: suffix of its files
+SQLITE_MAGIC = b"SQLite format 3\0"  # first bytes of a sqlite3 file
 RESERVE = 256 << 20  # bytes that remain free on the disk when a file is unpacked
 
 
@@ -176,16 +178,26 @@ def open_storage(source: Path) -> Iterator[BagStorage]:
             raise ArtifactError(f"{source / metadata.FILE}: missing or invalid {error}") from error
         if missing := [file.name for file in files if not file.is_file()]:
             raise ArtifactError(f"{source}: files of the bag are missing: {', '.join(missing)}")
-        if storage_id not in STORAGE_IDS:
-            raise ArtifactError(f"{source}: storage {storage_id!r} is not supported; available: {', '.join(STORAGE_IDS)}")
         mode = (content.get("compression_mode") or "none").lower()
         if mode != "none" and content.get("compression_format") != "zstd":
             raise ArtifactError(f"{source}: compression {content.get('compression_format')!r} is not supported; available: zstd")
         if mode == "file":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             files = [_unpack(file, folder) for file in files]
+        storage_id = storage_id or _storage_of(files)
+        if storage_id not in STORAGE_IDS:
+            raise ArtifactError(f"{source}: storage {storage_id!r} is not supported; available: {', '.join(STORAGE_IDS)}")
         opened = [_open_file(file, STORAGE_IDS[storage_id], stack) for file in files]
         yield BagStorage(opened, content.get("custom_data") or {}, mode == "message")
+
+
+def _storage_of(files: list[Path]) -> str:
+    """Storage of files by their first bytes: ``ros2 bag reindex`` of Humble does not name it. Empty if it is unknown."""
+    head = b""
+    for path in files[:1]:
+        with path.open("rb") as file:
+            head = file.read(len(SQLITE_MAGIC))
+    return "mcap" if head.startswith(MAGIC) else "sqlite3" if head == SQLITE_MAGIC else ""
 
 
 def _open_file(path: Path, suffix: str, stack: contextlib.ExitStack) -> StorageFile:

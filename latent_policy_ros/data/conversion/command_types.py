@@ -1,4 +1,4 @@
-"""Command message types: conversion of joint commands in bags to points of a trajectory.
+"""Joint message types: conversion of joint commands, and of measured joints, in bags to points of a trajectory.
 
 An installed package adds a message type through the entry point group ``latent_policy_ros.command_types``; the entry point
 refers to a :class:`CommandType`.
@@ -17,7 +17,7 @@ from latent_policy_ros.observations.messages import to_seconds
 
 @dataclass(frozen=True)
 class CommandPoint:
-    """One commanded joint position.
+    """One commanded or measured joint position.
 
     Attributes:
         positions: One number for each joint, in the unit of the message.
@@ -36,22 +36,35 @@ class CommandType:
 
     Attributes:
         message_type: E.g. ``trajectory_msgs/msg/JointTrajectory``.
-        read: Converts a message to its points in order of time. No points command the robot to hold its measured position.
-        named: Whether messages name their joints. If not, the mapping lists the joints in ``command.order``.
+        read: Converts a message to its points in order of time. No points command the robot to hold its measured position;
+            None ignores the message, e.g. one of velocities only.
+        named: Whether messages name their joints. If not, the mapping lists the joints in ``order``; a single number without
+            ``order`` is the joint of a gripper that has one.
+        measures: Whether messages can also be measurements.
+        ends: Values at the closed and at the open gripper that a mapping without ``closed`` and ``open`` uses; None: the values
+            are in the unit of the mapping.
     """
 
     message_type: str
-    read: Callable[[Any], Sequence[CommandPoint]]
+    read: Callable[[Any], Sequence[CommandPoint] | None]
     named: bool = True
+    measures: bool = True
+    ends: tuple[float, float] | None = None
 
 
+#: Messages with one number in ``data``.
+NUMBERS = "Float32", "Float64", "UInt8", "UInt16", "UInt32", "Int8", "Int16", "Int32"
+ARRAYS = "Float32MultiArray", "Float64MultiArray", "UInt8MultiArray", "UInt16MultiArray", "Int16MultiArray", "Int32MultiArray"
 COMMAND_TYPES = Registry(
     "command type",
     "latent_policy_ros.command_types",
     {
         "joint_trajectory": f"{__name__}:JOINT_TRAJECTORY",
         "joint_state": f"{__name__}:JOINT_STATE",
-        "float64_array": f"{__name__}:FLOAT64_ARRAY",
+        "dynamic_joint_state": f"{__name__}:DYNAMIC_JOINT_STATE",
+        "gripper_command": f"{__name__}:GRIPPER_COMMAND",
+        "bool": f"{__name__}:BOOL",
+        **{name.lower(): f"{__name__}:{name.upper()}" for name in (*NUMBERS, *ARRAYS)},
     },
 )
 
@@ -77,14 +90,49 @@ def _trajectory(message: Any) -> list[CommandPoint]:
     return [CommandPoint(p.positions, message.joint_names, to_seconds(p.time_from_start)) for p in message.points]
 
 
-def _joint_state(message: Any) -> list[CommandPoint]:
-    return [CommandPoint(message.position, message.name)]
+def _joint_state(message: Any) -> list[CommandPoint] | None:
+    if not len(message.position):
+        return None
+    return [CommandPoint(message.position, message.name if len(message.name) else None)]
+
+
+def _dynamic_joint_state(message: Any) -> list[CommandPoint] | None:
+    positions, names = [], []
+    for name, values in zip(message.joint_names, message.interface_values):
+        if "position" in values.interface_names:
+            names.append(name)
+            positions.append(values.values[list(values.interface_names).index("position")])
+    return [CommandPoint(positions, names)] if names else None
+
+
+def _gripper_command(message: Any) -> list[CommandPoint]:
+    return [CommandPoint([message.position])]
+
+
+def _number(message: Any) -> list[CommandPoint]:
+    return [CommandPoint([float(message.data)])]
 
 
 def _array(message: Any) -> list[CommandPoint]:
     return [CommandPoint(message.data)]
 
 
-JOINT_TRAJECTORY = CommandType("trajectory_msgs/msg/JointTrajectory", _trajectory)
+JOINT_TRAJECTORY = CommandType("trajectory_msgs/msg/JointTrajectory", _trajectory, measures=False)
 JOINT_STATE = CommandType("sensor_msgs/msg/JointState", _joint_state)
-FLOAT64_ARRAY = CommandType("std_msgs/msg/Float64MultiArray", _array, named=False)
+DYNAMIC_JOINT_STATE = CommandType("control_msgs/msg/DynamicJointState", _dynamic_joint_state)
+GRIPPER_COMMAND = CommandType("control_msgs/msg/GripperCommand", _gripper_command, named=False)
+BOOL = CommandType("std_msgs/msg/Bool", _number, named=False, ends=(1.0, 0.0))
+FLOAT32 = CommandType("std_msgs/msg/Float32", _number, named=False)
+FLOAT64 = CommandType("std_msgs/msg/Float64", _number, named=False)
+UINT8 = CommandType("std_msgs/msg/UInt8", _number, named=False)
+UINT16 = CommandType("std_msgs/msg/UInt16", _number, named=False)
+UINT32 = CommandType("std_msgs/msg/UInt32", _number, named=False)
+INT8 = CommandType("std_msgs/msg/Int8", _number, named=False)
+INT16 = CommandType("std_msgs/msg/Int16", _number, named=False)
+INT32 = CommandType("std_msgs/msg/Int32", _number, named=False)
+FLOAT32MULTIARRAY = CommandType("std_msgs/msg/Float32MultiArray", _array, named=False)
+FLOAT64MULTIARRAY = CommandType("std_msgs/msg/Float64MultiArray", _array, named=False)
+UINT8MULTIARRAY = CommandType("std_msgs/msg/UInt8MultiArray", _array, named=False)
+UINT16MULTIARRAY = CommandType("std_msgs/msg/UInt16MultiArray", _array, named=False)
+INT16MULTIARRAY = CommandType("std_msgs/msg/Int16MultiArray", _array, named=False)
+INT32MULTIARRAY = CommandType("std_msgs/msg/Int32MultiArray", _array, named=False)

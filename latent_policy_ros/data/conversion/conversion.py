@@ -8,38 +8,33 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latent_policy_ros.common.artifacts import load_json, write_atomically
 from latent_policy_ros.common.errors import (
     ArtifactError,
     ConfigError,
-    ObservationRefused,
+    LatentPolicyError,
     available,
     describe_error,
 )
 from latent_policy_ros.data.bags.reader import DISK_FULL, Bag, open_bag
-from latent_policy_ros.data.conversion.alignment import Alignment, Row, replay
+from latent_policy_ros.data.conversion.alignment import Alignment, replay
+from latent_policy_ros.data.conversion.bag_metadata import Window, check_metadata, marked_episodes, outcome
+from latent_policy_ros.data.conversion.bag_table import BagTable
+from latent_policy_ros.data.conversion.episode_builder import RecordingBuilder
 from latent_policy_ros.data.conversion.mapping import NO_ROBOTS, RobotTopics, TopicMapping, robots_of_bag, with_cameras
 from latent_policy_ros.data.conversion.provenance import Provenance
-from latent_policy_ros.data.conversion.topic_resolution import (
-    ResolvedTopics,
-    camera_rate,
-    camera_topics,
-    check_metadata,
-    outcome,
-    resolve_topics,
-)
-from latent_policy_ros.data.issues import BagUnreadable, Issue, Issues
+from latent_policy_ros.data.conversion.topic_resolution import ResolvedTopics, camera_rate, camera_topics, resolve_topics
+from latent_policy_ros.data.issues import BagUnreadable, Issue, IssueReporter, Issues
 from latent_policy_ros.data.lerobot.collection import REPORT, SETTINGS, DatasetCollection
-from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WRIST, WRIST_ACTION
-from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, StagedEpisode
+from latent_policy_ros.data.lerobot.layout import WHOLE
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter
+from latent_policy_ros.embodiments import Embodiment
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt
 TRIM_THRESHOLD, MMAP_THRESHOLD = 256 << 20, 32 << 20  # bytes
@@ -55,15 +50,29 @@ class Options:
         mapping: Topics of the robots, task, frame rate and limits. Without robots, the metadata of each bag names them.
         cameras: Cameras to convert; all cameras of the robots if empty.
         keep_failed: Also convert episodes that are marked as failures.
+        table: Tasks, outcomes and robots of bags.
+        layout: ``whole`` or ``separate``; see :data:`~latent_policy_ros.data.lerobot.layout.LAYOUTS`.
+        accepts: Raises LatentPolicyError for an embodiment whose episodes are left out; None accepts all.
     """
 
     mapping: TopicMapping = field(default_factory=lambda: TopicMapping(()))
     cameras: tuple[str, ...] = ()
     keep_failed: bool = False
+    table: BagTable = BagTable(())
+    layout: str = WHOLE
+    accepts: Callable[[Embodiment], None] | None = None
 
     def robots(self, bag: Bag) -> tuple[RobotTopics, ...]:
-        """The robots of a bag."""
-        return with_cameras(self.mapping.robots or robots_of_bag(bag.custom), self.cameras)
+        """The robots of a bag. Task and outcome of the table replace those in its metadata.
+
+        Raises:
+            ConfigError: The table names a robot that is not in the bag, or a robot has none of the cameras.
+        """
+        robots, chosen = self.mapping.robots or robots_of_bag(bag.custom), self.table.apply(bag)
+        names = [robot.robot for robot in robots]
+        if unknown := sorted(set(chosen) - set(names)):
+            raise ConfigError(bag.path, "robot", f"no {', '.join(unknown)} of the table; {available(names)}")
+        return with_cameras([robot for robot in robots if not chosen or robot.robot in chosen], self.cameras)
 
 
 @dataclass
@@ -159,7 +168,7 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
         try:
             with open_bag(path) as bag:
                 robots = options.robots(bag)
-                if rate := camera_rate(bag, robots):
+                if rate := camera_rate(bag, robots, options.mapping.stamps == "receive"):
                     return rate
                 names = camera_topics(robots)
                 if not robots:
@@ -176,69 +185,14 @@ def _camera_rate(bags: Sequence[Path], options: Options) -> int:
     raise ArtifactError(f"none of {len(bags)} bags has images of a known camera; the first: {first_reason}")
 
 
-class EpisodeBuilder:
-    """Collects the rows of one robot and writes them as a staged episode.
-
-    Images are encoded as they arrive; numbers are written at the end.
-
-    Args:
-        robot: The robot.
-        alignment: Source of the rows.
-        writer: Destination.
-    """
-
-    def __init__(self, robot: RobotTopics, alignment: Alignment, writer: EpisodeWriter) -> None:
-        self.robot, self.alignment, self.writer = robot, alignment, writer
-        #: Additional streams whose values are not vectors. Data sets cannot hold them.
-        self.not_stored: set[str] = set()
-        self._start: float | None = None
-        self._columns: dict[str, list[np.ndarray]] = {STATE: [], WRIST: [], ACTION: [], WRIST_ACTION: []}
-
-    def add(self, row: Row) -> None:
-        """Add one row."""
-        observation = row.observation
-        self._start = self._start or observation.stamp
-        self.writer.add(observation.stamp, observation.images)
-        vectors = {
-            STATE: observation.joints, WRIST: observation.wrist_pose, ACTION: row.command, WRIST_ACTION: row.wrist_command,
-        }  # fmt: skip
-        for name, value in observation.values.items():
-            if value.ndim == 1:
-                vectors[f"observation.{name}"] = value
-            else:
-                self.not_stored.add(name)
-        for name, values in vectors.items():
-            if values is not None:
-                self._columns.setdefault(name, []).append(values.astype(np.float32))
-
-    def finish(self, task: str, success: bool, about: Mapping[str, Any]) -> StagedEpisode:
-        """Complete the episode.
-
-        Raises:
-            ObservationRefused: An image could not be decoded or encoded.
-        """
-        joints = self.robot.joints
-        names = {STATE: joints, WRIST: POSE_NAMES, ACTION: joints, WRIST_ACTION: POSE_NAMES}
-        columns = {name: np.array(values) for name, values in self._columns.items() if values}
-        vectors = {name: (names.get(name) or _numbered(name, values.shape[1]), values) for name, values in columns.items()}
-        count = self.alignment.count
-        skew = {name: {"mean": total / count, "max": largest} for name, (total, largest) in self.alignment.skew.items()}
-        return self.writer.finish(vectors, task, success, {**about, "begins": self._start, "skew": skew})
-
-
-def _numbered(feature: str, size: int) -> tuple[str, ...]:
-    name = feature.removeprefix("observation.")
-    return tuple(f"{name}_{k}" for k in range(size))
-
-
 @dataclass
 class _Conversion:
-    """One robot's episode while its bag is read."""
+    """One robot's episodes while its bag is read."""
 
     robot: RobotTopics
     provenance: Provenance
     topics: ResolvedTopics
-    builder: EpisodeBuilder
+    builder: RecordingBuilder
     issues: Issues
 
 
@@ -250,15 +204,21 @@ def _convert_bag(
         if not robots:
             raise ConfigError(path, "", NO_ROBOTS)
         conversions: list[_Conversion] = []
+        windows: list[Window] = []
+        marks = Issues()
         with contextlib.ExitStack() as stack:
             for robot in robots:
                 provenance = Provenance.of(bag, robot, options.mapping, fps)
                 if collection.has_recording(provenance):
                     report.kept += 1
                     keys.add(provenance.key)
-                elif conversion := _begin(bag, robot, provenance, collection, fps, options, report):
+                    continue
+                windows = windows or marked_episodes(bag, options.mapping.episodes, marks.add)
+                if conversion := _begin(bag, robot, provenance, collection, fps, options, report, windows):
                     conversions.append(conversion)
-                    stack.callback(conversion.builder.writer.abort)
+                    stack.callback(conversion.builder.abort)
+                    for issue in marks:
+                        conversion.issues.add(issue)
             try:
                 replay(bag, [(c.builder.alignment, c.builder.add) for c in conversions], partial(progress, path))
             except BagUnreadable as error:
@@ -270,54 +230,61 @@ def _convert_bag(
 
 
 def _begin(
-    bag: Bag, robot: RobotTopics, provenance: Provenance, collection: DatasetCollection, fps: int, options: Options, report: Report
-) -> _Conversion | None:
+    bag: Bag, robot: RobotTopics, provenance: Provenance, collection: DatasetCollection, fps: int, options: Options, report: Report,
+    windows: Sequence[Window],
+) -> _Conversion | None:  # fmt: skip
     """Prepare the conversion of one robot; None, with the issues in the report, if its episode is unusable."""
-    issues = Issues()
+    issues, mapping = Issues(), options.mapping
     check_metadata(bag, robot, issues.add)
-    if outcome(bag, robot) is False and not options.keep_failed:
+    if outcome(bag, robot, mapping.outcome) is False and not options.keep_failed:
         issues.add(Issue("failed", "marked as a failure (--keep-failed converts it)", bag.path, robot=robot.robot))
+    if options.accepts is not None:
+        try:
+            options.accepts(robot.embodiment)
+        except LatentPolicyError as error:
+            issues.add(Issue("latent space", str(error), bag.path, robot=robot.robot))
     topics = resolve_topics(bag, robot, issues.add)
     if issues.fatal or topics is None:
         report.left_out.append((_source(bag, robot), list(issues)))
         return None
-    mapping = options.mapping
-    alignment = Alignment(robot, topics, fps, mapping.limits, mapping.stamps == "receive", bag.start, issues.add, bag.path)
+    alignment = Alignment(robot, topics, fps, mapping, bag.start, issues.add, bag.path, windows)
     identity = DatasetIdentity.for_embodiment(robot.embodiment, fps)
     expected = round((bag.end - bag.start) * fps)
-    writer = EpisodeWriter(
-        collection.staging_folder(robot.embodiment.name), provenance.key, identity, tuple(topics.cameras), expected
-    )
-    return _Conversion(robot, provenance, topics, EpisodeBuilder(robot, alignment, writer), issues)
+    layout = collection.layout(robot.embodiment.name, options.layout)
+
+    def new_writer(number: int) -> EpisodeWriter:
+        folder = collection.staging_folder(robot.embodiment.name)
+        key = provenance.part_key(number) if number else provenance.key
+        return EpisodeWriter(folder, key, identity, tuple(topics.cameras), expected, layout, topics.depth)
+
+    reporter = IssueReporter(issues.add, bag.path, robot.robot, bag.start)
+    return _Conversion(robot, provenance, topics, RecordingBuilder(robot, topics, alignment, new_writer, reporter), issues)
 
 
 def _end(bag: Bag, conversion: _Conversion, options: Options, report: Report) -> bool:
-    """Finish the conversion of one robot; returns whether its episode was written."""
-    issues, builder, robot = conversion.issues, conversion.builder, conversion.robot
+    """Finish the conversion of one robot; returns whether an episode was written."""
+    issues, builder, robot, mapping = conversion.issues, conversion.builder, conversion.robot, options.mapping
     if not issues.fatal:
-        marked = outcome(bag, robot)
+        builder.close()
+    if not issues.fatal:
+        marked = outcome(bag, robot, mapping.outcome)
         if marked is None:
-            issues.add(Issue("outcome unknown", "assumed to be a success", bag.path, robot=robot.robot, fatal=False))
-        for name in sorted(builder.not_stored):
-            text = f"values of {name} are not vectors; data sets hold vectors only"
-            issues.add(Issue("not stored", text, bag.path, conversion.topics.streams[name], robot=robot.robot, fatal=False))
+            text = "no success: policies are trained on successes only; `outcome: success` in the mapping, or --outcome, says it"
+            issues.add(Issue("outcome unknown", text, bag.path, robot=robot.robot, fatal=False))
         about = {
             "source": str(bag.path), **conversion.provenance.to_dict(), "seed": _seed(bag),
             "policy_id": bag.custom.get("policy_id", ""), "latent_id": bag.custom.get("latent_id", ""),
-            "tolerance": {"camera": options.mapping.limits.camera_at(builder.alignment.fps), "state": options.mapping.limits.state},
+            "tolerance": {"camera": mapping.limits.camera_at(builder.alignment.fps), "state": mapping.limits.state},
+            "outcome": {True: "success", False: "failure", None: "unknown"}[marked],
             "issues": [str(issue) for issue in issues],
         }  # fmt: skip
-        try:
-            builder.finish(conversion.provenance.settings["task"], marked is not False, about)
-        except ObservationRefused as error:
-            camera, stamp, text = builder.writer.image_error or ("", bag.start, str(error))
-            topic = conversion.topics.cameras.get(camera, "")
-            issues.add(Issue("image", text, bag.path, topic, stamp - bag.start, robot.robot))
+        task = conversion.provenance.settings["task"]
+        written = builder.finish(task, bool(marked), about, conversion.provenance.part_key)
     if issues.fatal:
         report.left_out.append((_source(bag, robot), list(issues)))
         return False
-    report.written += 1
-    report.frames += builder.alignment.count
+    report.written += len(written)
+    report.frames += sum(written)
     report.warnings += list(issues)
     return True
 

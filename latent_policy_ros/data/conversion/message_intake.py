@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from latent_policy_ros.common.errors import NotFinite, ObservationRefused
-from latent_policy_ros.data.conversion.command_stream import CommandStream
+from latent_policy_ros.data.conversion.clock_checks import check_clocks
+from latent_policy_ros.data.conversion.command_stream import CommandStream, JointReader, NoNames
 from latent_policy_ros.data.conversion.mapping import Limits, RobotTopics
-from latent_policy_ros.data.conversion.stream_monitor import MAX_CLOCK_OFFSET, REORDER_WINDOW, StreamMonitor
+from latent_policy_ros.data.conversion.pose_frames import PoseReader, check_frames
+from latent_policy_ros.data.conversion.sources import TF_STATIC, PoseSource
+from latent_policy_ros.data.conversion.stream_monitor import REORDER_WINDOW, StreamMonitor
 from latent_policy_ros.data.conversion.topic_resolution import ResolvedTopics
 from latent_policy_ros.data.issues import IssueReporter
+from latent_policy_ros.observations.joint_matcher import Selection
 from latent_policy_ros.observations.messages import stamp_of
 from latent_policy_ros.observations.observation import normalize_pose
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
+from latent_policy_ros.observations.publisher_conflict import PublisherConflict
 from latent_policy_ros.observations.streams import Stream
+from latent_policy_ros.observations.video_stream import VideoStream, is_video
 
 SILENCE_TIMEOUT = 1.0  # [s] after which a silent topic is no longer waited for; longer if its limit is longer
-MAX_STAMP_LEAD = 0.02  # [s] by which stamps may be later than receipt
-MAX_RELATIVE_DELAY = 0.3  # [s] by which the delay of a topic may exceed that of the fastest topic
-MAX_TRANSPORT_DELAY = 0.1  # [s] from stamp to receipt that drivers and network may need on the fastest topic
 MAX_EQUAL_SHARE = 0.8  # share of commands that may be exactly equal to the measured state
+NO_STAMP = 1.0  # [s]; a stamp of 0 that is received later than this is none
+
+Values = list[tuple[float, Any]]  # stamps [s] and values
+
+
+@dataclass(frozen=True)
+class Handler:
+    """Reads the messages of one topic to stamped values, and stores the values that are in order."""
+
+    read: Callable[[float, Any], Values]
+    store: Callable[[float, Any], None]
 
 
 class MessageIntake:
     """Messages of one robot, sorted into an observation buffer and into streams of commands.
 
+    A message that is refused counts as lost: it is reported, and the neighbours of its topic decide about the frames.
+
     Args:
-        robot: Joint names and units.
+        robot: Joint names and frames.
         topics: Topics and message types of the robot in the bag.
         limits: Largest accepted time differences.
         camera_limit: The limit of images [s].
@@ -43,167 +60,230 @@ class MessageIntake:
         reporter: IssueReporter,
     ) -> None:  # fmt: skip
         self.robot, self.topics, self.limits = robot, topics, limits
+        self._by_receipt, self._reporter = by_receipt, reporter
         tolerances = {name: topics.modalities[topic].tolerance or limits.state for name, topic in topics.streams.items()}
         #: Time [s] after which a silent topic is no longer waited for.
-        self.silence_timeout = max(SILENCE_TIMEOUT, 2 * camera_limit, 2 * limits.state, *(2 * t for t in tolerances.values()))
+        longest = max([2 * camera_limit, 2 * limits.state, *(2 * t for t in tolerances.values())])
+        longest = max([longest, *(2 * reader.source.limit for reader in topics.state.values())])
+        self.silence_timeout = max(SILENCE_TIMEOUT, longest, limits.bridge)
         keep = self.silence_timeout + 2 * REORDER_WINDOW
         self.buffer = ObservationBuffer(
-            tuple(topics.cameras), robot.embodiment, robot.more_joints, image_size=None, wrist=bool(topics.wrist), keep=keep,
+            tuple(topics.cameras), robot.embodiment, robot.more_joints, image_size=None, wrist=topics.wrist is not None, keep=keep,
             tolerances=Tolerances(camera_skew=camera_limit, state_skew=limits.state), values=tolerances,
         )  # fmt: skip
-        self.commands = CommandStream(topics.command_type, robot.joints, robot.rename, robot.order, robot.command_scale, keep)
-        #: Topics of commands, which are timed by their receipt.
-        self.command_topics = {topics.command, topics.wrist_command} - {""}
-        self.monitors: dict[str, StreamMonitor] = {}
-        self._handlers: dict[str, Callable[[str, float, Any], None]] = {}
-        for name, topic in topics.cameras.items():
-            self._add_topic(topic, partial(self._push_image, name), 2 * camera_limit)
-        self._add_topic(topics.state, self._push_joints, 2 * limits.state)
-        self._add_topic(topics.command, self._push_command, float("inf"))
-        self._add_topic(topics.wrist, self._push_wrist, 2 * limits.state)
-        self._add_topic(topics.wrist_command, self._push_wrist_command, float("inf"))
-        for name, topic in topics.streams.items():
-            self._add_topic(topic, partial(self._push_value, name), 2 * tolerances[name])
-        self._camera_topics = set(topics.cameras.values())
-        self._by_receipt, self._reporter = by_receipt, reporter
+        self.commands = CommandStream(topics.action_joints, keep + limits.command)
         self._wrist_commands: Stream[np.ndarray] = Stream(keep + limits.command)
-        self._measured: np.ndarray | None = None
-        self._joint_order: dict[str, tuple[str, ...]] = {}
-        self._renamed: dict[tuple[str, ...], tuple[str, ...]] = {}  # joint names of state messages, before and after renaming
+        n, e = len(topics.action_joints), robot.embodiment
+        ranges = dict(zip(e.joint_names, e.upper - e.lower))
+        self._command_conflict = PublisherConflict(
+            topics.action_joints, [ranges.get(j, 0.0) for j in topics.action_joints], [1e-9] * n
+        )
+        self._columns = [robot.joints.index(name) for name in topics.action_joints]
+        self._measured, self._command = np.full(len(robot.joints), np.nan), np.full(n, np.nan)
         self._equal_count, self._moved = 0, False
+        self._joint_order: dict[str, tuple[str, ...]] = {}
+        self._refused: dict[str, tuple[str, str]] = {}  # topic: kind and text of the newest refusal
+        self._foreign: dict[str, tuple[str, ...]] = {}  # topic: joints of a message without any of the robot's
+        self.monitors: dict[str, StreamMonitor] = {}
+        #: Topics of commands, which are timed by their receipt.
+        self.command_topics: set[str] = set(topics.command)
+        self._handlers: dict[str, list[Handler]] = {}
+        self._poses: dict[str, PoseReader] = {}
+        self._add_topics(camera_limit, tolerances)
+        self._camera_topics = set(topics.cameras.values())
+
+    def _add_topics(self, camera_limit: float, tolerances: dict[str, float]) -> None:
+        for name, topic in self.topics.cameras.items():
+            read = partial(self._read_image, topic, VideoStream(name))
+            self._add(topic, read, partial(self.buffer.push_image, name), 2 * camera_limit)
+        for topic, reader in self.topics.state.items():
+            gap = 2 * (reader.source.limit or self.limits.state)
+            self._add(topic, partial(self._read_joints, topic, reader), partial(self._store_joints, topic, reader), gap)
+        for topic, reader in self.topics.command.items():
+            self._add(topic, self._as_received, partial(self._store_command, topic, reader), float("inf"))
+        self._add_pose("wrist", self.topics.wrist, self.buffer.push_wrist, 2 * self.limits.state)
+        self._add_pose("wrist_command", self.topics.wrist_command, self._wrist_commands.push, float("inf"))
+        for name, topic in self.topics.streams.items():
+            self._add(topic, partial(self._read_value, topic), partial(self.buffer.push_value, name), 2 * tolerances[name])
+
+    def _add(self, topic: str, read: Callable[[float, Any], Values], store: Callable[[float, Any], Any], max_gap: float) -> None:
+        self._handlers.setdefault(topic, []).append(Handler(read, store))
+        self.monitors[topic] = StreamMonitor(max_gap, partial(self._report_timing, topic))
+
+    def _add_pose(self, name: str, source: PoseSource | None, store: Callable[[float, Any], Any], max_gap: float) -> None:
+        if source is None:
+            return
+        commanded = name == "wrist_command"
+        reader = self._poses[name] = PoseReader(source, self.robot.frames)
+        self._add(source.topic, partial(self._read_pose, source.topic, reader, commanded), store, max_gap)
+        if commanded:
+            self.command_topics.add(source.topic)
+        if source.frames:
+            self._handlers.setdefault(TF_STATIC, []).append(Handler(partial(self._read_static, reader), store))
 
     def push(self, topic: str, received: float, message: Any) -> None:
         """Add a message that was received at a time [s]."""
-        if topic == self.topics.state and not self._concerns_robot(tuple(message.name)):
-            return
-        stamp = received if topic in self.command_topics else self._stamp(topic, received, message)
-        in_order = self.monitors[topic].add(stamp, received)
-        if in_order and not (self._reporter.failed and topic in self._camera_topics):
+        self._reporter.received = received
+        monitor = self.monitors.get(topic)
+        for handler in self._handlers[topic]:
             try:
-                self._handlers[topic](topic, stamp, message)
+                values = handler.read(received, message)
             except ObservationRefused as error:
-                kind = "not finite" if isinstance(error, NotFinite) else "refused"
-                self._reporter.report(kind, topic, stamp, str(error))
+                kind = "not finite" if isinstance(error, NotFinite) else "no names" if isinstance(error, NoNames) else "refused"
+                self._refuse(topic, kind, received, str(error))
+                continue
+            for stamp, value in values:
+                in_order = monitor is None or monitor.add(stamp, received)
+                if in_order and not (self._reporter.failed and topic in self._camera_topics):
+                    try:
+                        handler.store(stamp, value)
+                    except ObservationRefused as error:
+                        kind = (
+                            "no names"
+                            if isinstance(error, NoNames)
+                            else "not finite"
+                            if isinstance(error, NotFinite)
+                            else "refused"
+                        )
+                        self._refuse(topic, kind, received, str(error))
 
     def finish(self) -> None:
         """Report what is only known at the end of the bag."""
         for topic, monitor in self.monitors.items():
             monitor.finish()
             if not monitor.count:
-                self._report_no_messages(topic)
-        self._check_clocks()
-        count = min(self.monitors[topic].count for topic in (self.topics.state, self.topics.command))
-        if self._moved and self._equal_count > MAX_EQUAL_SHARE * count:
-            text = f"equal to the command on {self.topics.command}; check that measured and commanded joints are not the same topic"
-            self._reporter.report("state equals command", self.topics.state, None, text, fatal=False)
+                self._reporter.report(*self._why_silent(topic))
+        self._check_joints()
+        check_clocks(self.monitors, self.command_topics, self.limits.state, self._reporter)
+        check_frames(self._poses, self._reporter)
+        count = min(self.monitors[topic].count for topic in (self.topics.state_topic, self.topics.command_topic) if topic)
+        if self._moved and self.topics.command and self._equal_count > MAX_EQUAL_SHARE * count:
+            text = f"equal to the command on {self.topics.command_topic}; are measured and commanded joints the same topic?"
+            self._reporter.report("state equals command", self.topics.state_topic, None, text, fatal=False)
 
-    def wrist_command(self, stamp: float) -> np.ndarray | None:
-        """The wrist pose (7,) commanded at ``stamp``; None if there is none within the limit."""
+    def _why_silent(self, topic: str) -> tuple[str, str, None, str]:
+        """The issue of a topic without a usable message: kind, topic, time and text."""
+        if topic in self._refused:
+            kind, text = self._refused[topic]
+            return kind, topic, None, text
+        if topic in self._foreign:
+            expected, got = _shortened(self.robot.joints), _shortened(self._foreign[topic])
+            text = f"expected the joints of {self.robot.embodiment.name} ({expected}), got {got}"
+            return "another robot", topic, None, text
+        return "missing topic", topic, None, "no message on it that concerns the robot"
+
+    def wrist_command(self, stamp: float, max_age: float) -> np.ndarray | None:
+        """The wrist pose (7,) commanded at ``stamp``; None if there is none that is at most ``max_age`` [s] old."""
         found = self._wrist_commands.held(stamp)
         if found is None:
             return None
         commanded, pose = found
-        return pose if stamp - commanded <= self.limits.command or self.commands.holding else None
-
-    def _add_topic(self, topic: str, handler: Callable[[str, float, Any], None], max_gap: float) -> None:
-        if topic:
-            self._handlers[topic] = handler
-            self.monitors[topic] = StreamMonitor(max_gap, partial(self._report_timing, topic))
+        return pose if stamp - commanded <= max_age or self.commands.holding else None
 
     def _stamp(self, topic: str, received: float, message: Any) -> float:
-        if self._by_receipt:
-            return received
         stamp = stamp_of(message)
-        if stamp <= 0.0:
+        if self._by_receipt or stamp is None:
+            return received
+        if stamp <= 0.0 and received > NO_STAMP:
             self._reporter.report("no stamp", topic, received, "the time of receipt is used instead", fatal=False)
             return received
         return stamp
 
-    def _read(self, topic: str, message: Any) -> np.ndarray:
-        return self.topics.modalities[topic].read(message)
+    def _as_received(self, received: float, message: Any) -> Values:
+        return [(received, message)]
 
-    def _push_image(self, camera: str, topic: str, stamp: float, message: Any) -> None:
-        self.buffer.push_image(camera, stamp, partial(self._read, topic, message))
+    def _read_image(self, topic: str, video: VideoStream, received: float, message: Any) -> Values:
+        stamp = self._stamp(topic, received, message)
+        if is_video(message):
+            return list(video.push(stamp, message))
+        return [(stamp, partial(self.topics.modalities[topic].read, message))]
 
-    def _push_joints(self, topic: str, stamp: float, message: Any) -> None:
-        names, positions, scale = self._renamed[tuple(message.name)], self._read(topic, message), self.robot.state_scale
-        if scale and len(positions) == len(names):
-            positions = positions * [scale.get(name, 1.0) for name in names]
-        self.buffer.push_joints(stamp, names, positions)
-        self._check_joint_order(topic, stamp, names)
-        before, self._measured = self._measured, self.buffer.newest_joints
-        self._moved |= before is not None and not _equal(before, self._measured)
-        self._equal_count += _equal(self.commands.newest, self._measured)
+    def _read_value(self, topic: str, received: float, message: Any) -> Values:
+        return [(self._stamp(topic, received, message), self.topics.modalities[topic].read(message))]
 
-    def _concerns_robot(self, names: tuple[str, ...]) -> bool:
-        """Whether a message has joints of this robot. Messages of other devices, e.g. of the arm, may share the topic."""
-        if names not in self._renamed:
-            self._renamed[names] = tuple(self.robot.rename.get(name, name) for name in names)
-        return not set(self.robot.joints).isdisjoint(self._renamed[names])
+    def _read_joints(self, topic: str, reader: JointReader, received: float, message: Any) -> Values:
+        points = reader.points(message)
+        found = reader.select(points[0]) if points else None
+        if found is None:
+            if points and points[0].names is not None:
+                self._foreign.setdefault(topic, tuple(points[0].names))
+            return []
+        return [(self._stamp(topic, received, message), found)]
 
-    def _push_wrist(self, topic: str, stamp: float, message: Any) -> None:
-        self.buffer.push_wrist(stamp, self._read(topic, message))
+    def _store_joints(self, topic: str, reader: JointReader, stamp: float, found: Selection) -> None:
+        conflict = self.buffer.push_selected(stamp, found, reader.source.limit)
+        if conflict:
+            self._reporter.report("two publishers", topic, stamp, conflict)
+        self._check_joint_order(topic, stamp, reader.joint_order)
+        joints = list(found.joints)
+        self._moved |= bool((found.values != self._measured[joints]).any()) and not np.isnan(self._measured[joints]).any()
+        self._measured[joints] = found.values
+        self._equal_count += self._state_equals_command()
 
-    def _push_value(self, name: str, topic: str, stamp: float, message: Any) -> None:
-        self.buffer.push_value(name, stamp, self._read(topic, message))
+    def _store_command(self, topic: str, reader: JointReader, received: float, message: Any) -> None:
+        whole = self._measured[self._columns]
+        first = self.commands.push(received, reader, message, None if np.isnan(whole).any() else whole)
+        if first is None:
+            return
+        if conflict := self._command_conflict.push(received, first):
+            self._reporter.report("two publishers", topic, received, conflict.replace("two publishers", "perhaps two"), fatal=False)
+        self._command[list(first.joints)] = first.values
+        self._equal_count += self._state_equals_command()
+        self._check_joint_order(topic, received, reader.joint_order)
 
-    def _push_command(self, topic: str, stamp: float, message: Any) -> None:
-        self.commands.push(stamp, message, self._measured)
-        self._equal_count += _equal(self.commands.newest, self._measured)
-        if order := self.commands.joint_order:  # empty after a first command without points
-            self._check_joint_order(topic, stamp, order)
+    def _state_equals_command(self) -> bool:
+        return bool((self._command == self._measured[self._columns]).all())
 
-    def _push_wrist_command(self, topic: str, stamp: float, message: Any) -> None:
-        self._wrist_commands.push(stamp, normalize_pose(self._read(topic, message), "wrist command"))
+    def _read_pose(self, topic: str, reader: PoseReader, commanded: bool, received: float, message: Any) -> Values:
+        found = reader.read(message, self.topics.modalities[topic])
+        if found is None:
+            return []
+        stamp, pose = found
+        if commanded:
+            stamp = received
+        elif stamp is None or self._by_receipt:
+            stamp = self._stamp(topic, received, message)
+        pose = normalize_pose(pose, "wrist command" if commanded else "wrist pose")
+        if changed := reader.frame_change:
+            self._reporter.report("frames", topic, stamp, changed)
+        return [(stamp, pose)]
 
-    def _check_clocks(self) -> None:
-        """Report clocks whose offset is too small to be visible in a single message."""
-        delays = {t: monitor.delay for t, monitor in self.monitors.items() if t not in self.command_topics and monitor.count}
-        fastest = min(delays, key=lambda topic: abs(delays[topic]), default="")
-        for topic, delay in delays.items():
-            limit = self.monitors[topic].max_gap / 2
-            if -MAX_CLOCK_OFFSET <= delay < -MAX_STAMP_LEAD:
-                text = (
-                    f"stamps are {-delay:.2f} s later than the time of receipt; check the clocks of its device and of the "
-                    "recorder; `stamps: receive` ignores stamps"
-                )
-                self._reporter.report("clock", topic, None, text, delay < -limit)
-            elif delay - delays[fastest] > MAX_RELATIVE_DELAY and delay <= MAX_CLOCK_OFFSET:
-                text = (
-                    f"received {delay:.2f} s after its stamps, {fastest} after {delays[fastest]:.2f} s; "
-                    "check the clock of its device"
-                )
-                self._reporter.report("clock", topic, None, text, fatal=False)
-        least = delays.get(fastest, 0.0)
-        if MAX_TRANSPORT_DELAY < least <= MAX_CLOCK_OFFSET:  # commands are timed by receipt and would lag behind the state
-            text = (
-                f"received {least:.2f} s after its stamps, all other topics later; check the clock of the robot; "
-                "`stamps: receive` ignores stamps"
-            )
-            fatal = least - MAX_TRANSPORT_DELAY > self.limits.state
-            self._reporter.report("clock", fastest, None, text, fatal)
+    def _read_static(self, reader: PoseReader, received: float, message: Any) -> Values:
+        reader.read_static(message)
+        return []
+
+    def _refuse(self, topic: str, kind: str, received: float, text: str) -> None:
+        self._refused[topic] = kind, text
+        self._reporter.report(kind, topic, received, text, fatal=False)
 
     def _report_timing(self, topic: str, kind: str, text: str, time: float, fatal: bool) -> None:
         self._reporter.report(kind, topic, time, text, fatal)
 
     def _check_joint_order(self, topic: str, stamp: float, names: tuple[str, ...]) -> None:
-        before = self._joint_order.setdefault(topic, names)
-        if names != before:
-            self._joint_order[topic] = names
+        before = self._joint_order.get(topic)
+        if names is before:
+            return
+        self._joint_order[topic] = names
+        if before is not None and names != before and set(names) == set(before):
             text = f"the order of joints changes to {_shortened(names)}; they are matched by name"
             self._reporter.report("joint order", topic, stamp, text, fatal=False)
 
-    def _report_no_messages(self, topic: str) -> None:
-        if topic == self.topics.state and self._renamed:
-            expected, got = _shortened(self.robot.joints), _shortened(next(iter(self._renamed)))
-            text = f"expected the joints of {self.robot.embodiment.name} ({expected}), got {got}"
-            self._reporter.report("another robot", topic, None, text)
-        else:
-            self._reporter.report("missing topic", topic, None, "no message on it")
-
-
-def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is not None and other is not None and bool((one == other).all())
+    def _check_joints(self) -> None:
+        """Report joints that no message held."""
+        for lacking, topics, name in (
+            (self.buffer.lacking_joints, self.topics.state, "state"),
+            (self.commands.lacking if self.topics.command else (), self.topics.command, "command"),
+        ):
+            if not lacking or not all(self.monitors[topic].count for topic in topics):
+                continue
+            if name == "command" and self.commands.holding:
+                continue
+            topic = next((topic for topic in topics if topic in self._refused), next(iter(topics)))
+            if topic in self._refused:
+                self._reporter.report(self._refused[topic][0], topic, None, self._refused[topic][1])
+            else:
+                text = f"{name} of {self.robot.embodiment.name} without {_shortened(lacking)}"
+                self._reporter.report("missing joints", topic, None, text)
 
 
 def _shortened(names: tuple[str, ...]) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags.reader import Bag, content_fingerprint, file_fingerprint
+from latent_policy_ros.data.conversion.bag_metadata import outcome, task_of
 from latent_policy_ros.data.conversion.mapping import RobotTopics, TopicMapping
-from latent_policy_ros.data.conversion.topic_resolution import outcome
 from latent_policy_ros.data.lerobot.staging import short_hash
 
 MAX_CHANGES = 3  # changed settings that an error lists
@@ -38,16 +38,19 @@ class Provenance:
     @classmethod
     def of(cls, bag: Bag, robot: RobotTopics, mapping: TopicMapping, fps: int) -> Provenance:
         """The provenance of an episode that will be converted from an open bag."""
-        e = robot.embodiment
         settings = {
-            **vars(robot), "embodiment": e.name, "embodiment_hash": e.content_hash, "fps": fps,
-            "limits": mapping.limits.model_dump(), "stamps": mapping.stamps,
-            "task": bag.custom.get("task") or mapping.task, "success": outcome(bag, robot) is not False,
+            **robot.settings(), "fps": fps, "limits": mapping.limits.model_dump(), "stamps": mapping.stamps,
+            "on_hole": mapping.on_hole, "episodes": mapping.episodes and vars(mapping.episodes),
+            "task": task_of(bag, robot, mapping.task), "success": outcome(bag, robot, mapping.outcome) is True,
         }  # fmt: skip
         return cls(
             robot.robot, short_hash(content_fingerprint(bag.path), robot.robot), short_hash(str(bag.path.resolve()), robot.robot),
             file_fingerprint(bag.path), json.loads(json.dumps(settings)),
         )  # fmt: skip
+
+    def part_key(self, number: int) -> str:
+        """The key of one of several episodes of a recording; the first has the key of the recording."""
+        return f"{self.key}-{number}" if number else self.key
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that are stored with an episode, beside its key."""
@@ -87,9 +90,9 @@ def _changes(before: Map[str, Any], now: Map[str, Any]) -> str:
     return "; ".join(changes) + (f" (and {len(names) - MAX_CHANGES} more)" if len(names) > MAX_CHANGES else "")
 
 
-def _flat(settings: Map[str, Any]) -> dict[str, Any]:
+def _flat(settings: Map[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted path."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        inner = {f"{name}.{key}": of for key, of in value.items()} if isinstance(value, dict) else {name: value}
-        flat |= inner
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat

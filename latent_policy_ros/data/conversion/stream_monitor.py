@@ -1,4 +1,4 @@
-"""StreamMonitor: rate, gaps, order and clock of the stamps of one topic."""
+"""StreamMonitor: rate, order and clock of the stamps of one topic."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 REORDER_WINDOW = 0.5  # [s] by which a message may be late and still be sorted in
 CLOCK_STEP = 2.0  # [s]; a message older than the one before it by more than this is a clock that was set back
 MAX_CLOCK_OFFSET = 1.0  # [s] between the clock of a topic and the time of receipt
+SHORT_DELAYS = 10  # percentile of the delays that stands for the delay without waiting, e.g. of a busy recorder
 
 Report = Callable[[str, str, float, bool], None]  # kind of issue, text, time [s], fatal
 
@@ -19,7 +20,7 @@ class StreamMonitor:
     """Checks the stamps of one topic.
 
     Args:
-        max_gap: Longest accepted time without messages [s].
+        max_gap: Time without messages [s] that is unusual: a clock may have jumped.
         report: Called with every issue.
     """
 
@@ -27,7 +28,7 @@ class StreamMonitor:
         self.max_gap, self._report = max_gap, report
         self.count = 0
         self.first = self.newest = 0.0
-        self._offset: float | None = None
+        self._least_offset: float | None = None  # shortest delay so far
         self._pending: list[float] = []  # stamps that may still be followed by an earlier one
         self._last: float | None = None  # newest stamp whose order is final
         self._intervals, self._offsets = array("f"), array("f")
@@ -35,16 +36,16 @@ class StreamMonitor:
     def add(self, stamp: float, received: float) -> bool:
         """Check a message; returns whether it is recent enough to be sorted in."""
         self.count += 1
-        offset, before, step = received - stamp, self._offset, stamp - self.newest
-        self._offset = offset
+        offset, least, step = received - stamp, self._least_offset, stamp - self.newest
+        self._least_offset = offset if least is None else min(offset, least)
         self._offsets.append(offset)
-        if before is None:
+        if least is None:
             self.first = self.newest = stamp
             if abs(offset) > MAX_CLOCK_OFFSET:
                 text = f"stamps are {offset:.1f} s behind the time of receipt; `stamps: receive` ignores stamps"
                 self._report("clock", text, stamp, True)
-        elif step < -CLOCK_STEP or (step > self.max_gap and before - offset > self.max_gap):  # stamps advance, receipt does not
-            self._report("clock jump", f"stamps jump by {step:+.2f} s within {step + offset - before:.2f} s", self.newest, True)
+        elif step < -CLOCK_STEP or (step > self.max_gap and least - offset > REORDER_WINDOW):  # stamps advance, receipt does not
+            self._report("clock jump", f"stamps jump by {step:+.2f} s; receipt does not", self.newest, True)
             self._pending, self._last, self.newest = [], None, stamp
             return False
         elif step < -REORDER_WINDOW:
@@ -73,14 +74,12 @@ class StreamMonitor:
 
     @property
     def delay(self) -> float:
-        """Median time from stamp to receipt [s]; 0 without messages."""
-        return float(np.median(self._offsets)) if self._offsets else 0.0
+        """Typical time from stamp to receipt of messages that did not wait [s]; 0 without messages."""
+        return float(np.percentile(self._offsets, SHORT_DELAYS)) if self._offsets else 0.0
 
     def _settle(self, until: float) -> None:
         while self._pending and self._pending[0] <= until:
             stamp = heapq.heappop(self._pending)
             if self._last is not None:
                 self._intervals.append(stamp - self._last)
-                if stamp - self._last > self.max_gap:
-                    self._report("hole", f"no message for {stamp - self._last:.2f} s", self._last, True)
             self._last = stamp

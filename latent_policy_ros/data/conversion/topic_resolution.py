@@ -1,21 +1,34 @@
-"""Topic resolution: the topics of a robot that a bag contains, their message types, and checks of the bag's metadata."""
+"""Topic resolution: the topics of a robot that a bag contains, and their message types."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 
-from latent_policy_ros.common.bounded_reader import parse_json
 from latent_policy_ros.data.bags.reader import Bag
-from latent_policy_ros.data.conversion.command_types import CommandType, command_types
+from latent_policy_ros.data.conversion.command_stream import JointReader
+from latent_policy_ros.data.conversion.command_types import CommandPoint, CommandType, command_types
 from latent_policy_ros.data.conversion.mapping import RobotTopics
+from latent_policy_ros.data.conversion.sources import TF_STATIC, JointSource, PoseSource
 from latent_policy_ros.data.issues import Issue
-from latent_policy_ros.observations.modalities import Field, Modality, message_types, modality_for, value_modality
+from latent_policy_ros.observations.messages import stamp_of
+from latent_policy_ros.observations.modalities import (
+    DEPTH_IMAGE,
+    Field,
+    Modality,
+    load_modality,
+    message_types,
+    modality_for,
+    value_modality,
+)
 
 RATE_SAMPLE = 50  # images per camera from which its rate is estimated
+RATE_LAG = 6  # images between two receipts that are compared, because a network may deliver several at once
+NAME_SAMPLE = 200  # commands in which joint names are looked up
+TF_TYPE = "tf2_msgs/msg/TFMessage"
 
 Report = Callable[[Issue], None]
 
@@ -26,27 +39,47 @@ class ResolvedTopics:
 
     Attributes:
         cameras: {camera: topic}.
-        state, command: Topics of measured and commanded joints.
-        command_type: Message type of the command.
-        wrist, wrist_command: Topics of the measured and the commanded wrist pose; empty without one.
+        state, command: Readers of measured and commanded joints by topic; no commands if the next state is the action.
+        action_joints: Joints of the action: those of the end-effector, and of the additional joints those that are commanded.
+        wrist, wrist_command: The measured and the commanded wrist pose; None without one.
         streams: {name: topic} of additional streams.
-        modalities: Conversion of the messages of each topic but ``command``.
+        modalities: Conversion of the messages of cameras, poses and streams by topic.
     """
 
     cameras: Mapping[str, str]
-    state: str
-    command: str
-    command_type: CommandType
-    wrist: str = ""
-    wrist_command: str = ""
+    state: Mapping[str, JointReader]
+    command: Mapping[str, JointReader]
+    action_joints: tuple[str, ...]
+    wrist: PoseSource | None = None
+    wrist_command: PoseSource | None = None
     streams: Mapping[str, str] = field(default_factory=dict)
     modalities: Mapping[str, Modality] = field(default_factory=dict)
 
     @property
     def names(self) -> set[str]:
         """Names of all topics."""
-        topics = *self.cameras.values(), self.state, self.command, self.wrist, self.wrist_command, *self.streams.values()
-        return {topic for topic in topics if topic}
+        poses = [pose for pose in (self.wrist, self.wrist_command) if pose]
+        static = [TF_STATIC for pose in poses if pose.frames]
+        return {*self.cameras.values(), *self.state, *self.command, *(p.topic for p in poses), *static, *self.streams.values()}
+
+    def image_topic(self, camera: str) -> str:
+        """The topic of a camera or of a stream of depth images; empty without one."""
+        return self.cameras.get(camera) or self.streams.get(camera, "")
+
+    @property
+    def depth(self) -> tuple[str, ...]:
+        """Names of the streams of depth images."""
+        return tuple(name for name, topic in self.streams.items() if self.modalities[topic].name == DEPTH_IMAGE.name)
+
+    @property
+    def state_topic(self) -> str:
+        """The first topic of measured joints."""
+        return next(iter(self.state))
+
+    @property
+    def command_topic(self) -> str:
+        """The first topic of commanded joints; empty without commands."""
+        return next(iter(self.command), "")
 
 
 def camera_topics(robots: Iterable[RobotTopics]) -> set[str]:
@@ -54,15 +87,28 @@ def camera_topics(robots: Iterable[RobotTopics]) -> set[str]:
     return {topic for robot in robots for topics in robot.cameras.values() for topic in topics}
 
 
-def camera_rate(bag: Bag, robots: Iterable[RobotTopics]) -> int:
-    """Images per second of the fastest camera of the robots; 0 if it cannot be estimated.
+def camera_rate(bag: Bag, robots: Iterable[RobotTopics], by_receipt: bool = False) -> int:
+    """Images per second of the fastest camera of the robots, by their stamps; 0 if it cannot be estimated.
 
     The fastest is used because a camera that stalls must not lower the frame rate of the data set.
+
+    Args:
+        bag: An open bag.
+        robots: The robots.
+        by_receipt: Use the times of receipt; they are also used for a camera without stamps.
     """
-    times: dict[str, list[float]] = {topic: [] for topic in camera_topics(robots) if topic in bag.topics}
-    for topic, received, _ in islice(bag.messages(times), RATE_SAMPLE * len(times)):
-        times[topic].append(received)
-    periods = [float(np.median(np.diff(of))) for of in times.values() if len(of) > 2]
+    stamps: dict[str, list[float]] = {topic: [] for topic in camera_topics(robots) if topic in bag.topics}
+    received: dict[str, list[float]] = {topic: [] for topic in stamps}
+    for topic, at, message in islice(bag.messages(stamps), RATE_SAMPLE * len(stamps)):
+        received[topic].append(at)
+        stamps[topic].append(stamp_of(message) or 0.0)
+    periods = []
+    for topic, times in stamps.items():
+        usable = not by_receipt and len(set(times)) == len(times)
+        ordered = np.sort(times if usable else received[topic])
+        lag = 1 if usable else max(1, min(RATE_LAG, len(ordered) // 3))
+        if len(ordered) > 2:
+            periods.append(float(np.median(ordered[lag:] - ordered[:-lag])) / lag)
     return round(max((1 / period for period in periods if period > 0), default=0.0))
 
 
@@ -73,25 +119,42 @@ def resolve_topics(bag: Bag, robot: RobotTopics, report: Report) -> ResolvedTopi
         The topics; None, after reporting the issues, if one is missing or has an unsupported message type.
     """
     search = _Search(bag, robot, report)
-    commands = command_types()
-    command = search.find(robot.command, tuple(commands))
-    command_type = commands.get(search.msg_type(command))
-    if command_type and not command_type.named and not robot.order:
-        search.fail("no names", f"{command_type.message_type} without `order` in the mapping", command)
+    types = command_types()
+    measuring = {name: kind for name, kind in types.items() if kind.measures}
+    measuring |= {name: _named_type(name) for name in message_types("joints") if name not in measuring}
+    commands = search.joint_topics("command", robot.command, types)
     cameras = {camera: search.find_modality(topics, "images") for camera, topics in robot.cameras.items()}
-    state = search.find_modality((robot.state,), "joints")
-    wrist = search.find_modality((robot.wrist,), "wrist_pose", not robot.optional_wrist) if robot.wrist else ""
-    wrist_command = (
-        search.find_modality((robot.wrist_command,), "wrist_pose", not robot.optional_wrist) if robot.wrist_command else ""
-    )
+    states = search.joint_topics("state", robot.state, measuring)
+    wrist = search.find_pose(robot.wrist, not robot.optional_wrist)
+    wrist_command = search.find_pose(robot.wrist_command, not robot.optional_wrist)
     for topic, name in robot.streams.values():
         modality = value_modality(name)
         if search.find((topic,), modality.message_types):
             search.modalities[topic] = modality
-    if search.failed or command_type is None:
+    if search.failed:
         return None
+    action_joints = robot.joints
+    if commands:
+        named = search.commanded_names(commands)
+        action_joints = robot.embodiment.joint_names + tuple(name for name in robot.more_joints if name in named)
+        if left := [name for name in robot.more_joints if name not in named]:
+            text = f"no command for {', '.join(left)}: measured only, and not part of the action"
+            report(Issue("not commanded", text, bag.path, next(iter(commands)), robot=robot.robot, fatal=False))
     streams = {name: topic for name, (topic, _) in robot.streams.items()}
-    return ResolvedTopics(cameras, state, command, command_type, wrist, wrist_command, streams, search.modalities)
+    return ResolvedTopics(
+        cameras, search.readers(states, robot.joints), search.readers(commands, action_joints), action_joints, wrist,
+        wrist_command, streams, search.modalities,
+    )  # fmt: skip
+
+
+def _named_type(message_type: str) -> CommandType:
+    """A type of measured joints of an installed modality; its messages name their joints in ``name``."""
+
+    def read(message: object) -> list[CommandPoint]:
+        modality = modality_for("joints", message_type)
+        return [CommandPoint(modality.read(message), message.name)] if modality else []  # type: ignore[attr-defined]
+
+    return CommandType(message_type, read)
 
 
 class _Search:
@@ -105,15 +168,18 @@ class _Search:
     def msg_type(self, topic: str) -> str:
         return self.bag.topics[topic].msg_type if topic in self.bag.topics else ""
 
-    def find(self, names: Sequence[str], msg_types: Sequence[str], required: bool = True) -> str:
+    def find(self, names: Sequence[str], msg_types: Sequence[str], required: bool = True, remedy: str = "") -> str:
         """The first of several topics that has messages; empty if there is none."""
         found = next((name for name in names if name in self.bag.topics and self.bag.topics[name].count), "")
         if not found:
             if required:
                 others = ", ".join(sorted(self.bag.topics)) or "none"
-                self.fail("missing topic", f"no message on it; the bag has {others}", " or ".join(names))
+                self.fail("missing topic", f"no message on it; the bag has {others}{remedy}", " or ".join(names))
         elif self.msg_type(found) not in msg_types:
-            self.fail("wrong type", f"got {self.msg_type(found)}, expected {' or '.join(msg_types)}", found)
+            got = self.msg_type(found)
+            velocity = "; velocities are not integrated to poses: `wrist_command: next_state` takes the next measured pose"
+            text = f"got {got}, expected {' or '.join(msg_types)}{velocity if '/Twist' in got else ''}"
+            self.fail("wrong type", text, found)
         return found
 
     def find_modality(self, names: Sequence[str], field: Field, required: bool = True) -> str:
@@ -123,40 +189,55 @@ class _Search:
             self.modalities[found] = modality
         return found
 
+    def find_pose(self, source: PoseSource | None, required: bool) -> PoseSource | None:
+        if source is None:
+            return None
+        if source.frames:
+            found = self.find((source.topic,), (TF_TYPE,), required)
+            self.modalities[TF_STATIC] = self.modalities[source.topic] = load_modality("wrist_pose")
+        else:
+            found = self.find_modality((source.topic,), "wrist_pose", required)
+        return source if found else None
+
+    def joint_topics(
+        self, name: str, sources: Sequence[JointSource], types: Mapping[str, CommandType]
+    ) -> dict[str, tuple[JointSource, CommandType, str]]:
+        """{topic: (source, type, path in the mapping)} of some sources; the order and the value map are completed."""
+        found: dict[str, tuple[JointSource, CommandType, str]] = {}
+        remedy = "; without recorded commands, write `command: next_state`" if name == "command" else ""
+        for number, source in enumerate(sources):
+            path = f"{name}[{number}]" if len(sources) > 1 else name
+            topic = self.find(source.topics, tuple(types), remedy=remedy)
+            kind = types.get(self.msg_type(topic))
+            if kind is None:
+                continue
+            embodiment = self.robot.embodiment
+            if not kind.named and not source.order:
+                if len(embodiment.joint_names) == 1 and not kind.message_type.endswith("Array"):
+                    source = replace(source, order=embodiment.joint_names)
+                else:
+                    self.fail("no names", f"{kind.message_type} without `{path}.order` in the mapping", topic)
+            if kind.ends and source.ends is None and embodiment.kind == "gripper":
+                source = replace(source, scale=source.mapped(kind.ends, embodiment))
+                text = f"{kind.message_type} without `closed` and `open` in the mapping: true is taken for closed"
+                self._report(Issue("assumed", text, self.bag.path, topic, robot=self.robot.robot, fatal=False))
+            found[topic] = source, kind, path
+        return found
+
+    def readers(self, topics: Mapping[str, tuple[JointSource, CommandType, str]], joints: Sequence[str]) -> dict[str, JointReader]:
+        return {topic: JointReader(source, kind, joints, self.robot.rename, path) for topic, (source, kind, path) in topics.items()}
+
+    def commanded_names(self, topics: Mapping[str, tuple[JointSource, CommandType, str]]) -> set[str]:
+        """Joints that the first commands of the bag are for, renamed."""
+        rename = self.robot.rename
+        names = {name for source, kind, _ in topics.values() if source.order for name in source.order}
+        sampled = [topic for topic, (source, _, _) in topics.items() if not source.order]
+        if self.robot.more_joints:
+            for topic, _, message in islice(self.bag.messages(sampled), NAME_SAMPLE) if sampled else ():
+                for point in topics[topic][1].read(message) or ():
+                    names |= set(point.names or ())
+        return {rename.get(name, name) for name in names}
+
     def fail(self, kind: str, text: str, topic: str) -> None:
         self.failed = True
         self._report(Issue(kind, text, self.bag.path, topic, robot=self.robot.robot))
-
-
-def check_metadata(bag: Bag, robot: RobotTopics, report: Report) -> None:
-    """Report metadata of a bag that contradicts the mapping or the installed embodiment, and messages the recorder lost."""
-    recorded = _json_object(bag, "embodiments").get(robot.robot, {})
-    e = robot.embodiment
-    if recorded and recorded.get("name", e.name) != e.name:
-        text = f"recorded with {recorded['name']}, the mapping says {e.name}"
-        report(Issue("another robot", text, bag.path, robot=robot.robot))
-    elif recorded.get("content_hash", e.content_hash) != e.content_hash:
-        text = f"recorded with {e.name} {recorded['content_hash'][:12]}, the installed one is {e.content_hash[:12]}"
-        report(Issue("another robot", text, bag.path, robot=robot.robot))
-    if bag.unlisted:
-        text = f"{', '.join(bag.unlisted)}: not listed in metadata.yaml and not read (`dataset repair` adds files of the bag)"
-        report(Issue("files passed over", text, bag.path, fatal=False))
-    for key in ("dropped", "lost"):
-        for topic, count in _json_object(bag, key).items():
-            report(Issue(f"messages {key}", f"{count} according to the recorder", bag.path, topic, fatal=False))
-
-
-def outcome(bag: Bag, robot: RobotTopics) -> bool | None:
-    """Whether the episode is marked as a success; None if it is not marked."""
-    words = {"success": True, "true": True, "failure": False, "false": False}
-    marks = _json_object(bag, "outcomes").get(robot.robot), bag.custom.get("outcome"), bag.custom.get("success")
-    return next((words[word] for word in marks if word in words), None)
-
-
-def _json_object(bag: Bag, key: str) -> dict:
-    """A JSON object in the metadata of a bag; empty if it is missing or invalid."""
-    try:
-        value = parse_json(bag.custom.get(key, "{}"))
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

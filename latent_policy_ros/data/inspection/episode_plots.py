@@ -36,7 +36,7 @@ def curves(view: EpisodeView) -> list[Curve]:
         if e is not None and joint in e.joint_names:
             i = e.joint_names.index(joint)
             unit, limits = f" [{UNITS[e.hinge(joint).kind]}]", (float(e.lower[i]), float(e.upper[i]))
-        plots.append(Curve(f"{joint}{unit}", view.state[:, k], view.action[:, k], limits))
+        plots.append(Curve(f"{joint}{unit}", view.state[:, k], view.commanded(joint), limits))
     if view.wrist is not None:
         plots += [Curve(f"wrist {axis} [m]", view.wrist[:, i]) for i, axis in enumerate("xyz")]
     return plots
@@ -124,7 +124,7 @@ class RerunFile:
             self._stream.set_time("time", duration=frame / view.fps)
             for k, joint in enumerate(view.joints):
                 log(f"{view.name}/joints/{joint}/measured", rerun.Scalars(float(view.state[frame, k])))
-                log(f"{view.name}/joints/{joint}/commanded", rerun.Scalars(float(view.action[frame, k])))
+                log(f"{view.name}/joints/{joint}/commanded", rerun.Scalars(float(view.commanded(joint)[frame])))
         for camera, images in view.images.items():
             for frame, image in zip(view.image_frames, images):
                 self._stream.set_time("time", duration=float(frame) / view.fps)

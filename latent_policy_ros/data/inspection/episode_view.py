@@ -14,8 +14,9 @@ import numpy as np
 from latent_policy_ros.common.errors import ArtifactError, ConfigError, ObservationRefused, describe_error
 from latent_policy_ros.data.bags.reader import find_bags, open_bag
 from latent_policy_ros.data.conversion.alignment import Alignment, Row, replay
+from latent_policy_ros.data.conversion.bag_metadata import check_metadata, marked_episodes
 from latent_policy_ros.data.conversion.mapping import NO_ROBOTS, TopicMapping, robots_of_bag
-from latent_policy_ros.data.conversion.topic_resolution import camera_rate, check_metadata, resolve_topics
+from latent_policy_ros.data.conversion.topic_resolution import camera_rate, resolve_topics
 from latent_policy_ros.data.issues import BagUnreadable, Issue, IssueReporter, Issues
 from latent_policy_ros.data.lerobot.collection import REPORT, list_datasets
 from latent_policy_ros.data.lerobot.layout import ACTION, INFO, STATE, WRIST
@@ -35,7 +36,8 @@ class EpisodeView:
         source: The bag or data set.
         fps: Frames per second.
         joints: Names of the n joints.
-        state, action: Measured and commanded joint positions, (T, n) [rad or m].
+        state: Measured joint positions, (T, n) [rad or m].
+        action: Commanded joint positions, (T, m) [rad or m]; (T, 0) for a bag without commands.
         wrist: Measured wrist pose, (T, 7), or None.
         images: {camera: (K, h, w, 3) uint8 RGB} of the frames ``image_frames``.
         image_frames: Frame numbers of the images, (K,).
@@ -56,6 +58,12 @@ class EpisodeView:
     topics: dict[str, str]
     embodiment: Embodiment | None
     issues: list[Issue] = field(default_factory=list)
+    action_joints: tuple[str, ...] = ()
+
+    def commanded(self, joint: str) -> np.ndarray:
+        """Commanded positions of a joint, (T,); NaN if it is not commanded."""
+        known = joint in self.action_joints
+        return self.action[:, self.action_joints.index(joint)] if known else np.full(len(self.state), np.nan)
 
 
 def datasets_or_bags(path: Path) -> tuple[list[Path], list[Path]]:
@@ -124,8 +132,8 @@ def _views_of_dataset(reader: LeRobotReader, image_height: int, max_images: int)
         topics = {camera: f"episode {number}, {camera}" for camera in reader.cameras}
         topics |= {"state": f"episode {number}, {STATE}", "action": f"episode {number}, {ACTION}"}
         yield EpisodeView(
-            f"{reader.root.name}_{number:04d}", reader.root, reader.fps, tuple(reader.features[STATE]["names"]), columns[STATE],
-            columns[ACTION], columns.get(WRIST), images, frames, topics, embodiment, issues,
+            f"{reader.root.name}_{number:04d}", reader.root, reader.fps, reader.joint_names(STATE), columns[STATE],
+            columns[ACTION], columns.get(WRIST), images, frames, topics, embodiment, issues, reader.joint_names(ACTION),
         )  # fmt: skip
 
 
@@ -140,14 +148,18 @@ def _views_of_bag(path: Path, name: str, mapping: TopicMapping, image_height: in
             robots = mapping.robots or robots_of_bag(bag.custom)
             if not robots:
                 raise ConfigError(path, "", NO_ROBOTS)
-            fps, collectors = mapping.fps or camera_rate(bag, robots) or DEFAULT_FPS, []
+            by_receipt = mapping.stamps == "receive"
+            fps, collectors = mapping.fps or camera_rate(bag, robots, by_receipt) or DEFAULT_FPS, []
+            marks = Issues()
+            windows = marked_episodes(bag, mapping.episodes, marks.add)
             stride = max(1, round((bag.end - bag.start) * fps / max_images)) if max_images else 1
             for robot in robots:
                 issues = Issues()
                 check_metadata(bag, robot, issues.add)
                 if topics := resolve_topics(bag, robot, issues.add):
-                    by_receipt = mapping.stamps == "receive"
-                    alignment = Alignment(robot, topics, fps, mapping.limits, by_receipt, bag.start, issues.add, path)
+                    for issue in marks:
+                        issues.add(issue)
+                    alignment = Alignment(robot, topics, fps, mapping, bag.start, issues.add, path, windows)
                     reporter = IssueReporter(issues.add, path, robot.robot, bag.start)
                     collectors.append((robot, alignment, issues, _RowCollector(image_height, stride, reporter, topics.cameras)))
                 else:
@@ -187,7 +199,7 @@ class _RowCollector:
             for camera, image in reduced.items():
                 self._images.setdefault(camera, []).append(image)
         self._state.append(row.observation.joints)
-        self._action.append(row.command)
+        self._action.append(np.zeros(0) if row.command is None else row.command)
         if row.observation.wrist_pose is not None:
             self._wrist.append(row.observation.wrist_pose)
 
@@ -208,9 +220,11 @@ class _RowCollector:
         self, name: str, path: Path, joints: tuple[str, ...], alignment: Alignment, embodiment: Embodiment, issues: Issues
     ) -> EpisodeView:
         topics, n = alignment.topics, len(joints)
+        actions = topics.action_joints if topics.command else ()
         return EpisodeView(
-            name, path, alignment.fps, joints, np.array(self._state).reshape(-1, n), np.array(self._action).reshape(-1, n),
+            name, path, alignment.fps, joints, np.array(self._state).reshape(-1, n),
+            np.array(self._action).reshape(len(self._action), len(actions)),
             np.array(self._wrist) if self._wrist else None, {camera: np.array(images) for camera, images in self._images.items()},
-            np.array(self._image_frames, int), {**topics.cameras, "state": topics.state, "action": topics.command},
-            embodiment, list(issues),
+            np.array(self._image_frames, int), {**topics.cameras, "state": topics.state_topic, "action": topics.command_topic},
+            embodiment, list(issues), actions,
         )  # fmt: skip

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from latent_policy_ros.data.conversion.limit_checks import check_limits
 from latent_policy_ros.data.inspection.episode_view import EpisodeView
 from latent_policy_ros.data.issues import Issue, Issues
+from latent_policy_ros.embodiments import Embodiment
 
 FROZEN_TIME = 1.0  # s; a camera is frozen if it shows one image for this time while the robot moves
 BLACK_TIME = 0.5  # s; a camera is black if its images have no content for this time
@@ -17,8 +19,6 @@ JOINT_MOTION = 0.05  # rad, or fraction of the range of a prismatic joint; large
 WRIST_MOTION = 0.01  # m; likewise
 CLIPPED_FRACTION = 0.5  # of all frames
 VELOCITY_FACTOR = 1.5  # a velocity above this multiple of the joint's limit is a jump
-LIMIT_MARGIN = 0.05  # fraction of the joint's range; positions further outside of it violate the limits
-OTHER_UNITS = {"revolute": (np.pi / 180, "degrees"), "prismatic": (1e-3, "millimetres")}
 
 
 def validate(view: EpisodeView) -> list[Issue]:
@@ -34,58 +34,54 @@ def _issue(view: EpisodeView, kind: str, topic: str, frame: int | None, text: st
     return Issue(kind, text, view.source, view.topics.get(topic, topic), None if frame is None else frame / view.fps, fatal=fatal)
 
 
+def _vectors(view: EpisodeView) -> Iterator[tuple[str, tuple[str, ...], np.ndarray]]:
+    """Name, joints and values of state and action."""
+    yield "state", view.joints, view.state
+    yield "action", view.action_joints, view.action
+
+
 def _check_finite(view: EpisodeView) -> Iterator[Issue]:
-    for name in ("state", "action"):
-        bad = np.argwhere(~np.isfinite(getattr(view, name)))
+    for name, joints, values in _vectors(view):
+        bad = np.argwhere(~np.isfinite(values))
         if len(bad):
-            yield _issue(view, "not finite", name, bad[0, 0], f"{view.joints[bad[0, 1]]} is NaN or infinite")
+            yield _issue(view, "not finite", name, bad[0, 0], f"{joints[bad[0, 1]]} is NaN or infinite")
 
 
 def _check_joints(view: EpisodeView) -> Iterator[Issue]:
     e = view.embodiment
     if e is None:
         return
-    for column, joint in enumerate(view.joints):
-        if joint not in e.joint_names:
-            continue
-        k, kind = e.joint_names.index(joint), e.hinge(joint).kind
-        low, high = e.lower[k], e.upper[k]
-        for name in ("state", "action"):
-            q = getattr(view, name)[:, column]
-            slack = LIMIT_MARGIN * (high - low)
-            outside = (q < low - slack) | (q > high + slack)
-            if outside.any():
-                yield _limit_issue(view, name, joint, q, outside, low, high, kind)
-                continue
-            at_limit = np.mean((q <= low) | (q >= high))
-            if at_limit > CLIPPED_FRACTION and kind == "revolute" and np.ptp(q) > JOINT_MOTION:
-                text = f"{joint} is at a limit ({low:.2f} or {high:.2f}) in {at_limit:.0%} of all frames"
-                yield _issue(view, "clipped", name, None, text, fatal=False)
-            speed = np.abs(np.diff(q)) * view.fps
-            if name == "state" and speed.max() > VELOCITY_FACTOR * e.max_velocity[k]:
-                frame, unit = int(speed.argmax()), "rad/s" if kind == "revolute" else "m/s"
-                text = f"{joint} moves at {speed.max():.1f} {unit}; its velocity limit is {e.max_velocity[k]:.1f}"
-                yield _issue(view, "jump", name, frame, text)
+    for name, joints, values in _vectors(view):
+        found = list(check_limits(joints, values, e))
+        for finding in found:
+            yield _issue(view, finding.kind, name, finding.frame, finding.text, finding.fatal)
+        outside = {finding.text.partition(" ")[0] for finding in found}
+        for column, joint in enumerate(joints):
+            if joint in e.joint_names and joint not in outside:
+                yield from _check_motion(view, name, joint, values[:, column], e)
 
 
-def _limit_issue(
-    view: EpisodeView, name: str, joint: str, q: np.ndarray, outside: np.ndarray, low: float, high: float, kind: str
-) -> Issue:
-    factor, units = OTHER_UNITS[kind]
-    reach, frame = np.abs(q).max(), int(outside.argmax())
-    slack = LIMIT_MARGIN * (high - low)
-    fits = ((q * factor >= low - slack) & (q * factor <= high + slack)).all()
-    if fits and reach > 2 * max(abs(low), abs(high)):
-        text = f"{joint} reaches {reach:.1f}; its limits are {low:.2f} to {high:.2f}. Is it in {units}?"
-        return _issue(view, "units", name, frame, text)
-    text = f"{joint} is {q[frame]:.3f}; its limits are {low:.2f} to {high:.2f}"
-    return _issue(view, "outside limits", name, frame, text, fatal=False)
+def _check_motion(view: EpisodeView, name: str, joint: str, q: np.ndarray, e: Embodiment) -> Iterator[Issue]:
+    k, kind = e.joint_names.index(joint), e.hinge(joint).kind
+    low, high = e.lower[k], e.upper[k]
+    at_limit = np.mean((q <= low) | (q >= high))
+    if at_limit > CLIPPED_FRACTION and kind == "revolute" and np.ptp(q) > JOINT_MOTION:
+        text = f"{joint} is at a limit ({low:.2f} or {high:.2f}) in {at_limit:.0%} of all frames"
+        yield _issue(view, "clipped", name, None, text, fatal=False)
+    speed = np.abs(np.diff(q)) * view.fps
+    if name == "state" and speed.max() > VELOCITY_FACTOR * e.max_velocity[k]:
+        frame, unit = int(speed.argmax()), "rad/s" if kind == "revolute" else "m/s"
+        text = f"{joint} moves at {speed.max():.1f} {unit}; its velocity limit is {e.max_velocity[k]:.1f}"
+        yield _issue(view, "jump", name, frame, text)
 
 
 def _check_aliasing(view: EpisodeView) -> Iterator[Issue]:
     if any(issue.kind == "state equals command" for issue in view.issues):
         return  # already found while reading the messages
-    if np.abs(view.state - view.action).max() < 1e-6 and np.ptp(view.state, axis=0).max() > JOINT_MOTION / 10:
+    if not view.action_joints:
+        return
+    measured = view.state[:, [view.joints.index(joint) for joint in view.action_joints]]
+    if np.abs(measured - view.action).max() < 1e-6 and np.ptp(view.state, axis=0).max() > JOINT_MOTION / 10:
         text = "equal to the command in all frames; check that measured and commanded joints are not the same topic"
         yield _issue(view, "state equals command", "state", None, text)
 

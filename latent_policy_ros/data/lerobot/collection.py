@@ -16,7 +16,7 @@ from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.common.path_names import path_name
 from latent_policy_ros.common.yaml_file import parse_yaml
 from latent_policy_ros.data.conversion.provenance import Provenance, is_converted
-from latent_policy_ros.data.lerobot.layout import DEFAULT_FEATURES, INFO, MANIFEST
+from latent_policy_ros.data.lerobot.layout import DEFAULT_FEATURES, INFO, MANIFEST, SEPARATE, STATE, WHOLE, WRIST, joint_names
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.data.lerobot.staging import EPISODE_FILE, PART_SUFFIX, DatasetIdentity, StagedEpisode, load_staged_episodes
 from latent_policy_ros.data.lerobot.writer import append_episodes, incompatibility, recover_dataset
@@ -46,6 +46,15 @@ class DatasetCollection:
     def staging_folder(self, embodiment: str) -> Path:
         """Folder of the staged episodes of an embodiment."""
         return self.root / STAGING / path_name(embodiment, "name of the embodiment")
+
+    def layout(self, embodiment: str, requested: str) -> str:
+        """The layout of the data set of an embodiment; ``requested`` if there is none yet, or one without wrist poses."""
+        root = self.root / embodiment
+        recover_dataset(root)
+        features = LeRobotReader(root).features if (root / INFO).is_file() else {}
+        if WRIST in features:
+            return SEPARATE
+        return WHOLE if features and joint_names(features, STATE) != tuple(features[STATE]["names"]) else requested
 
     def check_identity(self, identity: DatasetIdentity) -> None:
         """Check that episodes of ``identity`` can be appended.
@@ -115,7 +124,7 @@ class DatasetCollection:
 
         Args:
             embodiment: Commit the episodes of this embodiment; default: all.
-            keys: Commit these episodes and leave others staged; None: all.
+            keys: Commit the episodes of these recordings and leave others staged; None: all.
 
         Returns:
             Incompatible episodes, each with the reason. They are removed from the staging area.
@@ -123,7 +132,7 @@ class DatasetCollection:
         refused = []
         for folder in sorted((self.root / STAGING).glob(embodiment)):
             root = self.root / folder.name
-            episodes = [e for e in load_staged_episodes(folder) if keys is None or e.key in keys]
+            episodes = [e for e in load_staged_episodes(folder) if keys is None or e.key.partition("-")[0] in keys]
             done = [episode.folder for episode in episodes]
             recover_dataset(root)
             old = LeRobotReader(root) if (root / INFO).is_file() else None
@@ -194,9 +203,11 @@ def find_datasets(folders: Iterable[Path | str]) -> list[tuple[Path, float]]:
     return list(found.items())
 
 
-def _commit_order(episode: StagedEpisode) -> tuple[str, int, str]:
+def _commit_order(episode: StagedEpisode) -> tuple[str, int, str, list[int]]:
     metadata = episode.metadata
-    return str(metadata.get("source", "")), metadata.get("seed", -1), str(metadata.get("robot", ""))
+    return (
+        str(metadata.get("source", "")), metadata.get("seed", -1), str(metadata.get("robot", "")), list(metadata.get("part", ()))
+    )  # fmt: skip
 
 
 def _is_hidden(path: Path) -> bool:

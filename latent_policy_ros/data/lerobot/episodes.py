@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError
-from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WRIST, WRIST_ACTION
+from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WHOLE, WRIST, WRIST_ACTION
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, StagedEpisode
 
@@ -85,7 +85,9 @@ class Episode:
         return len(self.wrist_pose)
 
 
-def stage(episode: Episode, root: Path, key: str, identity: DatasetIdentity, source: str = "") -> StagedEpisode:
+def stage(
+    episode: Episode, root: Path, key: str, identity: DatasetIdentity, source: str = "", layout: str = WHOLE
+) -> StagedEpisode:
     """Write an episode to the staging area.
 
     Args:
@@ -94,9 +96,10 @@ def stage(episode: Episode, root: Path, key: str, identity: DatasetIdentity, sou
         key: Identifier of the episode.
         identity: Identity of the data set that the episode belongs to.
         source: Origin of the episode, for its metadata.
+        layout: ``whole`` or ``separate``; see :data:`~latent_policy_ros.data.lerobot.layout.LAYOUTS`.
     """
     meta = episode.meta
-    writer = EpisodeWriter(root, key, identity, tuple(episode.images), len(episode))
+    writer = EpisodeWriter(root, key, identity, tuple(episode.images), len(episode), layout)
     try:
         for frame in range(len(episode)):
             writer.add(frame * meta.dt, {camera: images[frame] for camera, images in episode.images.items()})

@@ -21,6 +21,10 @@ WRIST, WRIST_ACTION = "observation.wrist", "action.wrist"
 DONE, SUCCESS = "next.done", "next.success"
 IMAGES = "observation.images."
 POSE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
+#: Layouts of a data set: wrist poses at the end of state and action, as LeRobot's own policies need them, or as features.
+WHOLE, SEPARATE = LAYOUTS = "whole", "separate"
+POSE_OF = {STATE: WRIST, ACTION: WRIST_ACTION}  # joints: wrist pose
+WRIST_NAMES = tuple(f"wrist.{name}" for name in POSE_NAMES)  # of a wrist pose in a whole vector
 ARROW = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_()}
 
 #: Features of every data set; they follow its own features.
@@ -55,6 +59,27 @@ def video_feature(height: int, width: int, fps: int, pixel_format: str) -> dict[
 def is_video(feature: Mapping[str, Any]) -> bool:
     """Whether a feature is stored as video."""
     return feature["dtype"] == "video"
+
+
+def joined(vectors: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> dict[str, tuple[Sequence[str], np.ndarray]]:
+    """Vectors, {feature: (names (d,), values (T, d))}, with wrist poses at the end of state and action."""
+    whole = dict(vectors)
+    for joints, pose in POSE_OF.items():
+        if joints in whole and pose in whole:
+            names, values = whole[joints]
+            whole[joints] = (*names, *WRIST_NAMES), np.concatenate([values, whole.pop(pose)[1]], axis=1)
+    return whole
+
+
+def joint_names(features: Mapping[str, Mapping[str, Any]], feature: str) -> tuple[str, ...]:
+    """Names of the joints in the state or the action of a data set of either layout."""
+    names = tuple(features[feature]["names"])
+    return names[: -len(WRIST_NAMES)] if names[-len(WRIST_NAMES) :] == WRIST_NAMES else names
+
+
+def is_depth(feature: Mapping[str, Any]) -> bool:
+    """Whether a feature is a video of depth images."""
+    return is_video(feature) and bool((feature.get("info") or {}).get("is_depth_map"))
 
 
 def data_schema(features: Mapping[str, Mapping[str, Any]]) -> pa.Schema:

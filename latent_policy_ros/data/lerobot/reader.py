@@ -21,11 +21,14 @@ from latent_policy_ros.data.lerobot.layout import (
     IMAGES,
     INFO,
     MANIFEST,
+    POSE_OF,
     STATS,
     TASKS,
     VERSION,
     VIDEO,
+    is_depth,
     is_video,
+    joint_names,
     to_array,
 )
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity
@@ -73,8 +76,9 @@ class LeRobotReader:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras."""
-        return tuple(name[len(IMAGES):] for name, feature in self.features.items() if is_video(feature))  # fmt: skip
+        """Names of the cameras, without those of depth."""
+        videos = (name for name, feature in self.features.items() if is_video(feature) and not is_depth(feature))
+        return tuple(name[len(IMAGES) :] for name in videos)
 
     @cached_property
     def stats(self) -> dict[str, Stats]:
@@ -100,7 +104,10 @@ class LeRobotReader:
         return self.manifest["episodes"]
 
     def columns(self, episode: int) -> dict[str, np.ndarray]:
-        """Vectors (T, d) and scalars (T,) of one episode; ArtifactError if the file is damaged."""
+        """Vectors (T, d) and scalars (T,) of one episode; ArtifactError if the file is damaged.
+
+        State and action contain joints only; wrist poses are columns of their own in either layout.
+        """
         row = self.episodes[episode]
         path = self.root / DATA.format(chunk_index=int(row["data/chunk_index"]), file_index=int(row["data/file_index"]))
         try:
@@ -112,7 +119,16 @@ class LeRobotReader:
         vectors = {
             name for name, feature in self.features.items() if feature["names"]
         }  # a vector of one element is stored as a scalar
-        return {name: values.reshape(len(values), -1) if name in vectors else values for name, values in columns.items()}
+        columns = {name: values.reshape(len(values), -1) if name in vectors else values for name, values in columns.items()}
+        for feature, pose in POSE_OF.items():
+            count = len(self.joint_names(feature)) if feature in columns else 0
+            if count and columns[feature].shape[1] > count:
+                columns[feature], columns[pose] = columns[feature][:, :count], columns[feature][:, count:]
+        return columns
+
+    def joint_names(self, feature: str) -> tuple[str, ...]:
+        """Names of the joints in the state or the action."""
+        return joint_names(self.features, feature)
 
     def images(self, episode: int, camera: str, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
         """Images of one camera of an episode, each (H, W, 3) uint8 RGB.

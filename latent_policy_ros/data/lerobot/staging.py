@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,24 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from latent_policy_ros.common.artifacts import load_json, write_atomically
-from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.common.path_names import path_name
+from latent_policy_ros.data.lerobot.depth import DepthVideoWriter
 from latent_policy_ros.data.lerobot.feature_statistics import Stats, statistics_from_json, statistics_to_json, vector_statistics
 from latent_policy_ros.data.lerobot.layout import (
     DEFAULT_FEATURES,
     DONE,
     IMAGES,
     SUCCESS,
+    WHOLE,
     data_schema,
     flag_feature,
+    joined,
     to_array,
     to_table,
     vector_feature,
-    video_feature,
 )
-from latent_policy_ros.data.lerobot.video import VideoWriter, encoder_threads, pixel_format
+from latent_policy_ros.data.lerobot.video import DamagedImages, VideoWriter, encoder_threads
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.observations.observation import RgbImage
 
@@ -154,22 +156,53 @@ class EpisodeWriter:
         identity: Identity of the data set that the episode belongs to.
         cameras: Names of the cameras.
         frames: Expected number of frames.
+        layout: ``whole`` or ``separate``; see :data:`~latent_policy_ros.data.lerobot.layout.LAYOUTS`.
+        depth: Names of the depth cameras, whose images are (H, W) float32 [m].
     """
 
-    def __init__(self, root: Path, key: str, identity: DatasetIdentity, cameras: tuple[str, ...], frames: int = 0) -> None:
+    def __init__(
+        self, root: Path, key: str, identity: DatasetIdentity, cameras: tuple[str, ...], frames: int = 0, layout: str = WHOLE,
+        depth: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.folder, self.key, self.identity = root / path_name(key, "key of an episode"), key, identity
+        self._layout, self.depth = layout, tuple(depth)
         self._part = root / f"{key}{PART_SUFFIX}"
-        for camera in cameras:
+        for camera in (*cameras, *depth):
             path_name(camera, "name of a camera")
         shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir(parents=True)
-        threads = encoder_threads(len(cameras))
+        threads = encoder_threads(len(cameras) + len(depth))
         self._videos = {c: VideoWriter(self._part / f"{c}.mp4", identity.fps, frames, threads) for c in cameras}
+        self._videos |= {name: DepthVideoWriter(self._part / f"{name}.mp4", identity.fps, threads) for name in depth}
 
     def add(self, stamp: float, images: Mapping[str, RgbImage]) -> None:
         """Append the images of one frame; ``stamp`` [s] is used in errors only."""
         for camera, writer in self._videos.items():
             writer.add(stamp, images[camera])
+
+    def rename(self, key: str) -> None:
+        """Change the identifier of the episode."""
+        self.folder, self.key = self.folder.with_name(key), key
+
+    def close(self) -> None:
+        """Complete the videos.
+
+        Raises:
+            ObservationRefused: An image could not be encoded; see ``image_error``.
+        """
+        errors = []
+        for writer in self._videos.values():
+            try:
+                writer.close()
+            except ObservationRefused as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    @property
+    def damaged(self) -> dict[str, DamagedImages]:
+        """Images that could not be decoded, by camera; the image before each is repeated."""
+        return {camera: writer.damaged for camera, writer in self._videos.items() if writer.damaged}
 
     @property
     def image_error(self) -> tuple[str, float, str] | None:
@@ -178,40 +211,41 @@ class EpisodeWriter:
         return (min(errors)[1], min(errors)[0], min(errors)[2]) if errors else None
 
     def finish(
-        self, vectors: Mapping[str, tuple[tuple[str, ...], np.ndarray]], task: str, success: bool, metadata: Mapping[str, Any]
+        self, vectors: Mapping[str, tuple[Sequence[str], np.ndarray]], task: str, success: bool, metadata: Mapping[str, Any]
     ) -> StagedEpisode:
         """Complete the episode.
 
         Args:
             vectors: {feature: (names (d,), values (T, d))}.
             task: Description of the task.
-            success: Whether the episode succeeded.
-            metadata: Source and settings.
+            success: Whether the episode succeeded in its last frame.
+            metadata: Source and settings; its ``success`` has precedence over that of the last frame.
 
         Raises:
             ObservationRefused: An image could not be encoded; see ``image_error``.
             ArtifactError: A camera has no image.
         """
-        for writer in self._videos.values():
-            writer.close()
+        self.close()
+        if self._layout == WHOLE:
+            vectors = joined(vectors)
         length, fps = len(next(iter(vectors.values()))[1]), self.identity.fps
         features = {name: vector_feature(names) for name, (names, _) in vectors.items()}
         for camera, writer in self._videos.items():
             if writer.size is None:
                 raise ArtifactError(f"{self.folder}: camera {camera!r} has no image")
-            features[f"{IMAGES}{camera}"] = video_feature(*writer.size, fps, pixel_format(*writer.size))
+            features[f"{IMAGES}{camera}"] = writer.feature()
         features |= {DONE: flag_feature(), SUCCESS: flag_feature()}
         last = np.arange(length) == length - 1
         columns: dict[str, np.ndarray] = {name: np.asarray(values, np.float32) for name, (_, values) in vectors.items()}
         columns |= {DONE: last, SUCCESS: last & success}
         columns |= {"timestamp": (np.arange(length) / fps).astype(np.float32), "frame_index": np.arange(length)}
         stats = {name: vector_statistics(values) for name, values in columns.items()}
-        stats |= {f"{IMAGES}{camera}": writer.stats.result() for camera, writer in self._videos.items()}
+        stats |= {f"{IMAGES}{camera}": writer.statistics() for camera, writer in self._videos.items()}
         stored = {**features, **{name: DEFAULT_FEATURES[name] for name in ("timestamp", "frame_index")}}
         pq.write_table(to_table(columns, data_schema(stored)), self._part / FRAMES_FILE)
         content = {
             "key": self.key, "length": length, "task": task, "features": features, "stats": statistics_to_json(stats),
-            "identity": self.identity.to_dict(), "about": {**metadata, "success": success},
+            "identity": self.identity.to_dict(), "about": {"success": success, **metadata},
         }  # fmt: skip
         write_atomically(self._part / EPISODE_FILE, json.dumps(content).encode())
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -6,15 +6,18 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
-from latent_policy_ros.data.lerobot.feature_statistics import ImageStatistics
+from latent_policy_ros.data.lerobot.feature_statistics import ImageStatistics, Stats
+from latent_policy_ros.data.lerobot.layout import video_feature
 from latent_policy_ros.observations.images import fit
 from latent_policy_ros.observations.observation import RgbImage
 
@@ -27,8 +30,37 @@ SMALL_SIDE = 160  # px; images up to this size are policy inputs and are encoded
 QUEUE_SIZE = 8  # images that wait for the encoder of a camera
 
 
+@dataclass
+class DamagedImages:
+    """Images of one camera that could not be decoded.
+
+    Attributes:
+        stamp: Of the first one [s].
+        error: Its error.
+        count: Number of images.
+        longest: Number of the longest sequence.
+    """
+
+    stamp: float
+    error: ObservationRefused
+    count: int = 0
+    longest: int = 0
+    _row: int = 0
+
+    def add(self) -> None:
+        """Count one more."""
+        self.count, self._row = self.count + 1, self._row + 1
+        self.longest = max(self.longest, self._row)
+
+    def end(self) -> None:
+        """End a sequence."""
+        self._row = 0
+
+
 class VideoWriter:
     """Encodes images as H.264 in a separate thread, and computes their statistics.
+
+    An image that cannot be decoded is replaced by the one before it, or by the first one that can be decoded.
 
     Args:
         path: The mp4 file.
@@ -39,6 +71,7 @@ class VideoWriter:
     Attributes:
         size: (height, width) of the encoded images; None before the first image.
         failed: Stamp [s] and error of the first image that could not be encoded; None if there is none.
+        damaged: Images that could not be decoded; None if there is none.
     """
 
     def __init__(self, path: Path, fps: int, frames: int = 0, threads: int = 1) -> None:
@@ -46,6 +79,7 @@ class VideoWriter:
         self.size: tuple[int, int] | None = None
         self.stats = ImageStatistics(frames)
         self.failed: tuple[float, ObservationRefused] | None = None
+        self.damaged: DamagedImages | None = None
         self._threads = threads
         self._queue: queue.Queue[tuple[float, RgbImage] | None] = queue.Queue(QUEUE_SIZE)
         self._error: BaseException | None = None
@@ -60,12 +94,14 @@ class VideoWriter:
         """Finish the file.
 
         Raises:
-            ObservationRefused: An image could not be decoded, or its size differs from that of the first one; see ``failed``.
+            ObservationRefused: No image could be decoded, or the size of one differs from that of the first; see ``failed``.
         """
         self._queue.put(None)
         self._thread.join()
         if self._error:
             raise self._error
+        if self.damaged and not self.count:
+            self.failed = self.failed or (self.damaged.stamp, self.damaged.error)
         if self.failed:
             raise self.failed[1]
 
@@ -86,34 +122,71 @@ class VideoWriter:
     def _encode(self) -> None:
         container: av.container.OutputContainer | None = None
         stream: av.VideoStream | None = None
+        last: np.ndarray | None = None
+        lost = 0  # damaged images before the first good one
         while (item := self._queue.get()) is not None:
             if self.failed:
                 continue
             stamp, image = item
+            decoded = self._decode(stamp, image)
+            if decoded is None and last is None:
+                lost += 1
+                continue
             try:
-                rgb = self._crop(image() if callable(image) else image)
+                rgb = self._crop(decoded) if decoded is not None else last
             except ObservationRefused as error:
                 self.failed = stamp, error
                 continue
+            assert rgb is not None
+            last = rgb
             if container is None or stream is None:
                 container = av.open(str(self.path), "w", options={"movflags": "faststart"})
                 stream = self._add_stream(container, *rgb.shape[:2])
-            self.stats.add(rgb)
-            frame = _yuv(rgb)
-            frame.pts, frame.time_base = self.count, Fraction(1, self.fps)
-            try:
-                container.mux(stream.encode(frame))
-            except (av.error.ArgumentError, av.error.ExternalError) as error:
-                if self.count:
-                    raise
-                height, width = rgb.shape[:2]
-                text = f"image of {width}x{height}: H.264 does not support this size ({error.strerror})"
-                self.failed = stamp, ObservationRefused(text)
-                continue
-            self.count += 1
+            self._sample(rgb)
+            frame = self._frame(rgb)
+            for _ in range(1 + lost):
+                frame.pts, frame.time_base = self.count, Fraction(1, self.fps)
+                try:
+                    container.mux(stream.encode(frame))
+                except (av.error.ArgumentError, av.error.ExternalError) as error:
+                    if self.count:
+                        raise
+                    height, width = rgb.shape[:2]
+                    text = f"image of {width}x{height}: H.264 does not support this size ({error.strerror})"
+                    self.failed = stamp, ObservationRefused(text)
+                    break
+                self.count += 1
+            lost = 0
         if container is not None and stream is not None and self.count:
             container.mux(stream.encode())
             container.close()
+
+    def _decode(self, stamp: float, image: RgbImage) -> np.ndarray | None:
+        """The image; None, counted as damaged, if it cannot be decoded."""
+        try:
+            decoded = image() if callable(image) else image
+        except ObservationRefused as error:
+            self.damaged = self.damaged or DamagedImages(stamp, error)
+            self.damaged.add()
+            return None
+        if self.damaged:
+            self.damaged.end()
+        return decoded
+
+    def statistics(self) -> Stats:
+        """Statistics of the images, in [0, 1]."""
+        return self.stats.result()
+
+    def feature(self) -> dict[str, Any]:
+        """Feature of the video; there must be an image."""
+        height, width = self.size or (0, 0)
+        return video_feature(height, width, self.fps, pixel_format(height, width))
+
+    def _sample(self, image: np.ndarray) -> None:
+        self.stats.add(image)
+
+    def _frame(self, image: np.ndarray) -> av.VideoFrame:
+        return _yuv(image)
 
     def _crop(self, rgb: np.ndarray) -> np.ndarray:
         height, width = self.size = encoded_size(rgb, self.size)

@@ -14,6 +14,7 @@ from latent_policy_ros.common.processes import worker_pool
 from latent_policy_ros.control.arm_description import PANDA, load_arm
 from latent_policy_ros.data.lerobot.collection import DatasetCollection
 from latent_policy_ros.data.lerobot.episodes import Episode, stage
+from latent_policy_ros.data.lerobot.layout import WHOLE
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity, short_hash
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.sim.demonstrations.recording import Disturbance, record
@@ -54,6 +55,7 @@ class _Job:
     arm: str
     staging: Path
     disturbed: float
+    layout: str
 
     def run(self, seeds: list[int]) -> list[tuple[int, bool]]:
         """Demonstrate every seed, stage the successful episodes and return (seed, success) pairs."""
@@ -62,7 +64,7 @@ class _Job:
         for seed in seeds:
             episode = run_episode(world, seed, self.disturbed)
             if episode.meta.success:
-                stage(episode, self.staging, self.key(world.embodiment.name, seed), identity, "sim")
+                stage(episode, self.staging, self.key(world.embodiment.name, seed), identity, "sim", self.layout)
             results.append((seed, episode.meta.success))
         return results
 
@@ -116,7 +118,7 @@ def generate_episodes(
     e = load_embodiment(embodiment)
     collection, seeds = DatasetCollection(Path(out_dir)), list(seeds)
     collection.check_identity(DatasetIdentity.for_embodiment(e, round(1 / DT)))
-    job = _Job(embodiment, task, arm, collection.staging_folder(e.name), disturbed)
+    job = _Job(embodiment, task, arm, collection.staging_folder(e.name), disturbed, collection.layout(e.name, WHOLE))
     kept = [seed for seed in seeds if collection.has_episode(e.name, job.key(e.name, seed), e.content_hash)]
     missing = sorted(set(seeds) - set(kept))
     failed: list[int] = []

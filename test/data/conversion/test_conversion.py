@@ -13,7 +13,9 @@ from latent_policy_ros.data.bags.metadata import update_custom
 from latent_policy_ros.data.bags.reader import find_bags
 from latent_policy_ros.data.bags.repair import files_of_bag
 from latent_policy_ros.data.conversion import conversion
-from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional, load_mapping
+from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional
+from latent_policy_ros.data.conversion.mapping_file import load_mapping
+from latent_policy_ros.data.conversion.sources import JointSource
 from latent_policy_ros.data.inspection.episode_view import episode_views
 from latent_policy_ros.data.inspection.summary import summary_tables
 from latent_policy_ros.data.lerobot.collection import SETTINGS, find_datasets
@@ -40,7 +42,8 @@ def test_all_storage_forms_give_all_frames(tmp_path, recording, converted, form)
     np.testing.assert_allclose(columns["action"], before, atol=1e-6)  # in force: the next comes 2 ms after each frame's time
     np.testing.assert_allclose(columns["observation.wrist"][:, 0], 0.3, atol=1e-6)
     np.testing.assert_allclose(columns["action.wrist"][:, 0], 0.31, atol=1e-6)
-    assert reader.features["observation.state"]["names"] == list(made.joints) == reader.features["action"]["names"]
+    pose = [f"wrist.{name}" for name in ("x", "y", "z", "qx", "qy", "qz", "qw")]
+    assert reader.features["observation.state"]["names"] == [*made.joints, *pose] == reader.features["action"]["names"]
     images = np.array([image[40, 30, 1] for image in reader.images(0, "front")], int)
     assert np.abs(images - np.arange(31)).max() <= 1
 
@@ -65,6 +68,7 @@ robots:
 """)
     report, out = converted(made.write(tmp_path / "bag", custom={}), mapping=load_mapping(file))
     assert report.written == 1 and [issue.kind for issue in report.warnings] == ["outcome unknown"]
+    assert not LeRobotReader(out / "faive_hand").columns(0)["next.success"].any()
     reader = LeRobotReader(out / "faive_hand")
     np.testing.assert_allclose(reader.columns(0)["observation.state"], expected(made), atol=1e-6)
     np.testing.assert_allclose(reader.columns(0)["action"][0], made.state(T0 - 0.02) + 0.01, atol=1e-6)
@@ -130,7 +134,8 @@ def test_trajectory_of_many_seconds(tmp_path, recording, converted):
     del other.points[0]
     other.points += made.trajectory(T0, made.joints, ahead[0]).points
     report, _ = converted(made.write(tmp_path / "odd"), out=tmp_path / "other")
-    assert "command has a point at 0.1 s after one at 3 s" in report.left_out[0][1][0].text
+    (refused,) = (issue for issue in report.warnings if issue.kind == "refused")
+    assert "command has a point at 0.1 s after one at 3 s" in refused.text and report.frames == 43  # the first one and 0.3 s
 
 
 def test_interrupted_conversion_continues_and_leaves_no_partial_data_set(tmp_path, recording, converted):
@@ -190,16 +195,20 @@ def mapped(made, **changes):
     return TopicMapping((dataclasses.replace(robot, **changes),), fps=10)
 
 
+def halved(made):
+    return JointSource(("/left/joint_states",), scale=dict.fromkeys(made.joints, (0.5, 0.0)))
+
+
 def test_changed_mapping_is_reported(tmp_path, recording, converted):
     made = recording(seconds=1)
     bag, other = made.write(tmp_path / "bag"), recording(seconds=1).write(tmp_path / "other")
     _, out = converted(bag, mapping=mapped(made))
     before = (out / "faive_hand/meta/latent_policy.json").read_bytes()
-    mended = mapped(made, state_scale=dict.fromkeys(made.joints, 0.5))
+    mended = mapped(made, state=(halved(made),))
     report, _ = converted(bag, out=out, mapping=mended)
     ((_, (issue,)),) = report.left_out
     first, more = made.joints[0], len(made.joints) - 3
-    assert f"was converted with other settings: state_scale.{first} was None, is 0.5; state_scale." in issue.text
+    assert f"was converted with other settings: state.0.scale.{first} was None, is [0.5, 0.0]; state.0.scale." in issue.text
     assert f"(and {more} more); convert to another folder" in issue.text
     assert (report.written, report.kept) == (0, 0) and (out / "faive_hand/meta/latent_policy.json").read_bytes() == before
     gripper = mapped(made, embodiment=load_embodiment("panda_gripper"))  # has a data set of its own
@@ -271,12 +280,14 @@ def test_staged_episodes_wait_for_a_conversion_of_their_bag(tmp_path, recording,
     with pytest.raises(KeyboardInterrupt):
         conversion.convert(bags, out, conversion.Options(mapping=mapped(made)), stop)
     report, _ = converted(bags[0], out=out, mapping=mapped(made, more_joints=("none",)))
+    assert [issue.kind for issue in report.left_out[0][1]] == ["not commanded", "missing joints"]
     assert (report.written, report.kept) == (0, 0) and not (out / "faive_hand").exists()
-    mended = mapped(made, state_scale=dict.fromkeys(made.joints, 0.5))
+    mended = mapped(made, state=(halved(made),))
     report, _ = converted(bags[0], out=out, mapping=mended)
     assert (report.written, report.kept) == (1, 0)  # staged with another mapping: made anew
     reader = LeRobotReader(out / "faive_hand")
-    assert [row["length"] for row in reader.episodes] == [11] and reader.columns(0)["observation.state"].max() < 0.51
+    assert [row["length"] for row in reader.episodes] == [11]
+    np.testing.assert_allclose(reader.columns(0)["observation.state"], 0.5 * expected(made, 11), atol=1e-6)
     report, _ = converted(*bags[1:], out=out, mapping=mapped(made))
     assert (report.written, report.kept) == (1, 1) and not (out / ".staging").exists()
 

@@ -5,7 +5,7 @@ import numpy as np
 from latent_policy_ros.data.bags.message_types import message_types
 from latent_policy_ros.data.bags.reader import open_bag
 from latent_policy_ros.data.conversion.alignment import Alignment
-from latent_policy_ros.data.conversion.mapping import Limits, conventional
+from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional
 from latent_policy_ros.data.conversion.topic_resolution import resolve_topics
 from latent_policy_ros.observations.images import fit, rgb_image
 from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE, WRIST_POSE
@@ -64,7 +64,7 @@ def test_live_and_recorded_observations_are_equal(tmp_path, recording):
         seen = live(bag, made.embodiment)
         issues = []
         topics = resolve_topics(bag, robot, issues.append)
-        alignment = Alignment(robot, topics, 10, Limits(), False, bag.start, issues.append, path)
+        alignment = Alignment(robot, topics, 10, TopicMapping(()), bag.start, issues.append, path)
         rows = []
         for topic, received, message in bag.messages(topics.names):
             rows += alignment.push(topic, received, message)

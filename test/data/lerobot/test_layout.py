@@ -64,7 +64,7 @@ def test_info_json(root):
         assert features[name] == {"dtype": kind, "shape": [1], "names": None}
     for name in ("next.done", "next.success"):
         assert features[name] == {"dtype": "bool", "shape": [1], "names": None}
-    widths = {"observation.state": 11, "action": 11, "observation.wrist": 7, "action.wrist": 7}
+    widths = {"observation.state": 18, "action": 18}  # joints and wrist pose
     for name, width in widths.items():
         assert (features[name]["dtype"], features[name]["shape"], len(features[name]["names"])) == ("float32", [width], width)
     for camera in CAMERAS:

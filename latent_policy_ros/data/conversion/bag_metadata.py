@@ -1,0 +1,122 @@
+"""Metadata of a bag: what contradicts the mapping or the installed embodiment, the outcome, and marked episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from latent_policy_ros.common.bounded_reader import parse_json
+from latent_policy_ros.common.errors import ArtifactError, available
+from latent_policy_ros.data.bags.reader import Bag
+from latent_policy_ros.data.conversion.mapping import EpisodeMarks, RobotTopics, mark_text
+from latent_policy_ros.data.issues import Issue
+
+WORDS = {"success": True, "true": True, "failure": False, "false": False}  # outcomes in the metadata
+MARK_TYPES = "std_msgs/msg/String", "std_msgs/msg/Bool"  # of topics in which marks are looked for
+MAX_MARKS = 1000  # messages of a topic of marks
+BEGINS, ENDS = {"start", "begin", "started", "record"}, {"stop", "end", "stopped", "finish", "done", "save"}
+
+Report = Callable[[Issue], None]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of a recording that is one episode: times of receipt [s], and its task (empty: that of the bag)."""
+
+    begin: float = float("-inf")
+    end: float = float("inf")
+    task: str = ""
+
+
+def check_metadata(bag: Bag, robot: RobotTopics, report: Report) -> None:
+    """Report metadata of a bag that contradicts the mapping or the installed embodiment, and messages the recorder lost."""
+    recorded = json_object(bag, "embodiments").get(robot.robot, {})
+    e = robot.embodiment
+    if recorded and recorded.get("name", e.name) != e.name:
+        text = f"recorded with {recorded['name']}, the mapping says {e.name}"
+        report(Issue("another robot", text, bag.path, robot=robot.robot))
+    elif recorded.get("content_hash", e.content_hash) != e.content_hash:
+        text = f"recorded with {e.name} {recorded['content_hash'][:12]}, the installed one is {e.content_hash[:12]}"
+        report(Issue("another robot", text, bag.path, robot=robot.robot))
+    if bag.unlisted:
+        text = f"{', '.join(bag.unlisted)}: not listed in metadata.yaml and not read (`dataset repair` adds files of the bag)"
+        report(Issue("files passed over", text, bag.path, fatal=False))
+    for key in ("dropped", "lost"):
+        for topic, count in json_object(bag, key).items():
+            report(Issue(f"messages {key}", f"{count} according to the recorder", bag.path, topic, fatal=False))
+
+
+def outcome(bag: Bag, robot: RobotTopics, default: str = "") -> bool | None:
+    """Whether the episode is marked as a success, else ``default``; None if neither says it."""
+    marks = json_object(bag, "outcomes").get(robot.robot), bag.custom.get("outcome"), bag.custom.get("success"), default
+    return next((WORDS[word] for word in marks if word in WORDS), None)
+
+
+def task_of(bag: Bag, robot: RobotTopics, default: str) -> str:
+    """The task of a robot in a bag, else ``default``."""
+    return json_object(bag, "tasks").get(robot.robot) or bag.custom.get("task") or default
+
+
+def marked_episodes(bag: Bag, marks: EpisodeMarks | None, report: Report) -> list[Window]:
+    """The marked episodes of a bag; one window over everything without marks in the mapping.
+
+    Raises:
+        ArtifactError: The topic of the marks has no messages, or no episode is marked.
+    """
+    if marks is None:
+        _look_for_marks(bag, report)
+        return [Window()]
+    if marks.marker not in bag.topics:
+        raise ArtifactError(f"episodes.marker: no topic {marks.marker}; {available(bag.topics)}")
+    windows: list[Window] = []
+    begin: float | None = None
+    task, seen = "", set()
+    for topic, received, message in bag.messages({marks.marker, marks.task} - {""}):
+        text = mark_text(getattr(message, "data", ""))
+        if topic == marks.task:
+            task = text  # may follow the mark of its episode
+            continue
+        seen.add(text)
+        if text == marks.begin:
+            if begin is not None:
+                report(Issue("marks", "begins before the last episode ended; that one is left out", bag.path, marks.marker,
+                             received - bag.start, fatal=False))  # fmt: skip
+            begin = received
+        elif text == marks.end and begin is not None:
+            windows.append(Window(begin, received, task))
+            begin = None
+    if begin is not None:
+        report(Issue("marks", "the last episode has no end; it ends with the bag", bag.path, marks.marker,
+                     begin - bag.start, fatal=False))  # fmt: skip
+        windows.append(Window(begin, float("inf"), task))
+    if not windows:
+        raise ArtifactError(f"{marks.marker}: no episode begins with {marks.begin!r}; got {', '.join(sorted(seen)) or 'no marks'}")
+    return windows
+
+
+def _look_for_marks(bag: Bag, report: Report) -> None:
+    """Report topics that seem to mark several episodes."""
+    topics = [name for name, topic in bag.topics.items() if topic.msg_type in MARK_TYPES and 2 < topic.count <= MAX_MARKS]
+    begins: dict[str, int] = dict.fromkeys(topics, 0)
+    ends: dict[str, int] = dict.fromkeys(topics, 0)
+    for topic, _, message in bag.messages(topics) if topics else ():
+        word = mark_text(message.data).lower().partition(" ")[0]
+        is_flag = bag.topics[topic].msg_type == MARK_TYPES[1] and any(part in topic for part in ("episode", "record"))
+        begins[topic] += word in BEGINS or (is_flag and word == "true")
+        ends[topic] += word in ENDS or (is_flag and word == "false")
+    for topic in topics:
+        if begins[topic] > 1 and ends[topic]:
+            text = (
+                f"seems to mark {begins[topic]} episodes, which become one; name it in the mapping: `episodes: {{marker: {topic}}}`"
+            )
+            report(Issue("several episodes", text, bag.path, topic, fatal=False))
+
+
+def json_object(bag: Bag, key: str) -> dict[str, Any]:
+    """A JSON object in the metadata of a bag; empty if it is missing or invalid."""
+    try:
+        value = parse_json(bag.custom.get(key, "{}"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,332 @@
+"""Bags as real rigs record them: joints in parts, several publishers, frames, units, marks, clocks and tables."""
+
+import itertools
+
+import numpy as np
+import pytest
+import yaml
+from rosbags.rosbag2 import StoragePlugin
+
+from latent_policy_ros.common.errors import ConfigError
+from latent_policy_ros.data.bags.message_types import message_types
+from latent_policy_ros.data.conversion.bag_table import BagTable
+from latent_policy_ros.data.conversion.mapping import TopicMapping
+from latent_policy_ros.data.conversion.mapping_file import load_mapping
+from latent_policy_ros.data.lerobot.reader import LeRobotReader
+
+T0 = 1_700_000_000.0
+TYPES = message_types().types
+ROBOT = {"cameras": {"front": "/left/front/image_raw"}, "state": "/left/joint_states", "command": "/left/hand_command"}
+
+
+@pytest.fixture
+def rig(tmp_path, recording, converted):
+    """Converts a modified recording with a mapping; returns its issues by kind, and the reader or None."""
+
+    count = itertools.count()
+
+    def run(made, custom=None, more=None, **robot):
+        number = next(count)
+        content = {"robots": {"left": {"embodiment": made.embodiment.name, **ROBOT, **robot}}, **(more or {})}
+        file = tmp_path / "rig.yaml"
+        file.write_text(yaml.safe_dump(content))
+        bag = made.write(tmp_path / f"bag{number}", custom=custom or {"outcome": "success"})
+        report, out = converted(bag, out=tmp_path / f"out{number}", mapping=load_mapping(file))
+        issues = {issue.kind: issue for _, reasons in report.left_out for issue in reasons}
+        issues |= {issue.kind: issue for issue in report.warnings}
+        return issues, LeRobotReader(out / made.embodiment.name) if report.written else None
+
+    return run
+
+
+def truth(made, count=11):
+    return np.array([made.state(T0 + k / 10) for k in range(count)])
+
+
+def split(made, names, to="joint_states", late=0.004):
+    """Move some joints of the state to messages of their own."""
+    for event in made.on("joint_states"):
+        values = dict(zip(event.message.name, event.message.position))
+        rest = [name for name in event.message.name if name not in names]
+        at = event.received - 0.001
+        event.message = made.joint_state(at, rest, [values[name] for name in rest])
+        made.add(to, event.received + late, made.joint_state(at + late, names, [values[name] for name in names]))
+
+
+def test_joints_in_messages_of_their_own_on_one_topic_or_on_two(recording, rig):
+    made = recording(seconds=1)
+    split(made, made.joints[3:5])
+    issues, reader = rig(made)
+    assert list(issues) == []
+    np.testing.assert_allclose(reader.columns(0)["observation.state"], truth(made), atol=0.02)
+
+
+def test_sources_on_two_topics_with_units_and_commands_apart(recording, rig):
+    made, arm = recording(seconds=1), ["arm1", "arm2"]
+    for k in range(-1, 51):
+        at = T0 + k / 50
+        made.add("arm_states", at + 0.003, made.array(np.rad2deg([0.1, k / 100])))
+        made.add("arm_command", at + 0.003, made.joint_state(at, ["arm2"], [k / 100 + 0.02]))
+        made.add("thumb", at + 0.003, made.joint_state(at, made.joints[:2], made.state(at)[:2]))
+    for event in made.on("hand_command"):
+        event.message = made.joint_state(T0, made.joints[2:], event.message.points[0].positions[2:])
+    issues, reader = rig(
+        made, more_joints=arm, state=["/left/joint_states", {"topic": "/left/arm_states", "order": arm, "more_units": "deg"}],
+        command=["/left/hand_command", "/left/arm_command", "/left/thumb"],
+    )  # fmt: skip
+    assert list(issues) == ["not commanded"] and issues["not commanded"].text.startswith("no command for arm1: measured only")
+    columns = reader.columns(0)
+    assert reader.joint_names("observation.state") == (*made.joints, *arm) and reader.joint_names("action") == (
+        *made.joints,
+        "arm2",
+    )
+    np.testing.assert_allclose(columns["observation.state"][:, -2], 0.1, atol=1e-6)
+    np.testing.assert_allclose(columns["observation.state"][:, -1], [k / 20 for k in range(11)], atol=0.011)
+    np.testing.assert_allclose(columns["action"][:, -1], columns["observation.state"][:, -1] + 0.01, atol=0.011)
+
+
+def test_a_part_that_falls_silent_is_a_hole(recording, rig):
+    made = recording(seconds=4)
+    split(made, made.joints[3:5], "rest")
+    made.drop("rest", keep=lambda event: not 1.5 < event.at < 3.0)
+    issues, reader = rig(made, state=["/left/joint_states", "/left/rest"])
+    assert "hole" in issues and [row["length"] for row in reader.episodes] == pytest.approx([17, 11], abs=2)
+
+
+def test_messages_without_positions_or_names(recording, rig):
+    made = recording(seconds=1)
+    for event in made.on("joint_states")[::2]:
+        speeds = made.joint_state(event.received, made.joints, [])
+        speeds.velocity = np.ones(len(made.joints))
+        made.add("joint_states", event.received + 0.002, speeds)
+    issues, reader = rig(made)
+    assert list(issues) == [] and reader.frames == 11
+    for event in made.on("joint_states"):
+        event.message.name = []
+    issues, _ = rig(made)
+    assert "list their joints in `state.order` of the mapping" in issues["no names"].text
+
+
+def test_two_publishers_of_the_same_joints(recording, rig):
+    made = recording(seconds=2)
+    for event in made.on("joint_states")[::3]:
+        made.add("joint_states", event.received + 0.003, made.joint_state(event.received, made.joints, 0 * made.state(T0)))
+    issues, reader = rig(made)
+    assert reader is None and "alternates between" in issues["two publishers"].text
+
+
+def gripper(recording, values, kind=None, seconds=2, **fields):
+    """A recording of a gripper with 30 images a second, whose command is a message of ``kind`` made by ``values``."""
+    made = recording(embodiment="panda_gripper", seconds=seconds)
+    for event in made.on("hand_command"):
+        q = made.state(event.at + T0)[0]
+        event.message = values(q) if kind is None else TYPES[kind](**{name: of(q) for name, of in {**values, **fields}.items()})
+    return made
+
+
+@pytest.mark.parametrize(("kind", "values", "source"), [
+    ("control_msgs/msg/GripperCommand", {"position": float, "max_effort": lambda q: 5.0}, {}),
+    ("std_msgs/msg/Float32", {"data": lambda q: 1e3 * q}, {"units": "mm"}),
+    ("std_msgs/msg/UInt8", {"data": lambda q: round(255 * (1 - q / 0.04))}, {"closed": 255, "open": 0}),
+    ("std_msgs/msg/Float64", {"data": lambda q: 100 * q / 0.04}, {"closed": 0, "open": 100}),
+])  # fmt: skip
+def test_commands_of_grippers(recording, rig, kind, values, source):
+    made = gripper(recording, values, kind)
+    issues, reader = rig(made, command={"topic": "/left/hand_command", **source})
+    assert list(issues) == []
+    np.testing.assert_allclose(reader.columns(0)["action"][:, 0], truth(made, 21)[:, 0], atol=6e-4)
+
+
+def test_a_switch_closes_or_opens_the_gripper(recording, rig):
+    made = gripper(recording, {"data": lambda q: bool(q < 0.016)}, "std_msgs/msg/Bool")
+    issues, reader = rig(made)
+    assert issues["assumed"].text.endswith("true is taken for closed") and set(reader.columns(0)["action"][:, 0]) <= {
+        0.0,
+        np.float32(0.04),
+    }
+    swapped, reader = rig(made, command={"topic": "/left/hand_command", "closed": False, "open": True}, more={"fps": 5})
+    assert "assumed" not in swapped
+
+
+@pytest.mark.parametrize("factor", [2500.0, 2.2])
+def test_units_of_a_gripper_that_are_not_those_of_the_joint(recording, rig, factor):
+    made = recording(embodiment="panda_gripper", seconds=2)
+    for event in made.on("joint_states"):
+        event.message.position = factor * event.message.position + 0.01
+    issues, reader = rig(made)
+    assert (
+        reader is None and "its limits are 0 to 0.04 m" in issues["units"].text and "`closed:` and `open:`" in issues["units"].text
+    )
+
+
+def test_actions_of_a_bag_without_commands(recording, rig):
+    made = recording(seconds=1)
+    made.drop("hand_command")
+    issues, _ = rig(made)
+    assert issues["missing topic"].text.endswith("; without recorded commands, write `command: next_state`")
+    issues, reader = rig(made, command={"next_state": 2}, wrist="/left/wrist_pose")
+    assert issues["next state"].text.endswith("the action is the measured state 2 frames later")
+    columns = reader.columns(0)
+    np.testing.assert_array_equal(columns["action"], columns["observation.state"][[*range(2, 11), 10, 10]])
+    assert columns["action.wrist"].shape == (11, 7) and reader.episode_metadata[0]["settings"]["next_state"] == 2
+
+
+def frame(made, name, frame_id, every=1):
+    for event in made.on(name)[::every]:
+        event.message.header.frame_id = frame_id
+
+
+def test_wrist_frames_that_differ_or_change(recording, rig):
+    made = recording(seconds=1)
+    frame(made, "wrist_pose", "base_link")
+    frame(made, "wrist_command", "/tracker")
+    poses = {"wrist": "/left/wrist_pose", "wrist_command": "/left/wrist_command"}
+    issues, reader = rig(made, **poses)
+    assert reader is None and "measured in frame_id base_link and commanded in tracker" in issues["frames"].text
+    issues, reader = rig(made, frames={"tracker": [1, 0, 0, 0, 0, 0, 1]}, **poses)
+    assert "frames" not in issues and reader.columns(0)["action.wrist"][0, 0] == pytest.approx(1.31)
+    frame(made, "wrist_pose", "map", every=2)
+    issues, reader = rig(made, frames={"tracker": "same"}, **poses)
+    assert "frame_id changes from map to base_link" in issues["frames"].text
+
+
+def test_wrist_pose_from_a_chain_of_transforms(recording, rig):
+    made = recording(seconds=1)
+    for event in made.drop("wrist_pose"):
+        pose = event.message.pose
+        pose.position.z = event.at
+        at = [("base", "link", pose)]
+        made.add("/tf", event.received, transforms(made, event.received - 0.001, *at))
+    made.add("/tf_static", T0 - 0.02, transforms(made, T0, ("link", "tool0", made.pose(T0, 0.5).pose)))
+    for event in made.events:
+        event.topic = event.topic.replace("/left//", "/")
+    issues, reader = rig(made, wrist={"frames": ["base", "tool0"]})
+    assert list(issues) == []
+    np.testing.assert_allclose(reader.columns(0)["observation.wrist"][:, 0], 0.8, atol=1e-6)
+    np.testing.assert_allclose(reader.columns(0)["observation.wrist"][:, 2], 0.4 + np.arange(11) / 10, atol=0.011)
+    issues, reader = rig(made, wrist={"frames": ["base", "flange"]})
+    assert "available: base, link, tool0" in issues["frames"].text
+
+
+def transforms(made, at, *links):
+    made_links = []
+    for parent, child, pose in links:
+        p = pose.position
+        move = TYPES["geometry_msgs/msg/Transform"](
+            translation=TYPES["geometry_msgs/msg/Vector3"](x=p.x, y=p.y, z=p.z), rotation=pose.orientation
+        )
+        head = made.joint_state(at, [], []).header
+        head.frame_id = parent
+        made_links.append(TYPES["geometry_msgs/msg/TransformStamped"](header=head, child_frame_id=child, transform=move))
+    return TYPES["tf2_msgs/msg/TFMessage"](transforms=made_links)
+
+
+def test_marked_episodes_with_tasks(recording, rig):
+    made, text = recording(seconds=6), TYPES["std_msgs/msg/String"]
+    for number, task in enumerate(("red", "blue", "red")):
+        made.add("mark", T0 + 2 * number, text(data="go"))
+        made.add("task", T0 + 2 * number + 0.01, text(data=task))
+        made.add("mark", T0 + 2 * number + 1.2, text(data="stop"))
+    marks = {"marker": "/left/mark", "begin": "go", "end": "stop", "task": "/left/task"}
+    issues, reader = rig(made, more={"episodes": marks})
+    assert list(issues) == [] and [row["length"] for row in reader.episodes] == [13, 13, 13]
+    assert [row["tasks"] for row in reader.episodes] == [["red"], ["blue"], ["red"]]
+    np.testing.assert_allclose(reader.columns(1)["observation.state"][0], made.state(T0 + 2), atol=1e-6)
+    assert all(reader.columns(k)["next.success"][-1] for k in range(3))
+    issues, _ = rig(made, more={"episodes": {**marks, "begin": "start"}})
+    assert "no episode begins with 'start'; got go, stop" in issues["unusable"].text
+
+
+def test_marks_without_a_mapping_are_reported(recording, rig):
+    made, text = recording(seconds=2), TYPES["std_msgs/msg/String"]
+    for k, word in enumerate(("start", "stop", "start", "stop")):
+        made.add("marks", T0 + k / 2, text(data=word))
+    issues, reader = rig(made)
+    assert reader.frames == 21 and "seems to mark 2 episodes" in issues["several episodes"].text
+
+
+def test_nan_before_the_first_image(recording, rig):
+    made = recording(seconds=1)
+    for k in range(1, 100):
+        at = T0 - 2 + k / 50
+        made.add("joint_states", at, made.joint_state(at, made.joints, np.full(len(made.joints), np.nan)))
+    issues, reader = rig(made)
+    assert set(issues) == {"not finite", "begins late"} and reader.frames == 11
+
+
+def shifted(made, by):
+    """The recording with all times moved by ``by`` [s]."""
+    for event in made.events:
+        event.received += by
+        if hasattr(event.message, "header"):
+            at = event.message.header.stamp
+            event.message.header = made.joint_state(at.sec + 1e-9 * at.nanosec + by, [], []).header
+    return made
+
+
+@pytest.mark.parametrize("begin", [0.0, 22.0])
+def test_simulated_time_from_zero(recording, rig, begin):
+    made = shifted(recording(seconds=1), begin - T0)
+    made.events = [event for event in made.events if event.received >= begin]
+    if begin:
+        for name in ("joint_states", "wrist_pose"):
+            event = made.on(name)[0]
+            made.add(name, 0.0, type(event.message)(**{**vars(event.message), "header": made.joint_state(0.0, [], []).header}))
+    made.events.append(made.on("hand_command")[0])
+    made.events[-1] = type(made.events[-1])("/left/hand_command", begin, made.events[-1].message)
+    issues, reader = rig(made)
+    assert reader is not None and reader.frames >= 10 and set(issues) <= {"begins late", "ends early"}
+    assert all(issue.time is None or 0 <= issue.time < 60 for issue in issues.values())
+
+
+def test_faults_of_stamps_of_another_clock_are_timed_by_their_receipt(recording, rig):
+    made = recording(seconds=1)
+    for event in made.on("joint_states"):
+        event.message.header = made.joint_state(event.received - T0 + 3, [], []).header
+    issues, _ = rig(made)
+    assert all(issue.time is None or 0 <= issue.time < 2 for issue in issues.values()) and "clock" in issues
+
+
+@pytest.mark.parametrize("jitter", [0.08, 0.45])
+def test_uneven_arrival_does_not_set_the_frame_rate(recording, rig, jitter):
+    made, rng = recording(seconds=4), np.random.default_rng(2)
+    for event in made.on("front/image_raw"):
+        event.received += rng.uniform(0, jitter)
+    issues, reader = rig(made)
+    assert reader.fps == 10 and reader.frames == 41
+    assert set(issues) <= {"out of order"}
+    np.testing.assert_allclose(reader.columns(0)["observation.state"], truth(made, 41), atol=1e-6)
+
+
+def test_reindexed_bags_and_files_without_a_profile(tmp_path, recording, converted):
+    for storage in (StoragePlugin.MCAP, StoragePlugin.SQLITE3):
+        bag = recording(seconds=1).write(tmp_path / storage.name, storage=storage)
+        file = bag / "metadata.yaml"
+        content = yaml.safe_load(file.read_text())
+        content["rosbag2_bagfile_information"]["storage_identifier"] = ""
+        file.write_text(yaml.safe_dump(content))
+        assert converted(bag, out=tmp_path / f"{storage.name}_out")[0].written == 1
+    (file,) = (tmp_path / "MCAP").glob("*.mcap")
+    content = file.read_bytes()
+    assert content.count(b"\x04\x00\x00\x00ros2") == 1
+    file.write_bytes(content.replace(b"\x04\x00\x00\x00ros2", b"\x04\x00\x00\x00none"))
+    assert converted(tmp_path / "MCAP", out=tmp_path / "other")[0].written == 1
+
+
+def test_a_table_of_bags_sets_tasks_outcomes_and_robots(tmp_path, recording, converted):
+    bags = [recording(seconds=1).write(tmp_path / "bags" / name) for name in ("one", "two", "three")]
+    table = tmp_path / "table.csv"
+    table.write_text("path,task,outcome,robot\nbags/one,stack the cups,success,\nbags/two,,failure,left\n")
+    found = BagTable.find([table, bags[2]])
+    assert found.bags == bags
+    report, out = converted(*found.bags, table=found)
+    reader = LeRobotReader(out / "faive_hand")
+    assert report.written == 2 and [issue.kind for issue in report.left_out[0][1]] == ["failed"]
+    assert [row["tasks"] for row in reader.episodes] == [["stack the cups"], ["put the cube in the box"]]
+    table.write_text("path,succes\nbags/one,yes\nbags/none,\n")
+    with pytest.raises(ConfigError) as error:
+        BagTable.find([table])
+    assert "column succes: unknown" in str(error.value) and "line 3, path: no such bag: bags/none" in str(error.value)
+    table.write_text("path,robot\nbags/one,right\n")
+    report, _ = converted(*bags[:1], out=tmp_path / "o", table=BagTable.find([table]), mapping=TopicMapping((), fps=10))
+    assert "no right of the table; available: left" in report.left_out[0][1][0].text
