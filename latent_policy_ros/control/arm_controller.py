@@ -75,8 +75,9 @@ class ArmController(JointController):
         self.workspace = workspace or Workspace()
         k, max_lead = kinematics, np.where(kinematics.slides, *MAX_LEAD)
         guard = CommandGuard(
-            k.joint_names, k.lower, k.upper, k.max_velocity, hold_after, max_lead=max_lead, max_acceleration=k.max_acceleration
-        )
+            k.joint_names, k.lower, k.upper, k.max_velocity, hold_after, max_lead=max_lead,
+            max_acceleration=k.max_acceleration, together=True,
+        )  # fmt: skip
         super().__init__(guard, max_command_age, report)
 
     def reset(self, now: float) -> None:

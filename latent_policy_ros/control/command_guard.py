@@ -14,7 +14,7 @@ MAX_PERIOD = 0.05  # s: a longer gap between two cycles allows no larger step, s
 ROUNDING = 1e-5  # rad or m: a command beyond a limit by less was rounded to float32, and is clamped without a report
 MAX_RELATCH = 0.2  # rad or m
 RAMP_TIME = 0.2  # s from rest to max_velocity, where no max_acceleration is given
-INTERPOLATION = 0.03  # s over which the reference moves to a new command: 1.5 periods of commands at 50 Hz
+COMMAND_DURATION = 0.03  # s in which a new command is approached: 1.5 periods of commands at 50 Hz, for an even motion
 JUMP_CYCLES = 3  # cycles with a measured pose that jumped, after which it is the new pose and no measurement error
 NO_COMMAND = "no command yet"
 
@@ -70,6 +70,7 @@ class CommandGuard:
             a grasping hand needs a set point beyond the contact.
         max_acceleration: (n,) maximum acceleration of the set point [rad/s^2 or m/s^2]; default: ``max_velocity`` is reached
             in ``RAMP_TIME``.
+        together: Joints move on straight lines, as of :class:`SetPoint`.
 
     Raises:
         ValueError: A setting has the wrong shape, is not finite, or is out of range; the message names it.
@@ -85,6 +86,7 @@ class CommandGuard:
         relatch: np.ndarray | float | None = None,
         max_lead: np.ndarray | float = np.inf,
         max_acceleration: np.ndarray | None = None,
+        together: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.lower, self.upper, self.max_velocity = (
@@ -102,7 +104,7 @@ class CommandGuard:
             raise ValueError(f"hold_after must be positive, got {hold_after}")
         if not np.all(np.asarray(max_lead) > 0):
             raise ValueError(f"max_lead must be positive, got {max_lead}")
-        self.hold_after, self.max_lead = hold_after, max_lead
+        self.hold_after, self.max_lead, self.together = hold_after, max_lead, together
         self.relatch = (
             np.minimum(MAX_RELATCH, 0.25 * (self.upper - self.lower))
             if relatch is None
@@ -114,7 +116,6 @@ class CommandGuard:
         """Forget all commands and measurements: the next cycle holds the measured pose."""
         self._target: np.ndarray | None = None  # last good command, clamped
         self._target_time = -np.inf
-        self._from: np.ndarray | None = None  # reference when that command came; it moves from there to the command
         self._clamped: tuple[str, ...] = ()
         self._set_point: SetPoint | None = None
         self._held: np.ndarray | None = None
@@ -167,7 +168,7 @@ class CommandGuard:
             self._set_point = None
         self._jumps, self._measured, self._measured_time = [], measured, now
         if self._set_point is None:
-            self._set_point = SetPoint(measured)
+            self._set_point = SetPoint(measured, self.together)
         if command is not None:
             self._accept(np.asarray(command, dtype=np.float64), now)
         if self._target is not None and now - self._target_time > self.hold_after:
@@ -193,8 +194,6 @@ class CommandGuard:
         if not np.all(finite):
             self.hold("command not finite at " + ", ".join(n for n, ok in zip(self.names, finite) if not ok), fault=True)
             return
-        assert self._set_point is not None
-        self._from = self._set_point.position.copy() if self._target is None else self._reference(now)[0]
         self._target = np.clip(command, self.lower, self.upper)
         outside = np.abs(self._target - command) > ROUNDING
         self._clamped = tuple(name for name, out in zip(self.names, outside) if out) if outside.any() else ()
@@ -224,12 +223,11 @@ class CommandGuard:
 
     def _follow(self, now: float, elapsed: float, refusal: Refusal) -> GuardedCommand:
         point, measured = self._set_point, self._measured
-        assert point is not None and measured is not None
+        assert point is not None and measured is not None and self._target is not None
         before = point.position.copy(), point.velocity.copy()
-        wanted, velocity = self._reference(now)
-        reference = np.clip(wanted, measured - self.max_lead, measured + self.max_lead)
-        limited = self._move(reference, velocity * (reference == wanted), elapsed)
-        if reason := refusal(point.position + 0.5 * point.velocity * np.abs(point.velocity) / self.max_acceleration, measured):
+        target = np.clip(self._target, measured - self.max_lead, measured + self.max_lead)
+        limited = self._move(target, self._target_time + COMMAND_DURATION - now, elapsed)
+        if reason := refusal(point.rest(self.max_acceleration), measured):
             point.position, point.velocity = before
             self.hold(reason)
             return self._hold_measured(elapsed)
@@ -237,17 +235,11 @@ class CommandGuard:
         names = tuple(name for name, late in zip(self.names, limited) if late) if limited.any() else ()
         return GuardedCommand(point.position.copy(), False, self._clamped, names)
 
-    def _reference(self, now: float) -> tuple[np.ndarray, np.ndarray]:
-        """Position and velocity (n,) of the reference, which moves to the newest command within ``INTERPOLATION``."""
-        assert self._target is not None and self._from is not None
-        share, way = (now - self._target_time) / INTERPOLATION, self._target - self._from
-        return self._from + min(1.0, share) * way, (share < 1.0) * way / INTERPOLATION
-
-    def _move(self, reference: np.ndarray | None, velocity: np.ndarray | float, elapsed: float) -> np.ndarray:
+    def _move(self, target: np.ndarray | None, duration: float, elapsed: float) -> np.ndarray:
         point, measured = self._set_point, self._measured
         assert point is not None and measured is not None
         bounds = np.minimum(self.lower, measured), np.maximum(self.upper, measured)
-        return point.step(reference, velocity, bounds, self.max_velocity, self.max_acceleration, elapsed)
+        return point.step(target, duration, bounds, self.max_velocity, self.max_acceleration, elapsed)
 
     def _vector(self, label: str, value: np.ndarray) -> np.ndarray:
         array = np.array(value, dtype=np.float64)

@@ -1,36 +1,48 @@
-"""Motion of a set point: towards a reference, with bounded position, velocity and acceleration."""
+"""Motion of a set point: towards a target, with bounded position, velocity and acceleration."""
 
 from __future__ import annotations
 
 import numpy as np
 
 AT_REST = 1e-9  # rad/s or m/s
+TINY = 1e-12  # rad or m
 
 
 class SetPoint:
-    """A position (n,) that moves towards references, and can stop within its bounds after every step.
+    """A position (n,) that moves towards targets, and can stop within its bounds after every step.
 
-    A step chooses, for each joint, the largest velocity towards the reference from which the joint can still stop there. Among
+    A step chooses, for each joint, the largest velocity towards the target from which the joint can still stop there. Among
     the velocities that differ from the previous one by at most acceleration x time, it takes the nearest to that.
+
+    Args:
+        position: (n,) at which it starts, at rest.
+        together: All joints arrive and stop at the same time, so that they move on a straight line (arms). Otherwise each joint
+            moves as fast as it may (fingers).
 
     Attributes:
         position: (n,) [rad or m].
         velocity: (n,) of the newest step [rad/s or m/s].
     """
 
-    def __init__(self, position: np.ndarray) -> None:
+    def __init__(self, position: np.ndarray, together: bool = False) -> None:
         self.position = np.array(position, dtype=np.float64)
         self.velocity = np.zeros_like(self.position)
+        self.together = together
 
     @property
     def at_rest(self) -> bool:
         """Whether no joint moves."""
         return bool(np.all(np.abs(self.velocity) <= AT_REST))
 
+    def rest(self, max_acceleration: np.ndarray) -> np.ndarray:
+        """Position (n,) in which the joints come to rest if they brake from now on."""
+        times = np.abs(self.velocity) / max_acceleration
+        return self.position + 0.5 * self.velocity * (times.max() if self.together else times)
+
     def step(
         self,
-        reference: np.ndarray | None,
-        reference_velocity: np.ndarray | float,
+        target: np.ndarray | None,
+        duration: float,
         bounds: tuple[np.ndarray, np.ndarray],
         max_velocity: np.ndarray,
         max_acceleration: np.ndarray,
@@ -39,8 +51,8 @@ class SetPoint:
         """Move by one step.
 
         Args:
-            reference: (n,) position to go to; None brakes to rest.
-            reference_velocity: (n,) velocity with which the reference moves [rad/s or m/s].
+            target: (n,) position to go to; None brakes to rest.
+            duration: Shortest time in which to reach the target [s].
             bounds: Lowest and highest position (n,). A position beyond them moves to the nearest one at once.
             max_velocity: (n,) [rad/s or m/s].
             max_acceleration: (n,) [rad/s^2 or m/s^2].
@@ -57,15 +69,22 @@ class SetPoint:
         if elapsed <= 0.0:
             return limited
         a, wanted = max_acceleration, np.zeros_like(inside)
-        if reference is not None:
-            error = reference - inside
-            wanted = reference_velocity + np.sign(error) * _approach(np.abs(error), a, elapsed)
-            limited = np.abs(wanted) > max_velocity + AT_REST
-            wanted = np.clip(wanted, -max_velocity, max_velocity)
-        velocity = np.clip(wanted, self.velocity - a * elapsed, self.velocity + a * elapsed)
+        if target is not None:
+            way = target - inside
+            distance = np.maximum(np.abs(way), TINY)
+            rate = np.minimum(_approach(distance, a, elapsed) / distance, 1.0 / max(duration, elapsed))
+            limited = rate * np.abs(way) > max_velocity + AT_REST
+            wanted = self._limited(way * (rate.min() if self.together else rate), max_velocity)
+        velocity = self.velocity + self._limited(wanted - self.velocity, a * elapsed)
         velocity = np.clip(velocity, -_approach(inside - low, a, elapsed), _approach(high - inside, a, elapsed))
         self.position, self.velocity = np.clip(inside + velocity * elapsed, low, high), velocity
         return limited
+
+    def _limited(self, values: np.ndarray, most: np.ndarray) -> np.ndarray:
+        """``values`` (n,) limited to -most .. most: all by the same factor if the joints move together."""
+        if self.together:
+            return values / max(1.0, float(np.max(np.abs(values) / most)))
+        return np.clip(values, -most, most)
 
 
 def _approach(distance: np.ndarray, acceleration: np.ndarray, elapsed: float) -> np.ndarray:

@@ -34,8 +34,18 @@ def test_command_is_reached_at_maximum_speed():
     positions = np.array([o.position for o in out])
     assert np.all(np.abs(np.diff(positions, axis=0)) <= np.array([1.0, 2.0]) * DT + 1e-12)
     np.testing.assert_allclose(positions[-1], [0.5, 0.1])
-    assert out[1].limited == ("a", "b") and out[-1].limited == ()
-    assert len([o for o in out if o.limited == ("a",)]) > 10  # b arrives first
+    assert out[1].limited == ("a",) and out[-1].limited == ()  # b is near enough to be limited by its acceleration alone
+
+
+def test_joints_that_move_together_stay_on_a_straight_line():
+    guard, measured, sent = make(together=True), np.zeros(2), []
+    for k in range(120):
+        if k == 30:
+            guard.hold("commanded to hold")
+        measured = guard.filter([0.5, 0.25] if not 30 <= k < 60 else None, measured, k * DT).position
+        sent.append(measured)
+    np.testing.assert_allclose(np.array(sent)[:, 1], 0.5 * np.array(sent)[:, 0], atol=1e-12)
+    np.testing.assert_allclose(sent[-1], [0.5, 0.25])
 
 
 def test_commands_are_clamped_and_their_joints_listed():
@@ -103,7 +113,7 @@ def test_set_point_of_a_blocked_joint_stays_within_max_lead():
     for k in range(150):  # free again: it reaches its set point at once
         sent.append(guard.filter([0.8, 0.1], measured, 1.0 + k * DT).position)
         measured = sent[-1]
-    assert np.abs(np.diff(sent, axis=0)).max() <= 0.02 + 1e-12 and np.allclose(sent[-1], [0.8, 0.1])
+    assert np.abs(np.diff(sent, axis=0)).max() <= 0.02 + 1e-12 and np.allclose(sent[-1], [0.8, 0.1], atol=1e-4)
     pressing = run(make(), [0.8, 0.1], [0.0, 0.0], 1.0)[-1]  # a hand has no max_lead
     np.testing.assert_allclose(pressing.position, [0.8, 0.1])
 

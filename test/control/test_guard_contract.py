@@ -24,8 +24,9 @@ def cycles(measured):
 def run(sequence, lead, continuous=False):
     """(result, measured, time since the previous cycle, at most MAX_PERIOD) of each cycle of one guard with limits [0, 1]."""
     guard = CommandGuard(
-        ("a", "b"), np.zeros(N), np.ones(N), np.full(N, VELOCITY), 0.25, max_lead=lead, max_acceleration=np.full(N, ACCELERATION)
-    )
+        ("a", "b"), np.zeros(N), np.ones(N), np.full(N, VELOCITY), 0.25, max_lead=lead,
+        max_acceleration=np.full(N, ACCELERATION), together=np.isfinite(lead),
+    )  # fmt: skip
     now, joints, made = 0.0, np.full(N, 0.5), []
     for command, measured, duration in sequence:
         measured, before, now = np.array(measured), now, now + duration

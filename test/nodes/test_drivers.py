@@ -124,7 +124,7 @@ def test_missing_commands_hold_the_measured_pose(graph, states):
     began = time.time()
     graph.run(1.0)
     after = [(t - began, np.array(m.position)) for t, m in states if t > began]
-    resting = next(p for t, p in after if t > 0.2)
+    resting = next(p for t, p in after if t > 0.6)
     np.testing.assert_allclose(after[-1][1], resting, atol=0.005)
     assert np.abs(resting - HAND.upper).max() > 0.2  # it did not continue to the goal
 
@@ -135,9 +135,9 @@ def test_trajectory_without_points_holds_at_once(graph, states):
     graph.publish(
         JointTrajectory, "left/hand_command", qos.COMMANDS, message_conversion.command(time.time(), 0, HAND.joint_names, None)
     )
-    graph.run(0.1)
+    graph.run(0.5)  # it brakes
     resting = np.array(states[-1][1].position)
-    graph.run(0.5)
+    graph.run(0.3)
     np.testing.assert_allclose(states[-1][1].position, resting, atol=0.005)
 
 
@@ -153,14 +153,14 @@ def test_a_second_source_of_commands_or_measurements_holds_and_is_named(graph, m
     command = lambda: send(graph, HAND.joint_names, HAND.rest)
     if topic == "joint_states":
         graph.probe.create_publisher(msg_type, f"left/{topic}", qos.STATES)  # in place of the driver of the arm
-    graph.until(lambda: node.status()[1] == "following commands", each=command)
+    graph.until(lambda: node.status()[1] == "following commands", 15, each=command)
     rival = rclpy.create_node("rival")
     publisher = rival.create_publisher(msg_type, f"left/{topic}", qos.COMMANDS)
-    graph.until(lambda: node.status()[1] == f"holding: {sources}", each=command)
+    graph.until(lambda: node.status()[1] == f"holding: {sources}", 15, each=command)
     graph.run(0.1, command)
     assert node.controller.holding and node.counts["held"] == 1
     rival.destroy_publisher(publisher)
-    graph.until(lambda: node.status()[1] == "following commands", each=command)
+    graph.until(lambda: node.status()[1] == "following commands", 15, each=command)
     rival.destroy_node()
 
 
@@ -168,14 +168,14 @@ def test_a_restarted_source_of_the_same_name_is_no_second_one(graph, monkeypatch
     """A killed node stays in the graph for some time."""
     node = hand(graph)
     command = lambda: send(graph, HAND.joint_names, HAND.rest)
-    graph.until(lambda: node.status()[1] == "following commands", each=command)
+    graph.until(lambda: node.status()[1] == "following commands", 15, each=command)
     graph.probe.create_publisher(JointTrajectory, "left/hand_command", qos.COMMANDS)
-    graph.until(lambda: node.count_publishers("hand_command") == 2)
+    graph.until(lambda: node.count_publishers("hand_command") == 2, 15)
     graph.run(0.3, command)
     assert node.status()[1] == "following commands"
     monkeypatch.setattr(source_monitor, "LEASE", 0.1)
     both = "holding: 2 nodes publish hand_command: /probe, /probe; stop all but 1"
-    graph.until(lambda: node.status()[1] == both, each=command)
+    graph.until(lambda: node.status()[1] == both, 15, each=command)
 
 
 def test_speed_and_limits_are_kept(graph, states):
@@ -191,7 +191,7 @@ def test_speed_and_limits_are_kept(graph, states):
 def test_gripper_driver_follows_gripper_commands(graph, states):
     hand(graph, "gripper", "panda_gripper")
     message = lambda: message_conversion.command(time.time(), 0.02, ["panda_finger_joint1"], np.array([0.01]))
-    graph.run(0.8, lambda: graph.publish(JointTrajectory, "left/gripper_command", qos.COMMANDS, message()))
+    graph.run(1.2, lambda: graph.publish(JointTrajectory, "left/gripper_command", qos.COMMANDS, message()))
     assert states[-1][1].position[0] == pytest.approx(0.01, abs=1e-3)
 
 
@@ -404,8 +404,8 @@ def test_far_wrist_command_does_not_stop_at_the_workspace_border(graph):
     node = graph.add(ArmDriver, "left", embodiment="mimic_hand", driver="mock", arm="xarm7", workspace=box)
     poses = graph.listen(PoseStamped, "left/wrist_pose", qos.STATES)
 
-    graph.run(2.5, lambda: send_wrist(graph, goal), period=0.02)
-    np.testing.assert_allclose(pose_array(poses[-1][1].pose)[:3], goal[:3], atol=2e-3)
+    distance = lambda: np.abs(pose_array(poses[-1][1].pose)[:3] - goal[:3]).max() if poses else np.inf
+    graph.until(lambda: distance() < 2e-3, 15, "the goal", lambda: send_wrist(graph, goal))
     assert min(pose.pose.position.z for _, pose in poses) > box[4] - 0.012
     assert node.counts["held"] == 0
 
