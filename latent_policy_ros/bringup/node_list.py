@@ -21,6 +21,7 @@ from latent_policy_ros.policy.checkpoint import Checkpoint
 
 Parameter = Union[bool, int, float, str, list[str], list[float]]
 MAX_RESPAWNS = 20  # of a node under launch, which counts them until it ends
+MIN_SILENCE, SILENT_PERIODS = 0.2, 1.5  # s, and periods of the policy, without a chunk after which a decoder holds
 SOCKET_PATH_LIMIT = 107  # longest path of an AF_UNIX socket [bytes]
 
 
@@ -184,7 +185,8 @@ def _robot_specs(fleet: Fleet, name: str, robot: Robot, sockets: Path, overview:
                 parameters |= {"arm": robot.arm.reference, "workspace": robot.workspace.bounds()}
             specs.append(NodeSpec(f"{part}_driver_node", f"{part}_driver", name, parameters))
     if decoded:
-        decoder = {"embodiment": embodiment, "latent": str(fleet.latent), "base_frame": robot.arm.base}
+        decoder = {"embodiment": embodiment, "latent": str(fleet.latent), "base_frame": robot.arm.base,
+                   "silence": max(MIN_SILENCE, SILENT_PERIODS / fleet.rate)}  # fmt: skip
         specs.append(NodeSpec("decoder_node", "decoder", name, decoder))
     return specs
 
@@ -224,7 +226,8 @@ def launch_nodes(specs: Sequence[NodeSpec], make_node: Any, *, respawn: bool = T
         make_node: ``launch_ros.actions.Node``.
         respawn: Restart a node that exits, up to ``MAX_RESPAWNS`` times where launch has that option (ROS 2 Iron and later).
     """
-    options = {parameter for base in inspect.getmro(make_node) for parameter in inspect.signature(base.__init__).parameters}
+    bases = inspect.getmro(make_node) if inspect.isclass(make_node) else ()
+    options = {parameter for base in bases for parameter in inspect.signature(base.__init__).parameters}
     limit = {"respawn_max_retries": MAX_RESPAWNS} if "respawn_max_retries" in options else {}
     added = {k: v for k, v in node_environment().items() if os.environ.get(k) != v}
     # Parameters go through files because launch guesses the types of strings. The folder is unique to these nodes: a node that

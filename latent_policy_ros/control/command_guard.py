@@ -9,7 +9,7 @@ import numpy as np
 
 from latent_policy_ros.control.set_point import SetPoint
 
-HOLD_AFTER = 0.2  # s without a command, after which the measured pose is held
+HOLD_AFTER = 0.15  # s without a command, after which the measured pose is held
 MAX_PERIOD = 0.05  # s: a longer gap between two cycles allows no larger step, so that a late loop does not jump
 ROUNDING = 1e-5  # rad or m: a command beyond a limit by less was rounded to float32, and is clamped without a report
 MAX_RELATCH = 0.2  # rad or m

@@ -40,7 +40,7 @@ class Decoder(ManagedNode):
         self.declare("latent", "default", "Latent space: a folder, or a name under config/latents.")
         self.declare("rate", 50.0, "Command rate [Hz].", 10.0, 500.0)
         self.declare("max_age", 0.5, "Maximum age of the observation of a chunk [s]; older chunks are stale.", 0.05, 2.0)
-        self.declare("silence", 0.25, "Time without a new chunk after which the measured pose is held [s].", 0.05, 2.0)
+        self.declare("silence", 0.2, "Time without a new chunk after which the measured pose is held [s].", 0.05, 2.0)
         self.declare("blend", 0.2, "Time in which a new chunk replaces the previous ones [s]; 0 replaces them at once.", 0.0, 2.0)
         self.declare("alarm", 1.5, "Out-of-distribution distance that is reported; 0.1% of good latents exceed 1.", 0.1, 1e3)
         self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")

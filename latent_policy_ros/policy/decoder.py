@@ -48,7 +48,7 @@ class RobotDecoder:
     """
 
     def __init__(
-        self, latent_space: LatentSpace, embodiment: Embodiment, max_age: float = 0.5, blend: float = 0.2, silence: float = 0.25
+        self, latent_space: LatentSpace, embodiment: Embodiment, max_age: float = 0.5, blend: float = 0.2, silence: float = 0.2
     ) -> None:
         latent_space.check(embodiment)
         self.latent_space, self.embodiment = latent_space, embodiment
