@@ -230,12 +230,12 @@ class Lost:
         self.error = error
 
     def connect(self):
-        raise self.error
+        raise type(self.error)(*self.error.args)  # a new one: its traceback must not keep the nodes of this test in the graph
 
     read = connect
 
     def write(self, position):
-        raise self.error
+        self.connect()
 
     def close(self):
         pass
