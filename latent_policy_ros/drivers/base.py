@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -34,6 +34,7 @@ class DriverSetup:
         channel: Part of the robot: ``hand`` or ``arm``.
         socket_path: Socket of the simulator; empty without one.
         address: Text after ``@`` in the driver's name, e.g. a serial port; empty without one.
+        lower, upper: Limits (n,) of the joints [rad or m].
     """
 
     joint_names: tuple[str, ...]
@@ -41,6 +42,8 @@ class DriverSetup:
     channel: str = "hand"
     socket_path: str | Path = ""
     address: str = ""
+    lower: np.ndarray = field(default_factory=lambda: np.empty(0))
+    upper: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 @runtime_checkable

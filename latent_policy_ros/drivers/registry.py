@@ -14,7 +14,12 @@ DRIVERS = Registry(
     "driver",
     "latent_policy_ros.drivers",
     {
+        "dynamixel": "latent_policy_ros.drivers.dynamixel:DynamixelDriver",
+        "feetech": "latent_policy_ros.drivers.feetech:FeetechDriver",
+        "inspire": "latent_policy_ros.drivers.inspire:InspireDriver",
         "mock": "latent_policy_ros.drivers.mock:MockDriver",
+        "orca": "latent_policy_ros.drivers.orca:OrcaDriver",
+        "robotiq": "latent_policy_ros.drivers.robotiq:RobotiqDriver",
         "sim": "latent_policy_ros.drivers.simulator:SimDriver",
     },
 )

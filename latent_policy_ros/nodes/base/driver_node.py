@@ -71,7 +71,8 @@ class DriverNode(ManagedNode, ABC):
         self.rate = self.value("rate")
         self.controller, start = self.make_controller()
         self.names = self.controller.names
-        setup = DriverSetup(self.names, start, self.channel, self.value("socket_path"))
+        limits = {"lower": self.controller.guard.lower, "upper": self.controller.guard.upper}
+        setup = DriverSetup(self.names, start, self.channel, self.value("socket_path"), **limits)
         self.driver = make_driver(self.value("driver"), setup)
         self.reading: JointReading | None = None
         self._observed = 0.0  # stamp of the observation behind the newest command [s]

@@ -1,0 +1,127 @@
+"""Driver of the Inspire RH56 hands (Modbus RTU or TCP)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latent_policy_ros.common.errors import HardwareError
+from latent_policy_ros.drivers import serial_port
+from latent_policy_ros.drivers.base import DriverSetup, JointReading
+from latent_policy_ros.drivers.modbus import ModbusClient
+from latent_policy_ros.drivers.threaded import Differentiator, ThreadedDriver
+
+#: Joints in the order of the hand's registers.
+FINGERS = (
+    "pinky_proximal_joint",
+    "ring_proximal_joint",
+    "middle_proximal_joint",
+    "index_proximal_joint",
+    "thumb_proximal_pitch_joint",
+    "thumb_proximal_yaw_joint",
+)
+HAND_ID, CLEAR_ERROR, ANGLE_SET, FORCE_SET, SPEED_SET, ANGLE, ERROR = 1000, 1004, 1486, 1498, 1522, 1546, 1606
+STRAIGHT = 1000  # register value at the lower limit of a joint; 0 at the upper limit
+OPTIONS = {"id": 1, "baud_rate": 115200, "speed": 1000, "force": 500}  # speed: 0 to 1000; force: 0 to 1000 g
+STALL = 0x01  # bit of an error that the hand keeps until it is cleared; a firm grasp may cause it
+ERRORS = {1: "overheating", 2: "overcurrent", 3: "motor fault", 4: "internal communication"}
+ERROR_INTERVAL = 10  # measurements between two readings of the errors
+
+
+class InspireDriver(ThreadedDriver):
+    """Six joints of an RH56 hand.
+
+    The address is a serial port or ``tcp://HOST:PORT``; ``?id=1&baud_rate=115200&speed=1000&force=500`` may follow.
+
+    Raises:
+        HardwareError: Other joints than those of the hand, or a mistake in the address.
+    """
+
+    def __init__(self, setup: DriverSetup) -> None:
+        self._place, self._options = serial_port.split_address("inspire", setup.address, OPTIONS)
+        serial_port.library("pymodbus.client", "inspire", "inspire")
+        if sorted(setup.joint_names) != sorted(FINGERS) or len(setup.lower) != len(FINGERS):
+            raise HardwareError(f"driver inspire: expected the joints {', '.join(FINGERS)}; got {', '.join(setup.joint_names)}")
+        for name in ("speed", "force"):
+            if not 0 <= int(self._options[name]) <= 1000:
+                raise HardwareError(f"driver inspire: {name}: expected 0 to 1000, got {self._options[name]}")
+        super().__init__(setup.joint_names, f"inspire at {self._place}")
+        self._limits = setup.lower, setup.upper
+
+    @classmethod
+    def create(cls, setup: DriverSetup) -> InspireDriver:
+        return cls(setup)
+
+    def open(self) -> _Hand:
+        number = int(self._options["id"])
+        client = ModbusClient("inspire", self._place, number, int(self._options["baud_rate"]))
+        order = np.array([FINGERS.index(name) for name in self.joint_names])
+        hand = _Hand(client, order, *self._limits, int(self._options["speed"]), int(self._options["force"]))
+        try:
+            hand.check(number)
+        except BaseException:
+            client.close()
+            raise
+        return hand
+
+
+class _Hand:
+    """Connection to one hand.
+
+    Args:
+        order: (6,) index of each joint in the registers.
+        lower, upper: (6,) limits of the joints [rad].
+    """
+
+    def __init__(
+        self, client: ModbusClient, order: np.ndarray, lower: np.ndarray, upper: np.ndarray, speed: int, force: int
+    ) -> None:
+        self._client, self._order, self._lower, self._upper = client, order, lower, upper
+        self._settings = {SPEED_SET: speed, FORCE_SET: force}
+        self._velocity, self._ready, self._count = Differentiator(), False, 0
+        self._sent: list[int] = []
+
+    def check(self, number: int) -> None:
+        """Check that an RH56 answers; raises HardwareError if not."""
+        (got,) = self._client.read(HAND_ID, 1)
+        if got & 0xFF != number:
+            raise HardwareError(f"{self._client.label}: expected a hand of id {number}, got id {got & 0xFF}; is it another device?")
+
+    def measure(self) -> JointReading:
+        angles = np.array(self._client.read(ANGLE, len(FINGERS)))[self._order]
+        if (angles > 1100).any():
+            raise HardwareError(
+                f"{self._client.label}: expected angles from 0 to 1000, got {angles.tolist()}; is it another device?"
+            )
+        if self._count % ERROR_INTERVAL == 0:
+            self._check_errors()
+        self._count += 1
+        return self._velocity.reading(self._upper - angles / STRAIGHT * (self._upper - self._lower))
+
+    def send(self, position: np.ndarray) -> None:
+        if not self._ready:
+            for register, value in self._settings.items():
+                self._client.write(register, [value] * len(FINGERS))
+            self._ready = True
+        values = np.empty(len(FINGERS), int)
+        share = (self._upper - position) / (self._upper - self._lower)
+        values[self._order] = np.rint(np.clip(share, 0.0, 1.0) * STRAIGHT)
+        if values.tolist() != self._sent:
+            self._client.write(ANGLE_SET, values.tolist())
+            self._sent = values.tolist()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _check_errors(self) -> None:
+        words = self._client.read(ERROR, len(FINGERS) // 2)
+        errors = [value for word in words for value in (word & 0xFF, word >> 8)]  # two fingers a register
+        faults = [
+            f"{name}: {', '.join(text for bit, text in ERRORS.items() if error >> bit & 1)}"
+            for name, error in zip(FINGERS, errors)
+            if error & ~STALL
+        ]
+        if faults:
+            text = "; ".join(faults)
+            raise HardwareError(f"{self._client.label}: hardware error: {text}; remove the cause, then switch its power off and on")
+        if any(error & STALL for error in errors):
+            self._client.write(CLEAR_ERROR, [1])

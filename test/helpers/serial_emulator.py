@@ -1,0 +1,87 @@
+"""Hardware on a serial line: a pseudo-terminal whose other end answers as motors do, with faults on demand."""
+
+import os
+import select
+import threading
+import time
+import tty
+from pathlib import Path
+
+
+class SerialLine:
+    """A pseudo-terminal at a path, which stays the same when it is unplugged and plugged in again.
+
+    Subclasses answer the bytes that arrive. Attributes change while the line runs:
+
+        delay: Time before each answer [s].
+        corrupt: Number of answers to damage.
+        silent: Whether nothing is answered.
+        baud_rate: Answers take as long as at this rate [baud]; 0: no time.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.delay, self.corrupt, self.silent, self.baud_rate = 0.0, 0, False, 0
+        self._wake = os.pipe()
+        self._running = True
+        self._master = None
+        self.plug_in()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def received(self, data):
+        """Handle bytes of the driver."""
+        raise NotImplementedError
+
+    def send(self, data):
+        """Send an answer."""
+        if self.silent or self._master is None:
+            return
+        if self.corrupt > 0:
+            self.corrupt -= 1
+            data = data[:-1] + bytes([data[-1] ^ 0x55])
+        wait = self.delay + (10 * len(data) / self.baud_rate if self.baud_rate else 0.0)
+        if wait:
+            time.sleep(wait)
+        self.inject(data)
+
+    def inject(self, data):
+        """Put bytes on the line, e.g. garbage."""
+        if self._master is not None:
+            os.write(self._master, data)
+
+    def unplug(self):
+        """Remove the port, as when a USB cable is pulled."""
+        self.path.unlink()
+        master, slave, self._master = self._master, self._slave, None
+        os.close(slave)
+        os.close(master)
+
+    def plug_in(self):
+        """Make the port again."""
+        master, self._slave = os.openpty()  # the slave stays open, so that a driver may close its own end
+        tty.setraw(self._slave)
+        self.path.symlink_to(os.ttyname(self._slave))
+        self._master = master
+        os.write(self._wake[1], b"x")
+
+    def close(self):
+        self._running = False
+        os.write(self._wake[1], b"x")
+        self._thread.join(2.0)
+        if self._master is not None:
+            self.unplug()
+        for end in self._wake:
+            os.close(end)
+
+    def _run(self):
+        while self._running:
+            master = self._master
+            try:
+                ready = select.select([self._wake[0], *([master] if master is not None else [])], [], [], 0.05)[0]
+                if self._wake[0] in ready:
+                    os.read(self._wake[0], 100)
+                if master in ready:
+                    self.received(os.read(master, 4096))
+            except (OSError, ValueError):
+                time.sleep(0.001)  # unplugged in the meantime
