@@ -25,6 +25,15 @@ def requirements():
     return sorted({line for line in lines if line and not line.startswith("#")})
 
 
+#: Libraries of the drivers, by the name of the driver.
+EXTRAS = {
+    "dynamixel": ["dynamixel-sdk>=3.7.31"],
+    "feetech": ["feetech-servo-sdk>=1.0,<2"],
+    "inspire": ["pymodbus>=3.10", "pyserial"],
+    "orca": ["orca-core>=0.12"],
+    "robotiq": ["pymodbus>=3.10", "pyserial"],
+}
+
 setup(
     name=NAME,
     version=re.search(r"<version>(.*?)</version>", (HERE / "package.xml").read_text()).group(1),
@@ -35,6 +44,7 @@ setup(
     data_files=[*shared_files(), (f"share/{NAME}", ["package.xml"])],
     python_requires=">=3.10,<3.14",
     install_requires=requirements(),
+    extras_require={**EXTRAS, "hardware": sorted({line for lines in EXTRAS.values() for line in lines})},
     entry_points={
         "console_scripts": [
             f"latent-policy = {NAME}.cli:main",

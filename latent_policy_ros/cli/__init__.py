@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from latent_policy_ros import __version__
-from latent_policy_ros.cli import dataset, doctor, embodiments, evaluate, fleet, latent, record, reference, retarget, train
+from latent_policy_ros.cli import dataset, doctor, drivers, embodiments, evaluate, fleet, latent, record, reference, retarget, train
 from latent_policy_ros.cli.common import error_console, print_line
 from latent_policy_ros.common.errors import LatentPolicyError
 
@@ -25,6 +25,7 @@ app.command("eval")(evaluate.evaluate_command)
 app.add_typer(latent.app, name="latent")
 app.add_typer(embodiments.app, name="embodiments")
 app.command("retarget")(retarget.retarget_command)
+app.add_typer(drivers.app, name="drivers")
 app.command("doctor")(doctor.doctor_command)
 app.command("reference")(reference.reference_command)
 

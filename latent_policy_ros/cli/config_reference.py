@@ -11,6 +11,7 @@ from latent_policy_ros.common.config import Config
 from latent_policy_ros.common.config_messages import expected_value
 from latent_policy_ros.control.arm_description import ArmFile
 from latent_policy_ros.data.conversion.mapping_file import MappingFile
+from latent_policy_ros.drivers.bus.motor_file import MotorFile
 from latent_policy_ros.embodiments.description.embodiment_file import DescribedFile, HumanFile, TableFile
 from latent_policy_ros.latent.settings import LatentSettings
 from latent_policy_ros.policy.settings import PolicySettings
@@ -28,6 +29,7 @@ working directory; `~`, `$VARIABLES` and `package://NAME/PATH` are expanded.
 #: (title, where such files are, model)
 FILES: tuple[tuple[str, str, type[Config]], ...] = (
     ("Fleets", "`config/robots`, `latent-policy up FLEET`, `bringup.launch.py robots:=FLEET`", Fleet),
+    ("Motors", "`config/motors`, the drivers `dynamixel@FILE` and `feetech@FILE`", MotorFile),
     ("Arms", "`config/arms`, field `arm` of a robot", ArmFile),
     ("Embodiments with a URDF or MJCF file", "`config/embodiments`, field `embodiment` of a robot", DescribedFile),
     ("Embodiments with a table of hinges", "`config/embodiments`, field `embodiment` of a robot", TableFile),

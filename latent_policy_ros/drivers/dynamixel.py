@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from latent_policy_ros.drivers.motor_bus import MotorBus, MotorDriver
-from latent_policy_ros.drivers.motor_file import MotorSection
+from latent_policy_ros.drivers.bus.motor_bus import MotorBus, MotorDriver
+from latent_policy_ros.drivers.bus.motor_file import MotorSection
 
 #: Unit of currents [mA] of the models that measure them.
 CURRENT_UNITS = {
@@ -71,15 +71,23 @@ class DynamixelBus(MotorBus):
             time.sleep(FLASH_TIME)
         for field, register in GAINS.items():
             self.set(register, [getattr(section, field) for section in sections])
-        currents = [s.current_limit and int(s.current_limit / CURRENT_UNITS[s.model]) for s in sections]
         highest = self.get(CURRENT_LIMIT)
-        self.set(GOAL_CURRENT, [None if c is None else min(c, most) for c, most in zip(currents, highest)])
+        self.set(GOAL_CURRENT, [self._goal_current(section, most) for section, most in zip(sections, highest)])
+
+    @staticmethod
+    def _goal_current(section: MotorSection, highest: int) -> int | None:
+        if section.current_limit is None:
+            return None
+        return min(int(section.current_limit / CURRENT_UNITS[section.model]), highest)
 
     def encode(self, ticks: np.ndarray) -> list[int]:
         return [int(value) & 0xFFFFFFFF for value in ticks]
 
 
 class DynamixelDriver(MotorDriver):
-    """Joints of Dynamixel X motors; ``motor_bus.MotorDriver`` describes address and behaviour."""
+    """Hands, grippers and arms of Dynamixel X motors, e.g. the LEAP hand.
+
+    ``bus.motor_bus.MotorDriver`` describes address and behaviour.
+    """
 
     name, module, bus_class = "dynamixel", "dynamixel_sdk", DynamixelBus

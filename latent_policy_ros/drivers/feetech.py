@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from latent_policy_ros.drivers.motor_bus import MotorBus, MotorDriver
-from latent_policy_ros.drivers.motor_file import TICKS, MotorSection
+from latent_policy_ros.drivers.bus.motor_bus import MotorBus, MotorDriver
+from latent_policy_ros.drivers.bus.motor_file import TICKS, MotorSection
 
 # Control table of the STS series.
 POSITION_LIMITS = (9, 4)  # lowest and highest position
@@ -65,6 +65,9 @@ class FeetechBus(MotorBus):
 
 
 class FeetechDriver(MotorDriver):
-    """Joints of Feetech STS motors; ``motor_bus.MotorDriver`` describes address and behaviour."""
+    """Hands, grippers and arms of Feetech STS motors, e.g. the SO-101.
+
+    ``bus.motor_bus.MotorDriver`` describes address and behaviour.
+    """
 
     name, module, bus_class = "feetech", "scservo_sdk", FeetechBus

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers import serial_port
 from latent_policy_ros.drivers.base import DriverSetup, JointReading
-from latent_policy_ros.drivers.modbus import ModbusClient
-from latent_policy_ros.drivers.threaded import Differentiator, ThreadedDriver
+from latent_policy_ros.drivers.bus import serial_port
+from latent_policy_ros.drivers.bus.modbus import ModbusClient
+from latent_policy_ros.drivers.bus.threaded import Differentiator, ThreadedDriver
 
 #: Joints in the order of the hand's registers.
 FINGERS = (
@@ -28,13 +28,15 @@ ERROR_INTERVAL = 10  # measurements between two readings of the errors
 
 
 class InspireDriver(ThreadedDriver):
-    """Six joints of an RH56 hand.
+    """Inspire RH56 hands.
 
     The address is a serial port or ``tcp://HOST:PORT``; ``?id=1&baud_rate=115200&speed=1000&force=500`` may follow.
 
     Raises:
         HardwareError: Other joints than those of the hand, or a mistake in the address.
     """
+
+    name, module = "inspire", "pymodbus"
 
     def __init__(self, setup: DriverSetup) -> None:
         self._place, self._options = serial_port.split_address("inspire", setup.address, OPTIONS)

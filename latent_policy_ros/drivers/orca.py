@@ -8,22 +8,24 @@ from typing import Any
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError, describe_error
-from latent_policy_ros.drivers import serial_port
 from latent_policy_ros.drivers.base import DriverSetup, JointReading
-from latent_policy_ros.drivers.threaded import CommunicationError, Differentiator, ThreadedDriver
+from latent_policy_ros.drivers.bus import serial_port
+from latent_policy_ros.drivers.bus.threaded import CommunicationError, Differentiator, ThreadedDriver
 
 OPTIONS = {"mock": 0}  # 1: the motors of orca_core's mock hand, without hardware
 
 
 class OrcaDriver(ThreadedDriver):
-    """Joints of an ORCA hand; the wrist, if it has a motor, keeps its position.
+    """ORCA hands.
 
     The address is the ``config.yaml`` of a calibrated hand, with ``calibration.yaml`` beside it. The first ``write`` sets control
-    mode and current limits, and switches the torque on; ``close`` switches it off.
+    mode and current limits, and switches the torque on; ``close`` switches it off. The wrist keeps its position.
 
     Raises:
         HardwareError: orca_core is not installed, no such file, or it does not have the joints.
     """
+
+    name, module = "orca", "orca_core"
 
     def __init__(self, setup: DriverSetup) -> None:
         self._config, options = serial_port.split_address("orca", setup.address, OPTIONS)

@@ -7,10 +7,10 @@ import time
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers import serial_port
 from latent_policy_ros.drivers.base import DriverSetup, JointReading
-from latent_policy_ros.drivers.modbus import ModbusClient
-from latent_policy_ros.drivers.threaded import Differentiator, ThreadedDriver
+from latent_policy_ros.drivers.bus import serial_port
+from latent_policy_ros.drivers.bus.modbus import ModbusClient
+from latent_policy_ros.drivers.bus.threaded import Differentiator, ThreadedDriver
 
 COMMAND, STATUS = 0x03E8, 0x07D0  # first of three registers each
 ACTIVATE, GO = 0x01, 0x08  # bits of the action request
@@ -31,14 +31,17 @@ FAULTS = {
 
 
 class RobotiqDriver(ThreadedDriver):
-    """One joint: 0 (or the lower limit) is open, the upper limit is closed.
+    """Robotiq 2F-85 and 2F-140 grippers.
 
-    The address is a serial port; ``?id=9&baud_rate=115200&speed=255&force=100`` may follow. The first ``write`` activates a
-    gripper that is not active, which closes and opens it fully; the newest command is followed after that.
+    Their joint is open at its lower limit and closed at its upper limit. The address is a serial port;
+    ``?id=9&baud_rate=115200&speed=255&force=100`` may follow. The first ``write`` activates a gripper that is not active,
+    which closes and opens it fully; the newest command is followed after that.
 
     Raises:
         HardwareError: Not one joint, or a mistake in the address.
     """
+
+    name, module = "robotiq", "pymodbus"
 
     def __init__(self, setup: DriverSetup) -> None:
         self._place, self._options = serial_port.split_address("robotiq", setup.address, OPTIONS)

@@ -107,3 +107,54 @@ def test_ctrl_c_during_import_prints_no_traceback(tmp_path):
         assert process.stdout.readline() == b"importing\n"
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == b"" and process.wait(10) == -signal.SIGINT
+
+
+FLEET_OF_HARDWARE = """
+policy: default
+latent: default
+robots:
+  left: {{embodiment: leap_hand, cameras: [], driver: "dynamixel@leap_hand?port={port}", arm_driver: mock}}
+"""
+
+
+def test_drivers_of_a_fleet_are_checked_and_moved(tmp_path, capsys, monkeypatch):
+    from motor_emulator import DynamixelLine, dynamixel_motors
+
+    from latent_policy_ros.cli import drivers
+    from latent_policy_ros.drivers import check
+
+    for name, value in (("RAMP_TIME", 0.02), ("SETTLE_TIME", 0.03), ("RATE_TIME", 0.1), ("MIN_RATE", 10.0)):
+        monkeypatch.setattr(check, name, value)
+    asked = []
+    monkeypatch.setattr(typer, "confirm", lambda question: asked.append(question) or "ring" not in question)
+    line = DynamixelLine(tmp_path / "port", dynamixel_motors(range(16)))
+    file = tmp_path / "fleet.yaml"
+    file.write_text(FLEET_OF_HARDWARE.format(port=line.path))
+    with pytest.raises(typer.Exit) as passed:
+        drivers.check_command(str(file), move=False, robot="")
+    assert passed.value.exit_code == 0 and not asked
+    assert "ok   left hand: connected, 16 joints" in capsys.readouterr().out
+    with pytest.raises(typer.Exit) as failed:
+        drivers.check_command(str(file), move=True, robot="left")
+    output = capsys.readouterr().out
+    line.close()
+    assert failed.value.exit_code == 1
+    assert asked[0] == "left arm: move each of 7 joints a little? Is the robot free to move?"
+    assert "left hand: move each of 16 joints a little? Is the robot free to move?" in asked
+    assert any(re.fullmatch(r"1: did the index tip move \d+ mm, mainly .*\?", question) for question in asked)
+    assert any(re.fullmatch(r"panda_joint4: did the flange move \d+ mm, mainly (up|along .x)\?", question) for question in asked)
+    assert "moving 9 by +0.1" in output and "FAIL left hand: 9: direction reversed" in output
+    assert "ok   left hand: 1: moved +0.0" in output or "ok   left hand: 1: moved +0.1" in output
+
+
+def test_drivers_are_listed_with_their_libraries(capsys, monkeypatch):
+    import importlib.util
+
+    from latent_policy_ros.cli import drivers
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "scservo_sdk" else found(name, *rest))
+    drivers.list_command()
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "dynamixel_sdk: installed" in lines["dynamixel"] and "LEAP hand" in lines["dynamixel"]
+    assert "missing; type: pip install 'latent_policy_ros[feetech]'" in lines["feetech"]

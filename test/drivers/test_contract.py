@@ -5,11 +5,13 @@ import re
 import sys
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from driver_cases import CASES, make_case
 
 from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
@@ -79,30 +81,49 @@ def line(tmp_path, monkeypatch):
     line.close()
 
 
-@pytest.fixture(params=[*DRIVERS.names(), "serial"])
+@dataclass
+class Setting:
+    """A driver, a position that it can reach with a tolerance, and a function that lets its hardware move."""
+
+    driver: Driver
+    goal: np.ndarray
+    settle: Callable
+    tolerance: float = 1e-6
+
+
+@pytest.fixture(params=["mock", "sim", "serial", *CASES])
 def setting(request, tmp_path):
-    """A driver, and a function that lets its hardware move."""
-    if request.param == "serial":
+    goal = np.array([0.1, -0.2, 0.3])
+    if request.param in CASES:
+        case = make_case(request.param, tmp_path)
+        yield Setting(case.driver, case.goal, case.settle, case.tolerance)
+        case.close()
+    elif request.param == "serial":
         line = request.getfixturevalue("line")
-        return make_driver(f"serial_hand:SerialHand@{line.path}", SETUP), lambda: None
-    if request.param == "mock":
-        return MockDriver(NAMES, np.zeros(3), time_constant=0.001), lambda: time.sleep(0.05)
-    joints = request.getfixturevalue("joints")
-    return make_driver("sim", replace(SETUP, socket_path=joints.bus.path)), joints.obey
+        yield Setting(make_driver(f"serial_hand:SerialHand@{line.path}", SETUP), goal, lambda: None)
+    elif request.param == "mock":
+        yield Setting(MockDriver(NAMES, np.zeros(3), time_constant=0.001), goal, lambda: time.sleep(0.05))
+    else:
+        joints = request.getfixturevalue("joints")
+        yield Setting(make_driver("sim", replace(SETUP, socket_path=joints.bus.path)), goal, joints.obey)
 
 
 @pytest.fixture
 def driver(setting):
-    yield setting[0]
-    setting[0].close()
+    yield setting.driver
+    setting.driver.close()
 
 
-def test_joint_names_are_available_while_disconnected(driver):
-    assert isinstance(driver, Driver) and driver.joint_names == NAMES
+def test_every_registered_driver_is_tested():
+    assert set(DRIVERS.names()) == {"mock", "sim", *(name.partition("_")[0] for name in CASES)}
 
 
-def test_read_and_write_raise_while_disconnected(driver):
-    for call in (driver.read, lambda: driver.write(np.zeros(3))):
+def test_joint_names_are_available_while_disconnected(driver, setting):
+    assert isinstance(driver, Driver) and len(driver.joint_names) == len(setting.goal)
+
+
+def test_read_and_write_raise_while_disconnected(driver, setting):
+    for call in (driver.read, lambda: driver.write(setting.goal)):
         with pytest.raises(HardwareError, match="not connected"):
             call()
     driver.close()
@@ -111,34 +132,40 @@ def test_read_and_write_raise_while_disconnected(driver):
 
 def test_write_moves_the_joints_and_returns_the_command(driver, setting):
     driver.connect()
-    np.testing.assert_allclose(driver.write(np.array([0.1, -0.2, 0.3])), [0.1, -0.2, 0.3])
-    setting[1]()
+    np.testing.assert_allclose(driver.write(setting.goal), setting.goal)
+    setting.settle()
     reading = driver.read()
     assert isinstance(reading, JointReading) and abs(reading.stamp - time.time()) < 1.0
-    np.testing.assert_allclose(reading.position, [0.1, -0.2, 0.3], atol=1e-6)
-    assert reading.velocity.shape == (3,)
+    np.testing.assert_allclose(reading.position, setting.goal, atol=setting.tolerance)
+    assert reading.velocity.shape == setting.goal.shape
 
 
 def test_connect_works_again_after_close(driver, setting):
     driver.connect()
     driver.close()
     driver.connect()
-    driver.write(np.full(3, 0.5))
-    setting[1]()
-    np.testing.assert_allclose(driver.read().position, 0.5, atol=1e-6)
+    driver.write(0.5 * setting.goal)
+    setting.settle()
+    np.testing.assert_allclose(driver.read().position, 0.5 * setting.goal, atol=setting.tolerance)
 
 
 def test_readings_are_copies(driver):
     driver.connect()
-    driver.read().position[:] = 9
-    np.testing.assert_array_equal(driver.read().position, np.zeros(3))
+    reading = driver.read()
+    before = reading.position.copy()
+    reading.position[:] = 9
+    np.testing.assert_array_equal(driver.read().position, before)
 
 
-@pytest.mark.parametrize("bad, word", [(np.zeros(2), "shape"), (np.array([0, np.nan, 0]), "two")])
-def test_malformed_commands_raise(driver, bad, word):
+@pytest.mark.parametrize("bad", ["short", "nan"])
+def test_malformed_commands_raise(driver, setting, bad):
     driver.connect()
+    command, word = setting.goal.copy(), driver.joint_names[-1]
+    command[-1] = np.nan
+    if bad == "short":
+        command, word = command[:-1], "shape"
     with pytest.raises(ValueError, match=word):
-        driver.write(bad)
+        driver.write(command)
 
 
 def test_mock_joints_approach_their_command_exponentially():
@@ -176,7 +203,7 @@ def test_lost_simulator_is_detected_and_connected_again(joints, tmp_path):
 
 
 def test_unknown_drivers_are_refused():
-    with pytest.raises(HardwareError, match="unknown driver 'reel'; available: mock, sim"):
+    with pytest.raises(HardwareError, match="unknown driver 'reel'; available: dynamixel, feetech, .*, sim"):
         make_driver("reel", SETUP)
     with pytest.raises(HardwareError, match="socket_path"):
         make_driver("sim", SETUP)
@@ -231,7 +258,7 @@ MyHand = 3
 @pytest.mark.parametrize(
     "name, words",
     [
-        (":MyHand", "unknown driver ':MyHand'; available: mock, sim, or a class: package.module:Class"),
+        (":MyHand", "unknown driver ':MyHand'; available: dynamixel, .* sim, or a class: package.module:Class"),
         ("no_such_module:MyHand", "no_such_module cannot be imported.*PYTHONPATH"),
         ("broken_hand:MyHand", "broken_hand cannot be imported.*division by zero"),
         ("own_hand:MyHand@/dev/x", "own_hand has no class 'MyHand'; available: Half, Shuffled"),

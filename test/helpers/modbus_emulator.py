@@ -56,7 +56,7 @@ class ModbusLine(SerialLine):
         self._server_end, self._server_slave = os.openpty()
         for end in (self._server_end, self._server_slave):
             tty.setraw(end)
-        port = os.ttyname(self._server_slave)
+        self._unit, port = unit, os.ttyname(self._server_slave)
         self.registers = Registers(
             unit, blocks, lambda device: ModbusSerialServer(device, framer=FramerType.RTU, port=port, ignore_missing_devices=True)
         )
@@ -64,7 +64,8 @@ class ModbusLine(SerialLine):
         threading.Thread(target=self._answer, daemon=True).start()
 
     def received(self, data):
-        os.write(self._server_end, data)
+        if data[0] == self._unit:  # the server would answer requests to other devices with an exception
+            os.write(self._server_end, data)
 
     def _answer(self):
         while True:

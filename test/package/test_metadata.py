@@ -139,3 +139,13 @@ def test_every_ros_wheel_is_pinned_by_hash():
     assert len(entries) > 80
     for entry in entries:
         assert re.match(r"ros-[\w-]+==\S+ \\\n(\s+--hash=sha256:[0-9a-f]{64}( \\\n|$))+", entry), entry
+
+
+def test_every_driver_with_a_library_has_an_extra(distribution):
+    from latent_policy_ros.drivers.registry import DRIVERS
+
+    lines = {"dynamixel", "feetech", "inspire", "orca", "robotiq"}
+    assert set(distribution.extras_require) == {"hardware", *lines} and lines < set(DRIVERS.names())
+    required = {Requirement(line).name for line in distribution.extras_require["hardware"]}
+    tested = {requirement.name.replace("_", "-") for requirement in requirement_lines("build.txt")}
+    assert required <= tested

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError, available
-from latent_policy_ros.drivers import serial_port
 from latent_policy_ros.drivers.base import JointReading
-from latent_policy_ros.drivers.motor_file import Motors, MotorSection, load_motors
-from latent_policy_ros.drivers.threaded import CommunicationError, ThreadedDriver
+from latent_policy_ros.drivers.bus import serial_port
+from latent_policy_ros.drivers.bus.motor_file import Motors, MotorSection, load_motors
+from latent_policy_ros.drivers.bus.threaded import CommunicationError, ThreadedDriver
 
 POLL = 0.002  # s: longest wait of one read of the port; the SDKs would spin
+SCANNED_IDS, SCAN_TIMEOUT = range(40), 20.0  # ms to wait for an answer
 TRIES = 3  # of the exchanges that prepare a motor
 
 Register = tuple[int, int]  # address and size [bytes] in the control table of a motor
@@ -129,8 +130,12 @@ class MotorBus(ABC):
             self.port.closePort()
 
     def present_ids(self) -> list[int]:
-        """Ids that answer on this bus; takes seconds."""
-        return [number for number in range(253) if self._ping(number, tries=1)[0] is not None]
+        """Ids of ``SCANNED_IDS`` that answer on this bus; takes about a second."""
+        self.port.setPacketTimeout = lambda length: self.port.setPacketTimeoutMillis(SCAN_TIMEOUT)
+        try:
+            return [number for number in SCANNED_IDS if self._ping(number, tries=1)[0] is not None]
+        finally:
+            del self.port.setPacketTimeout
 
     def get(self, register: Register) -> list[int]:
         """Read an unsigned value of every motor."""
@@ -265,7 +270,8 @@ class MotorDriver(ThreadedDriver):
         """What answers on the port although ``connect`` found other hardware than expected."""
         bus = self._open_bus()
         try:
-            return f"ids that answer: {', '.join(map(str, bus.present_ids())) or '(none)'}"
+            ids = ", ".join(map(str, bus.present_ids())) or "(none)"
+            return f"ids from 0 to {SCANNED_IDS[-1]} that answer: {ids}"
         finally:
             bus.close()
 

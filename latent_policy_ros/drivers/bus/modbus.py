@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers import serial_port
-from latent_policy_ros.drivers.threaded import CommunicationError
+from latent_policy_ros.drivers.bus import serial_port
+from latent_policy_ros.drivers.bus.threaded import CommunicationError
 
 TCP = "tcp://"
 TIMEOUT = 0.06  # s for an answer

@@ -14,7 +14,7 @@ from types import ModuleType
 from urllib.parse import parse_qsl
 
 from latent_policy_ros.common.errors import HardwareError, available
-from latent_policy_ros.drivers.threaded import CommunicationError
+from latent_policy_ros.drivers.bus.threaded import CommunicationError
 
 LOCK_TIMEOUT = 0.1  # s to wait for another process to end its exchange
 PORTS = ("/dev/serial/by-id/*", "/dev/ttyUSB*", "/dev/ttyACM*")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from latent_policy_ros.common.config import Config, FileModel, Positive, Text, Whole, config_file, load
 from latent_policy_ros.common.errors import ConfigError, HardwareError
@@ -16,13 +16,21 @@ TICKS = 4096  # of one turn
 Gain = Annotated[Whole, Field(ge=0, le=16383)]
 
 
+def _direction(value: int) -> int:
+    if value not in (1, -1):
+        raise ValueError(f"expected 1 or -1, got {value}")
+    return value
+
+
 class MotorSection(Config):
     """Motor of one joint."""
 
     id: Annotated[Whole, Field(ge=0, le=252)] = Field(description="Id of the motor on its bus.")
     model: Text = Field(description="Model of the motor, e.g. xc330-m288 or sts3215.")
     zero: float = Field(180.0, ge=0.0, le=360.0, description="Angle of the motor at position 0 of the joint [deg].")
-    direction: Literal[1, -1] = Field(1, description="-1 if the motor's angle decreases where the joint's position increases.")
+    direction: Annotated[Whole, AfterValidator(_direction)] = Field(
+        1, description="-1 if the motor's angle decreases where the joint's position increases, else 1."
+    )
     ratio: Positive = Field(1.0, description="Rotation of the motor per joint position [rad/rad, or rad/m for slides].")
     current_limit: Positive | None = Field(
         None, description="Dynamixel: largest current [mA], in the current-based position mode. Default: the position mode."

@@ -1,0 +1,1 @@
+"""Buses: threads, serial ports, motors and Modbus, which the drivers of hardware share."""
