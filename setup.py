@@ -29,6 +29,7 @@ def requirements():
 EXTRAS = {
     "dynamixel": ["dynamixel-sdk>=3.7.31"],
     "feetech": ["feetech-servo-sdk>=1.0,<2"],
+    "franka": ["franky-control>=2.0"],
     "inspire": ["pymodbus>=3.10", "pyserial"],
     "orca": ["orca-core>=0.12"],
     "robotiq": ["pymodbus>=3.10", "pyserial"],

@@ -98,7 +98,7 @@ def _print(place: str, results: Iterator[Result]) -> bool:
 def _library(found: type) -> str:
     from importlib.util import find_spec
 
-    module, extra = getattr(found, "module", ""), getattr(found, "name", "")
+    module, extra = getattr(found, "module", ""), getattr(found, "extra", "")
     if not module:
         return "-"
     return f"{module}: installed" if find_spec(module) else f"missing; type: pip install 'latent_policy_ros[{extra}]'"

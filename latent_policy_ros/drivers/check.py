@@ -44,7 +44,7 @@ def check(name: str, setup: DriverSetup) -> Iterator[Result]:
         yield _check_rate(driver)
     except Exception as error:  # noqa: BLE001  drivers of other packages may raise anything
         yield from (Result(False, line) for line in describe_error(error).splitlines())
-        if driver is not None and "port" not in str(error):
+        if driver is not None:
             yield from _other_hardware(driver)
     finally:
         if driver is not None:
@@ -119,6 +119,7 @@ def _check_rate(driver: Driver) -> Result:
 
 
 def _other_hardware(driver: Driver) -> Iterator[Result]:
+    """What answers in place of the expected hardware, if the driver can tell."""
     if hasattr(driver, "other_hardware"):
         try:
             yield Result(False, driver.other_hardware())

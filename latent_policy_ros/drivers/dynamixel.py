@@ -23,7 +23,12 @@ POSITION_MODE, CURRENT_BASED_POSITION_MODE = 3, 5
 VELOCITY_UNIT = 0.229 / 60.0 * 4096  # ticks/s
 FLASH_TIME = 0.03  # s for a motor to store its mode
 ALERT = 0x80  # bit of the error byte: the motor has a hardware error
-HARDWARE_ERRORS = {0: "input voltage", 2: "overheating", 3: "encoder", 4: "electrical shock", 5: "overload"}
+HARDWARE_ERRORS = {  # bit 0, the input voltage, does not switch the torque off
+    2: "overheating",
+    3: "encoder",
+    4: "electrical shock",
+    5: "overload",
+}
 
 
 class DynamixelBus(MotorBus):
@@ -55,7 +60,8 @@ class DynamixelBus(MotorBus):
         if not error & ALERT:
             return ""
         bits = self.read(index, HARDWARE_ERROR)
-        return f"hardware error: {', '.join(name for bit, name in HARDWARE_ERRORS.items() if bits >> bit & 1) or bits}"
+        names = [name for bit, name in HARDWARE_ERRORS.items() if bits >> bit & 1]
+        return f"hardware error: {', '.join(names)}" if names else ""
 
     def decode(self, answers: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
         values = np.frombuffer(b"".join(answers), "<i4").reshape(-1, 2)
@@ -90,4 +96,4 @@ class DynamixelDriver(MotorDriver):
     ``bus.motor_bus.MotorDriver`` describes address and behaviour.
     """
 
-    name, module, bus_class = "dynamixel", "dynamixel_sdk", DynamixelBus
+    extra, module, bus_class = "dynamixel", "dynamixel_sdk", DynamixelBus

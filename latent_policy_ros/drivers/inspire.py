@@ -36,7 +36,7 @@ class InspireDriver(ThreadedDriver):
         HardwareError: Other joints than those of the hand, or a mistake in the address.
     """
 
-    name, module = "inspire", "pymodbus"
+    extra, module = "inspire", "pymodbus"
 
     def __init__(self, setup: DriverSetup) -> None:
         self._place, self._options = serial_port.split_address("inspire", setup.address, OPTIONS)

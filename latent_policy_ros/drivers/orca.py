@@ -25,7 +25,7 @@ class OrcaDriver(ThreadedDriver):
         HardwareError: orca_core is not installed, no such file, or it does not have the joints.
     """
 
-    name, module = "orca", "orca_core"
+    extra, module = "orca", "orca_core"
 
     def __init__(self, setup: DriverSetup) -> None:
         self._config, options = serial_port.split_address("orca", setup.address, OPTIONS)

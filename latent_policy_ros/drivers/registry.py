@@ -16,6 +16,8 @@ DRIVERS = Registry(
     {
         "dynamixel": "latent_policy_ros.drivers.dynamixel:DynamixelDriver",
         "feetech": "latent_policy_ros.drivers.feetech:FeetechDriver",
+        "franka": "latent_policy_ros.drivers.franka:FrankaDriver",
+        "franka_hand": "latent_policy_ros.drivers.franka_hand:FrankaHandDriver",
         "inspire": "latent_policy_ros.drivers.inspire:InspireDriver",
         "mock": "latent_policy_ros.drivers.mock:MockDriver",
         "orca": "latent_policy_ros.drivers.orca:OrcaDriver",

@@ -41,7 +41,7 @@ class RobotiqDriver(ThreadedDriver):
         HardwareError: Not one joint, or a mistake in the address.
     """
 
-    name, module = "robotiq", "pymodbus"
+    extra, module = "robotiq", "pymodbus"
 
     def __init__(self, setup: DriverSetup) -> None:
         self._place, self._options = serial_port.split_address("robotiq", setup.address, OPTIONS)

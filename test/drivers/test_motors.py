@@ -105,7 +105,7 @@ def test_hardware_error_is_named(case):
     until_raises(case.driver.read, words)
     with pytest.raises(HardwareError, match=words):
         case.driver.connect()
-    case.model[7].memory[status] = 0
+    case.model[7].memory[status] = 0x01  # the input voltage was low: the motor keeps its torque
     case.driver.connect()
     case.settle()
 

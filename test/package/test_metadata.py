@@ -144,7 +144,7 @@ def test_every_ros_wheel_is_pinned_by_hash():
 def test_every_driver_with_a_library_has_an_extra(distribution):
     from latent_policy_ros.drivers.registry import DRIVERS
 
-    lines = {"dynamixel", "feetech", "inspire", "orca", "robotiq"}
+    lines = {"dynamixel", "feetech", "franka", "inspire", "orca", "robotiq"}
     assert set(distribution.extras_require) == {"hardware", *lines} and lines < set(DRIVERS.names())
     required = {Requirement(line).name for line in distribution.extras_require["hardware"]}
     tested = {requirement.name.replace("_", "-") for requirement in requirement_lines("build.txt")}

@@ -236,22 +236,22 @@ class MotorDriver(ThreadedDriver):
         HardwareError: The SDK is not installed, or the motor file is missing or wrong.
     """
 
-    name: str  # of the driver, and of its pip extra
+    extra: str  # name of the driver and of its pip extra
     module: str  # of the SDK
     bus_class: type[MotorBus]
 
     def __init__(self, joint_names: tuple[str, ...], address: str) -> None:
-        place, options = serial_port.split_address(self.name, address, {"port": ""})
-        self._sdk = serial_port.library(self.module, self.name, self.name)
-        self.motors = load_motors(self.name, place, joint_names, str(options["port"]))
+        place, options = serial_port.split_address(self.extra, address, {"port": ""})
+        self._sdk = serial_port.library(self.module, self.extra, self.extra)
+        self.motors = load_motors(self.extra, place, joint_names, str(options["port"]))
         models = self.bus_class.models
         for name, section in zip(self.motors.names, self.motors.sections):
-            where = f"driver {self.name}: {place}: motors.{name}"
+            where = f"driver {self.extra}: {place}: motors.{name}"
             if section.model not in models:
                 raise HardwareError(f"{where}.model: got {section.model!r}; {available(models)}")
             if reason := self.bus_class.unsupported(section):
                 raise HardwareError(f"{where}.{reason}")
-        super().__init__(joint_names, f"{self.name} at {self.motors.port}")
+        super().__init__(joint_names, f"{self.extra} at {self.motors.port}")
 
     def open(self) -> MotorBus:
         bus = self._open_bus()

@@ -201,7 +201,7 @@ class _Worker:
 
     def _fail(self, error: Exception) -> None:
         text = str(error) if isinstance(error, HardwareError) else f"{self._label}: connection lost: {describe_error(error)}"
-        self.connection.close()
         with self._changed:
             self._error = self._error or text
             self._changed.notify_all()
+        self.connection.close()

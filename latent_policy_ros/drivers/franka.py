@@ -1,0 +1,96 @@
+"""Driver of Franka arms (Panda, FR3), through franky (libfranka)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from latent_policy_ros.common.errors import HardwareError
+from latent_policy_ros.drivers.base import DriverSetup, JointReading
+from latent_policy_ros.drivers.bus import serial_port
+from latent_policy_ros.drivers.bus.threaded import ThreadedDriver
+
+STIFFNESS = np.array([600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0])  # N m/rad
+OPTIONS = {"realtime": 0, "stiffness": 100, "recover": 0}  # stiffness in percent of STIFFNESS
+MAX_PERIOD = 0.1  # s between two set points, above which the reference has no velocity
+STOP_TIMEOUT = 2.0  # s
+
+
+class FrankaDriver(ThreadedDriver):
+    """Franka arms: Panda and FR3.
+
+    The address is the robot's host; ``?realtime=1&stiffness=100&recover=1`` may follow. The first ``write`` starts a joint
+    impedance controller, which runs at 1 kHz in a thread of franky and follows the set points. After a reflex, e.g. a
+    collision, the driver does not connect until the error is cleared in Desk; with ``recover=1`` it clears the error itself.
+
+    Raises:
+        HardwareError: franky is not installed, not seven joints, or a mistake in the address.
+    """
+
+    module, extra = "franky", "franka"
+
+    def __init__(self, setup: DriverSetup) -> None:
+        self._host, options = serial_port.split_address("franka", setup.address, OPTIONS)
+        self._franky = serial_port.library("franky", "franka", "franka")
+        if len(setup.joint_names) != 7:
+            raise HardwareError(f"driver franka: expected the 7 joints of the arm, got {', '.join(setup.joint_names)}")
+        super().__init__(setup.joint_names, f"franka at {self._host}")
+        self._stiffness = STIFFNESS * int(options["stiffness"]) / 100.0
+        self._realtime, self._recover = bool(options["realtime"]), bool(options["recover"])
+
+    @classmethod
+    def create(cls, setup: DriverSetup) -> FrankaDriver:
+        return cls(setup)
+
+    def open(self) -> _Arm:
+        config = self._franky.RealtimeConfig.Enforce if self._realtime else self._franky.RealtimeConfig.Ignore
+        try:
+            robot = self._franky.Robot(self._host, realtime_config=config)
+        except Exception as error:  # franky's exceptions have no common base
+            raise HardwareError(f"{self.label}: no connection; check power, network and FCI: {error}") from error
+        if robot.has_errors and not (self._recover and robot.recover_from_errors()):
+            raise HardwareError(f"{self.label}: {robot.current_errors}; clear the error in Desk")
+        return _Arm(self._franky, robot, self._stiffness, self.label)
+
+
+class _Arm:
+    """Connection to one arm."""
+
+    def __init__(self, franky: Any, robot: Any, stiffness: np.ndarray, label: str) -> None:
+        self._franky, self._robot, self._stiffness, self._label = franky, robot, stiffness, label
+        self._motion: Any = None
+        self._sent, self._sent_time = np.zeros(7), 0.0
+        self._state_time, self._stamp = -1.0, 0.0
+
+    def measure(self) -> JointReading:
+        if self._motion is not None and self._robot.join_motion(0.0):  # raises what ended the motion
+            raise HardwareError(f"{self._label}: the controller has stopped")
+        state = self._robot.state
+        if (measured := state.time.to_msec()) != self._state_time:  # an unchanged state keeps its stamp
+            self._state_time, self._stamp = measured, time.time()
+        return JointReading(self._stamp, np.array(state.q), np.array(state.dq))
+
+    def send(self, position: np.ndarray) -> None:
+        now = time.monotonic()
+        elapsed = now - self._sent_time
+        velocity = (position - self._sent) / elapsed if self._motion is not None and 0.0 < elapsed < MAX_PERIOD else np.zeros(7)
+        self._sent, self._sent_time = position, now
+        reference = self._franky.JointReference(position, velocity)
+        if self._motion is None:
+            motion = self._franky.JointImpedanceTrackingMotion(stiffness=self._stiffness)
+            motion.set_reference(reference)
+            self._robot.move(motion, asynchronous=True)
+            self._motion = motion
+        else:
+            self._motion.set_reference(reference)
+
+    def close(self) -> None:
+        motion, self._motion = self._motion, None
+        if motion is not None:
+            try:
+                self._robot.stop()
+                self._robot.join_motion(STOP_TIMEOUT)
+            except Exception:  # noqa: BLE001  the motion ends with an exception if the connection is lost
+                return
