@@ -38,7 +38,7 @@ def check(name: str, setup: DriverSetup) -> Iterator[Result]:
     try:
         driver = make_driver(name, setup)
         driver.connect()
-        yield Result(True, f"connected, {len(setup.joint_names)} joints")
+        yield Result(True, f"connected; joints: {', '.join(setup.joint_names)}")
         yield from _check_pose(driver, setup)
         yield from _check_range(driver, setup)
         yield _check_rate(driver)

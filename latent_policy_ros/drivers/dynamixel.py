@@ -23,12 +23,8 @@ POSITION_MODE, CURRENT_BASED_POSITION_MODE = 3, 5
 VELOCITY_UNIT = 0.229 / 60.0 * 4096  # ticks/s
 FLASH_TIME = 0.03  # s for a motor to store its mode
 ALERT = 0x80  # bit of the error byte: the motor has a hardware error
-HARDWARE_ERRORS = {  # bit 0, the input voltage, does not switch the torque off
-    2: "overheating",
-    3: "encoder",
-    4: "electrical shock",
-    5: "overload",
-}
+#: Bits of the hardware error status; bit 0, the input voltage, does not switch the torque off.
+HARDWARE_ERRORS = {2: "overheating", 3: "encoder", 4: "electrical shock", 5: "overload"}
 
 
 class DynamixelBus(MotorBus):

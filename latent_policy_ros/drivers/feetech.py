@@ -13,12 +13,8 @@ OPERATING_MODE, TORQUE_ENABLE, TORQUE_LIMIT, LOCK = (33, 1), (40, 1), (48, 2), (
 GAINS = {"p_gain": (21, 1), "d_gain": (22, 1), "i_gain": (23, 1)}
 POSITION_MODE = 0
 SIGN = 0x8000  # sign bit of velocities and positions
-ERRORS = {
-    1: "position sensor",
-    2: "overheating",
-    3: "overcurrent",
-    5: "overload",
-}  # bit 0: input voltage, which does not switch the torque off
+#: Bits of the error byte; bit 0, the input voltage, does not switch the torque off.
+ERRORS = {1: "position sensor", 2: "overheating", 3: "overcurrent", 5: "overload"}
 
 
 class FeetechBus(MotorBus):

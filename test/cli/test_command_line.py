@@ -133,7 +133,7 @@ def test_drivers_of_a_fleet_are_checked_and_moved(tmp_path, capsys, monkeypatch)
     with pytest.raises(typer.Exit) as passed:
         drivers.check_command(str(file), move=False, robot="")
     assert passed.value.exit_code == 0 and not asked
-    assert "ok   left hand: connected, 16 joints" in capsys.readouterr().out
+    assert "ok   left hand: connected; joints: 0, 1, 2" in capsys.readouterr().out
     with pytest.raises(typer.Exit) as failed:
         drivers.check_command(str(file), move=True, robot="left")
     output = capsys.readouterr().out

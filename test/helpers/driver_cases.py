@@ -116,6 +116,7 @@ def make_case(name, folder):
         model = Path(orca_core.__file__).parent / "models" / "v2" / "orcahand-right" / "config.yaml"
         shutil.copy(model, folder)
         names = ("thumb_mcp", "index_mcp", "pinky_pip")
-        setup = DriverSetup(names, np.zeros(3), **_limits(3, -0.2, 1.5))
+        lower, upper = np.radians([-25.0, -25.0, -15.0]), np.radians([100.0, 100.0, 107.0])
+        setup = DriverSetup(names, np.zeros(3), lower=lower, upper=upper)
         return _case(f"orca@{folder}/config.yaml?mock=1", setup, np.array([0.1, -0.1, 0.3]), 1e-6)
     raise KeyError(name)
