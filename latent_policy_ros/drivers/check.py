@@ -17,6 +17,8 @@ RATE_TIME, MIN_RATE = 0.5, 50.0  # s of the test of the rate; Hz
 OUTSIDE = 0.1  # share of its range by which a joint may be measured outside its limits
 STEP = 0.1  # rad, or share of the range of a slide or of a small joint, of the motions
 RAMP_TIME, SETTLE_TIME = 1.0, 0.3  # s of a motion and after it
+COARSE_SETTLE_TIME = 3.0  # s after a motion of hardware that only knows its two ends
+READY_TIME = 12.0  # s for hardware to get ready, e.g. for a gripper to be activated
 MOVED = 0.3  # share of a motion that must be measured
 
 
@@ -67,9 +69,10 @@ def check_motion(name: str, setup: DriverSetup, announce: Callable[[str], None],
     driver = make_driver(name, setup)
     try:
         driver.connect()
+        _get_ready(driver)
         for index, joint in enumerate(setup.joint_names):
             start = driver.read().position
-            step = _step(start[index], setup.lower[index], setup.upper[index])
+            step = _step(driver, start[index], setup.lower[index], setup.upper[index])
             announce(f"{joint} by {step:+.3g}, from {start[index]:.3g}")
             yield _move(driver, setup, index, start, step, confirm)
     except HardwareError as error:
@@ -127,10 +130,21 @@ def _other_hardware(driver: Driver) -> Iterator[Result]:
             return
 
 
-def _step(position: float, lower: float, upper: float) -> float:
-    """Motion of a joint: towards the middle of its range."""
+def _get_ready(driver: Driver) -> None:
+    """Hold the measured pose until the hardware follows commands, where the driver can tell (attribute ``ready``)."""
+    until = time.monotonic() + READY_TIME
+    while not getattr(driver, "ready", True) and time.monotonic() < until:
+        driver.write(driver.read().position)
+        time.sleep(PERIOD)
+
+
+def _step(driver: Driver, position: float, lower: float, upper: float) -> float:
+    """Motion of a joint: a little towards the middle of its range, or to the other end for hardware that only knows the ends."""
+    below = position < (lower + upper) / 2
+    if getattr(driver, "coarse", False):
+        return float((upper if below else lower) - position)
     size = min(STEP, STEP * (upper - lower))
-    return float(size if position < (lower + upper) / 2 else -size)
+    return float(size if below else -size)
 
 
 def _move(driver: Driver, setup: DriverSetup, index: int, start: np.ndarray, step: float, confirm: Confirm) -> Result:
@@ -154,8 +168,8 @@ def _move(driver: Driver, setup: DriverSetup, index: int, start: np.ndarray, ste
 
 def _ramp(driver: Driver, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Move from a pose to another one with a smooth speed; returns the pose that is measured afterwards."""
-    began = time.monotonic()
-    while (elapsed := time.monotonic() - began) < RAMP_TIME + SETTLE_TIME:
+    began, settle = time.monotonic(), COARSE_SETTLE_TIME if getattr(driver, "coarse", False) else SETTLE_TIME
+    while (elapsed := time.monotonic() - began) < RAMP_TIME + settle:
         share = 0.5 - 0.5 * np.cos(np.pi * min(1.0, elapsed / RAMP_TIME))
         driver.write(start + share * (goal - start))
         position = driver.read().position

@@ -50,6 +50,7 @@ class FrankaHandDriver(ThreadedDriver):
     """
 
     module, extra = "franky", "franka"
+    coarse = True  # only closed and open can be commanded
 
     def __init__(self, setup: DriverSetup) -> None:
         self._host, self._options = serial_port.split_address("franka_hand", setup.address, OPTIONS)

@@ -63,6 +63,11 @@ class RobotiqDriver(ThreadedDriver):
         return _Gripper(client, self._limits, int(self._options["speed"]), int(self._options["force"]))
 
     @property
+    def ready(self) -> bool:
+        """Whether the gripper is active."""
+        return self._connected().connection.active  # type: ignore[attr-defined]
+
+    @property
     def object(self) -> str:
         """Whether the jaws were stopped by an object while ``opening`` or ``closing``; empty if not."""
         return self._connected().connection.object  # type: ignore[attr-defined]
@@ -74,14 +79,14 @@ class _Gripper:
     def __init__(self, client: ModbusClient, limits: tuple[float, float], speed: int, force: int) -> None:
         self._client, self._limits, self._speed, self._force = client, limits, speed, force
         self._velocity = Differentiator()
-        self._active, self._requested = False, -1
+        self.active, self._requested = False, -1
         self._activation_end = 0.0
         self.object = ""
 
     def measure(self) -> JointReading:
         status, fault, position = self._status()
-        self._active = bool(status & ACTIVATE) and status >> 4 & 3 == READY
-        self.object = OBJECTS.get(status >> 6, "") if self._active else ""
+        self.active = bool(status & ACTIVATE) and status >> 4 & 3 == READY
+        self.object = OBJECTS.get(status >> 6, "") if self.active else ""
         if reason := FAULTS.get(fault):
             raise HardwareError(f"{self._client.label}: fault 0x{fault:02X}: {reason}; then switch its power off and on")
         lower, upper = self._limits
@@ -92,7 +97,7 @@ class _Gripper:
         lower, upper = self._limits
         share = (float(position[0]) - lower) / (upper - lower)
         request = round(float(np.clip(OPEN + share * (CLOSED - OPEN), 0, 255)))
-        if not self._active and not self._activate():
+        if not self.active and not self._activate():
             self._requested = -1
             return
         if request != self._requested:
@@ -113,7 +118,7 @@ class _Gripper:
         """Whether the gripper is active; if not, its activation is begun or goes on."""
         status, _, _ = self._status()
         if status & ACTIVATE and status >> 4 & 3 == READY:
-            self._active = True
+            self.active = True
             return True
         if not status & ACTIVATE:
             self._client.write(COMMAND, [ACTIVATE << 8, 0, 0])

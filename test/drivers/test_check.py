@@ -168,6 +168,13 @@ def test_motor_that_is_stuck_or_measures_the_opposite(make):
     assert any("two" in text for text in reverse)
 
 
+def test_gripper_is_activated_before_it_is_moved(make):
+    case = make("robotiq")
+    case.model.active, case.model.activation_reads = False, 30
+    assert move(case) == []
+    assert case.line.registers.writes[0] == (0x03E8, [0x0100, 0, 0])
+
+
 def test_slow_bus_is_named(make, monkeypatch):
     monkeypatch.setattr(checks, "MIN_RATE", 50.0)
     case = make("robotiq")

@@ -10,6 +10,7 @@ import pytest
 
 from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.control.arm_description import load_arm
+from latent_policy_ros.drivers import check
 from latent_policy_ros.drivers.base import Driver, DriverSetup
 from latent_policy_ros.drivers.franka_hand import CLOSE, OPEN, GraspDecision
 from latent_policy_ros.drivers.registry import make_driver
@@ -140,6 +141,13 @@ def test_hand_grasps_and_opens(hand):
         durations.append(time.perf_counter() - began)
     assert np.median(durations) < 0.008  # a grasp takes a second, but not in the control loop
     follow(hand, closed, 0.004)
+
+
+def test_hand_is_checked_with_a_whole_motion(hand, server, monkeypatch):
+    monkeypatch.setattr(check, "RAMP_TIME", 0.2)
+    setup = DriverSetup(HAND.joint_names, HAND.rest, lower=HAND.lower, upper=HAND.upper)
+    (result,) = check.check_motion(f"franka_hand@{server.host}", setup, lambda motion: None, lambda *motion: True)
+    assert result.passed, result.text
 
 
 def test_decisions_have_hysteresis():
