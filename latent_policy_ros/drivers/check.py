@@ -18,6 +18,7 @@ OUTSIDE = 0.1  # share of its range by which a joint may be measured outside its
 STEP = 0.1  # rad, or share of the range of a slide or of a small joint, of the motions
 RAMP_TIME, SETTLE_TIME = 1.0, 0.3  # s of a motion and after it
 COARSE_SETTLE_TIME = 3.0  # s after a motion of hardware that only knows its two ends
+LATE = 2.0  # s that a measurement may be late
 READY_TIME = 12.0  # s for hardware to get ready, e.g. for a gripper to be activated
 MOVED = 0.3  # share of a motion that must be measured
 
@@ -167,11 +168,14 @@ def _move(driver: Driver, setup: DriverSetup, index: int, start: np.ndarray, ste
 
 
 def _ramp(driver: Driver, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Move from a pose to another one with a smooth speed; returns the pose that is measured afterwards."""
-    began, settle = time.monotonic(), COARSE_SETTLE_TIME if getattr(driver, "coarse", False) else SETTLE_TIME
-    while (elapsed := time.monotonic() - began) < RAMP_TIME + settle:
+    """Move from a pose to another one with a smooth speed; returns a pose that is measured after the motion has settled."""
+    settle = COARSE_SETTLE_TIME if getattr(driver, "coarse", False) else SETTLE_TIME
+    began, settled = time.monotonic(), time.time() + RAMP_TIME + settle
+    while True:
+        elapsed = time.monotonic() - began
         share = 0.5 - 0.5 * np.cos(np.pi * min(1.0, elapsed / RAMP_TIME))
         driver.write(start + share * (goal - start))
-        position = driver.read().position
+        reading = driver.read()
+        if reading.stamp > settled or elapsed > RAMP_TIME + settle + LATE:
+            return reading.position
         time.sleep(PERIOD)
-    return position
