@@ -170,12 +170,13 @@ def _move(driver: Driver, setup: DriverSetup, index: int, start: np.ndarray, ste
 def _ramp(driver: Driver, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Move from a pose to another one with a smooth speed; returns a pose that is measured after the motion has settled."""
     settle = COARSE_SETTLE_TIME if getattr(driver, "coarse", False) else SETTLE_TIME
-    began, settled = time.monotonic(), time.time() + RAMP_TIME + settle
+    began, sent = time.monotonic(), np.inf  # time of the last set point [s since the epoch]
     while True:
         elapsed = time.monotonic() - began
-        share = 0.5 - 0.5 * np.cos(np.pi * min(1.0, elapsed / RAMP_TIME))
-        driver.write(start + share * (goal - start))
+        driver.write(start + (0.5 - 0.5 * np.cos(np.pi * min(1.0, elapsed / RAMP_TIME))) * (goal - start))
+        if elapsed >= RAMP_TIME:
+            sent = min(sent, time.time())
         reading = driver.read()
-        if reading.stamp > settled or elapsed > RAMP_TIME + settle + LATE:
+        if reading.stamp > sent + settle or elapsed > RAMP_TIME + settle + LATE:
             return reading.position
         time.sleep(PERIOD)
