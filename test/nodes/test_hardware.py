@@ -45,8 +45,8 @@ def test_unplugged_in_motion(graph, line, hand):
     states = graph.listen(JointState, "left/joint_states", qos.STATES)
     graph.until(lambda: hand.connected, 3)
     near, far = HAND.rest + 0.1, HAND.rest + 0.3
-    graph.run(0.5, lambda: send(graph, np.clip(near, HAND.lower, HAND.upper)), period=0.02)
-    assert hand.status()[1] == "following commands" and len(states) > 20
+    follow = lambda: send(graph, np.clip(near, HAND.lower, HAND.upper))
+    graph.until(lambda: hand.status()[1] == "following commands" and len(states) > 20, 5, each=follow)
     line.unplug()
     graph.until(lambda: not hand.connected, 3, each=lambda: send(graph, far))
     assert str(line.path) in hand.details["hardware"]
@@ -61,9 +61,8 @@ def test_unplugged_in_motion(graph, line, hand):
     graph.run(0.3)
     assert hand.controller.holding  # the command of before is forgotten
     np.testing.assert_allclose(hand.reading.position, resting, atol=0.003)
-    graph.run(0.5, lambda: send(graph, HAND.rest), period=0.02)
-    np.testing.assert_allclose(hand.reading.position, HAND.rest, atol=0.003)
-    assert not hand.controller.holding
+    at_rest = lambda: not hand.controller.holding and np.abs(hand.reading.position - HAND.rest).max() < 0.003
+    graph.until(at_rest, 5, each=lambda: send(graph, HAND.rest))
 
 
 def test_missing_library_is_named_at_start(graph, line, monkeypatch):
