@@ -15,7 +15,7 @@ OPTIONS = {"speed": 100, "force": 20}  # mm/s, N
 OPEN, CLOSE = "open", "close"
 CLOSE_BELOW, OPEN_ABOVE = 0.4, 0.6  # shares of the opening: hysteresis of the decisions
 HOMED_WIDTH = 0.02  # m: the largest width of a hand that is homed is larger
-CLOSE_TIMEOUT = 3.0  # s
+CLOSE_TIMEOUT = 4.0  # s
 _UNFINISHED: list[tuple[Any, Any]] = []  # hands and motions that did not end in time: franky would crash without them
 
 
