@@ -42,6 +42,9 @@ def check_metadata(bag: Bag, robot: RobotTopics, report: Report) -> None:
     if bag.unlisted:
         text = f"{', '.join(bag.unlisted)}: not listed in metadata.yaml and not read (`dataset repair` adds files of the bag)"
         report(Issue("files passed over", text, bag.path, fatal=False))
+    for at, by in _clock_jumps(bag):
+        text = f"the recorder's clock jumped by {by:+.2f} s"
+        report(Issue("clock jump", text, bag.path, time=at, robot=robot.robot, fatal=False))
     for key in ("dropped", "lost"):
         for topic, count in json_object(bag, key).items():
             report(Issue(f"messages {key}", f"{count} according to the recorder", bag.path, topic, fatal=False))
@@ -111,6 +114,14 @@ def _look_for_marks(bag: Bag, report: Report) -> None:
                 f"seems to mark {begins[topic]} episodes, which become one; name it in the mapping: `episodes: {{marker: {topic}}}`"
             )
             report(Issue("several episodes", text, bag.path, topic, fatal=False))
+
+
+def _clock_jumps(bag: Bag) -> list[tuple[float, float]]:
+    """Jumps of the recorder's clock in the metadata of a bag: time since its start, size [s]; empty if missing or invalid."""
+    try:
+        return [(float(at), float(by)) for at, by in parse_json(bag.custom.get("clock_jumps", "[]"))]
+    except (TypeError, ValueError):
+        return []
 
 
 def json_object(bag: Bag, key: str) -> dict[str, Any]:

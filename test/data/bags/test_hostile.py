@@ -19,10 +19,12 @@ from latent_policy_ros.data.bags.message_types import definition
 from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.bags.reader import find_bags, open_bag
 from latent_policy_ros.data.bags.repair import find_mcap_bags, repair_bag
-from latent_policy_ros.data.conversion.mapping import robots_of_bag
+from latent_policy_ros.data.conversion.bag_metadata import check_metadata
+from latent_policy_ros.data.conversion.mapping import conventional, robots_of_bag
 from latent_policy_ros.data.inspection.summary import summary_tables
 from latent_policy_ros.data.issues import BagUnreadable
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag
+from latent_policy_ros.embodiments import load_embodiment
 
 STRING = "std_msgs/msg/String"
 
@@ -138,6 +140,15 @@ def test_custom_data_of_another_form_is_damage_or_text(tmp_path, custom):
         return
     with pytest.raises(BagUnreadable), open_bag(bag):
         pass
+
+
+@pytest.mark.parametrize(("noted", "found"), [("[[1.5, -3600.0]]", ["by -3600.00 s"]), ("[5]", []), ("{}", []), ("[", [])])
+def test_clock_jumps_that_the_recorder_noted_are_issues(tmp_path, noted, found):
+    bag, issues = recorded(tmp_path / "bag"), []
+    metadata.update_custom(bag, {"clock_jumps": noted})
+    with open_bag(bag) as opened:
+        check_metadata(opened, conventional("left", load_embodiment("panda_gripper"), ("front",)), issues.append)
+    assert [issue.text.rpartition("jumped ")[2] for issue in issues if issue.kind == "clock jump"] == found
 
 
 def test_sqlite_tables_that_compute_are_refused(tmp_path):
