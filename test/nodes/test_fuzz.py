@@ -44,11 +44,11 @@ def test_nodes_survive_hostile_messages(fuzz, graph, artifacts, space, tmp_path,
         for _ in range(20):
             fuzzer.send()
 
-    graph.run(4.0, send, 0.02)
+    graph.until(lambda: fuzzer.sent >= 2000, 60.0, "messages", send)
     failed = {
         f"{name}: {event}: {node.details[event]}" for name, node in nodes.items() for event in node.counts if "failed" in event
     }
-    assert not failed and texts == [] and fuzzer.sent > 500
+    assert not failed and texts == []
     assert all(node.active for node in nodes.values()) and all(judge.commands for judge in judges)
     for name in ("decoder", "policy", "gripper_driver", "recorder"):
         assert any("refused" in event or "damaged" in event for event in nodes[name].counts), (name, nodes[name].counts)

@@ -163,9 +163,11 @@ def test_clock_jumps_lose_no_message(tmp_path):
 WRITE = f"""
 import itertools, sys, time
 from pathlib import Path
+from latent_policy_ros.data.bags.message_types import message_types
 from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.recording.bag_writer import BagWriter
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag
+message_types()  # loaded before a recording begins, as in the recorder
 writer, topic = BagWriter(EpisodeBag(Path(sys.argv[1]), {{}})), TopicMetadata("/chatter", "std_msgs/msg/String")
 for k in itertools.count():
     now = time.time_ns()
