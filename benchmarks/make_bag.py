@@ -18,10 +18,11 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from latent_policy_ros.data.bags.message_types import message_types
+from latent_policy_ros.embodiments import load_embodiment
 
 WIDTH, HEIGHT = 640, 480
 IMAGES = 90  # of each camera, repeated
-JOINTS = 23
+JOINTS, HAND = 23, "mimic_hand"  # 7 of an arm, then those of the hand
 CAMERA_RATE, STATE_RATE, COMMAND_RATE = 30, 200, 50  # Hz
 BEGIN = 1_700_000_000_000_000_000  # ns
 STORE = message_types()
@@ -69,9 +70,11 @@ def camera_messages(camera: int, seconds: float, jpeg: bool) -> Iterator[tuple[i
 def joint_messages(seconds: float) -> Iterator[tuple[int, str, object]]:
     """(time [ns], topic, message) of measured and commanded joints."""
     names, phase = [f"joint_{i}" for i in range(JOINTS)], 0.3 * np.arange(JOINTS)
+    hand = load_embodiment(HAND)  # its joints follow those of the arm
+    middle = np.concatenate([np.zeros(JOINTS - len(hand.joint_names)), (hand.lower + hand.upper) / 2])
     layout = TYPES["std_msgs/msg/MultiArrayLayout"](dim=[], data_offset=0)
     for i in range(round(seconds * STATE_RATE)):
-        at, q = BEGIN + round(i * 1e9 / STATE_RATE), np.sin(i / STATE_RATE + phase)
+        at, q = BEGIN + round(i * 1e9 / STATE_RATE), middle + 0.2 * np.sin(i / STATE_RATE + phase)
         state = TYPES["sensor_msgs/msg/JointState"](header=header(at), name=names, position=q, velocity=0.5 * q, effort=0.1 * q)
         yield at, "/joint_states", state
         if i % (STATE_RATE // COMMAND_RATE) == 0:

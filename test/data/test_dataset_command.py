@@ -137,6 +137,8 @@ def test_frame_rate_cannot_be_determined_from_equal_times(tmp_path, recording):
     made = recording(seconds=1)
     for event in made.events:
         event.received = made.events[0].received + 1.0
+    for event in made.on("front/image_raw") + made.on("wrist/image_raw"):  # stamps would give the rate
+        event.message.header = made.joint_state(0.0, [], []).header
     made.write(tmp_path / "bag")
     done = run("from-bags", tmp_path / "bag", "-o", tmp_path / "out")
     assert isinstance(done.exception, ArtifactError) and "to determine the frame rate (give --fps)" in str(done.exception)
