@@ -1,6 +1,6 @@
 """Success of the scripted experts: every simulated end-effector with every task, without cameras or disturbances.
 
-    python benchmarks/experts.py [--episodes 100] [--task stack_blocks] [--embodiment orca_hand]
+    python benchmarks/experts.py [--episodes 100] [--task stack_blocks] [--embodiment orca_hand] [--embodiment my_hand.yaml]
 
 Prints a table with 95% Wilson intervals and the seeds that failed. All tasks with 100 episodes take about 2.5 core hours.
 """
@@ -59,12 +59,18 @@ def main() -> None:
     simulated = [name for name in list_embodiments() if load_embodiment(name).servo is not None]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", action="append", choices=TASKS.names(), help="repeatable; default: all")
-    parser.add_argument("--embodiment", action="append", choices=simulated, help="repeatable; default: all")
+    parser.add_argument("--embodiment", action="append", help="a name, or a YAML file; repeatable; default: all")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     tasks, embodiments = args.task or list(TASKS.names()), args.embodiment or simulated
+    for name in embodiments:
+        try:
+            if load_embodiment(name).servo is None:
+                parser.error(f"--embodiment {name}: has no joints to simulate; available: {', '.join(simulated)}")
+        except LatentPolicyError as error:
+            parser.error(f"--embodiment {name}: {error}")
     results: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     last = args.first_seed + args.episodes
     total = len(tasks) * len(embodiments) * args.episodes
