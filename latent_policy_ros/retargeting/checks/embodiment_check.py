@@ -20,6 +20,7 @@ from latent_policy_ros.retargeting.checks.geometry_checks import (
     check_units,
     joint_travel,
 )  # fmt: skip
+from latent_policy_ros.retargeting.checks.grasp_check import check_grasp
 from latent_policy_ros.retargeting.checks.gripper import Aperture, aperture, check_gripper
 from latent_policy_ros.retargeting.checks.workspace import CAN_PINCH, FingerReach, finger_reaches, random_joints
 from latent_policy_ros.retargeting.human_motion.reference_poses import ReferencePose, reference_poses
@@ -130,6 +131,8 @@ def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -
         diagnoses += frame
         if not any(diagnosis.level == FAILURE for diagnosis in frame):  # else the other diagnoses would only be consequences
             diagnoses += [*_check_joint_use(joints, fingers), *touching.diagnoses()]
+    if not diagnoses:  # else a narrow grasp would only be a consequence
+        diagnoses += check_grasp(embodiment)
     return report(
         hinges=len(embodiment.hinges), joints=joints, fingers=fingers,
         pinches={e.name: pinch_gaps(e, poses) for e in (embodiment, *peers)},

@@ -86,6 +86,7 @@ MISTAKES = {  # embodiment, change of its file, level, field, message
     "jaws that cross": (PANDA, replaced(("thumb: {hinge: panda_finger_joint2, point: [0.0, 0.0,", "thumb: {hinge: panda_finger_joint2, point: [0.0, 0.03,")), "warning", "action", "come nearer again while the gripper opens"),
     "tips beside the pads": (PANDA, replaced(("thumb: {hinge: panda_finger_joint2, point: [0.0, 0.0,", "thumb: {hinge: panda_finger_joint2, point: [0.0, -0.02,")), "warning", "action.closed", "still 20 mm apart: are the fingertips on the pads?"),
     "jaws of half a metre": (PANDA, lambda text: text.replace("range: [0.0, 0.04]", "range: [0.0, 0.4]").replace("open: 0.04", "open: 0.4"), "warning", "fingertips", "open 800 mm; points must be in metres"),
+    "jaws that open too little": (PANDA, replaced(("closed: 0.0, open: 0.04", "closed: 0.0, open: 0.02")), "warning", "fingertips", "it cannot grasp an object of 45 mm"),
     "a gripper's frame elsewhere": (PANDA, replaced(("origin: [-0.008, -0.0882,", "origin: [-0.008, 0.0882,")), "warning", "hand_frame.origin", "where a person's fingertips meet"),
     "a gripper's frame turned": (PANDA, replaced(("fingers: [0.0, 0.928, 0.371], palm: [0.0, -0.371, 0.928]", "fingers: [0.0, 0.0, 1.0], palm: [1.0, 0.0, 0.0]")), "warning", "hand_frame", "degrees away from a person's pinch"),
 }  # fmt: skip
