@@ -25,8 +25,10 @@ def requirements():
     return sorted({line for line in lines if line and not line.startswith("#")})
 
 
+#: Libraries of image encoders and logs of training.
+POLICY_EXTRAS = {"dinov2": ["transformers"]}
 #: Libraries of the drivers, by the name of the driver.
-EXTRAS = {
+DRIVER_EXTRAS = {
     "dynamixel": ["dynamixel-sdk>=3.7.31"],
     "feetech": ["feetech-servo-sdk>=1.0,<2"],
     "franka": ["franky-control>=2.0"],
@@ -45,7 +47,11 @@ setup(
     data_files=[*shared_files(), (f"share/{NAME}", ["package.xml"])],
     python_requires=">=3.10,<3.14",
     install_requires=requirements(),
-    extras_require={**EXTRAS, "hardware": sorted({line for lines in EXTRAS.values() for line in lines})},
+    extras_require={
+        **POLICY_EXTRAS,
+        **DRIVER_EXTRAS,
+        "hardware": sorted({line for lines in DRIVER_EXTRAS.values() for line in lines}),
+    },
     entry_points={
         "console_scripts": [
             f"latent-policy = {NAME}.cli:main",

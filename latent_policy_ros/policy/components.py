@@ -17,12 +17,14 @@ def default_options(component: Callable[..., Any]) -> dict[str, Any]:
 
 
 def complete_options(registry: Registry, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """``options`` of the component ``name``, completed by its defaults.
+    """``options`` of the component ``name``, completed by its defaults and by its method ``resolve_options``, if it has one.
 
     Raises:
-        LatentPolicyError: Unknown component, unknown option, or no value for an option without a default.
+        LatentPolicyError: Unknown component, unknown option, no value for an option without a default, or pretrained weights
+            that cannot be read.
     """
-    defaults = default_options(registry.load(name))
+    component = registry.load(name)
+    defaults = default_options(component)
     for option in options:
         if option not in defaults:
             raise LatentPolicyError(f"{registry.kind} {name!r}: unknown option {option!r}; {available(defaults)}")
@@ -30,7 +32,7 @@ def complete_options(registry: Registry, name: str, options: Mapping[str, Any]) 
     missing = [option for option, value in completed.items() if value is inspect.Parameter.empty]
     if missing:
         raise LatentPolicyError(f"{registry.kind} {name!r}: option {missing[0]!r} has no default: set it")
-    return completed
+    return component.resolve_options(completed) if hasattr(component, "resolve_options") else completed
 
 
 def build(registry: Registry, name: str, options: Mapping[str, Any], **arguments: Any) -> Any:

@@ -19,6 +19,7 @@ DISTRIBUTIONS = {  # import name -> name in requirements/core.txt, where they di
     "pinocchio": "pin", "pydantic_core": "pydantic", "yaml": "PyYAML",
 }  # fmt: skip
 OPTIONAL = {"rerun", "OpenGL", "google", "tf_transformations", "message_filters", "launch", "launch_ros", "lifecycle_msgs"}
+EXTRAS = {"transformers"}  # optional, in extras_require of setup.py
 
 
 def requirement_lines(name):
@@ -107,9 +108,13 @@ def test_the_installed_command_runs_anywhere(tmp_path):
 def test_every_library_that_is_imported_is_required():
     required = {r.name for r in requirement_lines("core.txt")}
     for name, users in top_level_imports().items():
-        if name.endswith(("_msgs", "_srvs", "_interfaces")) or name == "rclpy" or name in OPTIONAL:
+        if name.endswith(("_msgs", "_srvs", "_interfaces")) or name == "rclpy" or name in OPTIONAL | EXTRAS:
             continue
         assert DISTRIBUTIONS.get(name, name) in required, f"{name}, imported by {sorted(users)}, is not in requirements/core.txt"
+
+
+def test_optional_libraries_are_extras(distribution):
+    assert {library for extra in distribution.extras_require.values() for library in extra} == EXTRAS
 
 
 def test_every_ros_package_that_is_imported_is_in_the_manifest(manifest):

@@ -1,4 +1,4 @@
-"""Encoders of the policy's inputs, and the registry of image encoders.
+"""Encoders of the policy's inputs, and the registries of image encoders and text encoders.
 
 An image encoder is a :class:`torch.nn.Module` that turns the images of one camera into feature vectors::
 
@@ -15,8 +15,25 @@ forward:
     to the right and down in training [px], None at inference. Returns features (N, feature_dim). An encoder may ignore
     ``shifts``.
 
+An encoder with pretrained weights has two more methods. Both are called when a training starts, and not by a trained policy:
+
+resolve_options:
+    Static. Returns the options (a dictionary) completed by what is read from the pretrained model, such as its architecture, so
+    that the constructor needs no other file.
+load_pretrained:
+    Replaces random weights by the pretrained ones.
+
 Each camera has an encoder of its own. Other packages register encoders under the entry point group
 ``latent_policy_ros.image_encoders``.
+
+A text encoder turns descriptions of tasks into feature vectors::
+
+    class MyTextEncoder(nn.Module):
+        def __init__(self, feature_dim: int, *, width: int = 64) -> None: ...
+        def forward(self, tasks: Sequence[str]) -> Tensor: ...
+
+``forward`` gets B texts, some of which may be empty, and returns features (B, feature_dim). Options, ``resolve_options`` and
+``load_pretrained`` are as for image encoders; the entry point group is ``latent_policy_ros.text_encoders``.
 """
 
 from latent_policy_ros.common.registry import Registry
@@ -24,5 +41,14 @@ from latent_policy_ros.common.registry import Registry
 IMAGE_ENCODERS = Registry(
     "image encoder",
     "latent_policy_ros.image_encoders",
-    {"keypoints": "latent_policy_ros.policy.encoders.keypoint_net:KeypointNet"},
+    {
+        "keypoints": "latent_policy_ros.policy.encoders.keypoint_net:KeypointNet",
+        "resnet18": "latent_policy_ros.policy.encoders.resnet:ResNet18",
+        "dinov2": "latent_policy_ros.policy.encoders.dinov2:Dinov2Encoder",
+    },
+)
+TEXT_ENCODERS = Registry(
+    "text encoder",
+    "latent_policy_ros.text_encoders",
+    {"words": "latent_policy_ros.policy.encoders.task_text:WordEmbedding"},
 )

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latent_policy_ros.policy.encoders.spatial_softmax import expected_positions
+
 
 class KeypointNet(nn.Module):
     """Convolutional network with a spatial softmax, which locates keypoints with sub-pixel resolution.
@@ -64,13 +66,7 @@ class KeypointNet(nn.Module):
         # but needs the map in memory.
         attention = (torch.matmul(attention_weight, x).float() + attention_bias[:, None]).softmax(dim=2)
         values = (torch.matmul(attention, x.mT).float() * value_weight).sum(dim=2) + value_bias
-        with torch.autocast(images.device.type, enabled=False):
-            weight = attention.unflatten(2, (height, width))
-            down = weight.sum(dim=3) @ torch.linspace(-1, 1, height, device=x.device)
-            right = weight.sum(dim=2) @ torch.linspace(-1, 1, width, device=x.device)
-            positions = torch.stack([right, down], dim=2)
-        if shifts is not None:
-            positions = positions - 2 * shifts[:, None, :] / self.image_size
+        positions = expected_positions(attention.unflatten(2, (height, width)), shifts, self.image_size)
         return self.project(torch.cat([positions.flatten(1), values], dim=1))
 
 
