@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from latent_policy_ros.policy.components import build
 from latent_policy_ros.policy.denoisers import DENOISERS
-from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
+from latent_policy_ros.policy.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 from latent_policy_ros.policy.encoders.state import StateEncoder
 from latent_policy_ros.policy.noise_schedule import NoiseSchedule
+from latent_policy_ros.policy.objectives import OBJECTIVES
 from latent_policy_ros.policy.observation_batch import ObservationBatch
 from latent_policy_ros.policy.scaling import LATENT, POSE, POSITION, ROTATION
 from latent_policy_ros.policy.settings import ModelSettings
@@ -44,9 +45,12 @@ class PolicyNetwork(nn.Module):
         self.embodiments = {name: row for row, name in enumerate(settings.embodiments, start=1)}  # row 0: unknown
         if settings.embodiments:
             self.embodiment = nn.Embedding(len(settings.embodiments) + 1, F)
+        self.text: nn.Module | None = None
+        if settings.text_encoder != "none":
+            self.text = build(TEXT_ENCODERS, settings.text_encoder, settings.text_encoder_options, feature_dim=F)
         self.fuse = nn.Sequential(
             nn.SiLU(),
-            nn.Linear((len(settings.cameras) + 1) * F, F),
+            nn.Linear((len(settings.cameras) + 1 + (self.text is not None)) * F, F),
             nn.LayerNorm(F),
             nn.SiLU(),
             nn.Linear(F, F),
@@ -57,6 +61,7 @@ class PolicyNetwork(nn.Module):
             horizon=self.shape[0], action_dim=self.shape[1], condition_dim=F,
         )  # fmt: skip
         self.schedule = NoiseSchedule(settings.diffusion_steps, settings.sampling_steps)
+        self.objective = OBJECTIVES[settings.objective](self.schedule)
 
     def encode(self, observations: ObservationBatch) -> Tensor:
         """Features (B, C) of B observations. A missing image is replaced by a learned vector of its camera."""
@@ -70,26 +75,36 @@ class PolicyNetwork(nn.Module):
         if self.embodiments:
             rows = torch.tensor([self.embodiments.get(name, 0) for name in observations.embodiments])
             parts[0] = parts[0] + self.embodiment(rows.to(observations.states.device))
+        if self.text is not None:
+            parts.append(self.text(observations.tasks).to(parts[0].dtype))
         return self.fuse(torch.cat(parts, dim=1))
 
-    def loss(self, observations: ObservationBatch, chunks: Tensor, noise_samples: int) -> Tensor:
+    def loss(self, observations: ObservationBatch, chunks: Tensor, noise_samples: int, progress: float = 0.0) -> Tensor:
         """Mean squared error of denoised chunks. Position, rotation and latent have equal weights, whatever their lengths.
 
         Args:
             observations: B observations.
             chunks: Clean chunks (B, H, 9 + L).
             noise_samples: Number of noisy chunks per observation.
+            progress: Completed share of the training, from 0 to 1.
         """
         condition = self.encode(observations).repeat(noise_samples, 1)
         clean = chunks.repeat(noise_samples, 1, 1)
-        t = torch.randint(self.schedule.levels, (len(clean),), device=clean.device)
-        noisy = self.schedule.add_noise(clean, torch.randn_like(clean), t)
-        error = (self.denoiser(noisy, t, condition).float() - clean).square()
+        error = self.objective.squared_error(lambda noisy, t: self.denoiser(noisy, t, condition), clean, progress)
         return sum(error[..., group].mean() for group in (POSITION, ROTATION, LATENT)) / 3
+
+    def load_pretrained(self) -> None:
+        """Load the weights of components that were trained before. Raises LatentPolicyError if they cannot be read."""
+        for component in (*self.cameras.values(), self.text):
+            if component is not None and hasattr(component, "load_pretrained"):
+                component.load_pretrained()
 
     @torch.inference_mode()
     def sample(self, observations: ObservationBatch, generator: torch.Generator) -> Tensor:
         """Sample one chunk (H, 9 + L) for each of B observations, (B, H, 9 + L)."""
         condition = self.encode(observations).float()
-        noise = torch.randn(len(observations), *self.shape, generator=generator).to(condition.device)
-        return self.schedule.sample(lambda noisy, t: self.denoiser(noisy, t, condition).float(), noise)
+
+        def noise() -> Tensor:
+            return torch.randn(len(observations), *self.shape, generator=generator).to(condition.device)
+
+        return self.objective.sample(lambda noisy, t: self.denoiser(noisy, t, condition).float(), noise)

@@ -34,7 +34,7 @@ class ObservationBatch:
     Attributes:
         states: Scaled histories of grasp poses, hand latents and apertures, (B, S, 10 + L) float32.
         images: Images by camera. A camera without images in this batch is absent.
-        tasks: Task description of each observation, B strings. The present network does not use them.
+        tasks: Task description of each observation, B strings; empty: unknown.
         embodiments: Name of each observation's embodiment, B strings; empty where it is withheld from the network.
     """
 

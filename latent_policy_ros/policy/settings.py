@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -37,8 +37,15 @@ class ModelSettings(Config):
     image_encoder_options: dict[str, Any] = Field(default_factory=dict, description="Options of the image encoder.")
     denoiser: str = Field("mlp", description="Denoiser, see latent_policy_ros/policy/denoisers.")
     denoiser_options: dict[str, Any] = Field(default_factory=dict, description="Options of the denoiser.")
+    text_encoder: str = Field(
+        "none", description="Encoder of the task's text, see latent_policy_ros/policy/encoders; ``none``: the text is not used."
+    )
+    text_encoder_options: dict[str, Any] = Field(default_factory=dict, description="Options of the text encoder.")
+    objective: Literal["diffusion", "consistency"] = Field(
+        "diffusion", description="Training objective and sampler: ``consistency`` needs one or two sampling_steps."
+    )
     diffusion_steps: int = Field(100, ge=1, description="Noise levels.")
-    sampling_steps: int = Field(8, ge=1, description="DDIM steps at inference; at most diffusion_steps.")
+    sampling_steps: int = Field(8, ge=1, description="Sampling steps at inference; at most diffusion_steps.")
 
     @model_validator(mode="after")
     def _check(self) -> ModelSettings:
@@ -68,6 +75,9 @@ class TrainingSettings(Config):
         {}, description="Probability that the images of a camera are masked, by camera; at least one camera always remains."
     )
     embodiment_dropout: Probability = Field(0.3, description="Probability that the embodiment is withheld from the network.")
+    task_dropout: Probability = Field(
+        0.1, description="Probability that the task's text is masked, if the policy has a text encoder."
+    )
     latent_dropout: Probability = Field(0.5, description="Probability that the observed hand latents are masked.")
     position_noise: Noise = Field(
         0.003, description="Standard deviation of the noise on observed positions of the grasp frame [m]."

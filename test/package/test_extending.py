@@ -47,14 +47,15 @@ from latent_policy_ros.data.conversion.command_types import COMMAND_TYPES
 from latent_policy_ros.drivers.registry import DRIVERS
 from latent_policy_ros.observations.modalities import MODALITIES
 from latent_policy_ros.policy.denoisers import DENOISERS
-from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
+from latent_policy_ros.policy.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 from latent_policy_ros.sim.tasks.registry import TASKS
-entries = {"lift_can": TASKS, "gru": DENOISERS, "small_cnn": IMAGE_ENCODERS, "echo": DRIVERS, "range": MODALITIES}
-for name, registry in {**entries, "channel": COMMAND_TYPES}.items():
+networks = {"gru": DENOISERS, "small_cnn": IMAGE_ENCODERS, "letters": TEXT_ENCODERS}
+entries = {"lift_can": TASKS, **networks, "echo": DRIVERS, "range": MODALITIES, "channel": COMMAND_TYPES}
+for name, registry in entries.items():
     registry.load(name)
     print(name, name in registry.names())
 """
-    assert run(code)[::2] == ["lift_can", "gru", "small_cnn", "echo", "range", "channel"]
+    assert run(code)[::2] == ["lift_can", "gru", "small_cnn", "letters", "echo", "range", "channel"]
 
 
 def test_the_expert_solves_the_task(run):
@@ -78,9 +79,9 @@ latent = artifact("latents", "default")
 generate_episodes("panda_gripper", [3, 4], "data", task="lift_can", workers=1)
 train_policy_from_settings("gru.yaml", [Path("data")], latent, Path("policy"))
 policy = Policy.load("policy", LatentSpace.load(latent))
-print(policy.settings.denoiser, policy.settings.image_encoder)
+print(policy.settings.denoiser, policy.settings.image_encoder, policy.settings.text_encoder)
 """
-    assert run(code)[-2:] == ["gru", "small_cnn"]
+    assert run(code)[-3:] == ["gru", "small_cnn", "letters"]
 
 
 def test_the_driver_is_made_by_its_name(run):

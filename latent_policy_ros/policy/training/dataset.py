@@ -98,8 +98,8 @@ class DemonstrationDataset:
             scaled[generator.random(len(rows)) < self.training.latent_dropout, :, STATE_LATENT] = 0.0
             withheld = generator.random(len(rows)) < self.training.embodiment_dropout
             names = ["" if hidden else name for name, hidden in zip(names, withheld)]
-        tasks = [self._tasks[episode] for episode in self._frames[rows, 0]]
-        observations = ObservationBatch(torch.from_numpy(scaled), self._camera_images(rows, generator, augment), tasks, names)
+        images, tasks = self._camera_images(rows, generator, augment), self._task_texts(rows, generator, augment)
+        observations = ObservationBatch(torch.from_numpy(scaled), images, tasks, names)
         return TrainingBatch(observations, torch.from_numpy(self.scaling.scale_chunks(chunks, states[:, -1, POSITION])))
 
     def _add_noise(self, states: np.ndarray, generator: np.random.Generator) -> None:
@@ -143,6 +143,13 @@ class DemonstrationDataset:
                 shifted = random_shift(images, self.training.image_shift if augment else 0, generator)
                 batch[camera] = CameraImages(*(torch.from_numpy(array) for array in (chosen, *shifted)))
         return batch
+
+    def _task_texts(self, rows: np.ndarray, generator: np.random.Generator, augment: bool) -> list[str]:
+        tasks = [self._tasks[episode] for episode in self._frames[rows, 0]]
+        if augment and self.model.text_encoder != "none":
+            masked = generator.random(len(rows)) < self.training.task_dropout
+            tasks = ["" if mask else task for mask, task in zip(masked, tasks)]
+        return tasks
 
     def fingerprint(self) -> str:
         """Content hash of all states and commands, the first images of each episode, and the weights."""

@@ -28,7 +28,7 @@ from latent_policy_ros.policy.components import complete_options
 from latent_policy_ros.policy.denoisers import DENOISERS
 from latent_policy_ros.policy.device import choose_device
 from latent_policy_ros.policy.diffusion import PolicyNetwork
-from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
+from latent_policy_ros.policy.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.settings import ModelSettings, PolicySettings, TrainingSettings
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
@@ -73,7 +73,9 @@ def train_policy(
     torch.manual_seed(training.seed)
     network = PolicyNetwork(model, latent_space.dim)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    if start is not None:
+    if start is None:
+        network.load_pretrained()
+    else:
         initialise_weights(network, start)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
@@ -146,6 +148,8 @@ def with_default_options(model: ModelSettings) -> ModelSettings:
         "image_encoder_options": complete_options(IMAGE_ENCODERS, model.image_encoder, model.image_encoder_options),
         "denoiser_options": complete_options(DENOISERS, model.denoiser, model.denoiser_options),
     }
+    if model.text_encoder != "none":
+        options["text_encoder_options"] = complete_options(TEXT_ENCODERS, model.text_encoder, model.text_encoder_options)
     return model.model_copy(update=options)
 
 
@@ -198,7 +202,7 @@ def train_step(
     torch.manual_seed(int(generator.integers(2**62)))
     batch = data.batch(generator)
     with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-        loss = network.loss(batch.observations.to(device), batch.chunks.to(device), settings.noise_samples)
+        loss = network.loss(batch.observations.to(device), batch.chunks.to(device), settings.noise_samples, step / settings.steps)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -1,0 +1,91 @@
+"""Training objectives of the denoiser, each with its sampler: diffusion, and consistency for one or two sampling steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from latent_policy_ros.policy.noise_schedule import NoiseSchedule
+
+#: The network: (noisy samples (B, ...), noise levels (B,)) to clean samples (B, ...).
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+class Objective(Protocol):
+    """What the network is trained for, and how samples are drawn from it."""
+
+    def squared_error(self, denoise: Denoise, clean: Tensor, progress: float) -> Tensor:
+        """Weighted squared errors (B, ...) for clean samples (B, ...), at random noise levels.
+
+        Args:
+            denoise: The network.
+            clean: Clean samples.
+            progress: Completed share of the training, from 0 to 1.
+        """
+
+    def sample(self, denoise: Denoise, noise: Callable[[], Tensor]) -> Tensor:
+        """Clean samples (B, ...) from unit noise (B, ...), drawn by ``noise``."""
+
+
+class Diffusion:
+    """The network predicts the clean sample, on average over all that a noisy sample may come from. DDIM sampling."""
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        self._schedule = schedule
+
+    def squared_error(self, denoise: Denoise, clean: Tensor, progress: float) -> Tensor:
+        t = torch.randint(self._schedule.levels, (len(clean),), device=clean.device)
+        noisy = self._schedule.add_noise(clean, torch.randn_like(clean), t)
+        return (denoise(noisy, t).float() - clean).square()
+
+    def sample(self, denoise: Denoise, noise: Callable[[], Tensor]) -> Tensor:
+        return self._schedule.sample(denoise, noise())
+
+
+class Consistency:
+    """The network maps every point of a denoising path to the end of the path, so that one or two steps sample it.
+
+    Consistency training as of Geng et al. 2024 (Consistency Models Made Easy): the target at one noise level is the prediction
+    at a lower level of the same path. The distance of the levels falls during the training. At first the lower level is the
+    clean sample, which is diffusion.
+    """
+
+    DIFFUSION, SETTLED = 0.3, 0.9  # progress up to which training is diffusion, and from which the distance is constant
+    HALVINGS = 5  # of the relative distance of the levels, from 1 to 1 / 32
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        self._schedule = schedule
+
+    def squared_error(self, denoise: Denoise, clean: Tensor, progress: float) -> Tensor:
+        t = torch.randint(self._schedule.levels, (len(clean),), device=clean.device)
+        noise = torch.randn_like(clean)
+        distance = self.distance(progress)
+        lower = t - torch.ceil(distance * (t + 1)).long()
+        target = clean
+        if distance < 1:
+            with torch.no_grad():
+                level = lower.clamp(min=0)
+                predicted = denoise(self._schedule.add_noise(clean, noise, level), level).float()
+            target = torch.where((lower < 0).view(-1, *[1] * (clean.ndim - 1)), clean, predicted)
+        # Errors shrink in proportion to the distance.
+        return (denoise(self._schedule.add_noise(clean, noise, t), t).float() - target).square() / distance
+
+    def distance(self, progress: float) -> float:
+        """Distance of the two noise levels relative to the higher one, from 1 (diffusion) to 1 / 32."""
+        done = (progress - self.DIFFUSION) / (self.SETTLED - self.DIFFUSION)
+        return 2.0 ** (-self.HALVINGS * min(max(done, 0.0), 1.0))
+
+    def sample(self, denoise: Denoise, noise: Callable[[], Tensor]) -> Tensor:
+        samples = noise()
+        for k, t in enumerate(self._schedule.timesteps):
+            levels = torch.full((len(samples),), t, device=samples.device)
+            if k:
+                samples = self._schedule.add_noise(samples, noise(), levels)
+            samples = denoise(samples, levels).clamp(-1, 1)
+        return samples
+
+
+OBJECTIVES: dict[str, Callable[[NoiseSchedule], Objective]] = {"diffusion": Diffusion, "consistency": Consistency}
