@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.data.lerobot.foreign import dataset_identity, episode_metadata, joint_columns
 from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WHOLE, WRIST, WRIST_ACTION
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, StagedEpisode
@@ -127,21 +128,22 @@ def load_episode(reader: LeRobotReader, number: int, cameras: Sequence[str], siz
         stride: Load every ``stride``-th frame.
 
     Raises:
-        ArtifactError: The data set has no wrist poses, is damaged, or was made by another package.
+        ArtifactError: The data set has no wrist poses, lacks joints of its embodiment, or is damaged.
     """
-    columns, identity = reader.columns(number), reader.identity
+    columns, identity = reader.columns(number), dataset_identity(reader)
     missing = [name for name in (STATE, ACTION, WRIST, WRIST_ACTION) if name not in columns]
     if missing:
         raise ArtifactError(f"{reader.root}: features {', '.join(missing)} are missing; policies are trained on them")
     columns = {name: values[::stride] for name, values in columns.items()}
-    n, metadata = len(identity.joints), reader.episode_metadata[number]
+    metadata = episode_metadata(reader, number)
+    state, action = (columns[name][:, joint_columns(reader, name, identity.joints)] for name in (STATE, ACTION))
     present = [camera for camera in cameras if camera in reader.cameras]
     return Episode(
         {c: np.array([image for k, image in enumerate(reader.images(number, c, size)) if k % stride == 0]) for c in present},
         columns[WRIST],
-        identity.to_action(columns[STATE][:, :n]),
+        identity.to_action(state),
         columns[WRIST_ACTION],
-        identity.to_action(columns[ACTION][:, :n]),
+        identity.to_action(action),
         EpisodeMeta(
             metadata.get("robot", ""), identity.embodiment, identity.embodiment_hash, stride / reader.fps,
             metadata.get("seed", -1), bool(metadata["success"]), reader.episodes[number]["tasks"][0],

@@ -71,15 +71,26 @@ def joined(vectors: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> dict[str,
     return whole
 
 
+def element_names(features: Mapping[str, Mapping[str, Any]], feature: str) -> tuple[str, ...]:
+    """Names of the elements of a vector; empty without names. Other packages may group them: ``{"motors": [...]}``."""
+    names = features[feature].get("names") or ()
+    return tuple(name for group in names.values() for name in group) if isinstance(names, Mapping) else tuple(names)
+
+
 def joint_names(features: Mapping[str, Mapping[str, Any]], feature: str) -> tuple[str, ...]:
     """Names of the joints in the state or the action of a data set of either layout."""
-    names = tuple(features[feature]["names"])
-    return names[: -len(WRIST_NAMES)] if names[-len(WRIST_NAMES) :] == WRIST_NAMES else names
+    names = element_names(features, feature)
+    return tuple(name for name in names if name not in WRIST_NAMES) if set(WRIST_NAMES) <= set(names) else names
 
 
 def is_depth(feature: Mapping[str, Any]) -> bool:
     """Whether a feature is a video of depth images."""
     return is_video(feature) and bool((feature.get("info") or {}).get("is_depth_map"))
+
+
+def is_camera(name: str, feature: Mapping[str, Any]) -> bool:
+    """Whether a feature holds the RGB images of a camera, as video or as single images in the data files."""
+    return name.startswith(IMAGES) and (feature["dtype"] == "image" or (is_video(feature) and not is_depth(feature)))
 
 
 def data_schema(features: Mapping[str, Mapping[str, Any]]) -> pa.Schema:
@@ -130,6 +141,6 @@ def to_table(columns: Mapping[str, np.ndarray], schema: pa.Schema) -> pa.Table:
 def to_array(column: pa.ChunkedArray) -> np.ndarray:
     """Convert a column of an Arrow table to an array (T, d) or (T,)."""
     combined = column.combine_chunks()
-    if pa.types.is_fixed_size_list(combined.type):
-        return combined.flatten().to_numpy().reshape(len(combined), -1)
+    if pa.types.is_fixed_size_list(combined.type) or pa.types.is_list(combined.type):
+        return combined.flatten().to_numpy(zero_copy_only=False).reshape(len(combined), -1)
     return combined.to_numpy(zero_copy_only=False)

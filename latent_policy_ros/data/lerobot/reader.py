@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latent_policy_ros.common.artifacts import load_json
-from latent_policy_ros.common.errors import ArtifactError, available
+from latent_policy_ros.common.errors import ArtifactError, ObservationRefused, available
 from latent_policy_ros.common.path_names import inside
 from latent_policy_ros.data.lerobot.feature_statistics import Stats, statistics_from_json
 from latent_policy_ros.data.lerobot.layout import (
@@ -26,13 +26,16 @@ from latent_policy_ros.data.lerobot.layout import (
     TASKS,
     VERSION,
     VIDEO,
-    is_depth,
+    WRIST_NAMES,
+    element_names,
+    is_camera,
     is_video,
     joint_names,
     to_array,
 )
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity
 from latent_policy_ros.data.lerobot.video import decode_images
+from latent_policy_ros.observations.images import compressed_to_rgb, fit
 
 REMEDY = "convert or generate it again"
 
@@ -77,8 +80,7 @@ class LeRobotReader:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras, without those of depth."""
-        videos = (name for name, feature in self.features.items() if is_video(feature) and not is_depth(feature))
-        return tuple(name[len(IMAGES) :] for name in videos)
+        return tuple(name[len(IMAGES):] for name, feature in self.features.items() if is_camera(name, feature))  # fmt: skip
 
     @cached_property
     def stats(self) -> dict[str, Stats]:
@@ -108,22 +110,17 @@ class LeRobotReader:
 
         State and action contain joints only; wrist poses are columns of their own in either layout.
         """
-        row = self.episodes[episode]
-        path = self.root / DATA.format(chunk_index=int(row["data/chunk_index"]), file_index=int(row["data/file_index"]))
-        try:
-            with pq.ParquetFile(path) as file:
-                table = file.read_row_group(self._row_group(file, episode))
-        except (OSError, pa.ArrowException) as error:
-            raise ArtifactError(f"{path}: cannot be read: {error}; {REMEDY}") from error
-        columns = {name: to_array(table.column(name)) for name in table.column_names}
-        vectors = {
-            name for name, feature in self.features.items() if feature["names"]
-        }  # a vector of one element is stored as a scalar
+        stored = [name for name, feature in self.features.items() if feature["dtype"] not in ("video", "image")]
+        table = self._table(episode, stored)
+        columns = {name: to_array(table.column(name)) for name in stored}
+        vectors = {name for name in stored if self.features[name].get("names")}  # one element is stored as a scalar
         columns = {name: values.reshape(len(values), -1) if name in vectors else values for name, values in columns.items()}
         for feature, pose in POSE_OF.items():
-            count = len(self.joint_names(feature)) if feature in columns else 0
-            if count and columns[feature].shape[1] > count:
-                columns[feature], columns[pose] = columns[feature][:, :count], columns[feature][:, count:]
+            names = element_names(self.features, feature) if feature in columns else ()
+            if set(WRIST_NAMES) <= set(names):
+                values, joints = columns[feature], self.joint_names(feature)
+                columns[feature] = values[:, [names.index(name) for name in joints]]
+                columns[pose] = values[:, [names.index(name) for name in WRIST_NAMES]]
         return columns
 
     def joint_names(self, feature: str) -> tuple[str, ...]:
@@ -139,23 +136,48 @@ class LeRobotReader:
         Raises:
             ArtifactError: The camera does not exist, or the video is damaged.
         """
+        path, first = self.image_file(episode, camera)
+        if is_video(self.features[f"{IMAGES}{camera}"]):
+            return decode_images(path, first, self.episodes[episode]["length"], self.fps, size)
+        return self._stored_images(path, episode, camera, size)
+
+    def image_file(self, episode: int, camera: str) -> tuple[Path, int]:
+        """File with the images of an episode, a video or a data file, and the index of the episode's first image in it.
+
+        Raises:
+            ArtifactError: The camera does not exist.
+        """
         if camera not in self.cameras:
             raise ArtifactError(f"{self.root}: no camera {camera!r}; {available(self.cameras)}")
         key, row = f"{IMAGES}{camera}", self.episodes[episode]
+        if not is_video(self.features[key]):
+            return self._data_file(episode), int(row["dataset_from_index"])
         indices = {name: int(row[f"videos/{key}/{name}"]) for name in ("chunk_index", "file_index")}
         path = inside(self.root, VIDEO.format(video_key=key, **indices))
-        first = round(row[f"videos/{key}/from_timestamp"] * self.fps)
-        return decode_images(path, first, row["length"], self.fps, size)
+        return path, round(row[f"videos/{key}/from_timestamp"] * self.fps)
 
-    def _row_group(self, file: pq.ParquetFile, episode: int) -> int:
-        """Index of the row group of an episode: the episodes of a file are consecutive, one row group each."""
+    def _stored_images(self, path: Path, episode: int, camera: str, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
+        for stored in self._table(episode, [f"{IMAGES}{camera}"]).column(0):
+            try:
+                image = compressed_to_rgb(stored["bytes"].as_py() or b"", "")
+            except ObservationRefused as error:
+                raise ArtifactError(f"{path}: episode {episode}: {camera}: {error}") from error
+            yield fit(image, *size) if size else image
+
+    def _data_file(self, episode: int) -> Path:
         row = self.episodes[episode]
-        place = row["data/chunk_index"], row["data/file_index"]
-        first = next(r for r in self.episodes if (r["data/chunk_index"], r["data/file_index"]) == place)
-        group = episode - first["episode_index"]
-        if group >= file.num_row_groups or file.metadata.row_group(group).num_rows != row["length"]:
-            raise ArtifactError(f"{self.root}: episode {episode} is not stored as one row group; {REMEDY}")
-        return group
+        return self.root / DATA.format(chunk_index=int(row["data/chunk_index"]), file_index=int(row["data/file_index"]))
+
+    def _table(self, episode: int, columns: list[str]) -> pa.Table:
+        """Columns of an episode; other packages may store several episodes in a row group."""
+        path, length = self._data_file(episode), self.episodes[episode]["length"]
+        try:
+            table = pq.read_table(path, columns=columns, filters=[("episode_index", "=", episode)], partitioning=None)
+        except (OSError, pa.ArrowException) as error:
+            raise ArtifactError(f"{path}: cannot be read: {error}; {REMEDY}") from error
+        if len(table) != length:
+            raise ArtifactError(f"{path}: episode {episode}: expected {length} frames, got {len(table)}; {REMEDY}")
+        return table
 
     def _read_episodes(self) -> list[dict[str, Any]]:
         files = sorted((self.root / EPISODES.split("/chunk")[0]).glob("*/*.parquet"))
