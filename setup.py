@@ -26,7 +26,7 @@ def requirements():
 
 
 #: Libraries of image encoders and logs of training.
-POLICY_EXTRAS = {"dinov2": ["transformers"]}
+POLICY_EXTRAS = {"dinov2": ["transformers"], "tensorboard": ["tensorboard"]}
 #: Libraries of the drivers, by the name of the driver.
 DRIVER_EXTRAS = {
     "dynamixel": ["dynamixel-sdk>=3.7.31"],

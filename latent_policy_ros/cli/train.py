@@ -43,15 +43,26 @@ def train_policy_command(
         Optional[str], typer.Option("--from", help="Start from the weights of this policy, of any latent space.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard an earlier training state in the output folder.")] = False,
+    device: Annotated[str, typer.Option(help="Device of the network: auto, cpu, or cuda:N.")] = "auto",
+    workers: Annotated[
+        Optional[int], typer.Option(min=0, help="Processes that read images; default: none on a CPU, up to 8 beside a GPU.")
+    ] = None,
+    log: Annotated[str, typer.Option(help="Log the losses to tensorboard (in the output folder), wandb or trackio.")] = "",
 ) -> None:  # fmt: skip
     """Train a latent diffusion policy. Ctrl-C saves the training state; the same command resumes.
+
+    Started by `accelerate launch` or `torchrun`, several processes train one policy. Each takes `batch_size` observations per step.
 
     Examples:
 
         latent-policy train policy runs/data -o runs/policy
         latent-policy train policy runs/data -o runs/tuned --from default
+        torchrun --nproc-per-node 4 -m latent_policy_ros.cli train policy runs/data -o runs/policy
     """
+    from latent_policy_ros.policy.training.processes import Share
     from latent_policy_ros.policy.training.train import train_policy_from_settings
+    from latent_policy_ros.policy.training.trainer import RunOptions
 
     begin = artifact("policies", start) if start else None
-    train_policy_from_settings(settings, data, artifact("latents", latent), out, not fresh, console, begin)
+    options = RunOptions(device, workers, log, Share.from_environment())
+    train_policy_from_settings(settings, data, artifact("latents", latent), out, not fresh, console, begin, options)

@@ -79,18 +79,21 @@ class PolicyNetwork(nn.Module):
             parts.append(self.text(observations.tasks).to(parts[0].dtype))
         return self.fuse(torch.cat(parts, dim=1))
 
-    def loss(self, observations: ObservationBatch, chunks: Tensor, noise_samples: int, progress: float = 0.0) -> Tensor:
+    def loss(self, observations: ObservationBatch, chunks: Tensor, t: Tensor, noise: Tensor, progress: float = 0.0) -> Tensor:
         """Mean squared error of denoised chunks. Position, rotation and latent have equal weights, whatever their lengths.
 
         Args:
-            observations: B observations.
+            observations: B observations, each encoded once.
             chunks: Clean chunks (B, H, 9 + L).
-            noise_samples: Number of noisy chunks per observation.
+            t: Noise levels of S noisy chunks for each observation, (S, B).
+            noise: Unit noise, (S, B, H, 9 + L).
             progress: Completed share of the training, from 0 to 1.
         """
-        condition = self.encode(observations).repeat(noise_samples, 1)
-        clean = chunks.repeat(noise_samples, 1, 1)
-        error = self.objective.squared_error(lambda noisy, t: self.denoiser(noisy, t, condition), clean, progress)
+        condition = self.encode(observations).repeat(len(t), 1)
+        clean = chunks.repeat(len(t), 1, 1)
+        error = self.objective.squared_error(
+            lambda noisy, level: self.denoiser(noisy, level, condition), clean, t.flatten(), noise.flatten(0, 1), progress
+        )
         return sum(error[..., group].mean() for group in (POSITION, ROTATION, LATENT)) / 3
 
     def load_pretrained(self) -> None:

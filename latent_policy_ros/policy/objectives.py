@@ -17,12 +17,14 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 class Objective(Protocol):
     """What the network is trained for, and how samples are drawn from it."""
 
-    def squared_error(self, denoise: Denoise, clean: Tensor, progress: float) -> Tensor:
-        """Weighted squared errors (B, ...) for clean samples (B, ...), at random noise levels.
+    def squared_error(self, denoise: Denoise, clean: Tensor, t: Tensor, noise: Tensor, progress: float) -> Tensor:
+        """Weighted squared errors (B, ...).
 
         Args:
             denoise: The network.
-            clean: Clean samples.
+            clean: Clean samples (B, ...).
+            t: Random noise levels (B,).
+            noise: Unit noise (B, ...).
             progress: Completed share of the training, from 0 to 1.
         """
 
@@ -36,9 +38,8 @@ class Diffusion:
     def __init__(self, schedule: NoiseSchedule) -> None:
         self._schedule = schedule
 
-    def squared_error(self, denoise: Denoise, clean: Tensor, progress: float) -> Tensor:
-        t = torch.randint(self._schedule.levels, (len(clean),), device=clean.device)
-        noisy = self._schedule.add_noise(clean, torch.randn_like(clean), t)
+    def squared_error(self, denoise: Denoise, clean: Tensor, t: Tensor, noise: Tensor, progress: float) -> Tensor:
+        noisy = self._schedule.add_noise(clean, noise, t)
         return (denoise(noisy, t).float() - clean).square()
 
     def sample(self, denoise: Denoise, noise: Callable[[], Tensor]) -> Tensor:
@@ -59,9 +60,7 @@ class Consistency:
     def __init__(self, schedule: NoiseSchedule) -> None:
         self._schedule = schedule
 
-    def squared_error(self, denoise: Denoise, clean: Tensor, progress: float) -> Tensor:
-        t = torch.randint(self._schedule.levels, (len(clean),), device=clean.device)
-        noise = torch.randn_like(clean)
+    def squared_error(self, denoise: Denoise, clean: Tensor, t: Tensor, noise: Tensor, progress: float) -> Tensor:
         distance = self.distance(progress)
         lower = t - torch.ceil(distance * (t + 1)).long()
         target = clean

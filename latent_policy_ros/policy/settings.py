@@ -62,7 +62,7 @@ class TrainingSettings(Config):
         0, ge=0, description="Seed of the initial weights and, with the step number, of all random draws of the step."
     )
     steps: int = Field(6_500, ge=1, description="Training steps.")
-    batch_size: int = Field(64, ge=1, description="Observations per step.")
+    batch_size: int = Field(64, ge=1, description="Observations per step and process.")
     noise_samples: int = Field(4, ge=1, description="Noisy action chunks per observation, which is encoded once.")
     learning_rate: Positive = Field(
         5e-4, description="Peak learning rate of AdamW: after warm-up, before the cosine decay to zero."
@@ -85,6 +85,10 @@ class TrainingSettings(Config):
     rotation_noise: Noise = Field(0.02, description="Standard deviation of the noise on observed rotations, as 6D components.")
     latent_noise: Noise = Field(0.1, description="Length of the noise on observed hand latents, which have length 1.")
     aperture_noise: Noise = Field(0.003, description="Standard deviation of the noise on observed apertures [m].")
+    validation: Probability = Field(
+        0.0,
+        description="Share of the episodes of each data set that are held out to compute a loss every checkpoint_every steps.",
+    )
     checkpoint_every: int = Field(1000, ge=1, description="Steps between saved training states, from which training can resume.")
 
 

@@ -19,7 +19,7 @@ DISTRIBUTIONS = {  # import name -> name in requirements/core.txt, where they di
     "pinocchio": "pin", "pydantic_core": "pydantic", "yaml": "PyYAML",
 }  # fmt: skip
 OPTIONAL = {"rerun", "OpenGL", "google", "tf_transformations", "message_filters", "launch", "launch_ros", "lifecycle_msgs"}
-EXTRAS = {"transformers"}  # optional, in extras_require of setup.py
+EXTRAS = {"tensorboard", "transformers"}  # optional, in extras_require of setup.py
 
 
 def requirement_lines(name):
@@ -114,7 +114,8 @@ def test_every_library_that_is_imported_is_required():
 
 
 def test_optional_libraries_are_extras(distribution):
-    assert {library for extra in distribution.extras_require.values() for library in extra} == EXTRAS
+    drivers = set(distribution.extras_require["hardware"])
+    assert {library for extra in distribution.extras_require.values() for library in extra} - drivers == EXTRAS
 
 
 def test_every_ros_package_that_is_imported_is_in_the_manifest(manifest):
@@ -150,7 +151,7 @@ def test_every_driver_with_a_library_has_an_extra(distribution):
     from latent_policy_ros.drivers.registry import DRIVERS
 
     lines = {"dynamixel", "feetech", "franka", "inspire", "orca", "robotiq"}
-    assert set(distribution.extras_require) == {"hardware", *lines} and lines < set(DRIVERS.names())
+    assert set(distribution.extras_require) == {"hardware", "dinov2", "tensorboard", *lines} and lines < set(DRIVERS.names())
     required = {Requirement(line).name for line in distribution.extras_require["hardware"]}
     tested = {requirement.name.replace("_", "-") for requirement in requirement_lines("build.txt")}
     assert required <= tested

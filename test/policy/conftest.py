@@ -18,6 +18,14 @@ from latent_policy_ros.policy.settings import ModelSettings, PolicySettings, Tra
 from latent_policy_ros.policy.training.train import human_grasp, train_policy
 
 
+@pytest.fixture(scope="session", autouse=True)
+def generated_files(tmp_path_factory):
+    """Folder of the decoded images."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LATENT_POLICY_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def space():
     """The shipped latent space."""

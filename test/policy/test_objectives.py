@@ -1,45 +1,41 @@
 """Objectives: consistency training samples a distribution of two modes in one step, which diffusion cannot."""
 
+import math
+
 import pytest
 import torch
 
 from latent_policy_ros.policy.denoisers.mlp import MLPDenoiser
 from latent_policy_ros.policy.noise_schedule import NoiseSchedule
-from latent_policy_ros.policy.objectives import OBJECTIVES, Consistency
+from latent_policy_ros.policy.objectives import Consistency
 
 MODES = torch.tensor([[0.6, -0.6], [-0.6, 0.6]])
 
 
-def distance_to_modes(objective: str, sampling_steps: int, training_steps: int = 250) -> float:
-    """Mean distance of samples to the nearer of two modes, after a short training on these modes."""
+def test_consistency_samples_both_modes_in_one_or_two_steps():
+    """A network that is trained for diffusion returns the mean of both modes in one step, at a distance of 0.85."""
     torch.manual_seed(0)
-    network = MLPDenoiser(1, 2, 1, width=48, blocks=2)
-    trained = OBJECTIVES[objective](NoiseSchedule(100, sampling_steps))
-    optimizer = torch.optim.AdamW(network.parameters())
+    network, schedule, steps, batch = MLPDenoiser(1, 2, 1, width=64, blocks=2), NoiseSchedule(100, 1), 800, 256
+    consistency = Consistency(schedule)
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
 
     def denoise(noisy, t):
         return network(noisy[:, None], t, torch.zeros(len(noisy), 1))[:, 0]
 
-    for step in range(training_steps):
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 4e-3 * (1 - step / training_steps)
-        clean = MODES[torch.randint(2, (128,))]
-        loss = trained.squared_error(denoise, clean, step / training_steps).mean()
+            group["lr"] = 1e-3 * (1 + math.cos(math.pi * step / steps))
+        clean, t = MODES[torch.randint(2, (batch,))], torch.randint(100, (batch,))
+        loss = consistency.squared_error(denoise, clean, t, torch.randn_like(clean), step / steps).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    with torch.no_grad():
-        samples = trained.sample(denoise, lambda: torch.randn(500, 2))
-    distances = torch.cdist(samples, MODES)
-    assert 0.3 < distances.argmin(dim=1).float().mean() < 0.7  # both modes are sampled
-    return distances.amin(dim=1).mean().item()
-
-
-def test_consistency_samples_in_few_steps():
-    one_step_diffusion = distance_to_modes("diffusion", 1)
-    assert one_step_diffusion > 0.6  # one prediction is the mean of both modes, 0.85 away
-    assert distance_to_modes("consistency", 1) < 0.4 * one_step_diffusion
-    assert distance_to_modes("consistency", 2) < 0.3 * one_step_diffusion
+    for sampling_steps in (1, 2):
+        sampler = Consistency(NoiseSchedule(100, sampling_steps))
+        with torch.no_grad():
+            distances = torch.cdist(sampler.sample(denoise, lambda: torch.randn(500, 2)), MODES)
+        assert distances.amin(dim=1).mean() < 0.4
+        assert 0.3 < distances.argmin(dim=1).float().mean() < 0.7
 
 
 def test_distance_of_noise_levels_falls_from_diffusion_to_its_smallest_value():
@@ -51,15 +47,16 @@ def test_distance_of_noise_levels_falls_from_diffusion_to_its_smallest_value():
 
 def test_consistency_error_compares_two_levels_of_one_path():
     schedule, seen = NoiseSchedule(100, 1), []
-    clean = torch.randn(400, 3)
+    clean, t = torch.randn(400, 3), torch.randint(100, (400,))
 
     def denoise(noisy, t):
         alpha = schedule.alphas_cumprod[t].sqrt()[:, None]
         seen.append((t, (noisy - alpha * clean) / (1 - alpha**2).sqrt()))  # the noise
         return t[:, None].float().expand_as(noisy)
 
-    error = Consistency(schedule).squared_error(denoise, clean, progress=1.0)
-    (lower, noise), (t, same) = seen
+    error = Consistency(schedule).squared_error(denoise, clean, t, torch.randn_like(clean), progress=1.0)
+    (lower, noise), (upper, same) = seen
+    assert torch.equal(upper, t)
     torch.testing.assert_close(noise, same, rtol=0.02, atol=0.02)
     gaps = t - lower
     below = t - torch.ceil((t + 1) / 32).long()

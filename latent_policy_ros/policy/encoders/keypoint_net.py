@@ -70,22 +70,17 @@ class KeypointNet(nn.Module):
         return self.project(torch.cat([positions.flatten(1), values], dim=1))
 
 
-def random_shift(images: np.ndarray, largest: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Shift the content of each image at random. Border pixels are replicated.
+def shifted_images(images: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Images whose content is shifted. Border pixels are replicated.
 
     Args:
         images: (N, H, W, 3) uint8.
-        largest: Largest shift in each direction [px].
-        generator: Source of randomness.
-
-    Returns:
-        The shifted images, and the shift of each to the right and down (N, 2) float32 [px].
+        shifts: Shift of each image to the right and down [px], (N, 2) int.
     """
-    shifts = generator.integers(-largest, largest, size=(len(images), 2), endpoint=True)
     rows, columns = np.arange(images.shape[1]), np.arange(images.shape[2])
     shifted = np.empty_like(images)
     for i, (right, down) in enumerate(shifts):
         y = np.clip(rows - down, 0, len(rows) - 1)
         x = np.clip(columns - right, 0, len(columns) - 1)
         shifted[i] = images[i].take(y, axis=0).take(x, axis=1)
-    return shifted, shifts.astype(np.float32)
+    return shifted

@@ -1,4 +1,4 @@
-"""DemonstrationDataset: demonstrations in memory, sampled as batches of observations and action chunks."""
+"""DemonstrationDataset: demonstrations of data sets, sampled as batches of observations and action chunks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from torch import Tensor
 
 from latent_policy_ros.common.artifacts import artifact_hash
 from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.common.paths import runs_dir
 from latent_policy_ros.data.lerobot.collection import find_datasets
 from latent_policy_ros.data.lerobot.episodes import Episode, load_episode
+from latent_policy_ros.data.lerobot.foreign import dataset_identity, episode_metadata
+from latent_policy_ros.data.lerobot.image_cache import ImageCache
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent.space import LatentSpace
-from latent_policy_ros.policy.encoders.keypoint_net import random_shift
+from latent_policy_ros.policy.encoders.keypoint_net import shifted_images
 from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
 from latent_policy_ros.policy.scaling import APERTURE, POSITION, ROTATION, STATE_LATENT, Scaling
 from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.training.processes import WHOLE, Share
+from latent_policy_ros.policy.training.sampling import EmbodimentSampler, held_out
+
+BLOCK = 50_000  # chunks in memory while their range is computed
 
 
 @dataclass(frozen=True)
@@ -38,57 +45,79 @@ class TrainingBatch:
 
 
 class DemonstrationDataset:
-    """All successful episodes of some data sets. Images are decoded once and kept in memory.
+    """All successful episodes of some data sets. States and commands are in memory, images in an :class:`ImageCache` on disk.
 
     Args:
         folders: Folders of data sets.
-        settings: Cameras, image size, dt, horizon, batch size and augmentation.
+        settings: Cameras, image size, dt, horizon, batch size, augmentation and share of validation episodes.
         grasp_space: Conversion of measurements and commands to states and actions.
+        share: Part of each batch that this process takes.
+        cache: Folder of the decoded images; None: ``cache/images`` in :func:`~latent_policy_ros.common.paths.runs_dir`.
 
     Raises:
         ArtifactError: No successful episode, or a data set has a frame rate that does not fit ``dt``, has none of the cameras,
             or was recorded with another version of an embodiment than the latent space has. The message names the data set.
     """
 
-    def __init__(self, folders: Iterable[Path | str], settings: PolicySettings, grasp_space: GraspSpace) -> None:
-        self.model, self.training = settings.model, settings.training
+    def __init__(
+        self,
+        folders: Iterable[Path | str],
+        settings: PolicySettings,
+        grasp_space: GraspSpace,
+        share: Share = WHOLE,
+        cache: Path | None = None,
+    ) -> None:
+        self.model, self.training, self._share = settings.model, settings.training, share
         self.episodes: dict[str, int] = {}
         self._images: list[dict[str, np.ndarray]] = []  # of each episode
         self._tasks: list[str] = []  # of each episode
-        states, commands = [], []
-        frames: list[tuple[int, int, int, int]] = []
-        rows: dict[str, list[int]] = {}
-        weights: dict[str, list[float]] = {}  # of each row
-        for episode, weight in self._successful_episodes(folders, grasp_space.latent_space):
-            name, number = episode.meta.embodiment, len(self._images)
+        self._image_hashes: list[str] = []
+        states, commands, names, weights = [], [], [], []
+        frames: list[tuple[int, int, int, int, bool]] = []
+        images = ImageCache(cache or runs_dir() / "cache" / "images", (self.model.image_size,) * 2)
+        for episode, weight, is_held_out in self._successful_episodes(folders, grasp_space.latent_space, images):
+            name, number = episode.meta.embodiment, len(self._tasks)
             self.episodes[name] = self.episodes.get(name, 0) + 1
             first, last = len(frames), len(frames) + len(episode) - 1
-            rows.setdefault(name, []).extend(range(first, last + 1))
-            weights.setdefault(name, []).extend([weight] * len(episode))
-            frames += [(number, t, first, last) for t in range(len(episode))]
-            self._images.append(episode.images)
+            names += [name] * len(episode)
+            weights += [weight] * len(episode)
+            frames += [(number, t, first, last, is_held_out) for t in range(len(episode))]
             self._tasks.append(episode.meta.task)
             embodiment = load_embodiment(name)
             states.append(grasp_space.states(embodiment, episode.wrist_pose, episode.hand))
             commands.append(grasp_space.actions(embodiment, episode.wrist_command, episode.hand_command))
         if not frames:
             raise ArtifactError(f"no successful episode in {', '.join(map(str, folders))}")
-        self._states, self._commands = np.concatenate(states), np.concatenate(commands)
-        self._frames = np.array(frames)  # (N, 4): episode, frame in the episode, first and last row of the episode
-        self._rows = {name: np.array(indices) for name, indices in rows.items()}
-        self._weights = {name: float(np.mean(values)) for name, values in weights.items()}
-        self._probabilities = {n: None if len(set(w)) == 1 else np.array(w) / np.sum(w) for n, w in weights.items()}
-        chunks = self._commands[self._windows(np.arange(len(self._states)), 0, self.model.horizon)]
-        chunks[..., POSITION] -= self._states[:, None, POSITION]
-        self.scaling = Scaling.fit(self._states, chunks)
+        self._states, self._commands, self._weights = np.concatenate(states), np.concatenate(commands), np.array(weights)
+        self._frames = np.array(frames)  # (N, 5): episode, frame in the episode, first and last row of the episode, validation
+        validation = self._frames[:, 4] == 1
+        rows = np.flatnonzero(~validation)
+        self._sampler = EmbodimentSampler(names, self._weights, rows)
+        self._validation = EmbodimentSampler(names, self._weights, np.flatnonzero(validation)) if validation.any() else None
+        self.scaling = Scaling.fit(self._states[rows], self._chunk_range(rows))
 
     def __len__(self) -> int:
         return len(self._states)
 
+    @property
+    def validation_frames(self) -> int:
+        """Number of frames of the episodes that are held out for validation."""
+        return int(self._frames[:, 4].sum())
+
     def batch(self, generator: np.random.Generator, augment: bool = True) -> TrainingBatch:
-        """A random batch. The share of each embodiment is the mean weight of its frames, to within one observation."""
-        names = self._embodiments(int(generator.integers(len(self._rows))))
-        rows = np.array([generator.choice(self._rows[name], p=self._probabilities[name]) for name in names])
+        """A random batch of the training episodes.
+
+        ``batch_size`` is the number of observations of each process. All processes draw the same whole batch, and each takes its
+        part. So the batches of several processes are together that of one process with a larger batch.
+        """
+        return self._batch(self._sampler, generator, augment)
+
+    def validation_batch(self, generator: np.random.Generator) -> TrainingBatch | None:
+        """A random batch of the validation episodes without augmentation; None: no episode is held out."""
+        return self._batch(self._validation, generator, augment=False) if self._validation else None
+
+    def _batch(self, sampler: EmbodimentSampler, generator: np.random.Generator, augment: bool) -> TrainingBatch:
+        names, rows = sampler.draw(generator, self.training.batch_size * self._share.processes)
         states = self._states[self._windows(rows, 1 - self.model.observation_steps, self.model.observation_steps)]
         chunks = self._commands[self._windows(rows, 0, self.model.horizon)]
         if augment:
@@ -99,8 +128,19 @@ class DemonstrationDataset:
             withheld = generator.random(len(rows)) < self.training.embodiment_dropout
             names = ["" if hidden else name for name, hidden in zip(names, withheld)]
         images, tasks = self._camera_images(rows, generator, augment), self._task_texts(rows, generator, augment)
-        observations = ObservationBatch(torch.from_numpy(scaled), images, tasks, names)
-        return TrainingBatch(observations, torch.from_numpy(self.scaling.scale_chunks(chunks, states[:, -1, POSITION])))
+        own = self._share.part(len(rows))
+        observations = ObservationBatch(torch.from_numpy(scaled[own]), images, tasks[own], names[own])
+        scaled_chunks = self.scaling.scale_chunks(chunks[own], states[own, -1, POSITION])
+        return TrainingBatch(observations, torch.from_numpy(scaled_chunks))
+
+    def _chunk_range(self, rows: np.ndarray) -> np.ndarray:
+        """Smallest and largest values (2, H, 9 + L) of the raw chunks at ``rows``, of which few are in memory at a time."""
+        ranges = []
+        for some in np.array_split(rows, -(-len(rows) // BLOCK)):
+            chunks = self._commands[self._windows(some, 0, self.model.horizon)]
+            chunks[..., POSITION] -= self._states[some, None, POSITION]
+            ranges += [chunks.min(axis=0), chunks.max(axis=0)]
+        return np.stack([np.min(ranges, axis=0), np.max(ranges, axis=0)])
 
     def _add_noise(self, states: np.ndarray, generator: np.random.Generator) -> None:
         """Add noise to raw states (B, S, 10 + L), in place."""
@@ -112,16 +152,6 @@ class DemonstrationDataset:
             (APERTURE, t.aperture_noise),
         ):
             states[..., group] += sigma * generator.standard_normal(states[..., group].shape, dtype=np.float32)
-
-    def _embodiments(self, shift: int) -> list[str]:
-        """Embodiment of each observation of a batch: repeatedly the one furthest below its share, starting at ``shift``."""
-        names = sorted(self._rows)
-        shares = np.array([self._weights[name] for name in names])
-        shares, counts, chosen = shares / shares.sum(), np.zeros(len(names)), []
-        for done in range(1, self.training.batch_size + len(names)):
-            chosen.append(int(np.argmax(np.round(shares * done - counts, 9))))
-            counts[chosen[-1]] += 1
-        return [names[k] for k in chosen[shift : shift + self.training.batch_size]]
 
     def _windows(self, rows: np.ndarray, first: int, count: int) -> np.ndarray:
         """Rows (B, count) from ``rows + first`` on, clamped to the episode of each row."""
@@ -135,13 +165,16 @@ class DemonstrationDataset:
             dropout = np.array([self.training.camera_dropout.get(camera, 0.0) for camera in cameras])
             kept = has & (generator.random(has.shape) >= dropout)
             has = np.where(kept.any(axis=1, keepdims=True), kept, has)
-        batch = {}
+        own, largest, batch = self._share.part(len(rows)), self.training.image_shift if augment else 0, {}
         for column, camera in enumerate(cameras):
             chosen = np.flatnonzero(has[:, column])
+            shifts = generator.integers(-largest, largest, size=(len(chosen), 2), endpoint=True)
+            mine = (chosen >= own.start) & (chosen < own.stop)  # only these are read
+            chosen, shifts = chosen[mine], shifts[mine]
             if len(chosen):
                 images = np.stack([self._images[e][camera][t] for e, t in self._frames[rows[chosen], :2]])
-                shifted = random_shift(images, self.training.image_shift if augment else 0, generator)
-                batch[camera] = CameraImages(*(torch.from_numpy(array) for array in (chosen, *shifted)))
+                arrays = chosen - own.start, shifted_images(images, shifts), shifts.astype(np.float32)
+                batch[camera] = CameraImages(*map(torch.from_numpy, arrays))
         return batch
 
     def _task_texts(self, rows: np.ndarray, generator: np.random.Generator, augment: bool) -> list[str]:
@@ -152,25 +185,36 @@ class DemonstrationDataset:
         return tasks
 
     def fingerprint(self) -> str:
-        """Content hash of all states and commands, the first images of each episode, and the weights."""
-        first = {f"{k} {camera}": p[0] for k, images in enumerate(self._images) for camera, p in images.items()}
-        probabilities = {f"probabilities {name}": p for name, p in self._probabilities.items() if p is not None}
-        rows = {"states": self._states, "commands": self._commands, "frames": self._frames}
-        return artifact_hash({"weights": self._weights}, {**rows, **first, **probabilities})
+        """Content hash of states, commands, images, weights and the choice of validation episodes."""
+        arrays = {"states": self._states, "commands": self._commands, "frames": self._frames, "weights": self._weights}
+        return artifact_hash({"images": self._image_hashes}, arrays)
 
-    def _successful_episodes(self, folders: Iterable[Path | str], latent_space: LatentSpace) -> Iterator[tuple[Episode, float]]:
-        """Each successful episode, resampled to ``dt`` and ``image_size``, with the weight of its data set."""
-        model = self.model
-        for root, weight in find_datasets(folders):
+    def _successful_episodes(
+        self, folders: Iterable[Path | str], latent_space: LatentSpace, cache: ImageCache
+    ) -> Iterator[tuple[Episode, float, bool]]:
+        """Each successful episode, resampled to ``dt``, with the weight of its data set, and whether it is held out.
+
+        Its images are appended to those of the class.
+        """
+        for place, (root, weight) in enumerate(find_datasets(folders)):
             reader = LeRobotReader(root)
             stride = self._stride(reader, latent_space)
-            for number, metadata in enumerate(reader.episode_metadata):
-                if metadata["success"]:
-                    yield load_episode(reader, number, model.cameras, (model.image_size, model.image_size), stride), weight
+            numbers = [number for number in range(len(reader)) if episode_metadata(reader, number)["success"]]
+            images: list[dict[str, np.ndarray]] = [{} for _ in numbers]
+            for camera in self.model.cameras:
+                if camera in reader.cameras and numbers:
+                    decoded, content = cache.images(reader, camera, numbers, stride)
+                    self._image_hashes.append(content)
+                    for by_camera, of_episode in zip(images, decoded):
+                        by_camera[camera] = of_episode
+            self._images += images
+            validation = held_out(len(numbers), self.training.validation, (self.training.seed, place))
+            for number, held in zip(numbers, validation):
+                yield load_episode(reader, number, (), cache.size, stride), weight, bool(held)
 
     def _stride(self, reader: LeRobotReader, latent_space: LatentSpace) -> int:
         """Frame stride from the data set's fps to the policy's dt. Checks that the data set can be used."""
-        identity, dt = reader.identity, self.model.dt
+        identity, dt = dataset_identity(reader), self.model.dt
         expected = latent_space.expected_hash(identity.embodiment)
         if identity.embodiment_hash != expected:
             raise ArtifactError(

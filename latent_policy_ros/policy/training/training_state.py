@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,29 @@ FILE = "training.safetensors"
 REMEDY = "start over with --fresh"
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a training.
+
+    Attributes:
+        step: Number of completed steps.
+        seconds: Time spent so far.
+        loss: Running mean of the loss; NaN: none yet.
+        validation_loss: Newest loss on the validation episodes; NaN: none yet.
+        best_loss: Lowest validation loss; infinite: none yet.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = math.nan
+    validation_loss: float = math.nan
+    best_loss: float = math.inf
+
+
 def save_training_state(
     folder: Path,
-    step: int,
+    progress: Progress,
     identity: dict[str, Any],
-    seconds: float,
-    loss: float,
     network: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -33,10 +51,8 @@ def save_training_state(
 
     Args:
         folder: Output folder of the training.
-        step: Number of completed steps.
+        progress: Progress of the training.
         identity: Settings, latent space and data, which must be equal to resume.
-        seconds: Time spent so far.
-        loss: Running mean of the loss; NaN: none yet.
         network: Network that is trained.
         average: Network with the averaged weights.
         optimizer: AdamW with its moments.
@@ -47,18 +63,18 @@ def save_training_state(
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
     arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in tensors.items()}
-    progress = {"step": step, "seconds": seconds, "loss": loss if math.isfinite(loss) else None, "identity": identity}
-    text = canonical_json(progress)
+    finite = {name: value for name, value in vars(progress).items() if math.isfinite(value)}
+    text = canonical_json({**finite, "identity": identity})
     save_tensors(folder / FILE, arrays, {"progress": text, "hash": artifact_hash({"progress": text}, arrays)})
 
 
 def load_training_state(
     folder: Path, identity: dict[str, Any], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, float, float] | None:
+) -> Progress | None:
     """Restore a state written by :func:`save_training_state`.
 
     Returns:
-        Completed steps, time spent [s] and running loss; None if there is no saved state.
+        Progress of the saved training; None if there is no saved state.
 
     Raises:
         ArtifactError: Damaged, or of a training with other settings, latent space or data. The message names the difference.
@@ -69,9 +85,10 @@ def load_training_state(
     tensors, header = load_tensors(file, ArtifactError, REMEDY)
     if "progress" not in header or header.get("hash") != artifact_hash({"progress": header["progress"]}, tensors):
         raise ArtifactError(f"{file}: contents were changed, or written by another version of this package; {REMEDY}")
-    progress = json.loads(header["progress"])
+    stored = json.loads(header["progress"])
+    recorded = stored.pop("identity")
     for key, value in identity.items():
-        saved = progress["identity"].get(key)
+        saved = recorded.get(key)
         if saved != value:
             raise ArtifactError(f"{file}: {key}: this training has {value!r}, the saved state {saved!r}; {REMEDY}")
     for prefix, module in (("network", network), ("average", average)):
@@ -84,4 +101,4 @@ def load_training_state(
             like = parameter if saved.shape == parameter.shape else saved
             # AdamW needs the moments in the memory layout of the parameter.
             optimizer.state[parameter][key] = torch.empty_like(like).copy_(saved).detach()
-    return progress["step"], progress["seconds"], math.nan if progress["loss"] is None else progress["loss"]
+    return Progress(**stored)

@@ -15,14 +15,19 @@ from latent_policy_ros.common import artifacts
 from latent_policy_ros.common.artifacts import load_tensors
 from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
 from latent_policy_ros.policy.diffusion import PolicyNetwork
-from latent_policy_ros.policy.training import train
+from latent_policy_ros.policy.training import trainer
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
-from latent_policy_ros.policy.training.train import train_policy, train_step
+from latent_policy_ros.policy.training.step import train_step
+from latent_policy_ros.policy.training.train import train_policy
 
 
 def saved_step(folder) -> int:
     """Number of completed steps in the saved training state."""
     return json.loads(load_tensors(folder / "training.safetensors", ArtifactError, "")[1]["progress"])["step"]
+
+
+def batch(data, settings):
+    return data.batch(np.random.default_rng(0)), settings.training
 
 
 def test_train_step_runs_on_the_network_device(demonstrations, quick, space, grasp_space, monkeypatch):
@@ -32,7 +37,7 @@ def test_train_step_runs_on_the_network_device(demonstrations, quick, space, gra
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), foreach=False)
     data = DemonstrationDataset([demonstrations], quick, grasp_space)
-    loss = train_step(network, average, optimizer, data, quick.training, 0, device)
+    loss, _ = train_step(network, average, optimizer, *batch(data, quick), 0, device, 1)
     assert loss.device == device and all(p.grad.device == device for p in network.parameters() if p.grad is not None)
 
 
@@ -42,14 +47,14 @@ def test_averaged_weights_need_no_gradient(demonstrations, quick, space, grasp_s
     average, data = copy.deepcopy(network).requires_grad_(False), DemonstrationDataset([demonstrations], quick, grasp_space)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     for step in range(2):
-        train_step(network, average, optimizer, data, quick.training, step, torch.device("cpu"))
+        train_step(network, average, optimizer, *batch(data, quick), step, torch.device("cpu"), 1)
     assert not any(weights.requires_grad for weights in average.parameters())
 
 
 def test_resumed_training_equals_uninterrupted_training(demonstrations, quick, space, tmp_path, monkeypatch, with_training):
     settings = with_training(quick, steps=6, checkpoint_every=2)
     whole = train_policy(settings, [demonstrations], space, tmp_path / "whole")
-    stop, step = threading.Event(), train.train_step
+    stop, step = threading.Event(), trainer.train_step
 
     def stop_after_four(*args):
         if args[5] == 3:
@@ -57,8 +62,8 @@ def test_resumed_training_equals_uninterrupted_training(demonstrations, quick, s
         return step(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train.threading, "Event", lambda: stop)
-        patched.setattr(train, "train_step", stop_after_four)
+        patched.setattr(trainer.threading, "Event", lambda: stop)
+        patched.setattr(trainer, "train_step", stop_after_four)
         with pytest.raises(KeyboardInterrupt):
             train_policy(settings, [demonstrations], space, tmp_path / "parts")
     assert saved_step(tmp_path / "parts") == 4
@@ -89,7 +94,12 @@ def test_failed_write_keeps_the_previous_state(demonstrations, quick, space, tmp
 
 def test_diverged_training_stops_and_keeps_the_previous_state(demonstrations, quick, space, tmp_path, monkeypatch, with_training):
     settings = with_training(quick, steps=12, checkpoint_every=3)
-    monkeypatch.setattr(train, "train_step", lambda *given: train_step(*given) * (math.nan if given[5] > 3 else 1.0))
+
+    def diverge(*given):
+        loss, stop = train_step(*given)
+        return loss * (math.nan if given[5] > 3 else 1.0), stop
+
+    monkeypatch.setattr(trainer, "train_step", diverge)
     with pytest.raises(LatentPolicyError, match="diverged: loss nan at step 5; reduce learning_rate"):
         train_policy(settings, [demonstrations], space, tmp_path)
     assert not (tmp_path / "policy.json").exists()
