@@ -140,7 +140,7 @@ def co_training(study: Study, seeds: Sequence[int] = (0, 1, 2)) -> list[list[str
 
 
 def shipped(study: Study) -> list[list[str]]:
-    policy, tasks = artifact("policies", "default"), [name for name in TASKS.names if name != "lift_cube"]
+    policy, tasks = artifact("policies", "default"), [name for name in TASKS.names() if name != "lift_cube"]
     rows = [["end-effector", *tasks]]
     for name in END_EFFECTORS:
         rows.append([f"`{name}`", *(rate(study.successes(policy, name, SHIPPED_SEED, task)) for task in tasks)])
