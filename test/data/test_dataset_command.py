@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from latent_policy_ros.cli.dataset import app
 from latent_policy_ros.common.errors import ArtifactError
+from latent_policy_ros.data.bags import storage
 from latent_policy_ros.data.conversion import conversion
 from latent_policy_ros.sim.demonstrations import generation
 
@@ -160,7 +161,7 @@ def test_full_disk_while_unpacking_ends_the_conversion(tmp_path, recording, monk
         opened.append(source)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(storage, "unpack_file", full)
     for fps in ((), ("--fps", "10")):
         done = run("from-bags", tmp_path / "bags", "-o", tmp_path / "out", *fps)
         assert isinstance(done.exception, OSError) and done.exception.errno == errno.ENOSPC and "damaged" not in done.output
