@@ -44,15 +44,15 @@ help:   ## this list
 demo: setup   ## two robots, one policy, real ROS 2: writes a bag, a video and a summary under runs/demo
 	@$(BIN)/latent-policy demo $(ARGS)
 
-# Tests of running nodes depend on time: they run alone. All others run in parallel, each process in a ROS domain of its own.
-TIMED := test/nodes
+# Tests of running nodes and of emulated hardware depend on time: they run alone. All others run in parallel, each process in a ROS domain of its own.
+TIMED := test/nodes test/drivers
 PYTEST := ROS_PYTHON_CHECK_FIELDS=1 $(BIN)/python -m pytest -q
 test: setup   ## the test suite; TESTS=test/nodes for a part of it
 ifdef TESTS
 	@$(PYTEST) $(TESTS) $(ARGS)
 else
 	@status=0; \
-	$(PYTEST) test --ignore=$(TIMED) -n auto --maxprocesses 4 --dist loadfile $(ARGS) || status=$$?; \
+	$(PYTEST) test $(addprefix --ignore=,$(TIMED)) -n auto --maxprocesses 4 --dist loadfile $(ARGS) || status=$$?; \
 	$(PYTEST) $(TIMED) $(ARGS) || status=$$?; \
 	exit $$status
 endif

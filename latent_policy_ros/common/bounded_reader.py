@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from latent_policy_ros.common.errors import LatentPolicyError
 
 MAX_FILE_SIZE = 32 << 20  # bytes of a text file: configuration, description of a robot, metadata
 MAX_DEPTH = 64  # levels of nested lists and mappings
+_STRINGS, _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL), re.compile(r"[][{}]")
 
 
 class LimitExceeded(LatentPolicyError, ValueError):
@@ -52,23 +55,8 @@ def parse_json(text: str | bytes) -> Any:
     """
     if len(text) > MAX_FILE_SIZE:
         raise LimitExceeded(f"has {len(text)} characters; the limit is {MAX_FILE_SIZE}")
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise _too_deep() from error
-    level, depth = [value], 1
-    while level := [item for parent in level for item in _children(parent)]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise _too_deep()
-    return value
-
-
-def _children(value: Any) -> list[Any]:
-    """Items of a list or mapping that are lists or mappings."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [item for item in items if isinstance(item, (dict, list))]
-
-
-def _too_deep() -> LimitExceeded:
-    return LimitExceeded(f"is nested deeper than {MAX_DEPTH} levels, the limit")
+    content = text if isinstance(text, str) else text.decode("utf-8")
+    brackets = _BRACKETS.findall(_STRINGS.sub("", content))  # before parsing, which is recursive
+    if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > MAX_DEPTH:
+        raise LimitExceeded(f"is nested deeper than {MAX_DEPTH} levels, the limit")
+    return json.loads(content)

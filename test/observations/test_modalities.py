@@ -65,7 +65,8 @@ def test_every_modality_converts_known_message_types():
     for name in MODALITIES.names():
         modality = load_modality(name)
         assert modality.name == name and modality.layout and set(modality.message_types) <= store().fielddefs.keys()
-    assert message_types("images") == ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+    video = "foxglove_msgs/msg/CompressedVideo"
+    assert message_types("images") == ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", video)
     with pytest.raises(LatentPolicyError, match="'joint_state' is for joints.*available: depth_image, tactile, wrench"):
         value_modality("joint_state")
 

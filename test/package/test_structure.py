@@ -95,8 +95,8 @@ def test_everything_but_the_nodes_imports_without_rclpy():
         ("nodes.decoder_node", ()),
         ("nodes.hand_driver_node", ()),
         ("nodes.recorder_node", ("cv2",)),
-        ("nodes.sim_node", ("mujoco", "pinocchio")),
-        ("policy.runtime", ("torch",)),
+        ("nodes.sim_node", ("mujoco", "pinocchio", "numba")),
+        ("policy.runtime", ("torch", "pinocchio")),
     ],
 )
 def test_what_starts_beside_a_robot_imports_no_more_than_it_needs(module, needs):

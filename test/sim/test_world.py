@@ -242,7 +242,7 @@ def test_changed_embodiment_is_simulated_with_its_changes():
     thick = dataclasses.replace(hand, shape=dataclasses.replace(hand.shape, tip_radius=0.02))
     radii = [World(given, cameras=()).model.geom("robot/index_tip").size[0] for given in (hand, thick)]
     assert radii == [hand.shape.tip_radius, 0.02]
-    assert World("leap_hand_left", cameras=()).nominal is World("leap_hand_left", cameras=()).model  # compiled once
+    assert World("leap_hand_left", cameras=()).nominal is World("leap_hand_left", cameras=()).nominal  # compiled once
 
 
 def test_human_hand_cannot_be_simulated():

@@ -27,7 +27,7 @@ def test_existing_episodes_are_kept(tmp_path):
     assert [told["seed"] for told in reader.episode_metadata] == [0, 1, 2] and reader.identity.embodiment_hash == e.content_hash
     made = run_episode(World("panda_gripper"), 1)
     episode = load_episode(reader, 1, ("front", "wrist"), (96, 96))
-    assert episode.meta == dataclasses.replace(made.meta, dt=0.1) and set(episode.images) == {"front"}
+    assert episode.meta == dataclasses.replace(made.meta, dt=0.1) and set(episode.images) == {"front", "wrist"}
     for name in ("wrist_pose", "hand", "wrist_command", "hand_command"):
         np.testing.assert_allclose(getattr(episode, name), getattr(made, name), atol=1e-5)
     error = episode.images["front"].astype(float) - made.images["front"]

@@ -20,8 +20,8 @@ def test_robot_touches_nothing_at_the_start(world_of, task):
     for embodiment in ("leap_hand", "panda_gripper"):
         for seed in range(20):
             world = world_of(embodiment, task, seed)
-            pairs = world.data.contact.geom[: world.data.ncon]
-            assert not world._is_robot[pairs].any()
+            touching = world._is_robot[world.data.contact.geom[: world.data.ncon]]
+            assert (touching[:, 0] == touching[:, 1]).all()  # fingers may touch each other
 
 
 @pytest.mark.parametrize("task", TASKS.names())
