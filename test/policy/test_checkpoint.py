@@ -69,7 +69,7 @@ def test_old_format_is_refused_with_the_command_to_train(shipped):
 
 def test_shipped_policy_loads():
     policy = Policy.load(artifact("policies", "default"), LatentSpace.load(artifact("latents", "default")))
-    assert policy.policy_id == "fe235b5f88ef256bf1c4a8472710c295fc44c747588ab02ad6b1a707662bb7b3"
+    assert policy.policy_id == "9dc4506cdacb2c5bb5b42d723555f9122cd719f7d1e8700533f7068b0d4ca752"
 
 
 def test_new_model_setting_keeps_the_id_of_a_stored_policy(shipped, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from latent_policy_ros.embodiments.model.schema import Embodiment
 OPPOSING_FINGERS = ("index", "middle")  # fingers that oppose the thumb, as far as the end-effector has them
 REFERENCE_WIDTH = 0.045  # distance between the fingertip surfaces at which the axes of the frame are defined [m]
 BLEND = 0.035, 0.055  # apertures at which the pinch point is constant, and at which it is the midpoint of the fingertips [m]
+MIN_DISTANCE = 0.005  # least distance of thumb and fingers from which the pinch axis is computed [m]
 APPROACH = np.cross((0.0, 1.0, 0.0), PINCH_AXIS)  # nominal approach direction in the hand frame, of both sides
 
 
@@ -36,7 +37,7 @@ class GraspFrame:
         origin, rotation: Pinch point (3,) [m] and axes (3, 3) in the hand frame, with the fingertips ``REFERENCE_WIDTH`` apart.
 
     Raises:
-        ValueError: The embodiment has no thumb or no opposing finger.
+        ValueError: The embodiment has no thumb or no opposing finger, or they do not open in the grasp.
     """
 
     def __init__(self, embodiment: Embodiment, grasp: np.ndarray) -> None:
@@ -56,7 +57,9 @@ class GraspFrame:
         at = int(np.abs(apertures - REFERENCE_WIDTH).argmin())
         self.origin = (thumb[at] + fingers[at]) / 2
         x = fingers[at] - thumb[at]
-        x /= np.linalg.norm(x)
+        if (distance := np.linalg.norm(x)) < MIN_DISTANCE:
+            raise ValueError(f"{embodiment.name}: thumb and fingers do not open in a grasp: they are {1e3 * distance:.1f} mm apart")
+        x /= distance
         z = APPROACH - (APPROACH @ x) * x
         z /= np.linalg.norm(z)
         self.rotation = np.stack([x, np.cross(z, x), z], axis=1)
