@@ -226,7 +226,7 @@ def test_marked_episodes_with_tasks(recording, rig):
     for number, task in enumerate(("red", "blue", "red")):
         made.add("mark", T0 + 2 * number, text(data="go"))
         made.add("task", T0 + 2 * number + 0.01, text(data=task))
-        made.add("mark", T0 + 2 * number + 1.2, text(data="stop"))
+        made.add("mark", T0 + 2 * number + 1.25, text(data="stop"))  # between two frames
     marks = {"marker": "/left/mark", "begin": "go", "end": "stop", "task": "/left/task"}
     issues, reader = rig(made, more={"episodes": marks})
     assert list(issues) == [] and [row["length"] for row in reader.episodes] == [13, 13, 13]
