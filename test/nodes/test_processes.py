@@ -59,7 +59,7 @@ def test_robot_holds_after_policy_is_killed_and_resumes(graph, fleet, tmp_path):
         assert commands[-1][1].points == []  # hold
         hold_time = commands[-1][0]
         assert hold_time - killed < 0.4  # decoder timeout of 0.2 s plus the load of a busy machine; a chunk alone lasts 0.5 s
-        held = np.array([q for t, q in arm() if t > hold_time + 0.1])
+        held = np.array([q for t, q in arm() if t > hold_time + 0.5])  # the untrained policy moves fast: braking takes time
         assert len(held) > 30 and np.ptp(held, axis=0).max() < 5e-3
         ended = up.poll()
         assert ended == {"/policy": -signal.SIGKILL}
