@@ -14,11 +14,11 @@ import numpy as np
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.kinematics.capsules import capsules, shape_of
+from latent_policy_ros.embodiments.kinematics.grasp_frame import OPPOSING_FINGERS
 from latent_policy_ros.embodiments.model.content_hash import EmbodimentKey
 from latent_policy_ros.retargeting import Retargeter
 from latent_policy_ros.retargeting.human_motion.generator import TOUCH, grasp_plan
 
-OPPOSING_FINGERS = ("index", "middle")  # fingers that oppose the thumb, as far as the end-effector has them
 CLEARANCE = 0.004  # required distance of the hand from the table during the grasp [m]
 ROLLS = np.radians(np.arange(0, 61, 2.5))  # candidate rotations about the pinch axis that increase the clearance [rad]
 RAISES = np.arange(0.0, 0.0101, 0.0025)  # candidate heights of the pinch point above the object's centre [m]
