@@ -17,7 +17,7 @@ BUILD := $(PREFIX)/build
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 # Files may change without another installation (they are linked), but not come or go, nor messages and builds change.
 LIST := $(shell find latent_policy_ros config launch -type f -not -name '*.pyc' 2>/dev/null | LC_ALL=C sort | cksum | cut -d' ' -f1)
-BUILT := CMakeLists.txt package.xml latent_policy_ros/nodes/executable.in $(wildcard msg/*.msg)
+BUILT := CMakeLists.txt package.xml latent_policy_ros/nodes/executable.in $(wildcard msg/*.msg action/*.action)
 
 export OMP_NUM_THREADS ?= 1
 MODE := $(if $(ROS),over ROS 2 $(ROS_DISTRO),with ROS 2 from wheels)
@@ -44,16 +44,17 @@ help:   ## this list
 demo: setup   ## two robots, one policy, real ROS 2: writes a bag, a video and a summary under runs/demo
 	@$(BIN)/latent-policy demo $(ARGS)
 
-# Tests of running nodes and of emulated hardware depend on time: they run alone. All others run in parallel, each process in a ROS domain of its own.
+# Tests of running nodes and of emulated hardware depend on time: they run alone, and once more if they fail. All others run in parallel, each process in a ROS domain of its own.
 TIMED := test/nodes test/drivers
-PYTEST := ROS_PYTHON_CHECK_FIELDS=1 $(BIN)/python -m pytest -q
+# A stage that hangs, which no test's own time limit may see (e.g. between tests), is ended and shows where it was.
+PYTEST := ROS_PYTHON_CHECK_FIELDS=1 timeout --foreground --signal=ABRT --kill-after=10 2400 $(BIN)/python -m pytest -q --tb=short
 test: setup   ## the test suite; TESTS=test/nodes for a part of it
 ifdef TESTS
 	@$(PYTEST) $(TESTS) $(ARGS)
 else
 	@status=0; \
 	$(PYTEST) test $(addprefix --ignore=,$(TIMED)) -n auto --maxprocesses 4 --dist loadfile $(ARGS) || status=$$?; \
-	$(PYTEST) $(TIMED) $(ARGS) || status=$$?; \
+	$(PYTEST) $(TIMED) --reruns 1 $(ARGS) || status=$$?; \
 	exit $$status
 endif
 
@@ -62,7 +63,7 @@ lint: setup   ## ruff check, ruff format and mypy over the ROS-free packages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-setup: $(BUILD)/installed-$(LIST) opengl   ## the virtual environment in .venv, with messages and nodes
+setup: $(BUILD)/standard-messages $(BUILD)/installed-$(LIST) opengl   ## the virtual environment in .venv, with messages and nodes
 
 $(PREFIX)/.python:
 	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.10 to 3.13 found; say where it is: make PYTHON=/path/to/python"; exit 1; }
@@ -79,15 +80,31 @@ $(PREFIX)/.requirements: $(PREFIX)/.python $(wildcard requirements/*.txt)
 	@$(if $(ROS),,$(PIP) --require-hashes --no-deps -r requirements/ros.txt)
 	@touch $@
 
+CMAKE_FLAGS = -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_PREFIX_PATH="$(CMAKE_PREFIXES)" \
+  -DPython3_EXECUTABLE=$(BIN)/python -DPython3_FIND_VIRTUALENV=ONLY -DBUILD_TESTING=OFF
+
+# Standard messages that PyPI does not have. Those of a ROS 2 installation are used where it has them.
+$(BUILD)/standard-messages: $(PREFIX)/.requirements $(shell find msg/standard -type f)
+	@mkdir -p $(BUILD)
+	@for package in control_msgs tf2_msgs; do \
+	  if [ -n "$(ROS)" ] && $(PYTHON) -c "import $$package" 2>/dev/null; then continue; fi; \
+	  echo "Building the messages of $$package"; \
+	  ( export PATH=$(BIN):$$PATH; cmake -S msg/standard/$$package -B $(BUILD)/standard/$$package $(CMAKE_FLAGS) && \
+	    cmake --build $(BUILD)/standard/$$package && cmake --install $(BUILD)/standard/$$package ) > $(BUILD)/log.txt 2>&1 || \
+	  { tail -40 $(BUILD)/log.txt; echo "error: $$package did not build; the whole log: $(BUILD)/log.txt"; exit 1; }; \
+	done
+	@touch $@
+
 $(BUILD)/installed-$(LIST): $(PREFIX)/.requirements $(BUILT)
 	@echo "Installing latent_policy_ros and its messages"
 	@mkdir -p $(BUILD) && rm -f $(BUILD)/installed-*
 	@find latent_policy_ros $(PREFIX)/lib/python*/site-packages/latent_policy_ros -name '*.nb[ic]' -delete 2>/dev/null || true
-	@( export PATH=$(BIN):$$PATH; cmake -S . -B $(BUILD) -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) \
-	    -DCMAKE_PREFIX_PATH="$(CMAKE_PREFIXES)" -DPython3_EXECUTABLE=$(BIN)/python -DPython3_FIND_VIRTUALENV=ONLY \
-	    -DAMENT_CMAKE_SYMLINK_INSTALL=ON -DBUILD_TESTING=OFF && \
+	@( export PATH=$(BIN):$$PATH; cmake -S . -B $(BUILD) $(CMAKE_FLAGS) -DAMENT_CMAKE_SYMLINK_INSTALL=ON && \
 	  cmake --build $(BUILD) && cmake --install $(BUILD) ) > $(BUILD)/log.txt 2>&1 || \
 	  { tail -40 $(BUILD)/log.txt; echo "error: the package did not build; the whole log: $(BUILD)/log.txt"; exit 1; }
+	@echo "Compiling the kernels of retargeting"
+	@$(BIN)/latent-policy embodiments check mimic_hand --out $(BUILD)/check.png > $(BUILD)/log.txt 2>&1 || \
+	  { cat $(BUILD)/log.txt; echo "error: latent-policy embodiments check mimic_hand failed"; exit 1; }
 	@touch $@
 
 # Rendering without a screen needs an OpenGL loader: installed where that is allowed, else the one line to type is printed.

@@ -8,7 +8,6 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 NAME = "latent_policy_ros"
-NODES = sorted(path.stem for path in (HERE / NAME / "nodes").glob("*_node.py"))
 
 
 def shared_files():
@@ -20,13 +19,17 @@ def shared_files():
 
 
 def requirements():
-    """The libraries of requirements/core.txt, in any version."""
-    lines = (HERE / "requirements" / "core.txt").read_text().splitlines()
-    return sorted({line for line in lines if line and not line.startswith("#")})
+    """The libraries of requirements/core.txt, in any version that is not excluded there."""
+    lines = [line.partition("#")[0].strip() for line in (HERE / "requirements" / "core.txt").read_text().splitlines()]
+    return sorted(set(filter(None, lines)))
 
 
 #: Libraries of image encoders and logs of training.
 POLICY_EXTRAS = {"dinov2": ["transformers"], "tensorboard": ["tensorboard"]}
+#: Clusters.
+CLUSTER_EXTRAS = {"dask": ["distributed"], "ray": ["ray"]}
+DATA_EXTRAS = {"zarr": ["zarr"]}  # hand recordings in zarr files
+WEBCAM_EXTRAS = {"webcam": ["mediapipe>=1.2"]}  # hands in the images of a webcam
 #: Libraries of the drivers, by the name of the driver.
 DRIVER_EXTRAS = {
     "dynamixel": ["dynamixel-sdk>=3.7.31"],
@@ -49,13 +52,11 @@ setup(
     install_requires=requirements(),
     extras_require={
         **POLICY_EXTRAS,
+        **CLUSTER_EXTRAS,
+        **DATA_EXTRAS,
+        **WEBCAM_EXTRAS,
         **DRIVER_EXTRAS,
         "hardware": sorted({line for lines in DRIVER_EXTRAS.values() for line in lines}),
     },
-    entry_points={
-        "console_scripts": [
-            f"latent-policy = {NAME}.cli:main",
-            *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
-        ]
-    },
+    entry_points={"console_scripts": [f"latent-policy = {NAME}.cli:main"]},
 )

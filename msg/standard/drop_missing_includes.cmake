@@ -1,0 +1,15 @@
+# ROS wheels from PyPI export include folders of the machine that built them, at which CMake stops. Dropping folders that
+# do not exist changes nothing on an ordinary ROS installation.
+get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
+foreach(target IN LISTS imported)
+  get_target_property(includes ${target} INTERFACE_INCLUDE_DIRECTORIES)
+  if(includes)
+    set(existing)
+    foreach(folder IN LISTS includes)
+      if(folder MATCHES "^\\$<" OR EXISTS "${folder}")
+        list(APPEND existing "${folder}")
+      endif()
+    endforeach()
+    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${existing}")
+  endif()
+endforeach()
