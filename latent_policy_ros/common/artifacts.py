@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from latent_policy_ros.common.bounded_reader import LimitExceeded, parse_json, read_bytes
 from latent_policy_ros.common.errors import ArtifactError
 
-MAX_JSON_SIZE = 256 << 20  # bytes; the manifest of a data set describes each of its episodes
+MAX_JSON_SIZE = 256 << 20  # bytes; manifests of earlier versions describe each episode of a data set
 
 
 def canonical_json(value: Any) -> str:
@@ -111,7 +111,7 @@ def load_json(path: Path, error: type[Exception], remedy: str) -> dict[str, Any]
     if not path.is_file():
         raise error(f"{path}: no such file; {remedy}")
     try:
-        value = parse_json(read_bytes(path, MAX_JSON_SIZE))
+        value = parse_json(read_bytes(path, MAX_JSON_SIZE), MAX_JSON_SIZE)
     except LimitExceeded as cause:
         raise error(f"{path}: {cause}; {remedy}") from cause
     except ValueError as cause:

@@ -11,7 +11,7 @@ import re
 import stat
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from latent_policy_ros.common.errors import LatentPolicyError
 
@@ -24,6 +24,20 @@ class LimitExceeded(LatentPolicyError, ValueError):
     """A file or text is larger or more deeply nested than allowed, or is not a regular file."""
 
 
+def open_regular(file: str | Path) -> BinaryIO:
+    """Open a regular file to read bytes.
+
+    Raises:
+        LimitExceeded: A device, pipe or folder.
+        OSError: The file cannot be read.
+    """
+    fd = os.open(Path(file), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer does not block
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise LimitExceeded("is a device, a pipe or a folder; expected a regular file")
+    return open(fd, "rb")
+
+
 def read_bytes(file: str | Path, limit: int = MAX_FILE_SIZE) -> bytes:
     """Content of a regular file.
 
@@ -31,10 +45,7 @@ def read_bytes(file: str | Path, limit: int = MAX_FILE_SIZE) -> bytes:
         LimitExceeded: More than ``limit`` bytes, or a device, pipe or folder.
         OSError: The file cannot be read.
     """
-    fd = os.open(Path(file), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer does not block
-    with open(fd, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise LimitExceeded("is a device, a pipe or a folder; expected a regular file")
+    with open_regular(file) as opened:
         content = opened.read(limit + 1)
     if len(content) > limit:
         raise LimitExceeded(f"has more than {limit} bytes, the limit of such a file")
@@ -46,15 +57,15 @@ def read_text(file: str | Path, limit: int = MAX_FILE_SIZE) -> str:
     return read_bytes(file, limit).decode("utf-8")
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, limit: int = MAX_FILE_SIZE) -> Any:
     """Parse JSON.
 
     Raises:
-        LimitExceeded: More than ``MAX_FILE_SIZE`` characters, or nested deeper than ``MAX_DEPTH`` levels.
+        LimitExceeded: More than ``limit`` characters, or nested deeper than ``MAX_DEPTH`` levels.
         ValueError: Not JSON.
     """
-    if len(text) > MAX_FILE_SIZE:
-        raise LimitExceeded(f"has {len(text)} characters; the limit is {MAX_FILE_SIZE}")
+    if len(text) > limit:
+        raise LimitExceeded(f"has {len(text)} characters; the limit is {limit}")
     content = text if isinstance(text, str) else text.decode("utf-8")
     brackets = _BRACKETS.findall(_STRINGS.sub("", content))  # before parsing, which is recursive
     if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > MAX_DEPTH:

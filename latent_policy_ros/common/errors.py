@@ -41,6 +41,31 @@ class ConfigError(LatentPolicyError):
         return type(self), (self.file, self.path, self.message, self.findings[1:])  # pickled by worker processes
 
 
+class Findings:
+    """Mistakes in one configuration file, collected so that they are reported together.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: str | Path) -> None:
+        self.file = file
+        self._found: list[Finding] = []
+
+    def add(self, path: str, message: str) -> None:
+        """Add a mistake at the dotted path of a field."""
+        self._found.append(Finding(path, message))
+
+    def at(self, field: str) -> bool:
+        """Whether there is a mistake at a field or below it; another one there would only be a consequence."""
+        return any(f"{finding.path}.".startswith(f"{field}.") for finding in self._found)
+
+    def check(self) -> None:
+        """Raise ConfigError with all mistakes, if there is any."""
+        if self._found:
+            raise ConfigError(self.file, *self._found[0], self._found[1:])
+
+
 class ArtifactError(LatentPolicyError):
     """A saved latent space, policy or data set cannot be used: it is damaged, of another format, or made for something else."""
 
@@ -55,6 +80,10 @@ class ObservationRefused(LatentPolicyError):
 
 class NotFinite(ObservationRefused):
     """A message with a number that is NaN or infinite."""
+
+
+class ModeError(LatentPolicyError):
+    """A node cannot run in the mode in which it was started, and a restart does not help."""
 
 
 class HardwareError(LatentPolicyError):

@@ -1,4 +1,4 @@
-"""Child processes: end with their parent, report that they are ready, abort when they hang; pools of worker processes."""
+"""Child processes: end with their parent, report that they are ready, abort when they hang."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # option of prctl on Linux: signal sent to a process when its parent dies
 HANG_TIMEOUT = 30.0  # longest time between two cycles of a loop [s]; beyond it the process counts as hanging
@@ -26,6 +24,32 @@ def die_with_parent() -> None:
     """In a child process: request SIGTERM when the parent dies, however it dies. Linux only; elsewhere no effect."""
     if _LIBC:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextmanager
+def lasting_interrupt() -> Iterator[Callable[[], None]]:
+    """Yield a function that raises KeyboardInterrupt if Ctrl-C was pressed before, although nothing came of it.
+
+    Python ignores a KeyboardInterrupt that is raised in a destructor or in the callback of a weak reference.
+    """
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        if callable(before):
+            before(number, frame)
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handle)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def watch_parent() -> Callable[[], bool]:
@@ -75,45 +99,3 @@ class Watchdog:
     def stop(self) -> None:
         """Stop the timer."""
         faulthandler.cancel_dump_traceback_later()
-
-
-@contextmanager
-def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of spawned processes for long tasks.
-
-    If an exception leaves the block, tasks that have not started are cancelled. Ctrl-C, which the terminal sends to all
-    processes of the group, is handled by this process alone; it terminates the workers.
-    """
-    context = _WorkerContext()
-    with ProcessPoolExecutor(count, mp_context=context, initializer=die_with_parent) as pool:
-        try:
-            yield pool
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                for worker in context.workers:
-                    worker.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-class _Worker(SpawnProcess):
-    """A spawned process that ignores Ctrl-C, also while it starts."""
-
-    def start(self) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits the signal mask
-        try:
-            super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _WorkerContext(SpawnContext):
-    """Spawn context that creates ``_Worker`` processes and lists them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.workers: list[_Worker] = []
-
-    def Process(self, *arguments: Any, **options: Any) -> _Worker:  # type: ignore[override]  # noqa: N802 - name in multiprocessing
-        self.workers.append(_Worker(*arguments, **options))
-        return self.workers[-1]

@@ -6,11 +6,14 @@ import fcntl
 import importlib.util
 import os
 import random
+import re
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 
 from latent_policy_ros.common.errors import LatentPolicyError
@@ -24,6 +27,8 @@ PORT_GAIN, PORT_OFFSETS = 250, (7400, 7410)
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 #: Variable of the discovery range (docs.ros.org, "Improved Dynamic Discovery").
 RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+#: Name of the package from PyPI that holds rclpy of a distribution.
+WHEEL = re.compile(r"ros-([a-z]+)-rclpy")
 #: Set by the ROS wheels in an interpreter whose library path is complete. A child that inherits it without the library path
 #: does not find its libraries.
 WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
@@ -78,6 +83,15 @@ def _prepend(env: dict[str, str], name: str, folder: str) -> None:
     folders = [entry for entry in env.get(name, "").split(os.pathsep) if entry]
     if folder not in folders:
         env[name] = os.pathsep.join([folder, *folders])
+
+
+@cache
+def ros_distribution() -> str:
+    """Name of the ROS 2 distribution, e.g. ``jazzy``: sourced or from PyPI; else ``unknown``."""
+    if sourced := os.environ.get("ROS_DISTRO"):
+        return sourced
+    names = (match[1] for d in distributions() if (match := WHEEL.fullmatch(d.metadata["Name"] or "")))
+    return next(names, "unknown")
 
 
 def orphaned_shared_memory(folder: Path = Path("/dev/shm")) -> list[Path]:

@@ -86,21 +86,20 @@ def _check_limits(text: str) -> None:
     for event in yaml.parse(text, Loader=_SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise ValueError(f"line {event.start_mark.line + 1}: the alias *{event.anchor} has no anchor before it")
+                raise ValueError(f"line {_line(event)}: the alias *{event.anchor} has no anchor before it")
             open_nodes[-1][1] += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             open_nodes[-1][1] += 1
             if len(event.value) > MAX_PLAIN_LENGTH and (event.implicit[0] or event.tag):
-                line = event.start_mark.line + 1
                 raise LimitExceeded(
-                    f"line {line}: a value of {len(event.value)} characters without quotes; the limit is {MAX_PLAIN_LENGTH}"
+                    f"line {_line(event)}: a value of {len(event.value)} characters without quotes; the limit is {MAX_PLAIN_LENGTH}"
                 )
             if event.anchor:
                 sizes[event.anchor] = 1
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append([event.anchor, 1])
             if len(open_nodes) > MAX_DEPTH + 1:
-                raise LimitExceeded(f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels, the limit")
+                raise LimitExceeded(f"line {_line(event)}: nested deeper than {MAX_DEPTH} levels, the limit")
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, size = open_nodes.pop()
             open_nodes[-1][1] += size
@@ -108,6 +107,11 @@ def _check_limits(text: str) -> None:
                 sizes[anchor] = size
         if open_nodes[-1][1] > MAX_VALUES:
             raise LimitExceeded(f"has more than {MAX_VALUES} values, counting each alias as often as it is used; the limit")
+
+
+def _line(event: yaml.Event) -> int:
+    """Line of a parsed event, from 1; 0 if the parser did not mark it."""
+    return event.start_mark.line + 1 if event.start_mark else 0
 
 
 def describe(value: Any) -> str:

@@ -1,49 +1,12 @@
-"""Worker pools: end with the parent, cancel on errors, and leave Ctrl-C to the parent."""
+"""A process notices that its parent ended; Ctrl-C that Python loses is noticed later."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
-from functools import partial
 
 import pytest
 
-from latent_policy_ros.common.processes import worker_pool
-
-PARENT = """
-import os, time
-from latent_policy_ros.common.processes import worker_pool
-with worker_pool(2) as pool:
-    pids = {pool.submit(os.getpid).result() for _ in range(2)}
-    sleeping = [pool.submit(time.sleep, 60) for _ in range(4)]
-    time.sleep(0.3)
-    print(*pids, flush=True)
-    time.sleep(60)
-"""
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="parent death signals exist on Linux only")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_when_the_parent_is_killed(number):
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
-    workers = [int(pid) for pid in parent.stdout.readline().split()]
-    assert workers and all(alive(pid) for pid in workers)
-    parent.send_signal(number)
-    assert parent.wait(10) == -number
-    end = time.monotonic() + 10
-    while any(alive(pid) for pid in workers):
-        assert time.monotonic() < end, "workers continue without their parent"
-        time.sleep(0.05)
-
+from latent_policy_ros.common.processes import lasting_interrupt
 
 CHILD = """
 import time
@@ -66,35 +29,27 @@ def test_a_process_notices_that_its_parent_was_killed():
     parent.wait()
 
 
-def test_error_cancels_tasks_that_have_not_started():
-    with pytest.raises(KeyError), worker_pool(1) as pool:
-        assert pool.submit(os.getpid).result() != os.getpid()
-        futures = [pool.submit(time.sleep, 0.2) for _ in range(50)]
-        raise KeyError("stop")
-    assert sum(f.cancelled() for f in futures) > 40
+class Interrupted:
+    """Receives Ctrl-C while its destructor runs."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
 
 
-CTRL_C = """
-import time
-from latent_policy_ros.common.processes import worker_pool
-try:
-    with worker_pool(2) as pool:
-        futures = [pool.submit(time.sleep, 60) for _ in range(2)]
-        print("started", flush=True)
-        futures[0].result()
-except KeyboardInterrupt:
-    print("stopped", flush=True)
-"""
+@pytest.fixture
+def default_handler():
+    """Background jobs of scripts ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("after", [0.0, 0.1, 3.0])
-def test_only_the_parent_handles_ctrl_c(after):
-    """SIGINT goes to all processes of the group, as from a terminal, during and after the start of workers."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # background jobs of scripts ignore it
-    parent = subprocess.Popen([sys.executable, "-c", CTRL_C], **pipes, start_new_session=True, preexec_fn=listen)
-    assert parent.stdout.readline() == "started\n"
-    time.sleep(after)
-    os.killpg(parent.pid, signal.SIGINT)
-    out, errors = parent.communicate(timeout=20)
-    assert (out, errors, parent.returncode) == ("stopped\n", "", 0)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_a_destructor_ignores_is_raised_later(default_handler):
+    with lasting_interrupt() as check:
+        check()
+        made = Interrupted()
+        del made  # Python prints the KeyboardInterrupt and continues
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(signal.SIGINT) is default_handler

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +16,19 @@ from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.ros_environment import DOMAINS, choose_transport, node_environment, private_domain
 
 LIBRARIES = os.path.join(sys.prefix, "lib")
+
+
+def test_the_distribution_is_the_sourced_one_or_that_of_the_wheels(monkeypatch):
+    """Bags name it: ``ros2 bag info`` shows it as ROS Distro."""
+    ros_environment.ros_distribution.cache_clear()
+    monkeypatch.setenv("ROS_DISTRO", "kilted")
+    assert ros_environment.ros_distribution() == "kilted"
+    ros_environment.ros_distribution.cache_clear()
+    monkeypatch.delenv("ROS_DISTRO")
+    wheel = SimpleNamespace(metadata={"Name": "ros-jazzy-rclpy"})
+    monkeypatch.setattr(ros_environment, "distributions", lambda: [SimpleNamespace(metadata={"Name": "ros-jazzy-x"}), wheel])
+    assert ros_environment.ros_distribution() == "jazzy"
+    ros_environment.ros_distribution.cache_clear()
 
 
 def test_private_domains_differ():
