@@ -114,6 +114,11 @@ def test_tiny_hand(tiny):
     assert [shape.finger for shape in capsules(e) if shape.finger] == ["thumb", "index"]
 
 
+def test_acceleration_is_that_of_the_file_or_full_speed_in_a_fifth_of_a_second(tiny):
+    e = tiny("t: {rest: 0.1, max_velocity: 2}", "t: {rest: 0.1, max_velocity: 2, max_acceleration: 3}")
+    assert e.max_acceleration.tolist() == [10.0, 3.0] and e.content_hash == tiny().content_hash
+
+
 def test_order_of_hinges_in_the_file_does_not_matter(tiny):
     lines = TINY.strip().splitlines()
     a, b = (next(i for i, line in enumerate(lines) if line.startswith(f"  {name}: {{parent")) for name in "ab")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,8 @@ MAX_SPREAD_RANGE = 1.2  # a joint with a larger range [rad] places a finger; one
 REST_GAP = 0.04  # thumb tip to the nearest fingertip in the rest pose [m]
 THUMB_TRIALS, SEED = 400, 0
 GRIPPER_SAMPLES = 401
+KNUCKLE_SHARE = 0.25  # hinges nearer to a finger's first one than this share of its length are parts of one knuckle
+SIDE_SHARE = 0.1  # a straight thumb whose tip is less than this share of a finger's length off the middle has no side
 CROSSING = 1e-4  # tips that come nearer inside the range than at its end, by more than this [m], cross each other
 
 
@@ -46,7 +49,15 @@ class EmbodimentDefaults:
         self._joints = {
             finger: np.flatnonzero(coupling[[rows[name] for name in chain]].any(axis=0)) for finger, chain in self._chains.items()
         }
-        self.lengths = {finger: self._length(finger) for finger in self.fingers}
+        self.lengths = {finger: self._length(finger, chain) for finger, chain in self._chains.items()}
+
+    @property
+    def own_lengths(self) -> dict[str, float]:
+        """Length of each finger from the first hinge that moves no other finger to its tip [m]."""
+        counts = Counter(name for chain in self._chains.values() for name in chain)
+        return {
+            finger: self._length(finger, [name for name in self._chains[finger] if counts[name] == 1]) for finger in self.fingers
+        }
 
     def tips(self, q: np.ndarray) -> dict[str, np.ndarray]:
         """Fingertips [m] in the base frame by finger: (B, n) -> (B, 3) each."""
@@ -64,6 +75,9 @@ class EmbodimentDefaults:
         for finger in self.fingers:
             knuckle = self._at[self._chains[finger][0]].point
             for joint in self._joints[finger]:
+                moved = next(name for name in self._chains[finger] if self._coupling[self._rows[name], joint])
+                if np.linalg.norm(self._at[moved].point - knuckle) < KNUCKLE_SHARE * self.lengths[finger]:
+                    continue  # at the knuckle, the distance to the tip changes only by the offsets of its axes
                 trials = np.tile(q, (41, 1))
                 trials[:, joint] = np.linspace(self._lower[joint], self._upper[joint], 41)
                 reach = np.linalg.norm(self.tips(np.vstack((q, trials)))[finger] - knuckle, axis=1)
@@ -131,12 +145,12 @@ class EmbodimentDefaults:
             return "the joints do not bend the fingers to one side"
         x = across / np.linalg.norm(across)
         y = np.cross(z, x)
-        middle = np.mean(list(knuckles.values()), axis=0)
-        thumb = self._at[self._chains["thumb"][0]].point - middle
-        sideways = y @ thumb / np.median(list(self.lengths.values()))
-        if abs(sideways) > 0.1 and (sideways > 0) != (side == "right"):
+        sideways = y @ (poses["thumb"][0] - np.mean(list(knuckles.values()), axis=0))
+        if abs(sideways) < SIDE_SHARE * np.median(list(self.lengths.values())) and len(fingers) > 1:
+            sideways = y @ (knuckles[fingers[0]] - knuckles[fingers[-1]])  # a thumb in the middle: the index is on its side
+        if (sideways > 0) != (side == "right"):
             other = "left" if side == "right" else "right"
-            return f"the thumb is on the side of a {other} hand; write side: {other} if it is one"
+            return f"the tip of the thumb is on the side of a {other} hand; write side: {other} if it is one"
         first = "middle" if "middle" in fingers else fingers[0]
         origin = knuckles[first] - PALM_PER_FINGER * self.lengths[first] * z
         return _frame(x, z, origin)
@@ -217,9 +231,9 @@ class EmbodimentDefaults:
             at = self._at[at].parent
         return chain
 
-    def _length(self, finger: str) -> float:
-        """Length of a finger along its links, from its first hinge to its tip [m]."""
-        points = [self._at[name].point for name in self._chains[finger]] + [self._mechanism.fingertips[finger].point]
+    def _length(self, finger: str, hinges: Sequence[str]) -> float:
+        """Length of a finger along these hinges and its tip [m]."""
+        points = [self._at[name].point for name in hinges] + [self._mechanism.fingertips[finger].point]
         return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
 
 

@@ -24,7 +24,7 @@ class Joint:
         kind: ``revolute``, ``prismatic``, or the file's word for a joint with more degrees of freedom.
         axis: Unit vector, shape (3,).
         point: A point on the axis [m], shape (3,).
-        range: (lower, upper) [rad or m]; None if the file gives none.
+        range: (lower, upper) [rad or m], equal if the joint does not move; None if the file gives none.
         max_velocity, max_effort: [rad/s or m/s] and [N m or N]; None if the file gives none.
     """
 
@@ -64,6 +64,20 @@ class Coupling(NamedTuple):
     offset: float = 0.0
 
 
+class Unsupported(NamedTuple):
+    """A constraint of the file that no coupling expresses.
+
+    Attributes:
+        what: The element, for people.
+        joints: The joints that it constrains.
+        loop: Whether it closes a loop of links.
+    """
+
+    what: str
+    joints: tuple[str, ...]
+    loop: bool
+
+
 class Site(NamedTuple):
     """A named point on a link: ``point`` [m] in the link's frame, shape (3,)."""
 
@@ -82,6 +96,8 @@ class Description:
         locked: Positions of the joints that an equality of the file holds.
         sites: By name (MJCF only).
         notes: What the reader assumed, for people.
+        driven: The joints that actuators of the file drive; None if the file lists no actuators.
+        unsupported: Constraints that no coupling expresses.
     """
 
     file: Path
@@ -91,6 +107,8 @@ class Description:
     locked: Mapping[str, float]
     sites: Mapping[str, Site]
     notes: tuple[str, ...] = ()
+    driven: frozenset[str] | None = None
+    unsupported: tuple[Unsupported, ...] = ()
 
     def upwards(self, link: str) -> Iterator[Link]:
         """The link, its parent, and so on to the root."""

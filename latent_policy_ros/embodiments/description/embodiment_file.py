@@ -24,7 +24,7 @@ from latent_policy_ros.common.config import (
 from latent_policy_ros.common.errors import available
 from latent_policy_ros.common.path_names import PathName
 from latent_policy_ros.embodiments.description.description import Coupling
-from latent_policy_ros.embodiments.model.schema import FINGERS, PALM
+from latent_policy_ros.embodiments.model.schema import FINGERS, PALM, RAMP_TIME
 
 
 def _finger(name: str) -> str:
@@ -60,6 +60,9 @@ class JointSection(Config):
     rest: float | None = Field(None, description="Rest position [rad or m]. Default: derived from the geometry.")
     max_velocity: Positive | None = Field(
         None, description="Velocity limit. Default: that of the description, or else 6 rad/s or 0.1 m/s."
+    )
+    max_acceleration: Positive | None = Field(
+        None, description=f"Acceleration limit [rad/s^2 or m/s^2]. Default: full velocity is reached in {RAMP_TIME:g} s."
     )
 
 
@@ -192,7 +195,8 @@ class RobotFile(EmbodimentFile):
 
     actuated: Annotated[dict[str, JointSection] | None, BeforeValidator(_settings_of_names)] = Field(
         None,
-        description="Actuated joints, in the order of q: a list of names, or settings by name. Default: all free hinges.",
+        description="Actuated joints, in the order of q: a list of names, or settings by name. "
+        "Default: those that the description drives, or all free hinges.",
     )
     couplings: dict[str, CouplingSection] = Field({}, description="Couplings, by the name of the following hinge.")
     hand_frame: HandFrameSection | None = Field(None, description="Hand frame. Default: derived from the geometry.")

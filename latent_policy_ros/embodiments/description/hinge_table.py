@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from latent_policy_ros.embodiments.description.embodiment_file import RobotFile, TableFile
+from latent_policy_ros.common.errors import Findings
+from latent_policy_ros.embodiments.description.embodiment_file import TableFile
 from latent_policy_ros.embodiments.description.mechanism import FIXED_RANGE, Mechanism
 from latent_policy_ros.embodiments.model.schema import FINGERS, PALM, Fingertip, Hinge, read_only
 
@@ -46,18 +47,15 @@ def read_hinges(content: TableFile) -> tuple[tuple[Hinge, ...], dict[str, float]
 
 
 def joint_limits(
-    content: RobotFile, hinges: Sequence[Hinge], joint_names: tuple[str, ...], coupling: np.ndarray
+    hinges: Sequence[Hinge], joint_names: tuple[str, ...], coupling: np.ndarray, findings: Findings
 ) -> tuple[np.ndarray, np.ndarray]:
     """(lower, upper) of q, shape (n,) each, narrowed so that every coupled hinge stays in its own range.
 
     Args:
-        content: The embodiment file, for error messages.
         hinges: All hinges.
         joint_names: The n actuated hinges.
         coupling: Positions of all hinges are ``coupling @ q``, shape (n_hinges, n).
-
-    Raises:
-        ConfigError: The ranges of coupled hinges leave a joint no motion.
+        findings: Gets the joints that the ranges of coupled hinges leave no motion.
     """
     lower, upper = np.full(len(joint_names), -np.inf), np.full(len(joint_names), np.inf)
     for hinge, row in zip(hinges, coupling, strict=True):
@@ -69,7 +67,7 @@ def joint_limits(
         if not lower[joint] < upper[joint]:
             got = f"range [{hinge.lower:g}, {hinge.upper:g}] at ratio {row[joint]:g}"
             message = f"{got} leaves no motion to {joint_names[joint]}; expected ranges that overlap"
-            raise content.error(f"couplings.{hinge.name}", message)
+            findings.add(f"couplings.{hinge.name}", message)
     return read_only(lower), read_only(upper)
 
 

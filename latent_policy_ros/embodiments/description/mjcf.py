@@ -7,30 +7,32 @@ plugins and textures may therefore be missing.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from latent_policy_ros.common.errors import ConfigError
-from latent_policy_ros.embodiments.description.description import Coupling, Description, Joint, Link, Site
-from latent_policy_ros.embodiments.description.xml_file import number, numbers, parse_xml
+from latent_policy_ros.embodiments.description.description import Description, Joint, Link, Site
+from latent_policy_ros.embodiments.description.mjcf_transmission import fixed_tendons, read_transmission
+from latent_policy_ros.embodiments.description.xml_file import numbers, parse_xml
 
 # Attributes that are kept, by element; other elements are removed.
 _PLACE = {"name", "pos", "quat", "axisangle", "xyaxes", "zaxis", "euler"}
 _KEPT = {
     "mujoco": set(), "compiler": {"angle", "eulerseq", "autolimits"}, "default": {"class"}, "worldbody": set(), "equality": set(),
     "body": _PLACE | {"childclass"}, "frame": _PLACE | {"childclass"}, "site": _PLACE | {"class", "fromto"},
-    "joint": {"name", "class", "type", "pos", "axis", "range", "limited", "ref", "joint1", "joint2", "polycoef", "active"},
+    "joint": {"name", "class", "type", "pos", "axis", "range", "limited", "ref", "stiffness", "joint1", "joint2", "polycoef",
+              "active", "joint", "coef"},
     "freejoint": {"name"}, "replicate": {"count", "offset", "euler", "sep", "childclass"}, "inertial": {"pos"},
+    "tendon": {"limited", "range"}, "fixed": {"name", "class", "limited", "range"},
 }  # fmt: skip
 _PARENTS = {  # elements that are kept only inside these
-    "joint": {"body", "default", "equality", "frame", "replicate"}, "site": {"body", "worldbody", "default", "frame", "replicate"},
+    "joint": {"body", "default", "equality", "frame", "replicate", "fixed"}, "fixed": {"tendon"}, "tendon": {"mujoco", "default"},
+    "site": {"body", "worldbody", "default", "frame", "replicate"},
 }  # fmt: skip
-_ENDS = ("tendon1", "tendon2", "body1", "body2", "site1", "site2")  # attributes of an equality that name what it connects
 MIN_DEGREES = 7.0  # if no joint limit is larger than this, the file cannot be in degrees
-SAMPLES = 101  # of a nonlinear coupling, for the fit of a line
+STILL = 1e-9  # width that MuJoCo accepts as the range of a joint that does not move
 
 
 def read_mjcf(path: Path, root: ET.Element) -> Description:
@@ -43,7 +45,7 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
 
     root.tag = "mujoco"  # instead of mujocoinclude
     _include(path, path, root, ())
-    notes = _complete(path, root)
+    notes, tendons = _complete(path, root), fixed_tendons(path, root)
     centred: set[str] = set()
     bare = _kinematics_only(path, root, centred, [0])
     try:
@@ -77,10 +79,8 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
         model.site(i).name: Site(model.body(model.site_bodyid[i]).name, model.site_pos[i].copy())
         for i in range(model.nsite) if model.site(i).name
     }  # fmt: skip
-    couplings, locked = _couplings(model, mujoco.mjtEq.mjEQ_JOINT, notes)
-    at_zero = {joint: float(model.qpos0[model.joint(joint).qposadr[0]]) for joint in joints}
-    couplings.update(_tendon_couplings(path, root, joints, at_zero, couplings, notes))
-    return Description(path, links, joints, couplings, locked, sites, tuple(notes))
+    moved = read_transmission(root, tendons, model, joints, links, notes)
+    return Description(path, links, joints, moved.couplings, moved.locked, sites, tuple(notes), moved.driven, moved.unsupported)
 
 
 def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...]) -> None:
@@ -157,6 +157,8 @@ def _complete(path: Path, root: ET.Element) -> list[str]:
         if ends and np.abs(ends).max() < MIN_DEGREES:
             ET.SubElement(root, "compiler", {"angle": "radian"})
             notes.append("angles are read as radians: the file gives no unit, and in degrees the ranges would be too small")
+    for i, tendon in enumerate(root.iterfind("tendon/*")):
+        tendon.attrib.setdefault("name", f"tendon_{i + 1}")
     classes = {default.get("class") for default in root.iter("default")}
     for element in root.iter():
         for attribute in ("class", "childclass"):
@@ -179,12 +181,21 @@ def _kinematics_only(path: Path, element: ET.Element, centred: set[str], count: 
         if child.tag not in _KEPT or child.tag == "inertial" or element.tag not in _PARENTS.get(child.tag, {element.tag}):
             continue
         part = _kinematics_only(path, child, centred, count)
-        if child.tag in ("joint", "freejoint") and element.tag not in ("default", "equality"):
+        if child.tag == "joint" and "range" in part.attrib:
+            _widen(path, part)
+        if child.tag in ("joint", "freejoint") and element.tag not in ("default", "equality", "fixed"):
             siblings = [other for other in element if other.tag in ("joint", "freejoint")]
             number = "" if len(siblings) == 1 else f"_{siblings.index(child) + 1}"
             part.attrib.setdefault("name", f"{bare.get('name', 'frame')}_joint{number}")
         bare.append(part)
     return bare
+
+
+def _widen(path: Path, joint: ET.Element) -> None:
+    """Widen an empty range, which MuJoCo rejects, by ``STILL``. Without ``limited`` it accepts [0, 0], and means no limits."""
+    lower, upper = numbers(path, joint, "range", 2, None, joint.get("name", ""))
+    if lower == upper and (lower != 0.0 or joint.get("limited") == "true"):
+        joint.set("range", f"{float(lower)!r} {float(lower) + STILL!r}")
 
 
 def _add_mass(path: Path, element: ET.Element, bare: ET.Element, centred: set[str]) -> None:
@@ -197,70 +208,3 @@ def _add_mass(path: Path, element: ET.Element, bare: ET.Element, centred: set[st
     if centre is not None:
         centred.add(bare.attrib["name"])
     ET.SubElement(bare, "inertial", {"pos": centre or "0 0 0", "mass": "1", "diaginertia": "1 1 1"})
-
-
-def _couplings(model, kind: int, notes: list[str]) -> tuple[dict[str, Coupling], dict[str, float]]:
-    """(couplings, locked joints) of the joint equalities. A nonlinear one is replaced by a fitted line, with a note."""
-    couplings: dict[str, Coupling] = {}
-    locked: dict[str, float] = {}
-    for i in np.flatnonzero((model.eq_type == kind) & (model.eq_active0 != 0)):
-        follower, leader, curve = model.eq_obj1id[i], model.eq_obj2id[i], model.eq_data[i, :5]
-        name, at = model.joint(follower).name, float(model.qpos0[model.jnt_qposadr[follower]])
-        if leader < 0:
-            locked[name] = at + float(curve[0])
-            continue
-        at_leader = float(model.qpos0[model.jnt_qposadr[leader]])
-        ratio, offset = float(curve[1]), float(curve[0])
-        if curve[2:].any():
-            lower, upper = model.jnt_range[leader] if model.jnt_limited[leader] else (-1.0, 1.0)
-            x = np.linspace(lower, upper, SAMPLES) - at_leader
-            y = np.polyval(curve[::-1], x)
-            ratio, offset = (float(value) for value in np.polyfit(x, y, 1))
-            off = float(np.abs(ratio * x + offset - y).max())
-            notes.append(f"{name} follows {model.joint(leader).name} nonlinearly; a line is used, error up to {off:.3f}")
-        if ratio == 0.0:
-            locked[name] = at + offset
-        else:
-            couplings[name] = Coupling(model.joint(leader).name, ratio, at + offset - ratio * at_leader)
-    return couplings, locked
-
-
-def _tendon_couplings(
-    path: Path, root: ET.Element, joints: Mapping[str, Joint], at_zero: Mapping[str, float],
-    known: Mapping[str, Coupling], notes: list[str],
-) -> dict[str, Coupling]:  # fmt: skip
-    """Couplings by fixed tendons over two joints whose length an equality holds: the second joint follows the first.
-
-    ``notes`` gets a line on every other equality (its effect on the joints is known only in simulation), and on every tendon that
-    would move a joint out of its range (it acts as a spring, not as a coupling).
-    """
-    fixed = {
-        tendon.get("name"): [
-            (part.get("joint", ""), number(path, part, "coef", "1", tendon.get("name", ""))) for part in tendon.findall("joint")
-        ]
-        for tendon in root.iterfind("tendon/fixed")
-    }  # fmt: skip
-    found: dict[str, Coupling] = {}
-    for equality in root.iterfind("equality/*"):
-        if equality.tag == "joint" or equality.get("active") == "false":
-            continue
-        ends = fixed.get(equality.get("tendon1"), ()) if equality.tag == "tendon" and "tendon2" not in equality.attrib else ()
-        if len(ends) == 2 and all(joint in joints and coefficient for joint, coefficient in ends):
-            (leader, by_leader), (follower, by_follower) = ends if ends[1][0] not in {**known, **found} else ends[::-1]
-            ratio = -by_leader / by_follower
-            slack = float(equality.get("polycoef", "0").split()[0])
-            coupling = Coupling(leader, ratio, at_zero[follower] - ratio * at_zero[leader] + slack / by_follower)
-            if follower not in {**known, **found} and _may_follow(joints[follower], joints[leader], coupling):
-                found[follower] = coupling
-                continue
-        what = " ".join(f"{key}={equality.get(key)}" for key in _ENDS if key in equality.attrib)
-        notes.append(f"<{equality.tag} {what}> is not used; if it couples joints, write couplings")
-    return found
-
-
-def _may_follow(follower: Joint, leader: Joint, coupling: Coupling) -> bool:
-    """Whether the follower is in its range for some position of the leader in its own range."""
-    if follower.range is None or leader.range is None:
-        return True
-    ends = sorted(coupling.ratio * end + coupling.offset for end in leader.range)
-    return min(ends[1], follower.range[1]) > max(ends[0], follower.range[0])

@@ -103,6 +103,11 @@ class Subtree:
             return (inverse @ [*guess, 1.0])[:3], source
         return None
 
+    def on_axis(self, joint: str, link: Link, point: np.ndarray) -> bool:
+        """Whether a point (3,) [m] of a link's frame is on the axis of a revolute joint, so that the joint does not move it."""
+        moved = self.description.joints[joint]
+        return moved.kind == "revolute" and _distance(moved, (link.pose @ [*point, 1.0])[:3]) < ON_AXIS
+
     def _upwards(self, link: str) -> Iterator[Link]:
         """The link and its parents up to the base, without the base."""
         for above in self.description.upwards(link):

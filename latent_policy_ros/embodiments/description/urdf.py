@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latent_policy_ros.common.errors import ConfigError, available
+from latent_policy_ros.common.errors import ConfigError, Finding, available
 from latent_policy_ros.common.paths import package_folder
 from latent_policy_ros.embodiments.description.description import Coupling, Description, Joint, Link
 from latent_policy_ros.embodiments.description.xml_file import number, numbers, parse_xml
@@ -36,7 +36,7 @@ class UrdfJoint:
         parent, child: Names of the links that it connects.
         origin: Pose of the joint frame in the frame of the parent link, shape (4, 4).
         axis: Unit vector in the joint frame, shape (3,).
-        limits: (lower, upper) [rad or m]; None if the file gives none, or an empty range.
+        limits: (lower, upper) [rad or m], equal if the joint does not move; None if the file gives none.
         max_velocity, max_effort: [rad/s or m/s] and [N m or N]; None if the file gives none, or zero.
         mimic: The coupling to another joint, or None.
     """
@@ -90,14 +90,21 @@ class UrdfFile:
         """All joints by name, fixed ones included, as they are after the edits so far.
 
         Raises:
-            ConfigError: A joint is wrong: no name, a duplicate name, an unknown type or link, or a malformed number.
+            ConfigError: Joints are wrong: no name, a duplicate name, an unknown type or link, or a malformed number; lists all.
         """
         joints: dict[str, UrdfJoint] = {}
+        findings: list[Finding] = []
         for element in self._joint_elements:
-            joint = _joint(self.path, element, self.links)
+            try:
+                joint = _joint(self.path, element, self.links)
+            except ConfigError as error:
+                findings += error.findings
+                continue
             if joint.name in joints:
-                raise ConfigError(self.path, f"joint {joint.name}", "duplicate name: two joints have it")
+                findings.append(Finding(f"joint {joint.name}", "duplicate name: two joints have it"))
             joints[joint.name] = joint
+        if findings:
+            raise ConfigError(self.path, *findings[0], findings[1:])
         return joints
 
     def set_limits(self, joint: str, lower: float, upper: float) -> None:
@@ -177,7 +184,13 @@ class UrdfFile:
         if len(links) < len(self.links):
             missing = next(name for name in self.links if name not in links)
             raise ConfigError(self.path, f"link {missing}", "is in a cycle of joints; expected a tree")
-        return Description(self.path, links, joints, couplings, {}, {})
+        return Description(self.path, links, joints, couplings, {}, {}, driven=self._driven())
+
+    def _driven(self) -> frozenset[str] | None:
+        """Joints with a command interface of ros2_control, or else with a transmission; None if the file has neither."""
+        commanded = [j for j in self.robot.iterfind("ros2_control/joint") if j.find("command_interface") is not None]
+        names = {joint.get("name", "") for joint in commanded or self.robot.iterfind("transmission/joint")}
+        return frozenset(names) if names else None
 
     @property
     def _joint_elements(self) -> list[ET.Element]:
@@ -223,7 +236,7 @@ def _joint(path: Path, element: ET.Element, links: Mapping[str, ET.Element]) -> 
         axis = axis / length
         if (limit := element.find("limit")) is not None:
             lower, upper = (number(path, limit, end, "0", where) for end in ("lower", "upper"))
-            limits = (lower, upper) if lower < upper else None
+            limits = (lower, upper) if lower <= upper and {"lower", "upper"} & limit.attrib.keys() else None
             velocity, effort = (number(path, limit, field, "0", where) for field in ("velocity", "effort"))
     return UrdfJoint(
         name, joint_type, parent, child, _origin(path, element, where), axis, limits,

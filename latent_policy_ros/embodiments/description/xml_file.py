@@ -15,10 +15,14 @@ from latent_policy_ros.common.errors import ConfigError
 MAX_DEPTH = 200  # nested elements; MJCF nests one body for each link
 
 
-def parse_xml(path: Path) -> ET.Element:
+def parse_xml(path: Path, content: str | None = None) -> ET.Element:
     """Parse an XML file and return its root element.
 
     Namespace prefixes stay part of the names (``xacro:include``) and need no declaration: robot files often omit it.
+
+    Args:
+        path: The file.
+        content: Its content, where it is not on disk; ``path`` then serves error messages.
 
     Raises:
         ConfigError: The file cannot be read, is not XML, or contains xacro macros.
@@ -45,7 +49,7 @@ def parse_xml(path: Path) -> ET.Element:
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.EntityDeclHandler, parser.CharacterDataHandler = refuse_entity, builder.data
     try:
-        parser.Parse(read_bytes(path), True)
+        parser.Parse(read_bytes(path) if content is None else content, True)
         root = builder.close()
     except LimitExceeded as error:
         raise ConfigError(path, "", str(error)) from error

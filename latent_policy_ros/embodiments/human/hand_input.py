@@ -10,7 +10,7 @@ import numpy as np
 from latent_policy_ros.common.errors import available
 from latent_policy_ros.embodiments.human.hand_size import HandMeasure, HandSize
 from latent_policy_ros.embodiments.human.handedness import Handedness, evidence, mirrored_keypoints
-from latent_policy_ros.embodiments.human.keypoint_layouts import AUTO, layout_name, metres, to_21
+from latent_policy_ros.embodiments.human.keypoint_layouts import AUTO, layout_name, metres, refuse_image_coordinates, to_21
 from latent_policy_ros.embodiments.human.keypoints import KEYPOINTS, KeypointsRefused, to_hand_frame
 from latent_policy_ros.embodiments.model.sides import SIDES
 
@@ -27,6 +27,13 @@ def side_name(side: str) -> str:
     if side not in (AUTO, *SIDES):
         raise KeypointsRefused(f"no side {side!r}; {available((AUTO, *SIDES))}")
     return side
+
+
+def _side_warning(given: str, detected: str | None) -> str:
+    """A warning if the detected side differs from the given one; else empty."""
+    if given == AUTO or detected in (None, given):
+        return ""
+    return f"side is {given}, but the fingers bend as those of a {detected} hand (are the axes left-handed?)"
 
 
 class HandInput:
@@ -71,10 +78,7 @@ class HandInput:
     @property
     def side_warning(self) -> str:
         """A warning if the detected side differs from the given one; else empty."""
-        detected = self._hands.side
-        if self._given_side == AUTO or detected in (None, self._given_side):
-            return ""
-        return f"side is {self._given_side}, but the fingers bend as those of a {detected} hand (are the axes left-handed?)"
+        return _side_warning(self._given_side, self._hands.side)
 
     def push(self, points: np.ndarray, stamp: float) -> np.ndarray:
         """Convert a frame to keypoints (21, 3) [m] of a right hand in the canonical hand frame.
@@ -95,6 +99,7 @@ class HandInput:
             raise KeypointsRefused("no hand in view: the points are not finite")
         self._check_not_frozen(points, stamp)
         keypoints, layout = to_21(points, self.layout)
+        refuse_image_coordinates(keypoints)
         keypoints = to_hand_frame(keypoints * self._metres)
         self._measure.add(keypoints)
         self.layout = layout
@@ -122,6 +127,7 @@ class CanonicalHands:
         layout: Layout of the points.
         side: Side of the recorded hand; if it is ``left``, the keypoints were mirrored.
         size: Size of the hand.
+        side_warning: Why the given side seems wrong; empty if it does not.
     """
 
     keypoints: np.ndarray = field(repr=False)
@@ -130,6 +136,7 @@ class CanonicalHands:
     layout: str
     side: str
     size: HandSize
+    side_warning: str = ""
 
 
 def canonical_hands(points: np.ndarray, layout: str = AUTO, units: str = "m", side: str = AUTO) -> CanonicalHands:
@@ -149,6 +156,7 @@ def canonical_hands(points: np.ndarray, layout: str = AUTO, units: str = "m", si
     if points.ndim != 3 or not len(points):
         raise KeypointsRefused(f"a recording must have shape (frames, points, 3), got {points.shape}")
     found, layout = to_21(points, layout)
+    refuse_image_coordinates(found)
     found = found * metres(units)
     keypoints = np.full((len(points), KEYPOINTS, 3), np.nan)
     rejected: Counter[str] = Counter()
@@ -164,10 +172,12 @@ def canonical_hands(points: np.ndarray, layout: str = AUTO, units: str = "m", si
         if sum(rejected.values()) == len(found):
             raise first from None
     valid = np.isfinite(keypoints).all(axis=(1, 2))
+    score = float(evidence(keypoints[valid]).mean())
+    detected = None if abs(score) < _MIN_MEAN_EVIDENCE else "right" if score > 0 else "left"
+    warning = _side_warning(side, detected)
     if side == AUTO:
-        score = float(evidence(keypoints[valid]).mean())
-        if abs(score) < _MIN_MEAN_EVIDENCE:
+        if detected is None:
             raise KeypointsRefused("left and right cannot be distinguished: the fingers hardly bend; set the side")
-        side = "right" if score > 0 else "left"
+        side = detected
     keypoints = mirrored_keypoints(keypoints) if side == "left" else keypoints
-    return CanonicalHands(keypoints, valid, rejected, layout, side, HandSize.of(keypoints))
+    return CanonicalHands(keypoints, valid, rejected, layout, side, HandSize.of(keypoints), warning)

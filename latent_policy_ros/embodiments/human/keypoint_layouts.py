@@ -35,6 +35,7 @@ COUNTS = tuple(sorted({count for count, _ in LAYOUTS.values()}))
 #: A named layout is rejected if another one of the same count makes the fingers shorter by more than this factor.
 #: A wrong layout makes the fingers of a fist 1.16 times as long, and those of other postures longer.
 WRONG_LAYOUT_FACTOR = 1.1
+IMAGE_DEPTH = 1e-3  # the depth of the wrist in image coordinates is zero: below this share of the width of the hand
 
 
 def layout_name(name: str) -> str:
@@ -91,6 +92,26 @@ def to_21(points: np.ndarray, layout: str = AUTO) -> tuple[np.ndarray, str]:
     elif layout == AUTO:
         layout = candidates[0]
     return points[..., LAYOUTS[layout][1], :], layout
+
+
+def refuse_image_coordinates(keypoints: np.ndarray) -> None:
+    """Raise KeypointsRefused for coordinates in an image, normalised or in pixels: they have no length in metres.
+
+    Detectors of hands in images give them beside positions in space: x and y from the corner of the image, and a depth relative to
+    the wrist.
+
+    Args:
+        keypoints: Shape (..., 21, 3); frames that are not finite do not count.
+    """
+    frames = keypoints.reshape(-1, KEYPOINTS, 3)
+    frames = frames[np.isfinite(frames).all(axis=(1, 2))]
+    if not len(frames):
+        return
+    at_wrist = np.abs(frames[:, 0, 2]).max() < IMAGE_DEPTH * np.ptp(frames[..., 0], axis=1).max()
+    if at_wrist and np.abs(frames[:, 0, :2]).max() > 0.0 and (frames[..., :2] >= 0.0).all():
+        unit = "normalised to its size" if frames[..., :2].max() <= 1.5 else "in pixels"
+        message = f"these are coordinates in an image, {unit}, which have no length in metres"
+        raise KeypointsRefused(f"{message}: use the positions in space, which MediaPipe calls world landmarks")
 
 
 def _length_of_fingers(keypoints: np.ndarray) -> float:

@@ -7,6 +7,9 @@ retargeting solver, which evaluates points and Jacobian up to eight times a fram
 are 6 to 8 times as fast for fingertips, and 2.3 to 2.6 times with Jacobians. A whole frame of retargeting is 2.7 to 4.7 times as
 fast as eight evaluations by pinocchio. For single poses the gain is small (1.2 to 3.4 times), so that arms and the loading of
 embodiments use pinocchio.
+
+numba compiles a function anew for every combination of argument types. Calls therefore use separate, writable, contiguous arrays
+(not the rows of one array, whose layout numba does not know) and variables in place of constants: the first use takes less time.
 """
 
 from __future__ import annotations
@@ -117,8 +120,8 @@ def batch_motion(tree, q, rotation, translation):
 @njit(cache=True, nogil=True, error_model="numpy")
 def batch_points(tree, q, points, jacobian):
     """Points (B, P, 3) at B poses q (B, n), and their derivatives (B, P, n, 3), unless that array is empty."""
-    rotation = np.empty((len(tree.parent), 3, 3))
-    translation, axis, origin = np.empty((3, len(tree.parent), 3))
+    rotation, translation = np.empty((len(tree.parent), 3, 3)), np.empty((len(tree.parent), 3))
+    axis, origin = np.empty_like(tree.axis), np.empty_like(tree.origin)
     for b in range(len(q)):
         hinge_motion(tree, q[b], rotation, translation, axis, origin)
         moved_points(tree, rotation, translation, points[b])

@@ -53,7 +53,7 @@ class HingeTree:
         """Motion of all bodies since the zero pose: (B, n) -> rotation (B, n_hinges, 3, 3), translation (B, n_hinges, 3) [m]."""
         from latent_policy_ros.embodiments.kinematics.fk_kernels import batch_motion
 
-        q = np.ascontiguousarray(q)
+        q = np.require(q, np.float64, ["C", "W"])
         rotation = np.empty((len(q), len(self.arrays.parent), 3, 3))
         translation = np.empty(rotation.shape[:-1])
         batch_motion(self.arrays, q, rotation, translation)
@@ -71,7 +71,7 @@ class HingeTree:
     def _points(self, q: np.ndarray, with_jacobian: bool) -> tuple[np.ndarray, np.ndarray]:
         from latent_policy_ros.embodiments.kinematics.fk_kernels import batch_points
 
-        q = np.ascontiguousarray(q)
+        q = np.require(q, np.float64, ["C", "W"])
         points = np.empty((len(q), *self.arrays.zero_point.shape))
         jacobian = np.empty((len(q) if with_jacobian else 0, len(self.arrays.zero_point), self.joints, 3))
         batch_points(self.arrays, q, points, jacobian)

@@ -13,6 +13,7 @@ from latent_policy_ros.common.errors import available
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 PALM = "palm"  # name of the base in tables of hinges and links
+RAMP_TIME = 0.2  # s from rest to max_velocity, where no max_acceleration is given
 
 
 def read_only(values: Any) -> np.ndarray:
@@ -93,7 +94,7 @@ class Embodiment:
         reference: Argument of ``load_embodiment`` that gives the same embodiment in any process: a shipped name, or a path.
         joint_names: The n actuated joints.
         lower, upper: Limits of q, shape (n,), narrowed so that coupled hinges stay in their own range.
-        max_velocity: Limit of |dq/dt|, shape (n,).
+        max_velocity, max_acceleration: Limits of |dq/dt| and of its change per second, shape (n,).
         rest: The rest pose q, shape (n,).
         hinges: All hinges, coupled ones included, parents before children.
         coupling: Positions of all hinges are ``coupling @ q``, shape (n_hinges, n), at most one nonzero entry a row. A row of
@@ -117,6 +118,7 @@ class Embodiment:
     lower: np.ndarray
     upper: np.ndarray
     max_velocity: np.ndarray
+    max_acceleration: np.ndarray
     rest: np.ndarray
     hinges: tuple[Hinge, ...]
     coupling: np.ndarray

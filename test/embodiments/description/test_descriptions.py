@@ -63,7 +63,7 @@ MJCF = """<mujoco model="tiny">
     </body>
   </worldbody>
   <equality><joint joint1="middle_2" joint2="middle_1" polycoef="0.1 0.9 0 0 0"/></equality>
-  <actuator><motor joint="middle_1"/></actuator>
+  <sensor><jointpos joint="middle_1"/></sensor>
   <keyframe><key qpos="1 2 3"/></keyframe>
 </mujoco>
 """
@@ -216,37 +216,6 @@ def test_mujocoinclude_file_is_read(hand):
     assert e.hinge("middle_1").lower == pytest.approx(np.radians(-10))
 
 
-TENDONS = """<tendon>
-  <fixed name="pull"><joint joint="middle_1" coef="0.5"/><joint joint="middle_2" coef="-1"/></fixed>
-  <fixed name="turn"><joint joint="middle_0" coef="1"/><joint joint="thumb_joint" coef="{turn}"/></fixed>
-  <fixed name="free"><joint joint="middle_0"/><joint joint="thumb_joint"/></fixed>
-  <spatial name="wound"><site site="middle_tip"/></spatial>
-</tendon><equality>
-  <tendon tendon1="pull" polycoef="0.2 1 0 0 0"/><tendon tendon1="turn"/><tendon tendon1="free" active="false"/>
-  <tendon tendon1="wound"/><connect body1="palm" body2="thumb" anchor="0 0 0"/>
-</equality>"""
-JOINT_EQUALITY = '<equality><joint joint1="middle_2" joint2="middle_1" polycoef="0.1 0.9 0 0 0"/></equality>'
-
-
-def test_held_tendon_over_two_joints_couples_them(hand):
-    e = hand(SHORT_MJCF, JOINT_EQUALITY, TENDONS.format(turn="0.5"))
-    assert e.joint_names == ("middle_0", "middle_1")
-    bend, ratio = e.hinge_names.index("middle_2"), e.coupling[e.hinge_names.index("thumb_joint")]
-    assert np.allclose(e.coupling[bend], [0, 0.5]) and np.allclose(ratio, [-2, 0])
-    # length = 0.5 (q1 - 15 deg) - (q2 + 8 deg) = 0.2, where MuJoCo has the model's own pose as zero
-    tip = HandKinematics(e).fingertips(np.array([[0.0, 0.0]]))
-    held = hand(SHORT_MJCF + f"fixed: {{middle_2: {np.radians(-8) - 0.5 * np.radians(15) - 0.2}}}\n", JOINT_EQUALITY, "")
-    np.testing.assert_allclose(tip, HandKinematics(held).fingertips(np.zeros((1, 3))), atol=1e-12)
-    notes = [note for note in e.notes if "is not used" in note]
-    assert len(notes) == 2 and "tendon1=wound" in notes[0] and "<connect body1=palm body2=thumb>" in notes[1]
-
-
-def test_tendon_that_moves_a_joint_out_of_its_range_is_ignored(hand):
-    far = TENDONS.format(turn="0.5").replace('"turn"/><tendon', '"turn" polycoef="90 1 0 0 0"/><tendon')
-    e = hand(SHORT_MJCF, JOINT_EQUALITY, far)
-    assert e.joint_names == ("middle_0", "middle_1", "thumb_joint") and any("tendon1=turn" in note for note in e.notes)
-
-
 def test_omitted_fields_are_derived(hand):
     e = hand()
     T = e.T_base_hand
@@ -350,7 +319,7 @@ MISTAKES = {
     "joint to nowhere": (SHORT, '<child link="thumb_2"/>', '<child link="thumb_3"/>', "joint thumb_bend", "<child link='thumb_3'>: no such link; available: cover"),
     "not a number": (SHORT, 'xyz="0 0 0.04"/>\n    <axis', 'xyz="0 0 x"/>\n    <axis', "joint thumb_bend", "expected 3 numbers"),
     "planar": (SHORT, '"thumb_bend" type="revolute"', '"thumb_bend" type="planar"', "base", "joint thumb_bend is of the kind planar"),
-    "wrong side": (SHORT, "side: right", "side: left", "hand_frame", "the thumb is on the side of a right hand; write side: right"),
+    "wrong side": (SHORT, "side: right", "side: left", "hand_frame", "the tip of the thumb is on the side of a right hand; write side: right"),
     "unknown field": (SHORT, "side: right", "side: right\ncolour: red", "colour", "unknown field; available: action, actuated, base"),
     "jaw without a place": (GRIPPER + "fixed: [index_spread]\n", "{link: palm, point: [0.04, 0.03, 0.2]}", "palm", "fingertips.thumb", "the origin of palm does not move; give the fingertip: {link: palm"),
     "gripper with many joints": (SHORT, "kind: hand", "kind: gripper", "actuated", "a gripper has one actuated joint, got 4: index_spread"),
@@ -410,6 +379,31 @@ def test_shipped_allegro_hand_and_its_mirror_image_equal_the_published_ones(alle
     np.testing.assert_allclose(base_tips(shipped, q), base_tips(published, theirs), atol=2e-6)
     np.testing.assert_allclose(published.T_base_hand[:3, :3], shipped.T_base_hand[:3, :3], atol=1e-6)
     assert np.linalg.norm(published.T_base_hand[:3, 3] - shipped.T_base_hand[:3, 3]) < 0.002
+
+
+@pytest.mark.parametrize("fingers", ["index: link_3.0_tip", "index: link_3.0_tip, middle: link_7.0_tip"])
+def test_side_follows_from_the_tip_of_the_thumb(tmp_path, fingers):
+    """The thumb of the Allegro hand starts on the other side of its first two fingers."""
+    folder = ROBOTS / "allegro_hand_description" / "urdf"
+    path = tmp_path / "two_fingers.yaml"
+    content = (
+        "kind: hand\nside: {side}\ndescription: {folder}/allegro_right_hand.urdf\nfingertips: {{thumb: link_15.0_tip, {fingers}}}\n"
+    )
+    path.write_text(content.format(side="right", folder=folder, fingers=fingers))
+    assert load_embodiment(path).side == "right"
+    path.write_text(content.format(side="left", folder=folder, fingers=fingers))
+    with pytest.raises(ConfigError, match="the tip of the thumb is on the side of a right hand; write side: right"):
+        load_embodiment(path)
+
+
+def test_index_is_on_the_side_of_a_thumb_in_the_middle(tmp_path):
+    """The thumb of the G1's hand stands opposite both fingers."""
+    urdf = ROBOTS / "g1_description" / "urdf" / "g1_29dof_with_hand_rev_1_0.urdf"
+    tips = ", ".join(f"{finger}: left_hand_{finger}_{last}_link" for finger, last in (("thumb", 2), ("index", 1), ("middle", 1)))
+    path = tmp_path / "g1.yaml"
+    path.write_text(f"kind: hand\nside: right\ndescription: {urdf}\nfingertips: {{{tips}}}\n")
+    with pytest.raises(ConfigError, match="is on the side of a left hand; write side: left"):
+        load_embodiment(path)
 
 
 def test_published_so101_arm_gives_the_shipped_gripper(tmp_path):

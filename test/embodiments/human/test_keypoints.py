@@ -151,6 +151,8 @@ def test_given_side_is_used_and_contrary_evidence_gives_a_warning():
     for t, frame in enumerate(mirrored_keypoints(MOTION[:60])):
         given.push(frame, t / 30)
     assert given.side == "right" and "bend as those of a left hand" in given.side_warning
+    assert "side is left, but the fingers bend as those of a right hand" in canonical_hands(MOTION, side="left").side_warning
+    assert canonical_hands(MOTION, side="right").side_warning == canonical_hands(MOTION).side_warning == ""
     right = HandInput(side="right")
     for t, frame in enumerate(MOTION[:60]):
         assert np.allclose(right.push(frame, t / 30), to_hand_frame(frame))
@@ -169,7 +171,7 @@ def test_side_of_a_flat_hand_cannot_be_detected():
     for t, frame in enumerate(flat[:20]):
         with pytest.raises(KeypointsRefused, match="bend the fingers, or set the side"):
             hand.push(frame, t / 30)
-    assert canonical_hands(flat, side="left").side == "left"
+    assert canonical_hands(flat, side="left").side == "left" and not canonical_hands(flat, side="left").side_warning
     assert Handedness().add(0.0, 1.0) is None
 
 
@@ -265,3 +267,15 @@ def test_bad_frames_of_a_recording_are_marked_and_counted():
     assert np.allclose(found.keypoints[found.valid], to_hand_frame(MOTION)[found.valid])
     with pytest.raises(KeypointsRefused, match="NaN"):
         canonical_hands(keypoints[10:15])
+
+
+@pytest.mark.parametrize(("size", "unit"), [((1.0, 1.0), "normalised to its size"), ((640.0, 480.0), "in pixels")])
+def test_image_coordinates_are_refused(size, unit):
+    """MediaPipe's landmarks in the image: x and y from its corner, depth relative to the wrist."""
+    image = MOTION[:, :, [1, 2, 0]] * [1.5, 2.0, 1.5] + [0.5, 0.2, 0.0]
+    image = (image - image[:, :1] * [0.0, 0.0, 1.0]) * [*size, size[0]]
+    with pytest.raises(KeypointsRefused, match=f"coordinates in an image, {unit}, .* which MediaPipe calls world landmarks"):
+        canonical_hands(image, side="right")
+    with pytest.raises(KeypointsRefused, match="coordinates in an image"):
+        HandInput(side="right").push(image[0], 0.0)
+    assert canonical_hands(MOTION[:, :, [1, 2, 0]] + [0.5, 0.2, 0.4]).valid.all()  # metres, in front of a camera
