@@ -13,6 +13,7 @@ from latent_policy_ros.retargeting.retargeter import Retargeter
 
 TOUCHING = 0.010  # a person's fingertips (keypoints) nearer than this [m] touch
 CLOSED = 0.005  # a robot's fingertips nearer than this [m] are closed
+NEAR = 0.030  # a person's thumb and finger nearer than this [m] are near contact
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Quality:
         touches: Count of (frame, finger) where the person's tip is within 10 mm of the thumb's, over fingers of the robot.
         closed: Share of touches where the robot's tips are within 5 mm.
         gap: 95th percentile of the distance of the robot's tips at touches [m].
-        unreachable: Fingers that cannot come within 5 mm of the thumb at any joints; they are not in the three above.
+        near_error: Mean error of the distance between thumb and finger where the person's is below 30 mm [m].
+        unreachable: Fingers that cannot come within 5 mm of the thumb at any joints; they are not in the four above.
         largest_step: Largest motion of a joint between two frames [rad, m if prismatic].
         bone_turn: Turn of the person's fastest bone between the same two frames [rad].
         jerk: Root mean square of the third difference of the joints, relative to that of the person's bone directions.
@@ -40,16 +42,19 @@ class Quality:
     touches: int
     closed: float
     gap: float
+    near_error: float
     unreachable: tuple[str, ...]
     largest_step: float
     bone_turn: float
     jerk: float
 
 
-def measure(embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreachable: tuple[str, ...] = ()) -> Quality:
+def measure(
+    embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreachable: tuple[str, ...] = (), motion: bool = True
+) -> Quality:  # fmt: skip
     """Measure the quality of joints q (T, n) that were retargeted from keypoints (T, 21, 3) [m, hand frame] of a right hand.
 
-    The step is NaN for fewer than two frames, the jerk for fewer than four.
+    The step is NaN for fewer than two frames, the jerk for fewer than four; both are NaN unless the frames are a ``motion``.
     """
     kinematics = HandKinematics(embodiment)
     tips = kinematics.fingertips(q)
@@ -63,17 +68,19 @@ def measure(embodiment: Embodiment, keypoints: np.ndarray, q: np.ndarray, unreac
         wanted = Retargeter(embodiment).wanted_fingertips(keypoints)
         error = float(np.linalg.norm(tips - wanted, axis=-1).mean())
     reachable = [finger not in unreachable for finger in kinematics.fingers[1:]]
-    gaps = robot[:, reachable][person[:, reachable] < TOUCHING]
+    robot, person = robot[:, reachable], person[:, reachable]
+    gaps, off = robot[person < TOUCHING], np.abs(robot - person)[person < NEAR]
     steps, turns = np.abs(np.diff(q, axis=0)).max(axis=1), bone_turns(keypoints)
-    step, turn = (float(values[steps.argmax()]) for values in (steps, turns)) if len(q) > 1 else (np.nan, np.nan)
+    step, turn = (float(values[steps.argmax()]) for values in (steps, turns)) if motion and len(q) > 1 else (np.nan, np.nan)
     jerk = np.nan
-    if len(q) > 3:
+    if motion and len(q) > 3:
         robots, persons = (np.square(np.diff(values, n=3, axis=0)).mean() for values in (q, _bones(keypoints)))
         jerk = float(np.sqrt(robots / persons))
     return Quality(
         embodiment.name, len(q), bool(((q >= embodiment.lower) & (q <= embodiment.upper)).all()), error,
         len(gaps), float((gaps < CLOSED).mean()) if len(gaps) else np.nan,
-        float(np.percentile(gaps, 95)) if len(gaps) else np.nan, unreachable, step, turn, jerk,
+        float(np.percentile(gaps, 95)) if len(gaps) else np.nan, float(off.mean()) if len(off) else np.nan, unreachable, step, turn,
+        jerk,
     )  # fmt: skip
 
 

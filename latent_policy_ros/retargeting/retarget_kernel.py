@@ -13,13 +13,17 @@ from numba import njit
 
 from latent_policy_ros.retargeting.solver import TOLERANCE, Keyvectors, minimise
 
-# [m] A person's tips touch at a distance of CONTACT between their keypoints, which lie inside the flesh. Thumb-to-finger vectors
-# below APART are shortened so that they vanish at CONTACT: when the person's tips touch, the robot's touch.
-CONTACT, APART = 0.012, 0.05
+# [m] Keypoints lie inside the flesh, so that tips touch at a distance of about CONTACT, on some devices up to 12 mm.
+# Thumb-to-finger vectors keep their length above APART. Below TOUCHING they are shortened to the share TOUCHING_SHARE: the robot's
+# tips are points inside its fingertips too, which then touch. Between the two the length is interpolated.
+CONTACT, TOUCHING, APART, TOUCHING_SHARE = 0.008, 0.010, 0.016, 0.4
 # Weight of a thumb-to-finger vector relative to a knuckle-to-tip vector: FAR_WEIGHT far apart; NEAR_WEIGHT more in a grasp, half of
 # it at NEAR_RANGE [m] beyond contact; TOUCH_WEIGHT more at contact, half of it at TOUCH_RANGE [m] beyond.
 FAR_WEIGHT, NEAR_WEIGHT, TOUCH_WEIGHT = 0.05, 12.0, 1000.0
 NEAR_RANGE, TOUCH_RANGE = 0.035, 0.003
+# Weight of the length of these vectors, half of it at LENGTH_RANGE [m] beyond contact: a finger of few joints that cannot reach the
+# direction of a vector otherwise gets too near to the thumb, because least squares shorten what they cannot align.
+LENGTH_WEIGHT, LENGTH_RANGE = 40.0, 0.020
 LAST_BONE_WEIGHT = 0.15  # of the direction of each finger's last bone; decides between joints that give the same fingertips
 SMOOTHNESS = 3e-4  # weight of the distance from the joints of the frame before [m^2/rad^2]
 REST_WEIGHT = 1e-4  # weight of the distance from the rest pose [m^2/rad^2]; makes the solution unique
@@ -79,22 +83,23 @@ def retarget_frames(vectors: Keyvectors, hand_map, joints, state, hands, dt, q):
     Returns:
         ALL_FRAMES, or the index of the first frame that is not a hand. Joints and state are then those of the frame before it.
     """
-    hand, targets = np.empty((21, 3)), np.empty((len(vectors.ends), 3))
-    weights, lengths, bones = np.empty(len(targets)), np.empty(len(hand_map.tips)), np.empty((20, 3))
+    hand, targets, bones = np.empty((21, 3)), np.empty((len(vectors.ends), 3)), np.empty((20, 3))
+    weights, length_weights, lengths = np.empty(len(targets)), np.zeros(len(targets)), np.empty(len(hand_map.tips))
     n = len(joints.rest)
-    lower, upper, prior, trial = np.empty((4, n))
+    lower, upper, prior, trial = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     prior_weight = np.full(n, SMOOTHNESS + REST_WEIGHT)
     for t in range(len(hands)):
         if not to_hand_frame_kernel(hands[t], hand) or not _finger_lengths(hand_map, hand, lengths):
             return t
         first = state.frames[0] == 0
+        iterations = FIRST_ITERATIONS if first else WARM_ITERATIONS
         share = 1.0 / min(state.frames[0] + 1, MEAN_FRAMES)
         for f in range(len(lengths)):
             state.lengths[f] += share * (lengths[f] - state.lengths[f]) if not first else lengths[f] - state.lengths[f]
-        wanted_keyvectors(hand_map, hand, state.lengths, targets, weights)
+        wanted_keyvectors(hand_map, hand, state.lengths, targets, weights, length_weights)
         _bone_directions(hand, bones)
         if first:
-            _first_frame(vectors, joints, prior_weight, targets, weights, trial, q[t])
+            _first_frame(vectors, joints, prior_weight, targets, weights, length_weights, iterations, trial, q[t])
         else:
             turn = min(largest_bone_turn(state.bones, bones) + SETTLING_STEP, MAX_STEP)
             for j in range(n):
@@ -105,22 +110,23 @@ def retarget_frames(vectors: Keyvectors, hand_map, joints, state, hands, dt, q):
                 lower[j], upper[j] = max(joints.lower[j], last - step), min(joints.upper[j], last + step)
                 prior[j] = (SMOOTHNESS * last + REST_WEIGHT * joints.rest[j]) / (SMOOTHNESS + REST_WEIGHT)
             q[t] = state.q
-            minimise(vectors, lower, upper, q[t], prior, prior_weight, targets, weights, WARM_ITERATIONS, TOLERANCE)
+            minimise(vectors, lower, upper, q[t], prior, prior_weight, targets, weights, length_weights, iterations, TOLERANCE)
         state.q[:], state.bones[:] = q[t], bones
         state.frames[0] += 1
     return ALL_FRAMES
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _first_frame(vectors, joints, prior_weight, targets, weights, trial, q):
+def _first_frame(vectors, joints, prior_weight, targets, weights, length_weights, iterations, trial, q):
     """Write the joints q (n,) of a first frame: the best of three starts, the rest pose and 25% and 60% of the ranges."""
     best = np.inf
     for share in (-1.0, 0.25, 0.6):
         for j in range(len(q)):
             trial[j] = joints.lower[j] + share * (joints.upper[j] - joints.lower[j]) if share >= 0.0 else joints.rest[j]
         cost = minimise(
-            vectors, joints.lower, joints.upper, trial, joints.rest, prior_weight, targets, weights, FIRST_ITERATIONS, TOLERANCE
-        )
+            vectors, joints.lower, joints.upper, trial, joints.rest, prior_weight, targets, weights, length_weights,
+            iterations, TOLERANCE,
+        )  # fmt: skip
         if cost < best:
             best = cost
             q[:] = trial
@@ -133,7 +139,7 @@ def to_hand_frame_kernel(keypoints, hand):
         for r in range(3):
             if not np.isfinite(keypoints[k, r]):
                 return False
-    x, y, z, across = np.empty((4, 3))
+    x, y, z, across = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     length = _direction(keypoints[0], keypoints[9], z)
     for r in range(3):
         across[r] = keypoints[5, r] - keypoints[17, r]
@@ -150,10 +156,11 @@ def to_hand_frame_kernel(keypoints, hand):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def wanted_keyvectors(hand_map, hand, lengths, targets, weights):
+def wanted_keyvectors(hand_map, hand, lengths, targets, weights, length_weights):
     """Write the wanted keyvectors (3 F - 1, 3) [m] and their weights: F knuckle to tip, F - 1 thumb to finger, F last bones.
 
-    ``hand`` (21, 3) are keypoints in the hand frame; ``lengths`` (F,) those of the person's fingers.
+    ``hand`` (21, 3) are keypoints in the hand frame; ``lengths`` (F,) those of the person's fingers. The lengths of the vectors
+    from thumb to finger get weights of their own in ``length_weights`` (3 F - 1,); those of the others stay as given.
     """
     count = len(hand_map.tips)
     bone = np.empty(3)
@@ -171,12 +178,16 @@ def wanted_keyvectors(hand_map, hand, lengths, targets, weights):
         if f > 0:
             k = count + f - 1
             gap = _direction(thumb, tip, bone)
-            wanted = gap if gap > APART else max(0.0, gap - CONTACT) * APART / (APART - CONTACT)
+            wanted = gap if gap > APART else TOUCHING_SHARE * gap
+            if TOUCHING < gap <= APART:
+                closed = TOUCHING_SHARE * TOUCHING
+                wanted = closed + (APART - closed) * (gap - TOUCHING) / (APART - TOUCHING)
             away = max(0.0, gap - CONTACT)
             for r in range(3):
                 targets[k, r] = wanted * bone[r]
             near, touch = 1.0 + (away / NEAR_RANGE) ** 4, 1.0 + (away / TOUCH_RANGE) ** 4
             weights[k] = FAR_WEIGHT + NEAR_WEIGHT / near + TOUCH_WEIGHT / touch
+            length_weights[k] = LENGTH_WEIGHT / (1.0 + (away / LENGTH_RANGE) ** 8)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

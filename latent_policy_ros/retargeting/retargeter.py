@@ -3,8 +3,8 @@
 Hands are retargeted by keyvectors. The vector from each knuckle to its fingertip is scaled by the ratio of the lengths of the
 person's and the robot's finger, so that hands of other proportions move alike; the scale, origin and rotation of the thumb are
 fitted (:mod:`latent_policy_ros.retargeting.thumb_fit`). The vectors from the thumb tip to the other tips are not scaled, because
-the objects between the fingers do not grow with the hand; they vanish when the person's tips touch, and their weight grows as the
-tips come near, so that the robot pinches when the person pinches. Joint limits and couplings hold exactly.
+the objects between the fingers do not grow with the hand; they are shortened when the person's tips touch, and the weight of vector
+and length grows as the tips come near, so that the robot pinches when the person pinches. Joint limits and couplings hold exactly.
 
 For grippers, the distance of the jaws is the shortest vector from the person's thumb tip to another tip (Bauer et al. 2025).
 """
@@ -22,10 +22,10 @@ import numpy as np
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.embodiments.human.keypoints import BASES, TIPS, KeypointsRefused, to_hand_frame
+from latent_policy_ros.retargeting.checks.geometry_checks import require_plausible
 from latent_policy_ros.retargeting.human_motion.generator import generate_motion
 from latent_policy_ros.retargeting.retarget_kernel import (
     ALL_FRAMES,
-    CONTACT,
     MAX_STEP,
     MIN_FINGER_LENGTH,
     Correspondence,
@@ -38,6 +38,7 @@ from latent_policy_ros.retargeting.solver import keyvectors
 from latent_policy_ros.retargeting.thumb_fit import fit_thumb
 
 REFERENCE_SECONDS, REFERENCE_FPS = 24.0, 10.0  # of the generated motion that the thumb is fitted to
+GRIPPER_CONTACT = 0.012  # distance of a person's tips [m] at which the jaws are closed
 TRAVEL_PER_RADIAN = 0.05  # travel of a prismatic joint [m] that counts as 1 rad of a revolute one
 
 # (keypoints (T, 21, 3) [m], dt [s] or 0 if unknown, q (T, n)): retargets successive frames and writes the joints to q.
@@ -64,11 +65,13 @@ class Retargeter:
 
     Raises:
         ValueError: The embodiment is the human hand.
+        ConfigError: Its lengths are implausible, e.g. in millimetres.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
         if embodiment.kind == "human":
             raise ValueError(f"{embodiment.name} is of kind human; expected a hand or gripper")
+        require_plausible(embodiment)
         self.embodiment = embodiment
         self._method: _Method = _GripperMethod(embodiment) if embodiment.kind == "gripper" else _HandMethod(embodiment)
         self.reset()
@@ -239,7 +242,7 @@ class _GripperMethod:
         """Write the joint q (T, 1) for keypoints (T, 21, 3) and update ``state`` (1,): the last q, NaN before the first frame."""
         keypoints = to_hand_frame(keypoints)
         tips = keypoints[:, [TIPS[finger] for finger in TIPS if finger != "thumb"]]
-        gap = np.linalg.norm(tips - keypoints[:, [TIPS["thumb"]]], axis=-1).min(axis=1) - CONTACT
+        gap = np.linalg.norm(tips - keypoints[:, [TIPS["thumb"]]], axis=-1).min(axis=1) - GRIPPER_CONTACT
         q[:] = self._embodiment.to_joints(np.interp(gap, self._gaps, self._opening)[:, None])
         step = MAX_STEP * _per_radian(self._embodiment)[0]
         limit_steps(q, state, min(step, dt * self._embodiment.max_velocity[0]) if dt > 0 else step)

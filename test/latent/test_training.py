@@ -27,7 +27,7 @@ def test_decoding_across_embodiments(measures):
     assert tips[human, hand] < 9 and tips[hand, hand] < 6  # mm, on held-out recordings
     assert r2[human, hand] > 0.8 and r2[hand, gripper] > 0.8 and r2[human, gripper] > 0.8
     assert tips[gripper, hand] > 2 * tips[human, hand]  # one action does not determine a pose
-    assert measures.pairs["pinch"][human, hand] < 6
+    assert measures.pairs["pinch"][human, hand] < 7
 
 
 def test_paired_actions_have_similar_latents(measures):

@@ -20,27 +20,32 @@ def slides(rng, bound, kind="prismatic"):
     return HingeTree(hinges, ["2", "1", "4", None], rng.normal(size=(4, 3)))
 
 
-def problem(seed=0, bound=10.0, kind="prismatic", batch=7):
+def problem(seed=0, bound=10.0, kind="prismatic", batch=7, by_length=0.0):
     rng = np.random.default_rng(seed)
     tree = slides(rng, bound, kind)
     vectors = keyvectors(tree, STARTS, ENDS)
     targets, weights, prior = rng.normal(size=(batch, 6, 3)), rng.uniform(0.1, 3.0, (batch, 6)), rng.normal(size=(batch, 5))
+    length_weights = np.full((batch, 6), by_length)
 
     def solve(start, iterations, rows=slice(None)):
         q, cost = start.copy(), np.empty(len(start))
         limit = np.full(5, bound)
-        given = prior[rows], np.full(5, PRIOR), targets[rows], weights[rows]
+        given = prior[rows], np.full(5, PRIOR), targets[rows], weights[rows], length_weights[rows]
         minimise_batch(vectors, -limit, limit, q, *given, iterations, 1e-12, cost)
         return q, cost
 
     def residuals(q):
-        """(B, 6 * 3 + 5), their derivatives (B, 23, 5): the cost is the sum of their squares."""
+        """(B, 6 * 4 + 5), their derivatives (B, 29, 5): the cost is the sum of their squares."""
         places, jacobian = tree.points_and_jacobian(q)
         padded = np.concatenate((places, np.zeros((len(q), 1, 3))), axis=1)  # index -1: the origin
         moved = np.concatenate((jacobian, np.zeros((len(q), 1, 3, 5))), axis=1)
         root = np.sqrt(weights)[..., None]
-        parts = (root * (padded[:, ENDS] - padded[:, STARTS] - targets)).reshape(len(q), -1)
-        slopes = (root[..., None] * (moved[:, ENDS] - moved[:, STARTS])).reshape(len(q), -1, 5)
+        reach, slope = padded[:, ENDS] - padded[:, STARTS], moved[:, ENDS] - moved[:, STARTS]
+        length, root_length = np.linalg.norm(reach, axis=-1, keepdims=True), np.sqrt(length_weights)
+        longer = root_length * (length[..., 0] - np.linalg.norm(targets, axis=-1))
+        along = root_length[..., None] * np.einsum("bkc,bkcj->bkj", reach / length, slope)
+        parts = np.hstack(((root * (reach - targets)).reshape(len(q), -1), longer))
+        slopes = np.concatenate(((root[..., None] * slope).reshape(len(q), -1, 5), along), axis=1)
         held = np.broadcast_to(np.sqrt(PRIOR) * np.eye(5), (len(q), 5, 5))
         return np.hstack((parts, np.sqrt(PRIOR) * (q - prior))), np.concatenate((slopes, held), axis=1)
 
@@ -59,8 +64,8 @@ def test_linear_problem_has_the_closed_form_solution():
 
 def test_solution_satisfies_karush_kuhn_tucker():
     """The gradient of free joints is zero; that of joints at a limit points out of the range."""
-    for kind in ("prismatic", "revolute"):
-        solve, residuals, _ = problem(bound=0.3, kind=kind)
+    for kind, by_length in (("prismatic", 0.0), ("revolute", 0.0), ("revolute", 2.0)):
+        solve, residuals, _ = problem(bound=0.3, kind=kind, by_length=by_length)
         q, cost = solve(np.zeros((7, 5)), 200)
         r, A = residuals(q)
         gradient = np.einsum("bri,br->bi", A, r)
@@ -72,7 +77,7 @@ def test_solution_satisfies_karush_kuhn_tucker():
 
 
 def test_cost_never_increases_and_rows_are_independent():
-    solve, _, rng = problem(seed=3, kind="revolute")
+    solve, _, rng = problem(seed=3, kind="revolute", by_length=1.0)
     start = rng.uniform(-10, 10, (7, 5))
     costs = [solve(start, steps)[1] for steps in range(8)]
     assert (np.diff(costs, axis=0) <= 0).all() and (costs[-1] < costs[0]).all()

@@ -8,8 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from latent_policy_ros.common.errors import LatentPolicyError
-from latent_policy_ros.embodiments import Embodiment, HandKinematics, list_embodiments, load_embodiment
+from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.retargeting.checks.contacts import Contact, ReferenceContacts
 from latent_policy_ros.retargeting.checks.frame_checks import check_hand_frame
 from latent_policy_ros.retargeting.checks.geometry_checks import (
@@ -22,9 +21,9 @@ from latent_policy_ros.retargeting.checks.geometry_checks import (
 )  # fmt: skip
 from latent_policy_ros.retargeting.checks.grasp_check import check_grasp
 from latent_policy_ros.retargeting.checks.gripper import Aperture, aperture, check_gripper
+from latent_policy_ros.retargeting.checks.pinches import pinch_gaps, retarget_poses
 from latent_policy_ros.retargeting.checks.workspace import CAN_PINCH, FingerReach, finger_reaches, random_joints
-from latent_policy_ros.retargeting.human_motion.reference_poses import ReferencePose, reference_poses
-from latent_policy_ros.retargeting.retargeter import Retargeter
+from latent_policy_ros.retargeting.human_motion.reference_poses import reference_poses
 
 SAMPLES = 800  # random poses over the joints' ranges
 STEP = 1e-6  # of the finite differences [rad or m]
@@ -102,8 +101,8 @@ class CheckReport:
         return {**asdict(self), "failed": self.failed}
 
 
-def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -> CheckReport:
-    """Check an embodiment, and compare its pinches with those of ``peers``.
+def check_embodiment(embodiment: Embodiment, peers: Mapping[str, Mapping[str, float]] | None = None) -> CheckReport:
+    """Check an embodiment, and list its pinches above those of ``peers``: distances [m] by name and finger.
 
     Raises:
         LatentPolicyError: Retargeting rejects the reference poses.
@@ -113,7 +112,7 @@ def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -
         return report()
     diagnoses = list(check_units(embodiment))
     if any(diagnosis.level == FAILURE for diagnosis in diagnoses):  # no other figure would be meaningful
-        return report(hinges=len(embodiment.hinges), diagnoses=tuple(diagnoses))
+        return report(hinges=len(embodiment.hinges), diagnoses=_failures_first(diagnoses))
     poses, q = reference_poses(), random_joints(embodiment, SAMPLES)
     motion = retarget_poses(embodiment, poses)
     joints, fingers, slope = _joint_uses(embodiment, q, motion), finger_reaches(embodiment, q), _jacobian_error(embodiment, q)
@@ -135,42 +134,15 @@ def check_embodiment(embodiment: Embodiment, peers: Sequence[Embodiment] = ()) -
         diagnoses += check_grasp(embodiment)
     return report(
         hinges=len(embodiment.hinges), joints=joints, fingers=fingers,
-        pinches={e.name: pinch_gaps(e, poses) for e in (embodiment, *peers)},
+        pinches={embodiment.name: {}, **(peers or {}), embodiment.name: pinch_gaps(embodiment, poses)},
         contacts=contacts, colliding=colliding, jacobian_error=slope, limit_excess=max(excess, 0.0),
         largest_step=float(np.abs(np.diff(motion, axis=1)).max()), aperture=jaw,
-        diagnoses=tuple(sorted(diagnoses, key=lambda diagnosis: diagnosis.level != FAILURE)),
+        diagnoses=_failures_first(diagnoses),
     )  # fmt: skip
 
 
-def shipped_peers(embodiment: Embodiment) -> list[Embodiment]:
-    """All other right-handed robots of :func:`list_embodiments` whose files load."""
-    peers = []
-    for name in list_embodiments():
-        try:
-            peer = load_embodiment(name)
-        except LatentPolicyError:
-            continue  # its own check reports the error
-        if peer.kind != "human" and peer.side == "right" and peer.name != embodiment.name:
-            peers.append(peer)
-    return peers
-
-
-def retarget_poses(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> np.ndarray:
-    """Joints (poses, FRAMES, n) along the reference motions, each retargeted from a first frame."""
-    return Retargeter(embodiment).retarget_sequence(np.stack([pose.motion for pose in poses]))
-
-
-def pinch_gaps(embodiment: Embodiment, poses: Sequence[ReferencePose]) -> dict[str, float]:
-    """Distance [m] of thumb and fingertip in a person's pinch, by finger; for a gripper that of its jaws for every finger."""
-    kinematics = HandKinematics(embodiment)
-    pinches = [pose for pose in poses if pose.pinched]
-    tips = kinematics.fingertips(retarget_poses(embodiment, pinches)[:, -1])
-    gaps = {}
-    for place, pose in zip(tips, pinches):
-        finger = kinematics.fingers[1] if embodiment.kind == "gripper" else pose.pinched[0]
-        if finger in kinematics.fingers:
-            gaps[pose.pinched[0]] = float(np.linalg.norm(place[kinematics.fingers.index(finger)] - place[0]))
-    return gaps
+def _failures_first(diagnoses: Sequence[Diagnosis]) -> tuple[Diagnosis, ...]:
+    return tuple(sorted(diagnoses, key=lambda diagnosis: diagnosis.level != FAILURE))
 
 
 def _jacobian_error(embodiment: Embodiment, q: np.ndarray) -> float:

@@ -26,10 +26,10 @@ def check_hand_frame(embodiment: Embodiment, q: np.ndarray) -> Iterator[Diagnosi
     """Check that fingers point along +z, bend towards +x, and that the thumb is on its side, over samples q (B, n)."""
     kinematics = HandKinematics(embodiment)
     roots = {finger: chain[0] for finger, chain in kinematics.fingers_at_zero().items()}
-    tips, stretched = kinematics.fingertips(q), kinematics.fingertips(_straight(embodiment)[None])[0, 1:]
+    tips, straight = kinematics.fingertips(q), kinematics.fingertips(_straight(embodiment)[None])[0]
     fingers = kinematics.fingers[1:]
     knuckles = np.array([roots[finger] for finger in fingers])
-    ahead = stretched - knuckles
+    ahead = straight[1:] - knuckles
     ahead = _unit((ahead / np.linalg.norm(ahead, axis=1, keepdims=True)).sum(axis=0))
     # Fingers bend towards the palm, so the mean of all fingertip positions is on its side.
     bent = _unit((tips[:, 1:] - knuckles).mean(axis=(0, 1)) * [1.0, 1.0, 0.0])
@@ -38,7 +38,7 @@ def check_hand_frame(embodiment: Embodiment, q: np.ndarray) -> Iterator[Diagnosi
         frame += _direction(embodiment, "palm", "the fingers bend", bent, 0, PALM_ANGLE)
     yield from frame
     if not frame:
-        yield from _side(embodiment, roots, tips)
+        yield from _side(embodiment, roots, straight[0])
         yield from _thumb_at_rest(embodiment, roots["thumb"])
         yield from _backward_hinges(embodiment)
         yield from _origin(knuckles)
@@ -96,13 +96,16 @@ def _backward_hinges(embodiment: Embodiment) -> Iterator[Diagnosis]:
                 yield Diagnosis(WARNING, f"hinges.{hinge.name}.axis", f"{message}: are its sign and the range right?")
 
 
-def _side(embodiment: Embodiment, roots: dict[str, np.ndarray], tips: np.ndarray) -> Iterator[Diagnosis]:
-    """Check that thumb and index are at +y of a right hand, at -y of a left one; ``roots`` are the first hinges by finger."""
+def _side(embodiment: Embodiment, roots: dict[str, np.ndarray], thumb_tip: np.ndarray) -> Iterator[Diagnosis]:
+    """Check that thumb and index are at +y of a right hand, at -y of a left one.
+
+    ``roots`` are the first hinges by finger; ``thumb_tip`` (3,) is the tip of the straight thumb. The first hinge of a thumb can be
+    on either side.
+    """
     sign = -1.0 if embodiment.side == "left" else 1.0
     fingers = list(roots)[1:]
     across = sign * (roots[fingers[0]] - roots[fingers[-1]])[1]
-    # The first hinge counts as much as the tip, which may move across the whole palm.
-    thumb = sign * (0.5 * (roots["thumb"] + tips[:, 0].mean(axis=0)) - np.mean([roots[f] for f in fingers], axis=0))[1]
+    thumb = sign * (thumb_tip - np.mean([roots[f] for f in fingers], axis=0))[1]
     other = "left" if sign > 0 else "right"
     if roots["thumb"][2] - roots[fingers[0]][2] > THUMB_AHEAD:
         message = f"the {fingers[0]} starts nearer to the wrist than the thumb: are their names swapped?"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latent_policy_ros.common.errors import ConfigError, Finding
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.model.schema import finger_chain
 
@@ -51,6 +52,13 @@ def check_units(embodiment: Embodiment) -> Iterator[Diagnosis]:
         if hinge.kind == "revolute" and max(abs(hinge.lower), abs(hinge.upper)) > 2 * np.pi:
             got = f"[{hinge.lower:g}, {hinge.upper:g}]"
             yield Diagnosis(WARNING, f"hinges.{hinge.name}.range", f"{got} is more than a full turn; are these degrees?")
+
+
+def require_plausible(embodiment: Embodiment) -> None:
+    """Raise ConfigError, with all findings, if lengths of the embodiment are implausible."""
+    found = [Finding(d.field, d.message) for d in check_units(embodiment) if d.level == FAILURE]
+    if found:
+        raise ConfigError(embodiment.file, *found[0], found[1:])
 
 
 def check_idle_joints(embodiment: Embodiment, q: np.ndarray) -> Iterator[Diagnosis]:

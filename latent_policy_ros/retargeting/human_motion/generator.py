@@ -15,7 +15,7 @@ from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.retargeting.human_motion.postures import CLOSING_AXIS, fist, opened, pinch, posture, relaxed, spread
 
 OPEN = 0.10  # widest distance between the tips of thumb and fingers in a grasp [m]
-TOUCH = 0.012  # distance between the keypoints of tips that touch [m]: the thickness of a finger
+TOUCH = 0.008  # distance between the keypoints of tips that touch [m]; they lie inside the flesh
 SQUEEZE = 0.025  # distance by which a grasp plan closes further than the object [m]
 # Probabilities of the next kind of motion. With this share of "whole", two synergies explain 60% of the variance of joint
 # velocities, as in everyday movements of people (Ingram et al. 2008).
@@ -71,8 +71,8 @@ class GraspPlan:
 def grasp_plan(opening_m: float = 0.0, frames: int = 41, hand: HumanHand | None = None) -> GraspPlan:
     """Plan a precision grasp (thumb against index and middle finger) of an object of width ``opening_m``.
 
-    The distance between the keypoints of the tips decreases evenly from 0.10 m to the width of the object plus the thickness of a
-    finger minus 25 mm, at least to touch. The tips move along one axis about one point.
+    The distance between the keypoints of the tips decreases evenly from 0.10 m to the width of the object plus their distance at
+    touch minus 25 mm, at least to touch. The tips move along one axis about one point.
 
     Args:
         opening_m: Width of the object [m].

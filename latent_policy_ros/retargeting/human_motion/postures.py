@@ -101,8 +101,10 @@ def pinch(
     weights = np.tile(np.r_[np.full(len(tips), 0.1), np.ones(across)], (len(gaps), 1))
     prior = np.tile(natural, (len(gaps), 1))
     targets = np.concatenate((targets, targets[:, 1:] - targets[:, :1]), axis=1)
-    angles, weight = prior.copy(), np.full(len(natural), POSTURE_WEIGHT)
-    minimise_batch(vectors, hand.lower, hand.upper, angles, prior, weight, targets, weights, 30, 1e-8, np.empty(len(gaps)))
+    angles, weight, lengths = prior.copy(), np.full(len(natural), POSTURE_WEIGHT), np.zeros(weights.shape)
+    # Copies, because arrays that cannot be written are another type, for which everything would be compiled again.
+    lower, upper = hand.lower.copy(), hand.upper.copy()
+    minimise_batch(vectors, lower, upper, angles, prior, weight, targets, weights, lengths, 30, 1e-8, np.empty(len(gaps)))
     return angles
 
 

@@ -14,14 +14,17 @@ from typer.testing import CliRunner
 
 from latent_policy_ros.cli import app
 from latent_policy_ros.cli.check_report import print_report
+from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.embodiments import list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.model.catalogue import shipped_folder
 from latent_policy_ros.embodiments.model.schema import finger_by_hinge
 from latent_policy_ros.retargeting.checks.contacts import ReferenceContacts
-from latent_policy_ros.retargeting.checks.embodiment_check import check_embodiment, pinch_gaps, retarget_poses, shipped_peers
+from latent_policy_ros.retargeting.checks.embodiment_check import check_embodiment
+from latent_policy_ros.retargeting.checks.pinches import pinch_gaps, retarget_poses, shipped_pinches
 from latent_policy_ros.retargeting.checks.self_collision import SelfCollision, segment_distance
 from latent_policy_ros.retargeting.checks.workspace import finger_reaches, random_joints
 from latent_policy_ros.retargeting.human_motion.reference_poses import reference_poses
+from latent_policy_ros.retargeting.retargeter import Retargeter
 
 ROBOTS = [name for name in list_embodiments() if load_embodiment(name).kind != "human"]
 
@@ -68,7 +71,6 @@ MISTAKES = {  # embodiment, change of its file, level, field, message
     "origin at the fingertips": (LEAP, replaced(("origin: [-0.143,", "origin: [0.143,")), "warning", "hand_frame.origin", "expected near (0, 0, 0.09), as the origin stands for a person's wrist"),
     "all points in millimetres": (LEAP, in_millimetres, "failure", "fingertips.index.point", "is 50.3 m away from hinge 3: expected metres; are these millimetres?"),
     "one point in millimetres": (LEAP, replaced(("point: [0.0822, 0.0226, -0.0195]", "point: [82.2, 22.6, -19.5]")), "failure", "hinges.3.point", "are these millimetres?"),
-    "a point too far": (LEAP, replaced(("point: [0.1302, 0.0076", "point: [0.5302, 0.0076")), "warning", "fingertips.index.point", "is 0.448 m away from hinge 3"),
     "points in kilometres": (LEAP, lambda text: re.sub(r"0\.(?=\d{2,4}[,\]])", "0.000", text), "failure", "fingertips.thumb.point", "from its first hinge to its tip; points must be in metres"),
     "degrees": (LEAP, replaced(("-0.0195], range: [-0.506, 1.885]}\n  \"3\":  {parent: \"2\", axis: [0.0, 1.0, 0.000006], point: [0.0822", "-0.0195], range: [-29, 108]}\n  \"3\":  {parent: \"2\", axis: [0.0, 1.0, 0.000006], point: [0.0822")), "warning", "hinges.2.range", "[-29, 108] is more than a full turn; are these degrees?"),
     "left for right": (LEAP, replaced(("side: right", "side: left")), "failure", "side", "the thumb is on the wrong side of a left hand: is it a right hand?"),
@@ -105,6 +107,18 @@ def test_wrong_file_gives_field_and_remedy(tmp_path, mistake):
     )
 
 
+def test_implausible_fingers_are_refused_by_everything(tmp_path):
+    """A finger of 313 mm when the file is loaded; points in millimetres when it is retargeted."""
+    path = tmp_path / f"{LEAP}.yaml"
+    text = (shipped_folder() / path.name).read_text()
+    path.write_text(replaced(("point: [0.1302, 0.0076", "point: [0.2919, 0.0076"))(text))
+    with pytest.raises(ConfigError, match=r"leap_hand.yaml: fingertips.index: the index is 313 mm long .* expected up to 250 mm"):
+        load_embodiment(path)
+    path.write_text(in_millimetres(text))
+    with pytest.raises(ConfigError, match="are these millimetres"):
+        Retargeter(load_embodiment(path))
+
+
 def test_error_of_the_package_is_reported():
     """Limits that a coupled hinge cannot follow, as no loaded file has them."""
     e = load_embodiment(INSPIRE)
@@ -114,11 +128,13 @@ def test_error_of_the_package_is_reported():
 
 
 def test_pinches_are_compared_with_those_of_the_shipped_hands():
-    e = load_embodiment("leap_hand_left")
-    peers = shipped_peers(e)
-    assert len(peers) == len(ROBOTS) and all(peer.side == "right" for peer in peers)
+    """The kept values are those that retargeting gives today."""
+    e, kept = load_embodiment("leap_hand_left"), shipped_pinches()
+    assert set(kept) == set(ROBOTS)
+    for name in ("dex3_hand", INSPIRE, PANDA):
+        assert kept[name] == pytest.approx(pinch_gaps(load_embodiment(name), reference_poses()), abs=2e-4)
     gaps = pinch_gaps(e, reference_poses())
-    assert set(gaps) == {"index", "middle", "ring"} and max(gaps.values()) < 0.001
+    assert set(gaps) == {"index", "middle", "ring"} and max(gaps.values()) < 0.004
     assert pinch_gaps(load_embodiment(INSPIRE), reference_poses())["pinky"] > 0.04
 
 

@@ -69,7 +69,7 @@ def test_grasp_plan_closes_further_than_the_object(width):
 
 
 def test_grasp_plan_of_a_too_wide_object_is_an_error():
-    with pytest.raises(ValueError, match=r"opening_m must be in \[0, 0.088\) m, got 0.2"):
+    with pytest.raises(ValueError, match=r"opening_m must be in \[0, 0.092\) m, got 0.2"):
         grasp_plan(0.2)
 
 
