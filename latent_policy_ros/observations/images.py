@@ -1,4 +1,4 @@
-"""Conversion of image messages to RGB arrays, and cropping to a fixed size. Used for live topics and for bags."""
+"""Conversion of image messages to RGB arrays. Used for live topics and for bags."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ ENCODINGS = {
     "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
     "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
+DEPTH_ENCODINGS = "16UC1", "32FC1"  # of compressed depth images
+DEPTH_HEADER = struct.Struct("<iff")  # before their PNG: format, and the two parameters of floats
 SEMI_PLANAR = "nv12", "nv21"  # a plane of luma, then one of half as many rows with both chroma channels
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # first bytes of a file
@@ -127,6 +129,36 @@ def compressed_to_rgb(data: bytes | bytearray | memoryview, label: str) -> np.nd
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if _DECODE_RGB is None else pixels
 
 
+def compressed_depth(data: bytes | np.ndarray, label: str) -> np.ndarray:
+    """The depth image of a ``compressedDepth`` topic (H, W) float32 [m]; 0 where nothing was measured.
+
+    The data are a header of 12 bytes, with the parameters a and b of floats, and a PNG of 16 bits: millimetres for ``16UC1``, and
+    numbers n of inverse depth for ``32FC1``, a / (n - b).
+
+    Raises:
+        ObservationRefused: Another format, or data that cannot be decoded.
+    """
+    encoding, _, codec = (part.strip() for part in label.partition(";"))
+    if encoding not in DEPTH_ENCODINGS or not codec.startswith("compressedDepth"):
+        expected = " or ".join(f"{known!r}" for known in (f"{name}; compressedDepth png" for name in DEPTH_ENCODINGS))
+        raise ObservationRefused(f"compressed depth image of format {label!r}; expected {expected}")
+    flat, pixels = np.frombuffer(data, np.uint8), None
+    file = flat[DEPTH_HEADER.size :]
+    width, height = compressed_size(file)
+    if file[: len(PNG)].tobytes() == PNG and width * height <= MAX_PIXELS:
+        with contextlib.suppress(cv2.error):
+            pixels = cv2.imdecode(file, cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 2 or pixels.dtype != np.uint16:
+        raise ObservationRefused(f"compressed depth image of {flat.size} bytes: no PNG of 16 bits in one channel")
+    if encoding == DEPTH_ENCODINGS[0]:
+        return pixels * np.float32(1e-3)
+    _, a, b = DEPTH_HEADER.unpack(flat[: DEPTH_HEADER.size].tobytes())
+    with np.errstate(all="ignore"):
+        metres = np.where(pixels > 0, np.float32(a) / (pixels.astype(np.float32) - np.float32(b)), np.float32(0.0))
+    metres[~np.isfinite(metres)] = 0.0
+    return metres
+
+
 def compressed_size(data: np.ndarray) -> tuple[int, int]:
     """Width and height [px] in the header of a JPEG or PNG, (n,) uint8; 0, 0 if the header does not contain them."""
     with contextlib.suppress(struct.error):
@@ -149,18 +181,3 @@ def _stored_encoding(label: str) -> str:
     """Encoding of the stored image. In ``ORIGINAL; CODEC compressed [STORED]`` it is STORED, or ORIGINAL without it."""
     original, _, rest = label.lower().partition(";")
     return rest.partition("compressed ")[2].strip() or original.strip()
-
-
-def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Crop the centre of an image (H, W, 3) to the aspect ratio of ``height`` x ``width`` and scale it to that size."""
-    h, w = image.shape[:2]
-    if (h, w) == (height, width):
-        return image
-    if h * width > w * height:
-        rows = max(1, round(w * height / width))
-        image = image[(h - rows) // 2 : (h - rows) // 2 + rows]
-    elif h * width < w * height:
-        columns = max(1, round(h * width / height))
-        image = image[:, (w - columns) // 2 : (w - columns) // 2 + columns]
-    shrinks = image.shape[0] > height
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

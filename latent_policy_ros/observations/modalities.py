@@ -6,7 +6,7 @@ The live policy node and the bag reader use the same entries. An installed packa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,15 +14,17 @@ import numpy as np
 
 from latent_policy_ros.common.errors import LatentPolicyError, NotFinite, ObservationRefused, available
 from latent_policy_ros.common.registry import Registry
-from latent_policy_ros.observations.images import rgb_image
+from latent_policy_ros.observations.images import compressed_depth, rgb_image
 from latent_policy_ros.observations.messages import pose_array, pose_of, transform_array
 
-Field = Literal["images", "joints", "wrist_pose", "values"]
+Field = Literal["images", "joints", "wrist_pose", "keypoints", "values"]
 
 POSE_TYPES = (
     "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/Pose", "geometry_msgs/msg/PoseWithCovarianceStamped",
     "geometry_msgs/msg/TransformStamped", "nav_msgs/msg/Odometry", "tf2_msgs/msg/TFMessage",
 )  # fmt: skip
+MIN_HAND_POINTS = 21
+HAND_ROWS, HAND_COUNTS = (3, 7, 16), (21, 25, 26)  # numbers for each point, and counts of points, in a flat array of a hand
 DEPTH_ENCODINGS = {"16UC1": (np.uint16, 1e-3), "32FC1": (np.float32, 1.0)}  # pixel type, scale to metres
 
 
@@ -36,7 +38,8 @@ class Modality:
         read: Converts a message to an array. Fields are read by name, so that messages of rclpy and of bags both work. Raises
             ObservationRefused for content that cannot be converted.
         layout: Shape, type and unit of the array, e.g. ``(H, W) float32 [m]``.
-        field: Field of :class:`~latent_policy_ros.observations.observation.Observation` that receives the array.
+        field: Field of :class:`~latent_policy_ros.observations.observation.Observation` that receives the array;
+            ``keypoints`` are the input of teleoperation and of hand recordings.
         tolerance: Largest time difference between an observation and the array in it [s]; None uses that of joint states.
         encoder: Name of the policy's encoder for this modality; empty for a modality that policies do not use.
     """
@@ -60,6 +63,10 @@ MODALITIES = Registry(
         "wrist_pose": f"{__name__}:WRIST_POSE",
         "wrench": f"{__name__}:WRENCH",
         "tactile": f"{__name__}:TACTILE",
+        "hand_poses": f"{__name__}:HAND_POSES",
+        "manus_glove": f"{__name__}:MANUS_GLOVE",
+        "hand_markers": f"{__name__}:HAND_MARKERS",
+        "hand_array": f"{__name__}:HAND_ARRAY",
     },
 )
 
@@ -118,6 +125,8 @@ def _wrist_pose(message: Any) -> np.ndarray:
 
 
 def _depth(message: Any) -> np.ndarray:
+    if hasattr(message, "format"):
+        return compressed_depth(message.data, message.format)
     if message.encoding not in DEPTH_ENCODINGS:
         raise ObservationRefused(f"depth image encoding {message.encoding!r} is not supported; {available(DEPTH_ENCODINGS)}")
     pixel, scale = DEPTH_ENCODINGS[message.encoding]
@@ -144,6 +153,34 @@ def _tactile(message: Any) -> np.ndarray:
     return _finite(values, "tactile message")
 
 
+def _points(points: Sequence[Any]) -> np.ndarray:
+    return np.array([(p.x, p.y, p.z) for p in points], dtype=np.float64).reshape(-1, 3)
+
+
+def _glove(message: Any) -> np.ndarray:
+    nodes = sorted(message.raw_nodes, key=lambda node: node.node_id)
+    return _points([node.pose.position for node in nodes])
+
+
+def _markers(message: Any) -> np.ndarray:
+    """Points of one marker with a list of points, or positions of one marker for each point."""
+    listed = [marker.points for marker in message.markers if len(marker.points) >= MIN_HAND_POINTS]
+    return _points(listed[0] if listed else [marker.pose.position for marker in sorted(message.markers, key=lambda m: m.id)])
+
+
+def _hand_array(message: Any) -> np.ndarray:
+    """Points (N, 3) of a flat array of positions, poses or 4 x 4 matrices; the layout of the message says the size of a row."""
+    data = np.asarray(message.data, dtype=np.float64)
+    sizes = [dimension.size for dimension in message.layout.dim]
+    fitting = [row for row in HAND_ROWS if data.size in [row * count for count in HAND_COUNTS]]
+    row = int(np.prod(sizes[1:])) if len(sizes) > 1 else fitting[0] if fitting else 0
+    if row not in HAND_ROWS or data.size % row:
+        expected = "rows of 3 (position), 7 (pose) or 16 (matrix)"
+        raise ObservationRefused(f"an array of {data.size} numbers is no hand; expected {expected}")
+    rows = data.reshape(-1, row)
+    return rows[:, [3, 7, 11]] if row == HAND_ROWS[-1] else rows[:, :3]
+
+
 def _finite(values: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(values).all():
         raise NotFinite(f"{what} is not finite")
@@ -163,10 +200,21 @@ WRIST_POSE = Modality(
     "(7,) float64: x y z [m], qx qy qz qw; the buffer normalises the quaternion", field="wrist_pose",
 )  # fmt: skip
 DEPTH_IMAGE = Modality(
-    "depth_image", ("sensor_msgs/msg/Image",), _depth, "(H, W) float32 [m]; 0 where nothing was measured", tolerance=0.1,
+    "depth_image", ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"), _depth,
+    "(H, W) float32 [m]; 0 where nothing was measured", tolerance=0.1,
 )  # fmt: skip
 WRENCH = Modality("wrench", ("geometry_msgs/msg/WrenchStamped",), _wrench, "(6,) float64: force [N], torque [N m]")
 TACTILE = Modality(
     "tactile", ("std_msgs/msg/Float32MultiArray", "std_msgs/msg/Float64MultiArray"), _tactile,
     "(n,) float32, in the unit of the sensor",
+)  # fmt: skip
+_HAND = "(N, 3) float64 in the order and unit of the device; (0, 3) without a hand"
+HAND_POSES = Modality(
+    "hand_poses", ("geometry_msgs/msg/PoseArray",), lambda message: _points([pose.position for pose in message.poses]), _HAND,
+    field="keypoints",
+)  # fmt: skip
+MANUS_GLOVE = Modality("manus_glove", ("manus_ros2_msgs/msg/ManusGlove",), _glove, _HAND, field="keypoints")
+HAND_MARKERS = Modality("hand_markers", ("visualization_msgs/msg/MarkerArray",), _markers, _HAND, field="keypoints")
+HAND_ARRAY = Modality(  # visionOS gives matrices, Quest positions or poses
+    "hand_array", ("std_msgs/msg/Float32MultiArray", "std_msgs/msg/Float64MultiArray"), _hand_array, _HAND, field="keypoints",
 )  # fmt: skip

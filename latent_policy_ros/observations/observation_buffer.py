@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from latent_policy_ros.common.errors import ObservationRefused, available
-from latent_policy_ros.observations.images import fit
+from latent_policy_ros.observations.clock_offset import ClockOffset
 from latent_policy_ros.observations.joint_matcher import JointMatcher, Selection
 from latent_policy_ros.observations.merged_joints import MergedJoints
 from latent_policy_ros.observations.messages import stamp_of
 from latent_policy_ros.observations.modalities import Modality
 from latent_policy_ros.observations.observation import Observation, RgbImage, normalize_pose
-from latent_policy_ros.observations.publisher_conflict import PublisherConflict
+from latent_policy_ros.observations.publisher_conflict import WRIST_JUMP, WRIST_VELOCITY, PublisherConflict
+from latent_policy_ros.observations.resize import DEFAULT_RESIZE, Resize
 from latent_policy_ros.observations.streams import Stream
 from latent_policy_ros.observations.video_stream import VideoStream, is_video
 
@@ -39,11 +40,13 @@ class Tolerances:
         max_age: Age of the newest value of a stream when an observation is requested.
         camera_skew: Between an observation and each of its images.
         state_skew: Between an observation and its joints, wrist pose and other values.
+        clock_offset: Between the clock of this machine and the one that stamps the joints.
     """
 
     max_age: float = 0.3
     camera_skew: float = 0.1
     state_skew: float = 0.05
+    clock_offset: float = 0.1
 
 
 class ObservationBuffer:
@@ -58,8 +61,7 @@ class ObservationBuffer:
         more_joints: Names of additional joints, appended to those of the embodiment.
         dt: Time between the observations of a history [s].
         history: Number of observations in a history.
-        image_size: (height, width) to which images are cropped and scaled; None keeps images as pushed, undecoded
-            images included.
+        resize: Conversion of images to one size; None keeps images as pushed, undecoded images included.
         tolerances: Largest accepted time differences.
         wrist: Whether a wrist pose is required in every observation.
         values: Additional streams required in every observation, {name: tolerance [s]}.
@@ -74,7 +76,7 @@ class ObservationBuffer:
         more_joints: Sequence[str] = (),
         dt: float = 0.1,
         history: int = 2,
-        image_size: tuple[int, int] | None = (96, 96),
+        resize: Resize | None = DEFAULT_RESIZE,
         tolerances: Tolerances | None = None,
         wrist: bool = True,
         values: Mapping[str, float] | None = None,
@@ -83,7 +85,7 @@ class ObservationBuffer:
     ) -> None:
         self.cameras, self.embodiment, self.task = tuple(cameras), embodiment, task
         self.joint_names = (*embodiment.joint_names, *more_joints)
-        self.dt, self.history_length, self.image_size = dt, history, image_size
+        self.dt, self.history_length, self.resize = dt, history, resize
         self.tolerances = tolerances or Tolerances()
         keep = keep or history * dt + 2 * self.tolerances.camera_skew + self.tolerances.max_age
         self._images: dict[str, Stream[RgbImage]] = {camera: Stream(keep) for camera in self.cameras}
@@ -105,8 +107,12 @@ class ObservationBuffer:
         self._conflict = PublisherConflict(
             self.joint_names, [*(embodiment.upper - embodiment.lower), *more], [*embodiment.max_velocity, *more]
         )
+        self._wrist_conflict = PublisherConflict(("x", "y", "z"), [WRIST_JUMP] * 3, [WRIST_VELOCITY] * 3)
+        self.clock_offset = ClockOffset(self.tolerances.clock_offset)
         self._videos: dict[str, VideoStream] = {}
         self._last_refusal: dict[str, str] = {}  # by stream
+        #: Size (height, width) of the newest image of each camera [px], before it was resized.
+        self.image_sizes: dict[str, tuple[int, int]] = {}
         #: Number of refused messages by reason.
         self.refused: Counter[str] = Counter()
 
@@ -116,19 +122,20 @@ class ObservationBuffer:
         Args:
             camera: One of ``cameras``.
             stamp: Time of exposure [s].
-            image: (H, W, 3) uint8 RGB of any size; undecoded images only if ``image_size`` is None.
+            image: (H, W, 3) uint8 RGB of any size; undecoded images only if ``resize`` is None.
 
         Raises:
             ObservationRefused: Unknown camera, or another shape or type.
         """
         if camera not in self._images:
             self._refuse(f"unknown camera {camera!r}; {available(self.cameras)}")
-        if self.image_size is not None:
+        if self.resize is not None:
             if callable(image):
                 self._refuse(f"{camera}: expected (H, W, 3) uint8, got an undecoded image")
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
                 self._refuse(f"{camera}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
-            image = fit(image, *self.image_size)
+            self.image_sizes[camera] = image.shape[:2]
+            image = self.resize(image)
         self._push(self._images[camera], camera, stamp, image)
 
     def push_joints(self, stamp: float, names: Sequence[str], positions: Sequence[float] | np.ndarray, limit: float = 0.0) -> str:
@@ -154,14 +161,27 @@ class ObservationBuffer:
             raise
         return "" if found is None else self.push_selected(stamp, found, limit)
 
-    def push_selected(self, stamp: float, found: Selection, limit: float = 0.0) -> str:
-        """Like :meth:`push_joints`, for joints that are selected and converted already."""
+    def push_selected(self, stamp: float, found: Selection, limit: float = 0.0, sent: float | None = None) -> str:
+        """Like :meth:`push_joints`, for joints that are selected and converted already.
+
+        Args:
+            stamp, found, limit: As of :meth:`push_joints`.
+            sent: Time of sending [s] if ``stamp`` is that of receipt, which may be in another order.
+        """
         self._check_stamp(JOINTS, stamp)
         self._joints.push(float(stamp), found, limit)
-        return self._conflict.push(stamp, found)
+        return self._conflict.push(stamp if sent is None else sent, found)
 
-    def push_wrist(self, stamp: float, pose: Sequence[float] | np.ndarray) -> None:
+    def push_wrist(self, stamp: float, pose: Sequence[float] | np.ndarray, sent: float | None = None) -> str:
         """Add a measured wrist pose (7,): x y z [m], qx qy qz qw.
+
+        Args:
+            stamp: Time of measurement [s].
+            pose: The pose.
+            sent: As of :meth:`push_selected`.
+
+        Returns:
+            What is wrong if two publishers contradict each other; empty otherwise.
 
         Raises:
             ObservationRefused: As of :func:`~latent_policy_ros.observations.observation.normalize_pose`.
@@ -172,6 +192,7 @@ class ObservationBuffer:
             self._note_refusal(WRIST, f"{WRIST} is not a valid pose")
             raise
         self._push(self._wrist, WRIST, stamp, values)
+        return self._wrist_conflict.push(stamp if sent is None else sent, Selection((0, 1, 2), values[:3]))
 
     def push_value(self, name: str, stamp: float, value: np.ndarray) -> None:
         """Add a value of an additional stream.
@@ -210,6 +231,7 @@ class ObservationBuffer:
         if modality.field == "images":
             self.push_image(name, stamp, value)
         elif modality.field == "joints":
+            self.clock_offset.add(stamp, received)
             self.push_joints(stamp, message.name, value)
         elif modality.field == "wrist_pose":
             self.push_wrist(stamp, value)
@@ -218,7 +240,7 @@ class ObservationBuffer:
 
     def missing(self, now: float) -> tuple[str, ...]:
         """Reasons why no observation is available at ``now``, e.g. ``front: stale``; empty if one is."""
-        reasons = []
+        reasons = [f"{JOINTS}: {offset}"] if (offset := self.clock_offset.text) else []
         for name, stream in self._streams.items():
             if stream.newest is None:
                 reasons.append(f"{name}: {self._why_unknown(name)}")
@@ -230,6 +252,8 @@ class ObservationBuffer:
             return tuple(reasons)
         if conflict := self._conflict.text(self._joints.newest or now):
             return (f"{JOINTS}: {conflict}",)
+        if conflict := self._wrist_conflict.text(self._wrist.newest or now):
+            return (f"{WRIST}: {conflict}",)
         stamp = self._reference()
         return tuple(f"{name}: out of step" for name in self._streams if self._nearest(name, stamp) is None)
 
@@ -296,6 +320,8 @@ class ObservationBuffer:
         for stream in self._streams.values():
             stream.clear()
         self._conflict.clear()
+        self._wrist_conflict.clear()
+        self.clock_offset.clear()
         self._videos.clear()
         self._last_refusal.clear()
 

@@ -1,9 +1,11 @@
-"""PublisherConflict: detection of two publishers of the same joints, whose values contradict each other."""
+"""PublisherConflict: detection of two publishers of the same joints or pose, whose values contradict each other."""
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,11 +15,14 @@ JUMP = 0.1  # share of a joint's range; smaller changes are not looked at
 MIN_REVERSALS = 3  # jumps of one joint, each back from the one before, that are a conflict
 WINDOW = 2.0  # [s] within which they must happen
 CONFLICT = "two publishers"  # begins the description of a conflict
+WRIST_JUMP, WRIST_VELOCITY = 0.5, 3.0  # range [m] and velocity [m/s] of each coordinate of a wrist
 UNKNOWN_RANGE, UNKNOWN_VELOCITY = 1.0, 10.0  # [rad or m], [rad/s or m/s] of joints without limits
 
 
 class PublisherConflict:
     """Finds joints that jump forth and back faster than they can move: nobody's gripper closes in 5 ms and opens again.
+
+    It serves for the coordinates of poses too.
 
     Args:
         names: Names of the n joints.
@@ -74,3 +79,33 @@ class PublisherConflict:
             if counts[joint] >= MIN_REVERSALS:
                 return f"{CONFLICT}: {self.names[joint]} alternates between {before:.4g} and {after:.4g}"
         return ""
+
+
+class SortedConflict:
+    """A PublisherConflict of messages that overtake each other on their way: they are sorted by the time of sending.
+
+    Args:
+        conflict: Receives the messages in order.
+        window: Longest delay between two messages that are sorted [s].
+    """
+
+    def __init__(self, conflict: PublisherConflict, window: float) -> None:
+        self._conflict, self._window = conflict, window
+        self._waiting: list[tuple[float, int, Selection]] = []
+        self._count = 0
+
+    def push(self, sent: float, found: Selection) -> Iterator[tuple[float, str]]:
+        """Add joints that were sent at a time [s]; yields the time and the text of each conflict that is known by now."""
+        heapq.heappush(self._waiting, (sent, self._count, found))
+        self._count += 1
+        return self._settle(sent - self._window)
+
+    def finish(self) -> Iterator[tuple[float, str]]:
+        """Yield the remaining conflicts at the end of the messages."""
+        return self._settle(math.inf)
+
+    def _settle(self, until: float) -> Iterator[tuple[float, str]]:
+        while self._waiting and self._waiting[0][0] <= until:
+            sent, _, found = heapq.heappop(self._waiting)
+            if text := self._conflict.push(sent, found):
+                yield sent, text

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from latent_policy_ros.common.transformations import quaternion_conjugate, quaternion_matrix, quaternion_multiply
 from latent_policy_ros.observations.messages import to_seconds, transform_array
 
 
@@ -25,6 +26,11 @@ class TransformChain:
     def known(self) -> tuple[str, ...]:
         """Names of all frames seen so far."""
         return tuple(sorted({*self._above, *(parent for parent, _, _ in self._above.values())}))
+
+    @property
+    def connected(self) -> bool:
+        """Whether transforms lead from one frame to the other."""
+        return not set(self._to_root(self.child)).isdisjoint(self._to_root(self.parent))
 
     def push(self, message: Any, static: bool = False) -> tuple[float, np.ndarray] | None:
         """Add a tf2_msgs/TFMessage.
@@ -68,18 +74,13 @@ class TransformChain:
 
 def compose(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The pose (7,) ``one * other``: ``other`` is given in the frame whose pose is ``one``."""
-    return np.concatenate([one[:3] + _rotate(one[3:], other[:3]), _multiply(one[3:], other[3:])])
-
-
-def _multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.concatenate([a[3] * b[:3] + b[3] * a[:3] + np.cross(a[:3], b[:3]), [a[3] * b[3] - a[:3] @ b[:3]]])
+    return np.concatenate([one[:3] + _rotate(one[3:], other[:3]), quaternion_multiply(one[3:], other[3:])])
 
 
 def _rotate(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    twice = 2 * np.cross(quaternion[:3], vector)
-    return vector + quaternion[3] * twice + np.cross(quaternion[:3], twice)
+    return quaternion_matrix(quaternion)[:3, :3] @ vector
 
 
 def _inverse(pose: np.ndarray) -> np.ndarray:
-    back = np.concatenate([-pose[3:6], pose[6:]])
+    back = np.asarray(quaternion_conjugate(pose[3:]))
     return np.concatenate([-_rotate(back, pose[:3]), back])

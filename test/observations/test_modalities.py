@@ -1,7 +1,9 @@
 """Modalities: conversion of messages, and a modality of another package in live observations."""
 
+import struct
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from pressure_modality import register
@@ -47,6 +49,31 @@ def test_malformed_depth_images_are_refused(changes, text):
         load_modality("depth_image").read(message)
 
 
+def test_compressed_depth_is_in_metres():
+    """As compressed_depth_image_transport writes it: millimetres, or inverse depth quantised with two parameters."""
+    read = load_modality("depth_image").read
+
+    def packed(pixels, encoding, a=0.0, b=0.0):
+        data = struct.pack("<iff", 0, a, b) + cv2.imencode(".png", pixels)[1].tobytes()
+        return SimpleNamespace(format=f"{encoding}; compressedDepth png", data=data)
+
+    metres = read(packed(np.array([[0, 250], [1500, 65535]], np.uint16), "16UC1"))
+    assert metres.dtype == np.float32 and np.allclose(metres, [[0, 0.25], [1.5, 65.535]])
+    depth = np.array([[0.5, 2.0], [4.0, 8.0]])
+    a, b = 100.0 * 101.0, 1.0 - 100.0 * 101.0 / 10.0  # for a quantisation of 100 and depths up to 10 m
+    codes = np.rint(a / depth + b).astype(np.uint16)
+    codes[1, 1] = 0
+    np.testing.assert_allclose(read(packed(codes, "32FC1", a, b)), [[0.5, 2.0], [4.0, 0.0]], rtol=2e-3)
+    eight_bits = packed(np.ones((2, 2), np.uint8), "16UC1")
+    cut = packed(np.ones((9, 9), np.uint16), "16UC1")
+    cut.data = cut.data[:40]
+    jpeg = SimpleNamespace(format="jpeg", data=b"123")
+    expected = "'jpeg'; expected '16UC1; compressedDepth png' or"
+    for bad, text in ((eight_bits, "no PNG of 16 bits"), (cut, "no PNG of 16 bits"), (jpeg, expected)):
+        with pytest.raises(ObservationRefused, match=text):
+            read(bad)
+
+
 def test_wrench_and_tactile_values():
     vector = lambda *xyz: SimpleNamespace(x=xyz[0], y=xyz[1], z=xyz[2])
     wrench = SimpleNamespace(wrench=SimpleNamespace(force=vector(1, 2, 3), torque=vector(4, 5, np.nan)))
@@ -64,7 +91,8 @@ def test_wrench_and_tactile_values():
 def test_every_modality_converts_known_message_types():
     for name in MODALITIES.names():
         modality = load_modality(name)
-        assert modality.name == name and modality.layout and set(modality.message_types) <= store().fielddefs.keys()
+        known = {*store().fielddefs, "manus_ros2_msgs/msg/ManusGlove"}  # its definition is in the bags
+        assert modality.name == name and modality.layout and set(modality.message_types) <= known
     video = "foxglove_msgs/msg/CompressedVideo"
     assert message_types("images") == ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", video)
     with pytest.raises(LatentPolicyError, match="'joint_state' is for joints.*available: depth_image, tactile, wrench"):

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import get_args
 
 import av
 import cv2
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import ObservationRefused
-from latent_policy_ros.observations.images import compressed_to_rgb, fit, raw_to_rgb
+from latent_policy_ros.observations.images import compressed_to_rgb, raw_to_rgb
 from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer
+from latent_policy_ros.observations.resize import ImageFit, Resize
 from latent_policy_ros.observations.streams import Stream
 
 NAMES = ("j0", "j1", "j2")
@@ -119,6 +121,31 @@ def test_stamp_in_the_future_is_reported():
     assert "front: stamped in the future" in buffer.missing(T0)
 
 
+@pytest.mark.parametrize(
+    "ahead, words", [(0.25, "0.25 s ahead of this machine's clock"), (-0.15, "0.15 s behind this machine's clock")]
+)
+def test_clock_of_another_machine_is_compared(ahead, words):
+    """Joint states 100 times a second, with delays of 0 to 80 ms."""
+    buffer = make(cameras=(), wrist=False)
+    push = lambda t, offset: buffer.push_message(
+        "joint_states", JOINT_STATE, joint_state(T0 + t + offset), received=T0 + t + 0.01 * (round(100 * t) % 9)
+    )
+    for t in np.arange(0.0, 3.0, 0.01):
+        push(t, 0.0)
+    assert not buffer.missing(T0 + 3.0) and abs(buffer.clock_offset.seconds) < 0.001
+    for t in np.arange(3.0, 6.0, 0.01):
+        push(t, ahead)
+    assert any(words in reason and "synchronise the clocks" in reason for reason in buffer.missing(T0 + 6.0))
+    for t in np.arange(6.0, 9.0, 0.01):
+        push(t, 0.0)
+    assert not buffer.missing(T0 + 9.0)
+
+
+def joint_state(stamp):
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=int(stamp), nanosec=round(stamp % 1 * 1e9)))
+    return SimpleNamespace(header=header, name=list(NAMES), position=[0.0] * 3)
+
+
 def test_clock_set_back_clears_the_history():
     buffer = make()
     fill(buffer, start=T0 + 100)
@@ -178,6 +205,13 @@ def test_two_publishers_of_the_same_joints_leave_the_robot_out_until_one_is_gone
         buffer.push_image("front", now + k * 0.01, image())
         buffer.push_wrist(now + k * 0.01, POSE)
     assert buffer.missing(now + 3.0) == ()
+    for k in range(300, 310):
+        buffer.push_joints(now + k * 0.01, NAMES, (0.5, 0.8, 0.1))
+        buffer.push_image("front", now + k * 0.01, image())
+        buffer.push_wrist(now + k * 0.01, POSE)
+        buffer.push_wrist(now + k * 0.01 + 0.005, (POSE[0], POSE[1] + 0.3, *POSE[2:]))
+    (reason,) = buffer.missing(now + 3.1)
+    assert reason.startswith("wrist_pose: two publishers: y alternates between ")
 
 
 def test_fast_motion_and_a_reset_are_no_conflict():
@@ -196,7 +230,7 @@ def test_h264_pictures_are_decoded_from_the_first_key_frame_on():
         frame = av.VideoFrame.from_ndarray(image(20 * k, 48, 64), format="rgb24")
         frame.pts = k
         packets += map(bytes, codec.encode(frame))
-    buffer = make(("front",), image_size=(48, 64))
+    buffer = make(("front",), resize=Resize(48, 64))
     for k, data in list(enumerate(packets))[2:]:
         stamp = SimpleNamespace(sec=int(T0) + k, nanosec=0)
         message = SimpleNamespace(header=SimpleNamespace(stamp=stamp), format="h264", data=data)
@@ -206,6 +240,9 @@ def test_h264_pictures_are_decoded_from_the_first_key_frame_on():
     assert all(abs(int(grey) - 20 * k) < 8 for k, grey in shown.items())
     with pytest.raises(ObservationRefused, match="front: video packet of 7 bytes"):
         buffer.push_message("front", COLOR_IMAGE, SimpleNamespace(header=message.header, format="h264", data=b"nothing"), T0)
+    cut = SimpleNamespace(header=message.header, format="h264", data=packets[11][: len(packets[11]) // 2])
+    with pytest.raises(ObservationRefused, match="the picture is damaged"):
+        buffer.push_message("front", COLOR_IMAGE, cut, T0)
 
 
 @pytest.mark.parametrize(
@@ -267,11 +304,36 @@ def test_memory_is_bounded():
     assert len(buffer._images["front"]) <= 20 and len(buffer._joints) <= 90
 
 
-def test_fit_crops_the_centre():
-    wide = np.zeros((100, 300, 3), np.uint8)
-    wide[:, 100:200] = 255
-    assert fit(wide, 50, 50).min() == 255
-    assert fit(wide.transpose(1, 0, 2).copy(), 50, 50).min() == 255
+@pytest.mark.parametrize("high", [False, True])
+def test_images_of_another_aspect_ratio_are_cropped_padded_or_stretched(high):
+    """White thirds on both sides of a black centre, lying or upright."""
+    image = np.full((100, 300, 3), 255, np.uint8)
+    image[:, 100:200] = 0
+    image = image.transpose(1, 0, 2).copy() if high else image
+    size = (100, 300) if high else (300, 100)
+    results = {}
+    for fit in get_args(ImageFit):
+        found = Resize(60, 60, fit)(image)
+        assert found.shape == (60, 60, 3) and found.dtype == np.uint8
+        results[fit] = found.transpose(1, 0, 2) if high else found
+    assert results["crop"].max() == 0
+    assert (results["stretch"][:, [0, 19, 40, 59]] == 255).all() and (results["stretch"][:, [21, 38]] == 0).all()
+    bars, middle = results["pad"][[0, 19, 40, 59]], results["pad"][20:40]
+    assert bars.max() == 0 and (middle[:, [0, 19, 40, 59]] == 255).all() and (middle[:, [21, 38]] == 0).all()
+    texts = {fit: Resize(60, 60, fit).text(*image.shape[:2]) for fit in results}
+    assert texts == {
+        "crop": f"{size[0]}x{size[1]} px, cropped to 100x100 px",
+        "pad": f"{size[0]}x{size[1]} px, padded to 300x300 px",
+        "stretch": f"{size[0]}x{size[1]} px, stretched to 60x60 px",
+    }
+
+
+@pytest.mark.parametrize("fit", get_args(ImageFit))
+def test_images_of_the_same_aspect_ratio_are_only_scaled(fit):
+    image = np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(Resize(20, 40, fit)(image), Resize(20, 40)(image))
+    assert Resize(40, 80, fit)(image) is image and Resize(20, 40, fit).text(40, 80) == "80x40 px"
+    assert Resize(96, 96, fit)(np.zeros((1, 500, 3), np.uint8)).shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8"])
