@@ -1,4 +1,4 @@
-"""Recordings of hand keypoints from NumPy files, CSV files and bags, and their playback.
+"""Recordings of hand keypoints from NumPy, zarr and CSV files and bags, and their playback.
 
 The order and the unit of the keypoints are interpreted by ``embodiments.human``, not here.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from latent_policy_ros.embodiments.human.keypoint_layouts import COUNTS
 T = TypeVar("T")
 
 TIMES = ("timestamps", "timestamp", "stamps", "stamp", "times", "time", "t")
-POSES = "geometry_msgs/msg/PoseArray"
 MAX_STEP, MIN_STEP = 2.0, 0.0005  # s; outside of this range the median time between frames is not in seconds
 MAX_SIZE = 1 << 30  # bytes of a NumPy or CSV file, decompressed; an hour at 120 Hz takes 200 MB
 BAG_SUFFIXES = (".mcap", ".db3")
-FORMATS = ".npz, .npy, .csv, .mcap, .db3 or a rosbag2 folder"
+FORMATS = ".npz, .npy, .zarr, .csv, .mcap, .db3 or a rosbag2 folder"
+HANDS = {"left": 0, "right": 1, "0": 0, "1": 1}  # the hands of an array (frames, 2, points, ...), by the name of the entry
+FROZEN, GAP = 1.0, 0.5  # constant points and missing frames for longer than this [s] are reported
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,26 @@ class HandRecording:
         file: The file that was read.
         timestamps: (T,) [s], not decreasing.
         points: (T, N, 3) in the order and unit of the device; NaN for frames without a hand.
+        warnings: Frozen points and gaps, for people.
     """
 
     file: Path
     timestamps: np.ndarray = field(repr=False)
     points: np.ndarray = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
 
 def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) -> HandRecording:
     """Read a recording.
 
+    Frames are positions (N, 3), poses (N, 7) with the position first, as MANUS gloves give them, or matrices (N, 4, 4), as visionOS
+    does. Arrays of two hands have the shape (T, 2, N, ...).
+
     Args:
-        file: ``.npz`` (an array (T, N, 3) and optionally timestamps), ``.npy``, ``.csv`` (one row per frame: optionally the
-            time, then x, y, z of each point), or a bag (rosbag2 folder, ``.mcap``, ``.db3``) of PoseArrays.
-        entry: Array of an ``.npz`` file or topic of a bag; required if there are several.
+        file: ``.npz`` or ``.zarr`` (an array of frames and optionally timestamps), ``.npy``, ``.csv`` (one row per frame:
+            optionally the time, then x, y, z of each point), or a bag (rosbag2 folder, ``.mcap``, ``.db3``) with hand poses.
+        entry: Array of an ``.npz`` or ``.zarr`` file, topic of a bag, or hand of an array of two hands (``left``, ``right``, 0, 1;
+            after the name of the array and a colon if there are several arrays); required if there are several.
         fps: Frames per second of files without timestamps.
 
     Raises:
@@ -59,14 +66,16 @@ def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) ->
     if not path.exists():
         raise FileNotFoundError(f"no recording {str(path)!r}")
     _check_size(path)
-    suffix = "bag" if path.is_dir() or path.suffix in BAG_SUFFIXES else path.suffix.lower()
+    suffix = "bag" if path.suffix in BAG_SUFFIXES or (path.is_dir() and path.suffix != ".zarr") else path.suffix.lower()
     times: np.ndarray | None
     if suffix == "bag":
         times, points = _read_bag(path, entry)
     elif suffix == ".npz":
-        times, points = _read_npz(path, entry)
+        times, points = _select(path, _load(path, lambda: dict(np.load(path, allow_pickle=False))), entry)
+    elif suffix == ".zarr":
+        times, points = _select(path, _read_zarr(path), entry)
     elif suffix == ".npy":
-        times, points = None, _load(path, lambda: np.load(path, allow_pickle=False))
+        times, points = None, _one_hand(path, _load(path, lambda: np.load(path, allow_pickle=False)), entry)
     elif suffix == ".csv":
         times, points = _read_csv(path)
     else:
@@ -119,18 +128,64 @@ def _check_size(path: Path) -> None:
         raise ArtifactError(f"{path}: {size} bytes, the limit of a hand recording is {MAX_SIZE}")
 
 
-def _read_npz(path: Path, entry: str) -> tuple[np.ndarray | None, np.ndarray]:
-    arrays = _load(path, lambda: dict(np.load(path, allow_pickle=False)))
-    if entry and entry not in arrays:
-        raise ArtifactError(f"{path}: no array {entry!r}; {available(arrays)}")
-    fits = [name for name, array in arrays.items() if array.ndim == 3 and array.shape[2] == 3]
-    name = entry or ("keypoints" if "keypoints" in arrays else fits[0] if len(fits) == 1 else "")
-    if not name:
+def _read_zarr(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a zarr file, by their path in it."""
+    try:
+        import zarr
+    except ImportError as error:
+        raise ArtifactError(f"{path}: reading zarr files needs the package zarr: pip install zarr") from error
+
+    def arrays(group: Any, above: str) -> dict[str, Any]:
+        found: dict[str, Any] = {f"{above}{name}": array for name, array in group.arrays()}
+        for name, below in group.groups():
+            found.update(arrays(below, f"{above}{name}/"))
+        return found
+
+    def read() -> dict[str, np.ndarray]:
+        opened = zarr.open(str(path), mode="r")
+        found: dict[str, Any] = {"": opened} if hasattr(opened, "shape") else arrays(opened, "")
+        if (size := sum(array.nbytes for array in found.values() if _fits(array))) > MAX_SIZE:
+            raise ArtifactError(f"{path}: {size} bytes, the limit of a hand recording is {MAX_SIZE}")
+        return {name: np.asarray(array) for name, array in found.items() if _fits(array) or name.split("/")[-1] in TIMES}
+
+    return _load(path, read)
+
+
+def _fits(array: Any) -> bool:
+    """Whether an array has the shape of one hand over time, or of two."""
+    shape = tuple(array.shape)
+    if len(shape) > 3 and shape[1] == len(set(HANDS.values())) and shape[2] in COUNTS:
+        shape = (shape[0], *shape[2:])
+    return (len(shape) == 3 and shape[2] in (3, 7)) or (len(shape) == 4 and shape[2:] == (4, 4))
+
+
+def _select(path: Path, arrays: Mapping[str, np.ndarray], entry: str) -> tuple[np.ndarray | None, np.ndarray]:
+    """(times or None, points) of the array that ``entry`` names, or of the only one that fits."""
+    times = next((array for name, array in arrays.items() if name.split("/")[-1] in TIMES), None)
+    name, _, hand = entry.rpartition(":") if entry.rpartition(":")[0] in arrays else (entry, "", "")
+    if name and name not in arrays and name in HANDS:
+        name, hand = "", name
+    if name and name not in arrays:
+        raise ArtifactError(f"{path}: no array {name!r}; {available(arrays)}")
+    fits = [key for key, array in arrays.items() if _fits(array)]
+    chosen = name or ("keypoints" if "keypoints" in arrays else fits[0] if len(fits) == 1 else None)
+    if chosen is None:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in sorted(arrays.items()))
-        expected = "expected one of a hand, or one named keypoints" if fits else "expected an array of shape (frames, points, 3)"
+        expected = "expected an array of shape (frames, points, 3)"
+        if fits:
+            expected = "expected one of a hand, or one named keypoints; select one with --entry"
         raise ArtifactError(f"{path}: {expected}; got {shapes or 'nothing'}")
-    times = next((arrays[key] for key in TIMES if key in arrays), None)
-    return times, arrays[name]
+    return times, _one_hand(path, arrays[chosen], hand)
+
+
+def _one_hand(path: Path, array: np.ndarray, hand: str) -> np.ndarray:
+    """One hand's array of an array of two hands; other arrays as they are."""
+    if array.ndim < 4 or not _fits(array) or array.shape[2:] == (4, 4):
+        return array
+    if hand not in HANDS:
+        got = f", got {hand!r}" if hand else ""
+        raise ArtifactError(f"{path}: two hands, shape {array.shape}: select one with --entry left or right (0 or 1){got}")
+    return array[:, HANDS[hand]]
 
 
 def _read_csv(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
@@ -162,32 +217,43 @@ def _read_csv(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
 def _read_bag(path: Path, topic: str) -> tuple[np.ndarray, np.ndarray]:
     from latent_policy_ros.data.bags.reader import open_bag
     from latent_policy_ros.data.issues import BagUnreadable
+    from latent_policy_ros.observations.messages import stamp_of
+    from latent_policy_ros.observations.modalities import message_types, modality_for
 
     times, frames = [], []
     try:
         with open_bag(path) as bag:
-            topics = sorted(name for name, about in bag.topics.items() if about.msg_type == POSES)
+            types = {name: about.msg_type for name, about in bag.topics.items()}
+            topics = sorted(name for name, kind in types.items() if kind in message_types("keypoints"))
+            # Arrays of numbers have any meaning: they are read only if they are named.
+            plain = [name for name in topics if not types[name].startswith("std_msgs/")]
             if topic and topic not in topics:
-                raise ArtifactError(f"{path}: no {POSES} on {topic}; {available(topics)}")
-            if not topic and len(topics) != 1:
-                expected = "select a topic" if topics else f"expected a topic of {POSES}"
+                raise ArtifactError(f"{path}: no hand poses on {topic}; {available(topics)}")
+            if not topic and len(plain) != 1:
+                expected = "select a topic" if topics else f"expected a topic of {', '.join(message_types('keypoints'))}"
                 raise ArtifactError(f"{path}: {expected}; {available(topics or bag.topics)}")
-            for _, received, message in bag.messages([topic or topics[0]]):
-                stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-                times.append(stamp or received)
-                frames.append([(p.position.x, p.position.y, p.position.z) for p in message.poses])
+            topic = topic or plain[0]
+            modality = modality_for("keypoints", types[topic])
+            assert modality is not None
+            for _, received, message in bag.messages([topic]):
+                times.append(stamp_of(message) or received)
+                frames.append(modality.read(message))
     except BagUnreadable as error:
         raise ArtifactError(f"not a bag that can be read: {error}") from error
-    counts = {len(frame) for frame in frames if frame}
+    counts = {len(frame) for frame in frames if len(frame)}
     if len(counts) != 1:
         raise ArtifactError(f"{path}: expected messages of one number of poses, got {sorted(counts) or 'none'}")
-    missing = [(np.nan,) * 3] * counts.pop()  # a frame without a hand
-    return np.array(times), np.array([frame or missing for frame in frames])
+    missing = np.full((counts.pop(), 3), np.nan)  # a frame without a hand
+    return np.array(times), np.array([frame if len(frame) else missing for frame in frames])
 
 
 def _checked(path: Path, times: np.ndarray | None, points: np.ndarray, fps: float) -> HandRecording:
     if points.dtype.kind not in "fiu":
         raise ArtifactError(f"{path}: expected numbers, got {points.dtype}")
+    if points.ndim == 3 and points.shape[2] == 7:
+        points = points[..., :3]  # position and quaternion
+    elif points.ndim == 4 and points.shape[2:] == (4, 4):
+        points = points[..., :3, 3]
     if points.ndim == 2 and points.shape[1] % 3 == 0:
         points = points.reshape(len(points), -1, 3)
     if points.ndim != 3 or points.shape[2] != 3 or points.shape[1] not in COUNTS or not len(points):
@@ -203,7 +269,22 @@ def _checked(path: Path, times: np.ndarray | None, points: np.ndarray, fps: floa
         raise ArtifactError(f"{path}: times must not decrease, but do after frame {int(np.argmax(steps < 0))}")
     if len(steps) and not MIN_STEP <= np.median(steps) <= MAX_STEP:
         raise ArtifactError(f"{path}: times must be in seconds, but the median step is {np.median(steps):g}")
-    return HandRecording(path, times.astype(np.float64), points.astype(np.float64))
+    times, points = times.astype(np.float64), points.astype(np.float64)
+    return HandRecording(path, times, points, tuple(_warnings(times, points)))
+
+
+def _warnings(times: np.ndarray, points: np.ndarray) -> Iterator[str]:
+    """Long gaps between frames, and times in which the device gave the same points."""
+    steps, begin = np.diff(times), times[0]
+    if len(gaps := np.flatnonzero(steps > GAP)):
+        longest = gaps[steps[gaps].argmax()]
+        yield f"{len(gaps)} gaps of more than {GAP:g} s, the longest {steps[longest]:.1f} s after {times[longest] - begin:.1f} s"
+    edges = np.flatnonzero(np.r_[True, (points[1:] != points[:-1]).any(axis=(1, 2)), True])  # starts of constant runs, and the end
+    lasting = times[edges[1:] - 1] - times[edges[:-1]]
+    if len(frozen := np.flatnonzero(lasting > FROZEN)):
+        longest = frozen[lasting[frozen].argmax()]
+        where = f"the longest {lasting[longest]:.1f} s from {times[edges[longest]] - begin:.1f} s"
+        yield f"frozen {len(frozen)} times: the points are constant for more than {FROZEN:g} s, {where}"
 
 
 def _load(path: Path, read: Callable[[], T]) -> T:

@@ -1,7 +1,10 @@
 """Hand recordings in all formats, invalid files, and playback."""
 
+# ruff: noqa: E501 - messages with all their fields
+
 import numpy as np
 import pytest
+import zarr
 
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.hand_recordings import HandPlayer, HandRecording, read_hand_recording
@@ -37,6 +40,26 @@ def write_csv(file, table, header=None):
     return file
 
 
+def with_rotation(points):
+    """Poses (..., 7) as MANUS gives them: position, then a quaternion."""
+    turn = np.random.default_rng(0).normal(size=(*points.shape[:-1], 4))
+    return np.concatenate((points, turn), axis=-1)
+
+
+def as_matrices(points):
+    """Poses (..., 4, 4) as visionOS gives them."""
+    matrices = np.tile(np.eye(4), (*points.shape[:-1], 1, 1))
+    matrices[..., :3, :3] += 0.1
+    matrices[..., :3, 3] = points
+    return matrices
+
+
+def write_zarr(folder, arrays):
+    group = zarr.open_group(str(folder), mode="w")
+    for name, array in arrays.items():
+        group[name] = array
+
+
 HEADER = ",".join(f"{axis}{i}" for i in range(21) for axis in "xyz")
 
 
@@ -44,6 +67,11 @@ def all_kinds(folder):
     flat = POINTS.reshape(len(POINTS), -1)
     np.savez(folder / "a.npz", keypoints=POINTS, timestamps=TIMES, quaternions=np.zeros((len(POINTS), 21, 4)))
     np.savez(folder / "b.npz", hand=POINTS, t=TIMES)
+    np.savez(folder / "j.npz", raw=with_rotation(POINTS), time=TIMES)
+    np.savez(folder / "k.npz", raw=as_matrices(POINTS), time=TIMES)
+    write_zarr(
+        folder / "l.zarr", {"data/hand": as_matrices(POINTS), "data/timestamps": TIMES, "data/images": np.zeros((60, 8, 8, 3))}
+    )
     np.save(folder / "c.npy", POINTS)
     np.save(folder / "d.npy", flat)
     write_csv(folder / "e.csv", flat)
@@ -71,7 +99,7 @@ def test_single_bag_file_and_frames_without_a_hand(tmp_path):
 
 def test_entry_selects_one_of_several_arrays_or_topics(tmp_path):
     np.savez(tmp_path / "two.npz", left=POINTS, right=POINTS[::-1])
-    with pytest.raises(ArtifactError, match=r"expected one of a hand, or one named keypoints; got left \(60, 21, 3\), right"):
+    with pytest.raises(ArtifactError, match=r"expected one of a hand, or one named keypoints; select one with --entry; got left"):
         read_hand_recording(tmp_path / "two.npz")
     assert np.array_equal(read_hand_recording(tmp_path / "two.npz", "right").points, POINTS[::-1])
     with pytest.raises(ArtifactError, match="no array 'middle'; available: left, right"):
@@ -80,6 +108,104 @@ def test_entry_selects_one_of_several_arrays_or_topics(tmp_path):
     with pytest.raises(ArtifactError, match="select a topic; available: /a/keypoints, /b/keypoints"):
         read_hand_recording(bag)
     assert np.allclose(read_hand_recording(bag, "/b/keypoints").points, POINTS)
+
+
+def test_hands_of_an_array_of_two_are_selected(tmp_path):
+    both = np.stack((POINTS, POINTS[::-1]), axis=1)
+    np.save(tmp_path / "both.npy", both)
+    np.savez(tmp_path / "both.npz", hands=with_rotation(both), head=np.zeros((60, 4, 4)))
+    np.savez(tmp_path / "more.npz", raw=as_matrices(both), keys=both)
+    for file, left, right in (("both.npy", "left", "1"), ("both.npz", "0", "right"), ("more.npz", "raw:left", "keys:right")):
+        assert np.allclose(read_hand_recording(tmp_path / file, left).points, POINTS), file
+        assert np.allclose(read_hand_recording(tmp_path / file, right).points, POINTS[::-1]), file
+    with pytest.raises(ArtifactError, match=r"two hands, shape \(60, 2, 21, 7\): select one with --entry left or right"):
+        read_hand_recording(tmp_path / "both.npz")
+    with pytest.raises(ArtifactError, match="select one with --entry; got keys"):
+        read_hand_recording(tmp_path / "more.npz")
+
+
+def test_frozen_points_and_gaps_are_reported(tmp_path):
+    points, times = POINTS.copy(), TIMES.copy()
+    assert read_hand_recording(all_kinds(tmp_path)[0]).warnings == ()
+    points[10:50] = points[10]
+    times[50:] += 3.0
+    np.savez(tmp_path / "stuck.npz", keypoints=points, t=times)
+    gap, frozen = read_hand_recording(tmp_path / "stuck.npz").warnings
+    assert gap == "1 gaps of more than 0.5 s, the longest 3.0 s after 1.6 s"
+    assert frozen == "frozen 1 times: the points are constant for more than 1 s, the longest 1.3 s from 0.3 s"
+
+
+def glove_bag(folder, kind, definitions, make, **more):
+    """A bag with one topic of a type that ROS does not ship."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for name, text in definitions.items():
+        store.register(get_types_from_msg(text, name))
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/hand", kind, typestore=store)
+        for time, frame in zip(TIMES, POINTS):
+            writer.write(connection, int(time * 1e9), store.serialize_cdr(make(store.types, frame), kind))
+    return folder
+
+
+RAW_NODE = "int32 node_id\nint32 parent_node_id\nstring joint_type\nstring chain_type\ngeometry_msgs/Pose pose"
+GLOVE = "int32 glove_id\nstring side\nint32 raw_node_count\nManusRawNode[] raw_nodes"
+
+
+def test_bag_of_a_manus_glove(tmp_path):
+    """The nodes come in any order; their numbers give the order of the keypoints."""
+
+    def make(T, frame):
+        Point, turn = T["geometry_msgs/msg/Point"], T["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0)
+        nodes = [
+            T["manus_ros2_msgs/msg/ManusRawNode"](node_id=i, parent_node_id=0, joint_type="", chain_type="",
+                pose=T["geometry_msgs/msg/Pose"](position=Point(*map(float, p)), orientation=turn))
+            for i, p in enumerate(frame)
+        ]  # fmt: skip
+        return T["manus_ros2_msgs/msg/ManusGlove"](glove_id=1, side="Right", raw_node_count=21, raw_nodes=nodes[::-1])
+
+    definitions = {"manus_ros2_msgs/msg/ManusRawNode": RAW_NODE, "manus_ros2_msgs/msg/ManusGlove": GLOVE}
+    recording = read_hand_recording(glove_bag(tmp_path / "glove", "manus_ros2_msgs/msg/ManusGlove", definitions, make))
+    assert np.allclose(recording.points, POINTS) and np.allclose(recording.timestamps, TIMES, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", [lambda p: p, with_rotation, as_matrices])
+def test_bag_of_number_arrays_is_read_if_the_topic_is_named(tmp_path, form):
+    """Streams of visionOS and Quest: positions, poses or matrices of all joints in one array."""
+
+    def make(T, frame):
+        layout = T["std_msgs/msg/MultiArrayLayout"](dim=[], data_offset=0)
+        return T["std_msgs/msg/Float64MultiArray"](layout=layout, data=form(frame).ravel())
+
+    bag = glove_bag(tmp_path / "quest", "std_msgs/msg/Float64MultiArray", {}, make)
+    assert np.allclose(read_hand_recording(bag, "/hand").points, POINTS)
+    with pytest.raises(ArtifactError, match="select a topic; available: /hand"):
+        read_hand_recording(bag)
+
+
+def test_bag_of_markers(tmp_path):
+    def make(T, frame):
+        Point = T["geometry_msgs/msg/Point"]
+        turn, zero = T["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0), Point(x=0.0, y=0.0, z=0.0)
+        time = T["builtin_interfaces/msg/Time"](sec=0, nanosec=0)
+        marker = T["visualization_msgs/msg/Marker"](
+            header=T["std_msgs/msg/Header"](stamp=time, frame_id="quest"), ns="hand", id=0, type=7, action=0,
+            pose=T["geometry_msgs/msg/Pose"](position=zero, orientation=turn), scale=T["geometry_msgs/msg/Vector3"](x=1.0, y=1.0, z=1.0),
+            color=T["std_msgs/msg/ColorRGBA"](r=1.0, g=1.0, b=1.0, a=1.0),
+            lifetime=T["builtin_interfaces/msg/Duration"](sec=0, nanosec=0), frame_locked=False,
+            points=[Point(*map(float, p)) for p in frame], colors=[], texture_resource="",
+            texture=T["sensor_msgs/msg/CompressedImage"](
+                header=T["std_msgs/msg/Header"](stamp=time, frame_id=""), format="", data=np.zeros(0, np.uint8)
+            ),
+            uv_coordinates=[], text="", mesh_resource="",
+            mesh_file=T["visualization_msgs/msg/MeshFile"](filename="", data=np.zeros(0, np.uint8)), mesh_use_embedded_materials=False,
+        )  # fmt: skip
+        return T["visualization_msgs/msg/MarkerArray"](markers=[marker])
+
+    recording = read_hand_recording(glove_bag(tmp_path / "quest", "visualization_msgs/msg/MarkerArray", {}, make))
+    assert np.allclose(recording.points, POINTS)
 
 
 class FailsWhenUnpickled:

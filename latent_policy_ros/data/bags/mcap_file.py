@@ -29,7 +29,7 @@ from mcap.summary import Summary
 
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.bags.compression import MAX_RECORD, decompress
-from latent_policy_ros.data.bags.mcap_writer import CHUNK, FOOTER, MAGIC, RECORD
+from latent_policy_ros.data.bags.mcap_writer import CHUNK, FOOTER, MAGIC, MESSAGE, MESSAGE_HEAD, RECORD
 from latent_policy_ros.data.bags.metadata import StoredTopic
 
 FOOTER_LENGTH = 20  # bytes
@@ -90,7 +90,7 @@ class McapFile:
                 times = [min(times[0], record.log_time), max(times[1], record.log_time)] if times else [record.log_time] * 2
         return channels, schemas, counts, times[0] if times else 0, times[1] + 1 if times else 0
 
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes]]:
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes | memoryview]]:
         """As of :class:`~latent_policy_ros.data.bags.storage.StorageFile`.
 
         Raises:
@@ -98,8 +98,8 @@ class McapFile:
         """
         wanted = {number: topic for number, topic in self._by_channel.items() if topic.name in topics}
         if self._chunks:
-            for message in self._chunked(wanted):
-                yield wanted[message.channel_id], message.log_time, message.data
+            for channel, log_time, data in self._chunked(wanted):
+                yield wanted[channel], log_time, data
             return
         newest = 0
         for record in _all_records(self._stream):
@@ -109,20 +109,22 @@ class McapFile:
                 newest = record.log_time
                 yield wanted[record.channel_id], newest, record.data
 
-    def _chunked(self, wanted: Collection[int]) -> Iterator[Message]:
-        """Messages of some channels in order of log time. Chunks may overlap in time."""
-        queue: list[tuple[int, int, Message]] = []
+    def _chunked(self, wanted: Collection[int]) -> Iterator[tuple[int, int, memoryview]]:
+        """Channel, log time [ns] and data of the messages of some channels in order of log time. Chunks may overlap in time."""
+        queue: list[tuple[int, int, int, memoryview]] = []
         number = count()  # keeps the order of messages of the same time
         for index in sorted(self._chunks.values(), key=lambda index: index.message_start_time):
             if index.message_index_offsets and not any(channel in wanted for channel in index.message_index_offsets):
                 continue
             while queue and queue[0][0] < index.message_start_time:
-                yield heapq.heappop(queue)[2]
-            for record in _content(self._read_chunk(index)):
-                if isinstance(record, Message) and record.channel_id in wanted:
-                    heapq.heappush(queue, (record.log_time, next(number), record))
+                log_time, _, channel, data = heapq.heappop(queue)
+                yield channel, log_time, data
+            for channel, log_time, data in _messages(_content(self._read_chunk(index))):
+                if channel in wanted:
+                    heapq.heappush(queue, (log_time, next(number), channel, data))
         while queue:
-            yield heapq.heappop(queue)[2]
+            log_time, _, channel, data = heapq.heappop(queue)
+            yield channel, log_time, data
 
     def _read_chunk(self, index: ChunkIndex) -> Chunk:
         if index.chunk_length > MAX_RECORD:
@@ -184,15 +186,33 @@ def _records(stream: IO[bytes], offset: int, skip_magic: bool = True) -> Iterato
 def _all_records(stream: IO[bytes]) -> Iterator[McapRecord]:
     """All records of a file, and those in its chunks."""
     for record in _records(stream, 0, skip_magic=False):
-        yield from _content(record) if isinstance(record, Chunk) else (record,)
+        yield from _expanded(record) if isinstance(record, Chunk) else (record,)
 
 
-def _content(chunk: Chunk) -> list[McapRecord]:
+def _expanded(chunk: Chunk) -> list[McapRecord]:
     """Records in a chunk."""
+    return breakup_chunk(replace(chunk, compression="", data=_content(chunk)))
+
+
+def _content(chunk: Chunk) -> bytes:
+    """Content of a chunk, decompressed and compared with its checksum."""
     content = decompress(chunk.compression, chunk.data)
-    if chunk.uncompressed_crc not in (0, zlib.crc32(content)):
-        raise ArtifactError(f"a chunk is damaged: its checksum is {zlib.crc32(content)}, expected {chunk.uncompressed_crc}")
-    return breakup_chunk(replace(chunk, compression="", data=content))
+    if chunk.uncompressed_crc and (crc := zlib.crc32(content)) != chunk.uncompressed_crc:
+        raise ArtifactError(f"a chunk is damaged: its checksum is {crc}, expected {chunk.uncompressed_crc}")
+    return content
+
+
+def _messages(content: bytes) -> Iterator[tuple[int, int, memoryview]]:
+    """Channel, log time [ns] and data of the messages in the content of a chunk. The data are views: images are large."""
+    view, at = memoryview(content), 0
+    while at < len(content):
+        opcode, length = RECORD.unpack_from(content, at)
+        start, at = at + RECORD.size, at + RECORD.size + length
+        if at > len(content):
+            raise ArtifactError(f"a chunk is damaged: a record of {length} bytes exceeds it")
+        if opcode == MESSAGE:
+            channel, _, log_time, _ = MESSAGE_HEAD.unpack_from(content, start)
+            yield channel, log_time, view[start + MESSAGE_HEAD.size : at]
 
 
 def _check_footer(stream: IO[bytes], name: str) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from latent_policy_ros.common.bounded_reader import read_text
 from latent_policy_ros.common.errors import ArtifactError
-from latent_policy_ros.common.paths import PACKAGE
+from latent_policy_ros.common.ros_environment import ros_distribution
 from latent_policy_ros.common.yaml_file import parse_yaml
 
 FILE, ROOT_KEY = "metadata.yaml", "rosbag2_bagfile_information"
@@ -118,7 +118,7 @@ def information(topics: Iterable[tuple[TopicMetadata, int]], files: Sequence[Bag
             for file in files
         ],
         "custom_data": dict(custom) or None,
-        "ros_distro": PACKAGE,
+        "ros_distro": ros_distribution(),
     }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class StorageFile(Protocol):
     start: int
     end: int
 
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes]]:
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes | memoryview]]:
         """Topic, log time [ns] and serialised message, in order of log time."""
         ...
 
@@ -97,7 +97,7 @@ class DatabaseFile:
         self.start: int = 0 if first is None else first
         self.end: int = 0 if last is None else last + 1
 
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes]]:
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes | memoryview]]:
         """As of :class:`StorageFile`."""
         numbers = [number for number, topic in self._by_id.items() if topic.name in topics]
         wanted = ",".join("?" * len(numbers))
@@ -142,18 +142,18 @@ class BagStorage:
         """One nanosecond after the log time of the last message [ns]; 0 without messages."""
         return max((file.end for file in self.files), default=0)
 
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes]]:
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[StoredTopic, int, bytes | memoryview]]:
         """Topic, log time [ns] and message of some topics, file by file. The message is as stored; see ``serialized``."""
         for file in self.files:
             yield from file.messages(topics)
 
-    def serialized(self, stored: bytes) -> bytes:
+    def serialized(self, stored: bytes | memoryview) -> bytes | memoryview:
         """A stored message as it was serialised.
 
         Raises:
             ValueError: The message cannot be decompressed.
         """
-        return decompress("zstd", stored) if self.compressed_messages else stored
+        return decompress("zstd", bytes(stored)) if self.compressed_messages else stored
 
 
 @contextlib.contextmanager

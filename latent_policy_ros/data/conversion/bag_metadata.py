@@ -13,9 +13,12 @@ from latent_policy_ros.data.conversion.mapping import EpisodeMarks, RobotTopics,
 from latent_policy_ros.data.issues import Issue
 
 WORDS = {"success": True, "true": True, "failure": False, "false": False}  # outcomes in the metadata
-MARK_TYPES = "std_msgs/msg/String", "std_msgs/msg/Bool"  # of topics in which marks are looked for
+TEXT = "std_msgs/msg/String"
+#: Types of topics in which marks are looked for.
+MARK_TYPES = (TEXT, *(f"std_msgs/msg/{name}" for name in ("Bool", "Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64")))
 MAX_MARKS = 1000  # messages of a topic of marks
 BEGINS, ENDS = {"start", "begin", "started", "record"}, {"stop", "end", "stopped", "finish", "done", "save"}
+ON, OFF = {"true", "1"}, {"false", "0"}
 
 Report = Callable[[Issue], None]
 
@@ -105,9 +108,9 @@ def _look_for_marks(bag: Bag, report: Report) -> None:
     ends: dict[str, int] = dict.fromkeys(topics, 0)
     for topic, _, message in bag.messages(topics) if topics else ():
         word = mark_text(message.data).lower().partition(" ")[0]
-        is_flag = bag.topics[topic].msg_type == MARK_TYPES[1] and any(part in topic for part in ("episode", "record"))
-        begins[topic] += word in BEGINS or (is_flag and word == "true")
-        ends[topic] += word in ENDS or (is_flag and word == "false")
+        is_flag = bag.topics[topic].msg_type != TEXT and any(part in topic for part in ("episode", "record"))
+        begins[topic] += word in BEGINS or (is_flag and word in ON)
+        ends[topic] += word in ENDS or (is_flag and word in OFF)
     for topic in topics:
         if begins[topic] > 1 and ends[topic]:
             text = (

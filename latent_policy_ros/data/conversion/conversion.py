@@ -22,6 +22,7 @@ from latent_policy_ros.common.errors import (
     available,
     describe_error,
 )
+from latent_policy_ros.common.parallel import ALL, Shard, Workers
 from latent_policy_ros.data.bags.reader import DISK_FULL, Bag, open_bag
 from latent_policy_ros.data.conversion.alignment import Alignment, replay
 from latent_policy_ros.data.conversion.bag_metadata import Window, check_metadata, marked_episodes, outcome
@@ -40,6 +41,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt
 TRIM_THRESHOLD, MMAP_THRESHOLD = 256 << 20, 32 << 20  # bytes
 
 Progress = Callable[[Path, int, int], None]  # bag, messages read, total
+Recordings = dict[str, list[int]]  # key of each recording: lengths of its episodes that were written; empty if it was kept
+IN_PROCESS = Workers(1)
+BAGS_PER_JOB = 4  # a job reads the manifest of each data set once
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,17 @@ class Report:
     warnings: list[Issue] = field(default_factory=list)
     datasets: list[Path] = field(default_factory=list)
 
+    def add(self, other: Report) -> None:
+        """Add the result of further bags."""
+        self.written, self.kept, self.frames = self.written + other.written, self.kept + other.kept, self.frames + other.frames
+        self.left_out += other.left_out
+        self.warnings += other.warnings
+
+    def repeat(self, lengths: Sequence[int]) -> None:
+        """Count the episodes of a recording, which were counted as written, as kept: another worker wrote them too."""
+        if lengths:
+            self.written, self.kept, self.frames = self.written - len(lengths), self.kept + 1, self.frames - sum(lengths)
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         left_out = [{"source": source, "issues": [issue.to_dict() for issue in issues]} for source, issues in self.left_out]
@@ -103,30 +118,45 @@ class Report:
         }  # fmt: skip
 
 
-def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progress = lambda *_: None) -> Report:
+def convert(
+    bags: Sequence[Path], out: Path, options: Options, progress: Progress = lambda *_: None, workers: Workers = IN_PROCESS,
+    shard: Shard = ALL,
+) -> Report:  # fmt: skip
     """Convert bags to data sets in ``out``, with a mixture manifest and a report.
+
+    Args:
+        bags: The bags.
+        out: Folder of data sets; created if missing.
+        options: Settings.
+        progress: Called while a bag is read in this process, and after it was read in another one.
+        workers: Processes that read bags. The data sets do not depend on them.
+        shard: Part of the bags that this call converts. Its episodes stay in the staging area until a call without shards.
 
     Raises:
         ConfigError: ``out`` holds episodes that were converted with other settings.
         OSError: A disk is full.
         KeyboardInterrupt: Finished episodes are kept; the same call continues from there.
     """
-    _reuse_image_buffers()
-    report, collection = Report(), DatasetCollection(out)
+    collection = DatasetCollection(out)
     fps = _settle_fps(collection, options, bags)
-    keys: set[str] = set()  # of the episodes of this call
-    for bag in bags:
-        try:
-            _convert_bag(bag, collection, fps, options, report, keys, progress)
-        except BagUnreadable as error:
-            report.left_out.append((str(bag), [error.issue]))
-        except (ConfigError, ArtifactError) as error:
-            report.left_out.append((str(bag), [Issue("unusable", str(error), bag)]))
-        except Exception as error:  # one bag must not stop the conversion of the others
-            if getattr(error, "errno", None) in DISK_FULL:
-                raise
-            report.left_out.append((str(bag), [Issue("unusable", describe_error(error), bag)]))
-    for episode, reason in collection.commit(keys=keys):
+    bags = shard.part(bags)
+    job = _Job(out, fps, options)
+    batches = [bags] if workers.in_process else [bags[k : k + BAGS_PER_JOB] for k in range(0, len(bags), BAGS_PER_JOB)]
+    parts: dict[int, Report] = {}
+    recordings: Recordings = {}
+    run = partial(job.run, progress=progress) if workers.in_process else job.run
+    for number, parts[number], found in workers.run(run, list(enumerate(batches))):
+        for key in found.keys() & recordings.keys():  # workers converted copies of a bag at the same time
+            parts[number].repeat(found[key])
+        recordings |= found
+        for bag in () if workers.in_process else batches[number]:
+            progress(bag, 1, 1)
+    report = Report()
+    for number in sorted(parts):
+        report.add(parts[number])
+    if shard.count > 1:
+        return report
+    for episode, reason in collection.commit(keys=recordings):
         source, robot = episode.metadata["source"], episode.metadata["robot"]
         report.written -= 1
         report.frames -= episode.length
@@ -134,6 +164,36 @@ def convert(bags: Sequence[Path], out: Path, options: Options, progress: Progres
     report.datasets = collection.write_mixture()
     write_atomically(out / REPORT, json.dumps(report.to_dict(), indent=1).encode())
     return report
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Parameters of the workers."""
+
+    root: Path
+    fps: int
+    options: Options
+
+    def run(
+        self, batch: tuple[int, Sequence[Path]], progress: Progress = lambda *_: None
+    ) -> tuple[int, Report, Recordings]:  # fmt: skip
+        """Convert a numbered batch of bags; returns its number, its report and its recordings."""
+        number, bags = batch
+        _reuse_image_buffers()
+        report, collection = Report(), DatasetCollection(self.root)
+        recordings: Recordings = {}
+        for bag in bags:
+            try:
+                _convert_bag(bag, collection, self.fps, self.options, report, recordings, progress)
+            except BagUnreadable as error:
+                report.left_out.append((str(bag), [error.issue]))
+            except (ConfigError, ArtifactError) as error:
+                report.left_out.append((str(bag), [Issue("unusable", str(error), bag)]))
+            except Exception as error:  # one bag must not stop the conversion of the others
+                if getattr(error, "errno", None) in DISK_FULL:
+                    raise
+                report.left_out.append((str(bag), [Issue("unusable", describe_error(error), bag)]))
+        return number, report, recordings
 
 
 def _reuse_image_buffers() -> None:
@@ -197,8 +257,9 @@ class _Conversion:
 
 
 def _convert_bag(
-    path: Path, collection: DatasetCollection, fps: int, options: Options, report: Report, keys: set[str], progress: Progress
-) -> None:
+    path: Path, collection: DatasetCollection, fps: int, options: Options, report: Report, recordings: Recordings,
+    progress: Progress,
+) -> None:  # fmt: skip
     with open_bag(path) as bag:
         robots = options.robots(bag)
         if not robots:
@@ -211,7 +272,7 @@ def _convert_bag(
                 provenance = Provenance.of(bag, robot, options.mapping, fps)
                 if collection.has_recording(provenance):
                     report.kept += 1
-                    keys.add(provenance.key)
+                    recordings[provenance.key] = []
                     continue
                 windows = windows or marked_episodes(bag, options.mapping.episodes, marks.add)
                 if conversion := _begin(bag, robot, provenance, collection, fps, options, report, windows):
@@ -225,8 +286,8 @@ def _convert_bag(
                 for conversion in conversions:
                     conversion.issues.add(error.issue)
             for conversion in conversions:
-                if _end(bag, conversion, options, report):
-                    keys.add(conversion.provenance.key)
+                if lengths := _end(bag, conversion, options, report):
+                    recordings[conversion.provenance.key] = lengths
 
 
 def _begin(
@@ -261,8 +322,8 @@ def _begin(
     return _Conversion(robot, provenance, topics, RecordingBuilder(robot, topics, alignment, new_writer, reporter), issues)
 
 
-def _end(bag: Bag, conversion: _Conversion, options: Options, report: Report) -> bool:
-    """Finish the conversion of one robot; returns whether an episode was written."""
+def _end(bag: Bag, conversion: _Conversion, options: Options, report: Report) -> list[int]:
+    """Finish the conversion of one robot; returns the lengths of the episodes written."""
     issues, builder, robot, mapping = conversion.issues, conversion.builder, conversion.robot, options.mapping
     if not issues.fatal:
         builder.close()
@@ -282,11 +343,11 @@ def _end(bag: Bag, conversion: _Conversion, options: Options, report: Report) ->
         written = builder.finish(task, bool(marked), about, conversion.provenance.part_key)
     if issues.fatal:
         report.left_out.append((_source(bag, robot), list(issues)))
-        return False
+        return []
     report.written += len(written)
     report.frames += sum(written)
     report.warnings += list(issues)
-    return True
+    return written
 
 
 def _seed(bag: Bag) -> int:

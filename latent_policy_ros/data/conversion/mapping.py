@@ -131,13 +131,21 @@ class TopicMapping:
     episodes: EpisodeMarks | None = None
 
 
-def conventional(robot: str, embodiment: Embodiment, cameras: Sequence[str]) -> RobotTopics:
-    """The topics that this package's nodes use for a robot."""
+def conventional(robot: str, embodiment: Embodiment, cameras: Sequence[str], renamed: Map[str, str] | None = None) -> RobotTopics:
+    """The topics that this package's nodes use for a robot.
+
+    Args:
+        robot: Name of the robot.
+        embodiment: Its end-effector.
+        cameras: Names of its cameras.
+        renamed: {name: topic} of the topics that are not named ``/<robot>/<name>``.
+    """
+    topic = lambda name: (renamed or {}).get(name, f"/{robot}/{name}")
+    images = {camera: topic(f"{camera}/image_raw") for camera in cameras}
     return RobotTopics(
-        robot, embodiment,
-        {camera: (f"/{robot}/{camera}/image_raw", f"/{robot}/{camera}/image_raw/compressed") for camera in cameras},
-        (JointSource((f"/{robot}/joint_states",)),), (JointSource((f"/{robot}/{embodiment.command}_command",)),),
-        wrist=PoseSource(f"/{robot}/wrist_pose"), wrist_command=PoseSource(f"/{robot}/wrist_command"), optional_wrist=True,
+        robot, embodiment, {camera: (raw, f"{raw}/compressed") for camera, raw in images.items()},
+        (JointSource((topic("joint_states"),)),), (JointSource((topic(f"{embodiment.command}_command"),)),),
+        wrist=PoseSource(topic("wrist_pose")), wrist_command=PoseSource(topic("wrist_command")), optional_wrist=True,
     )  # fmt: skip
 
 
@@ -164,6 +172,8 @@ def robots_of_bag(custom: Map[str, str]) -> tuple[RobotTopics, ...]:
     """
     try:
         cameras, embodiments = parse_json(custom.get("cameras", "{}")), parse_json(custom.get("embodiments", "{}"))
+        renamed = {robot: {str(k): str(v) for k, v in topics.items()}
+                   for robot, topics in parse_json(custom.get("topics", "{}")).items()}  # fmt: skip
         fleet = parse_yaml(custom.get("fleet", "")) or {}
         for robot, content in (fleet.get("robots") or {}).items():
             embodiments.setdefault(robot, {"name": content["embodiment"]})
@@ -179,7 +189,7 @@ def robots_of_bag(custom: Map[str, str]) -> tuple[RobotTopics, ...]:
         raise ConfigError("metadata of the bag", "robots", str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError("metadata of the bag", "embodiments", f"invalid: {error!r}") from error
-    return tuple(conventional(robot, _first_known(names), seen) for robot, (names, seen) in named.items())
+    return tuple(conventional(robot, _first_known(names), seen, renamed.get(robot)) for robot, (names, seen) in named.items())
 
 
 def _first_known(names: Sequence[str]) -> Embodiment:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Literal, Union
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from latent_policy_ros.common.config import Config, Names, Text, Whole, config_file, field_errors, load
-from latent_policy_ros.common.errors import ConfigError, LatentPolicyError, available
+from latent_policy_ros.common.errors import LatentPolicyError, available
 from latent_policy_ros.common.path_names import PathName, namespace, path_name
 from latent_policy_ros.data.conversion.mapping import EpisodeMarks, Limits, RobotTopics, TopicMapping, mark_text
 from latent_policy_ros.data.conversion.sources import (
@@ -24,7 +24,7 @@ from latent_policy_ros.data.conversion.sources import (
     Sources,
     joints_of_kind,
 )
-from latent_policy_ros.embodiments import Embodiment, load_embodiment
+from latent_policy_ros.embodiments import Embodiment, load_commanded
 from latent_policy_ros.observations.modalities import value_modality
 
 RESERVED_STREAMS = "state", "wrist", "images", "joint_states", "wrist_pose"  # names of other features and streams
@@ -38,24 +38,10 @@ def load_mapping(name_or_path: str | Path) -> TopicMapping:
     """
     content = load(MappingFile, config_file("mappings", name_or_path, "mapping"))
     robots = tuple(robot.topics(name) for name, robot in content.robots.items())
-    marks = content.episodes and EpisodeMarks(
-        content.episodes.marker, mark_text(content.episodes.begin), mark_text(content.episodes.end), content.episodes.task
-    )
+    marks = content.episodes.marks if content.episodes else None
     return TopicMapping(
         robots, content.task, content.outcome or "", content.fps or 0, content.limits, content.on_hole, content.stamps, marks
     )
-
-
-def _embodiment(name: Any) -> Any:
-    if not isinstance(name, str):
-        return name
-    try:
-        embodiment = load_embodiment(name)
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-    if embodiment.command is None:
-        raise ValueError(f"{embodiment.name} cannot be commanded; expected a hand or a gripper")
-    return embodiment
 
 
 def _stream(name: str) -> str:
@@ -89,7 +75,7 @@ class StreamMapping(Config):
 class RobotMapping(Config):
     """Topics and joints of one robot in a bag."""
 
-    embodiment: Annotated[Embodiment, BeforeValidator(_embodiment)] = Field(
+    embodiment: Annotated[Embodiment, BeforeValidator(load_commanded)] = Field(
         description="End-effector: a name from `latent-policy embodiments list`, or a YAML file."
     )
     cameras: dict[PathName, Text] = Field(
@@ -143,7 +129,7 @@ class RobotMapping(Config):
             robot, self.embodiment, {camera: (topic,) for camera, topic in self.cameras.items()},
             tuple(source.source(*joints) for source in self.state), tuple(source.source(*joints) for source in command),
             self.command.next_state if isinstance(self.command, NextState) else 0, self._wrist_follows,
-            self.wrist and self.wrist.source, target and target.source,
+            self.wrist.source if self.wrist else None, target.source if target else None,
             {name.lstrip("/"): pose for name, pose in self.frames.items()}, self.more_joints, self.rename,
             streams={name: (stream.topic, stream.modality) for name, stream in self.streams.items()},
         )  # fmt: skip
@@ -205,6 +191,11 @@ class EpisodesMapping(Config):
     begin: Union[str, bool, float] = Field("start", description="Value that begins an episode.")
     end: Union[str, bool, float] = Field("stop", description="Value that ends an episode.")
     task: str = Field("", description="Topic (String) of the task of the episodes that follow.")
+
+    @property
+    def marks(self) -> EpisodeMarks:
+        """The topics, with values as text."""
+        return EpisodeMarks(self.marker, mark_text(self.begin), mark_text(self.end), self.task)
 
 
 class MappingFile(Config):

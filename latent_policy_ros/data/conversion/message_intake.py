@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,19 +10,25 @@ from typing import Any
 import numpy as np
 
 from latent_policy_ros.common.errors import NotFinite, ObservationRefused
-from latent_policy_ros.data.conversion.clock_checks import check_clocks
 from latent_policy_ros.data.conversion.command_stream import CommandStream, JointReader, NoNames
+from latent_policy_ros.data.conversion.limit_checks import FAR_OUTSIDE
 from latent_policy_ros.data.conversion.mapping import Limits, RobotTopics
 from latent_policy_ros.data.conversion.pose_frames import PoseReader, check_frames
 from latent_policy_ros.data.conversion.sources import TF_STATIC, PoseSource
-from latent_policy_ros.data.conversion.stream_monitor import REORDER_WINDOW, StreamMonitor
+from latent_policy_ros.data.conversion.stream_monitor import MAX_CLOCK_OFFSET, REORDER_WINDOW, StreamMonitor, check_clocks
 from latent_policy_ros.data.conversion.topic_resolution import ResolvedTopics
 from latent_policy_ros.data.issues import IssueReporter
 from latent_policy_ros.observations.joint_matcher import Selection
 from latent_policy_ros.observations.messages import stamp_of
 from latent_policy_ros.observations.observation import normalize_pose
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
-from latent_policy_ros.observations.publisher_conflict import PublisherConflict
+from latent_policy_ros.observations.publisher_conflict import (
+    CONFLICT,
+    WRIST_JUMP,
+    WRIST_VELOCITY,
+    PublisherConflict,
+    SortedConflict,
+)
 from latent_policy_ros.observations.streams import Stream
 from latent_policy_ros.observations.video_stream import VideoStream, is_video
 
@@ -68,16 +74,15 @@ class MessageIntake:
         self.silence_timeout = max(SILENCE_TIMEOUT, longest, limits.bridge)
         keep = self.silence_timeout + 2 * REORDER_WINDOW
         self.buffer = ObservationBuffer(
-            tuple(topics.cameras), robot.embodiment, robot.more_joints, image_size=None, wrist=topics.wrist is not None, keep=keep,
+            tuple(topics.cameras), robot.embodiment, robot.more_joints, resize=None, wrist=topics.wrist is not None, keep=keep,
             tolerances=Tolerances(camera_skew=camera_limit, state_skew=limits.state), values=tolerances,
         )  # fmt: skip
         self.commands = CommandStream(topics.action_joints, keep + limits.command)
         self._wrist_commands: Stream[np.ndarray] = Stream(keep + limits.command)
         n, e = len(topics.action_joints), robot.embodiment
         ranges = dict(zip(e.joint_names, e.upper - e.lower))
-        self._command_conflict = PublisherConflict(
-            topics.action_joints, [ranges.get(j, 0.0) for j in topics.action_joints], [1e-9] * n
-        )
+        conflict = PublisherConflict(topics.action_joints, [ranges.get(j, 0.0) for j in topics.action_joints], [1e-9] * n)
+        self._command_conflict = SortedConflict(conflict, REORDER_WINDOW)
         self._columns = [robot.joints.index(name) for name in topics.action_joints]
         self._measured, self._command = np.full(len(robot.joints), np.nan), np.full(n, np.nan)
         self._equal_count, self._moved = 0, False
@@ -88,7 +93,14 @@ class MessageIntake:
         #: Topics of commands, which are timed by their receipt.
         self.command_topics: set[str] = set(topics.command)
         self._handlers: dict[str, list[Handler]] = {}
+        conflict = PublisherConflict(("x", "y", "z"), [WRIST_JUMP] * 3, [WRIST_VELOCITY] * 3)
+        self._wrist_conflict = SortedConflict(conflict, REORDER_WINDOW)  # of commands
         self._poses: dict[str, PoseReader] = {}
+        margins = FAR_OUTSIDE * (e.upper - e.lower)
+        free = np.full(len(robot.more_joints), np.inf)
+        self._lower, self._upper = np.concatenate((e.lower - margins, -free)), np.concatenate((e.upper + margins, free))
+        self._sent = 0.0  # time at which the newest message was sent [s]
+        self._other_unit = False  # whether measured joints were in another unit; their jumps mean nothing
         self._add_topics(camera_limit, tolerances)
         self._camera_topics = set(topics.cameras.values())
 
@@ -101,8 +113,8 @@ class MessageIntake:
             self._add(topic, partial(self._read_joints, topic, reader), partial(self._store_joints, topic, reader), gap)
         for topic, reader in self.topics.command.items():
             self._add(topic, self._as_received, partial(self._store_command, topic, reader), float("inf"))
-        self._add_pose("wrist", self.topics.wrist, self.buffer.push_wrist, 2 * self.limits.state)
-        self._add_pose("wrist_command", self.topics.wrist_command, self._wrist_commands.push, float("inf"))
+        self._add_pose("wrist", self.topics.wrist, self._store_wrist, 2 * self.limits.state)
+        self._add_pose("wrist_command", self.topics.wrist_command, self._store_wrist_command, float("inf"))
         for name, topic in self.topics.streams.items():
             self._add(topic, partial(self._read_value, topic), partial(self.buffer.push_value, name), 2 * tolerances[name])
 
@@ -123,7 +135,7 @@ class MessageIntake:
 
     def push(self, topic: str, received: float, message: Any) -> None:
         """Add a message that was received at a time [s]."""
-        self._reporter.received = received
+        self._reporter.received, self._sent = received, _time_sent(received, message)
         monitor = self.monitors.get(topic)
         for handler in self._handlers[topic]:
             try:
@@ -153,6 +165,10 @@ class MessageIntake:
             monitor.finish()
             if not monitor.count:
                 self._reporter.report(*self._why_silent(topic))
+        if self.topics.command and not self._other_unit:
+            self._report_perhaps_two(self.topics.command_topic, self._command_conflict.finish())
+        if self.topics.wrist_command is not None:
+            self._report_perhaps_two(self.topics.wrist_command.topic, self._wrist_conflict.finish())
         self._check_joints()
         check_clocks(self.monitors, self.command_topics, self.limits.state, self._reporter)
         check_frames(self._poses, self._reporter)
@@ -211,11 +227,12 @@ class MessageIntake:
         return [(self._stamp(topic, received, message), found)]
 
     def _store_joints(self, topic: str, reader: JointReader, stamp: float, found: Selection) -> None:
-        conflict = self.buffer.push_selected(stamp, found, reader.source.limit)
-        if conflict:
+        conflict = self.buffer.push_selected(stamp, found, reader.source.limit, self._sent if self._by_receipt else stamp)
+        joints = list(found.joints)
+        self._other_unit |= bool(((found.values < self._lower[joints]) | (found.values > self._upper[joints])).any())
+        if conflict and not self._other_unit:
             self._reporter.report("two publishers", topic, stamp, conflict)
         self._check_joint_order(topic, stamp, reader.joint_order)
-        joints = list(found.joints)
         self._moved |= bool((found.values != self._measured[joints]).any()) and not np.isnan(self._measured[joints]).any()
         self._measured[joints] = found.values
         self._equal_count += self._state_equals_command()
@@ -225,11 +242,27 @@ class MessageIntake:
         first = self.commands.push(received, reader, message, None if np.isnan(whole).any() else whole)
         if first is None:
             return
-        if conflict := self._command_conflict.push(received, first):
-            self._reporter.report("two publishers", topic, received, conflict.replace("two publishers", "perhaps two"), fatal=False)
+        if not self._other_unit:
+            self._report_perhaps_two(topic, self._command_conflict.push(self._sent, first))
         self._command[list(first.joints)] = first.values
         self._equal_count += self._state_equals_command()
         self._check_joint_order(topic, received, reader.joint_order)
+
+    def _store_wrist(self, stamp: float, pose: np.ndarray) -> None:
+        conflict = self.buffer.push_wrist(stamp, pose, self._sent if self._by_receipt else stamp)
+        if conflict and self.topics.wrist is not None:
+            self._reporter.report("two publishers", self.topics.wrist.topic, stamp, conflict)
+
+    def _store_wrist_command(self, received: float, pose: np.ndarray) -> None:
+        self._wrist_commands.push(received, pose)
+        if self.topics.wrist_command is not None:
+            conflicts = self._wrist_conflict.push(self._sent, Selection((0, 1, 2), pose[:3]))
+            self._report_perhaps_two(self.topics.wrist_command.topic, conflicts)
+
+    def _report_perhaps_two(self, topic: str, conflicts: Iterable[tuple[float, str]]) -> None:
+        """Report commands that jump forth and back, which may be meant so."""
+        for sent, conflict in conflicts:
+            self._reporter.report("two publishers", topic, sent, conflict.replace(CONFLICT, "perhaps two"), fatal=False)
 
     def _state_equals_command(self) -> bool:
         return bool((self._command == self._measured[self._columns]).all())
@@ -284,6 +317,15 @@ class MessageIntake:
             else:
                 text = f"{name} of {self.robot.embodiment.name} without {_shortened(lacking)}"
                 self._reporter.report("missing joints", topic, None, text)
+
+
+def _time_sent(received: float, message: Any) -> float:
+    """The stamp of a message [s], or its time of receipt if it has no stamp, or one of another clock.
+
+    Messages may arrive in another order than they were sent, which must not look like a second publisher.
+    """
+    stamp = stamp_of(message)
+    return received if stamp is None or abs(received - stamp) > MAX_CLOCK_OFFSET else stamp
 
 
 def _shortened(names: tuple[str, ...]) -> str:

@@ -70,6 +70,11 @@ def check_frames(readers: Mapping[str, PoseReader], reporter: IssueReporter) -> 
         return
     measured, commanded = readers["wrist"], readers["wrist_command"]
     bases = [reader.source.frames[:1] if reader.source.frames else tuple(reader.seen[:1]) for reader in (measured, commanded)]
+    if all(bases) and bool(bases[0][0]) != bool(bases[1][0]):
+        named = bases[0][0] or bases[1][0]
+        unnamed = commanded if bases[0][0] else measured
+        text = f"no frame_id; taken for {named}, in which the wrist is {'measured' if bases[0][0] else 'commanded'}"
+        reporter.report("assumed", unnamed.source.topic, None, text, fatal=False)
     if all(base and base[0] for base in bases) and not measured.is_base(bases[0][0].lstrip("/"), bases[1][0].lstrip("/")):
         (one,), (other,) = bases
         text = (

@@ -14,6 +14,7 @@ from latent_policy_ros.data.conversion.bag_metadata import outcome, task_of
 from latent_policy_ros.data.conversion.mapping import RobotTopics, TopicMapping
 from latent_policy_ros.data.lerobot.staging import short_hash
 
+STORED = "key", "robot", "place", "fingerprint", "settings"  # what `is_converted` reads of an episode
 MAX_CHANGES = 3  # changed settings that an error lists
 
 

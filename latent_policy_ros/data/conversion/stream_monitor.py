@@ -1,16 +1,21 @@
-"""StreamMonitor: rate, order and clock of the stamps of one topic."""
+"""Timing of streams: rate, order and clock of the stamps of one topic, and offsets between the clocks of topics."""
 
 from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
+
+from latent_policy_ros.data.issues import IssueReporter
 
 REORDER_WINDOW = 0.5  # [s] by which a message may be late and still be sorted in
 CLOCK_STEP = 2.0  # [s]; a message older than the one before it by more than this is a clock that was set back
 MAX_CLOCK_OFFSET = 1.0  # [s] between the clock of a topic and the time of receipt
+MAX_STAMP_LEAD = 0.02  # [s] by which stamps may be later than receipt
+MAX_RELATIVE_DELAY = 0.3  # [s] by which the delay of a topic may exceed that of the fastest topic
+MAX_TRANSPORT_DELAY = 0.1  # [s] from stamp to receipt that drivers and network may need on the fastest topic
 SHORT_DELAYS = 10  # percentile of the delays that stands for the delay without waiting, e.g. of a busy recorder
 
 Report = Callable[[str, str, float, bool], None]  # kind of issue, text, time [s], fatal
@@ -83,3 +88,38 @@ class StreamMonitor:
             if self._last is not None:
                 self._intervals.append(stamp - self._last)
             self._last = stamp
+
+
+def check_clocks(
+    monitors: Mapping[str, StreamMonitor], command_topics: Collection[str], state_limit: float, reporter: IssueReporter
+) -> None:
+    """Report topics whose stamps differ from the time of receipt, or from those of other topics.
+
+    Args:
+        monitors: Monitor of each topic.
+        command_topics: Topics that are timed by their receipt; they are not checked.
+        state_limit: The limit of measured joints [s].
+        reporter: Receives the issues.
+    """
+    delays = {topic: monitor.delay for topic, monitor in monitors.items() if topic not in command_topics and monitor.count}
+    fastest = min(delays, key=lambda topic: abs(delays[topic]), default="")
+    for topic, delay in delays.items():
+        limit = monitors[topic].max_gap / 2
+        if -MAX_CLOCK_OFFSET <= delay < -MAX_STAMP_LEAD:
+            text = (
+                f"stamps are {-delay:.2f} s later than the time of receipt; check the clocks of its device and of the "
+                "recorder; `stamps: receive` ignores stamps"
+            )
+            reporter.report("clock", topic, None, text, delay < -limit)
+        elif delay - delays[fastest] > MAX_RELATIVE_DELAY and delay <= MAX_CLOCK_OFFSET:
+            text = (
+                f"received {delay:.2f} s after its stamps, {fastest} after {delays[fastest]:.2f} s; check the clock of its device"
+            )
+            reporter.report("clock", topic, None, text, fatal=False)
+    least = delays.get(fastest, 0.0)
+    if MAX_TRANSPORT_DELAY < least <= MAX_CLOCK_OFFSET:  # commands are timed by receipt and would lag behind the state
+        text = (
+            f"received {least:.2f} s after its stamps, all other topics later; check the clock of the robot; "
+            "`stamps: receive` ignores stamps"
+        )
+        reporter.report("clock", fastest, None, text, least - MAX_TRANSPORT_DELAY > state_limit)

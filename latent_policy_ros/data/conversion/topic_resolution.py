@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -150,9 +151,9 @@ def resolve_topics(bag: Bag, robot: RobotTopics, report: Report) -> ResolvedTopi
 def _named_type(message_type: str) -> CommandType:
     """A type of measured joints of an installed modality; its messages name their joints in ``name``."""
 
-    def read(message: object) -> list[CommandPoint]:
+    def read(message: Any) -> list[CommandPoint]:
         modality = modality_for("joints", message_type)
-        return [CommandPoint(modality.read(message), message.name)] if modality else []  # type: ignore[attr-defined]
+        return [CommandPoint(list(modality.read(message)), message.name)] if modality else []
 
     return CommandType(message_type, read)
 

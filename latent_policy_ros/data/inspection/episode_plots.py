@@ -91,7 +91,7 @@ def _draw_curves(view: EpisodeView, plots: list[Curve], figure: Any) -> None:
     for axes in grid[len(plots) :]:
         axes.axis("off")
     lines = grid[0].get_lines()
-    figure.legend(lines, ("measured", "commanded"), fontsize=7, loc="outside lower left", ncols=2, frameon=False)
+    figure.legend(lines, ("measured", "commanded"), fontsize=7, loc="lower left", ncols=2, frameon=False, borderaxespad=0.1)
     figure.supxlabel("time [s]; shaded: outside the joint's limits", fontsize=7)
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Container, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from latent_policy_ros.common.artifacts import write_atomically
+from latent_policy_ros.common.artifacts import canonical_json, write_atomically
 from latent_policy_ros.common.bounded_reader import read_text
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.common.path_names import path_name
 from latent_policy_ros.common.yaml_file import parse_yaml
-from latent_policy_ros.data.conversion.provenance import Provenance, is_converted
-from latent_policy_ros.data.lerobot.layout import DEFAULT_FEATURES, INFO, MANIFEST, SEPARATE, STATE, WHOLE, WRIST, joint_names
+from latent_policy_ros.data.conversion.provenance import STORED, Provenance, is_converted
+from latent_policy_ros.data.lerobot.layout import INFO, MANIFEST, SEPARATE, STATE, WHOLE, WRIST, joint_names
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
-from latent_policy_ros.data.lerobot.staging import EPISODE_FILE, PART_SUFFIX, DatasetIdentity, StagedEpisode, load_staged_episodes
+from latent_policy_ros.data.lerobot.staging import EPISODE_FILE, PART_SUFFIX, DatasetIdentity, StagedEpisode, staged_episodes
 from latent_policy_ros.data.lerobot.writer import append_episodes, incompatibility, recover_dataset
 
 STAGING, MIXTURE, REPORT, SETTINGS = ".staging", "mixture.yaml", "report.json", "conversion.json"
@@ -36,12 +37,12 @@ class DatasetCollection:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self._fingerprints: dict[str, dict[str, str]] = {}  # {embodiment: {key of an episode: fingerprint of its source}}
-        self._metadata: dict[str, list[dict[str, Any]]] | None = None  # {embodiment: metadata of the episodes}
+        self._metadata: dict[str, list[dict[str, Any]]] | None = None  # {embodiment: provenance of the episodes}
 
     @property
     def has_episodes(self) -> bool:
         """Whether a data set or the staging area holds an episode."""
-        return bool(list_datasets(self.root)) or any(map(load_staged_episodes, (self.root / STAGING).glob("*")))
+        return bool(list_datasets(self.root)) or any(any(staged_episodes(folder)) for folder in (self.root / STAGING).glob("*"))
 
     def staging_folder(self, embodiment: str) -> Path:
         """Folder of the staged episodes of an embodiment."""
@@ -65,7 +66,7 @@ class DatasetCollection:
         root = self.root / path_name(identity.embodiment, "name of the embodiment")
         recover_dataset(root)
         known = [LeRobotReader(root).identity] if (root / INFO).is_file() else []
-        known += [episode.identity for episode in load_staged_episodes(self.staging_folder(identity.embodiment))[:1]]
+        known += [episode.identity for episode in islice(staged_episodes(self.staging_folder(identity.embodiment)), 1)]
         got = identity.to_dict()
         for existing in known:
             for name, value in existing.to_dict().items():
@@ -83,7 +84,7 @@ class DatasetCollection:
         if embodiment not in self._fingerprints:
             root = self.root / path_name(embodiment, "name of the embodiment")
             recover_dataset(root)
-            metadata = LeRobotReader(root).episode_metadata if (root / INFO).is_file() else []
+            metadata = LeRobotReader(root).read_metadata() if (root / INFO).is_file() else ()
             self._fingerprints[embodiment] = {episode["key"]: episode.get("fingerprint", "") for episode in metadata}
         known = self._fingerprints[embodiment]
         if key in known:
@@ -113,11 +114,19 @@ class DatasetCollection:
         return (folder / EPISODE_FILE).is_file() and StagedEpisode.load(folder).metadata.get("settings") == provenance.settings
 
     def _read_metadata(self) -> dict[str, list[dict[str, Any]]]:
-        """Metadata of all episodes by embodiment, from the data sets of this package."""
+        """Stored provenance of all episodes by embodiment, from the data sets of this package; equal settings are one object."""
         for staging in (self.root / STAGING).glob("*"):
             recover_dataset(self.root / staging.name)
         files = [file for file in self.root.glob(f"*/{MANIFEST}") if not file.parent.parent.name.startswith(".")]
-        return {file.parent.parent.name: LeRobotReader(file.parent.parent).episode_metadata for file in files}
+        settings: dict[str, Any] = {}
+
+        def shared(episode: dict[str, Any]) -> dict[str, Any]:
+            stored = {name: episode[name] for name in STORED if name in episode}
+            if "settings" in stored:
+                stored["settings"] = settings.setdefault(canonical_json(stored["settings"]), stored["settings"])
+            return stored
+
+        return {(root := file.parent.parent).name: [*map(shared, LeRobotReader(root).read_metadata())] for file in files}
 
     def commit(self, embodiment: str = "*", keys: Container[str] | None = None) -> list[tuple[StagedEpisode, str]]:
         """Append staged episodes to their data sets.
@@ -132,22 +141,26 @@ class DatasetCollection:
         refused = []
         for folder in sorted((self.root / STAGING).glob(embodiment)):
             root = self.root / folder.name
-            episodes = [e for e in load_staged_episodes(folder) if keys is None or e.key.partition("-")[0] in keys]
-            done = [episode.folder for episode in episodes]
             recover_dataset(root)
             old = LeRobotReader(root) if (root / INFO).is_file() else None
-            committed = {episode["key"] for episode in old.episode_metadata} if old else set()
-            episodes = [e for e in episodes if e.key not in committed]  # staged copies remain if a previous call crashed
-            episodes.sort(key=_commit_order)
-            compatible: list[StagedEpisode] = []
-            for episode in episodes:
-                reference = old or (compatible[0] if compatible else episode)
-                features = {name: f for name, f in reference.features.items() if name not in DEFAULT_FEATURES}
-                if reason := incompatibility(episode, features, reference.identity):
+            committed = {episode["key"] for episode in old.read_metadata()} if old else set()
+            done: list[Path] = []
+            waiting: list[tuple[Any, Path]] = []  # order and folder of episodes; the episodes themselves may not fit in memory
+            for episode in staged_episodes(folder):
+                if keys is None or episode.key.partition("-")[0] in keys:
+                    done.append(episode.folder)
+                    if episode.key not in committed:  # staged copies remain if a previous call crashed
+                        waiting.append((_commit_order(episode), episode.folder))
+            compatible: list[Path] = []
+            reference: LeRobotReader | StagedEpisode | None = old
+            for _, path in sorted(waiting):
+                episode = StagedEpisode.load(path)
+                reference = reference or episode
+                if reason := incompatibility(episode, reference.features, reference.identity):
                     refused.append((episode, reason))
                 else:
-                    compatible.append(episode)
-            append_episodes(root, compatible)
+                    compatible.append(path)
+            append_episodes(root, map(StagedEpisode.load, compatible))
             for path in [*done, *folder.glob(f"*{PART_SUFFIX}")]:
                 shutil.rmtree(path, ignore_errors=True)
             with contextlib.suppress(OSError):  # not empty: other episodes are staged

@@ -13,6 +13,7 @@ from latent_policy_ros.data.lerobot.foreign import dataset_identity, episode_met
 from latent_policy_ros.data.lerobot.layout import ACTION, POSE_NAMES, STATE, WHOLE, WRIST, WRIST_ACTION
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, StagedEpisode
+from latent_policy_ros.observations.resize import Resize
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,14 @@ def stage(
         raise
 
 
-def load_episode(reader: LeRobotReader, number: int, cameras: Sequence[str], size: tuple[int, int], stride: int = 1) -> Episode:
+def load_episode(reader: LeRobotReader, number: int, cameras: Sequence[str], resize: Resize, stride: int = 1) -> Episode:
     """Load one episode of a data set.
 
     Args:
         reader: The data set.
         number: Index of the episode.
         cameras: Cameras to load; cameras that the data set lacks are omitted.
-        size: (height, width) to fit the images to.
+        resize: Conversion of the images to one size.
         stride: Load every ``stride``-th frame.
 
     Raises:
@@ -139,7 +140,7 @@ def load_episode(reader: LeRobotReader, number: int, cameras: Sequence[str], siz
     state, action = (columns[name][:, joint_columns(reader, name, identity.joints)] for name in (STATE, ACTION))
     present = [camera for camera in cameras if camera in reader.cameras]
     return Episode(
-        {c: np.array([image for k, image in enumerate(reader.images(number, c, size)) if k % stride == 0]) for c in present},
+        {c: np.array([image for k, image in enumerate(reader.images(number, c, resize)) if k % stride == 0]) for c in present},
         columns[WRIST],
         identity.to_action(state),
         columns[WRIST_ACTION],

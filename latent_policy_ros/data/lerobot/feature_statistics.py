@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -59,26 +59,40 @@ class ImageStatistics:
         return {**stats, "count": np.array([self._sampled])}
 
 
-def aggregate_statistics(parts: Sequence[Mapping[str, Stats]]) -> dict[str, Stats]:
-    """Aggregate the statistics of episodes. As in LeRobot, quantiles are averaged with the episodes' lengths as weights."""
-    return {key: _aggregate([part[key] for part in parts if key in part]) for key in parts[0]}
+class AggregatedStatistics:
+    """Statistics of a data set, aggregated episode by episode.
+
+    As in LeRobot, quantiles are averaged with the episodes' lengths as weights.
+
+    Args:
+        initial: Statistics of the episodes so far.
+    """
+
+    def __init__(self, initial: Mapping[str, Stats] | None = None) -> None:
+        self.result: dict[str, Stats] = dict(initial or {})
+
+    def add(self, statistics: Mapping[str, Stats]) -> None:
+        """Add the statistics of an episode."""
+        for name, stats in statistics.items():
+            self.result[name] = _merge(self.result[name], stats) if name in self.result else dict(stats)
 
 
-def _aggregate(parts: Sequence[Stats]) -> Stats:
-    counts = np.array([part["count"][0] for part in parts], np.float64)
+def _merge(one: Stats, other: Stats) -> Stats:
+    """Statistics of the union of two sets of values."""
+    count = one["count"] + other["count"]
+    share = other["count"] / count
 
-    def weighted(values: Sequence[np.ndarray]) -> np.ndarray:
-        return np.tensordot(counts, np.stack(values), axes=1) / counts.sum()
+    def weighted(name: str) -> np.ndarray:
+        return one[name] + share * (np.asarray(other[name], np.float64) - one[name])
 
-    mean = weighted([part["mean"] for part in parts])
-    variance = weighted([part["std"] ** 2 + (part["mean"] - mean) ** 2 for part in parts])
+    squares = (1 - share) * one["std"] ** 2 + share * other["std"] ** 2
     return {
-        "min": np.min([part["min"] for part in parts], axis=0),
-        "max": np.max([part["max"] for part in parts], axis=0),
-        "mean": mean,
-        "std": np.sqrt(variance),
-        "count": np.array([int(counts.sum())]),
-        **{name: weighted([part[name] for part in parts]) for name in QUANTILES},
+        "min": np.minimum(one["min"], other["min"]),
+        "max": np.maximum(one["max"], other["max"]),
+        "mean": weighted("mean"),
+        "std": np.sqrt(squares + share * (1 - share) * (other["mean"] - one["mean"]) ** 2),
+        "count": count,
+        **{name: weighted(name) for name in QUANTILES},
     }
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ import numpy as np
 from latent_policy_ros.common.artifacts import canonical_json
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
+from latent_policy_ros.observations.resize import Resize
 
 FORMAT = 1
 BLOCK = 1 << 22  # bytes
 
 
 class ImageCache:
-    """Decoded images on disk, one file for each video, image size and choice of frames.
+    """Decoded images on disk, one file for each video, conversion to one size and choice of frames.
 
     The name of a file is the content hash of the video, of the camera's name and of this choice, so that a changed data set is
     decoded again. Images are read through memory maps: the operating system keeps recently used ones in memory and drops them when
@@ -27,11 +29,11 @@ class ImageCache:
 
     Args:
         folder: Folder of the cache; may be deleted at any time between trainings.
-        size: (height, width) to which the images are fitted.
+        resize: Conversion of the images to one size.
     """
 
-    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
-        self.folder, self.size = folder, size
+    def __init__(self, folder: Path, resize: Resize) -> None:
+        self.folder, self.resize = folder, resize
         self._hashes: dict[Path, str] = {}
 
     def images(self, reader: LeRobotReader, camera: str, episodes: Sequence[int], stride: int) -> tuple[list[np.ndarray], str]:
@@ -52,7 +54,8 @@ class ImageCache:
         videos: dict[Path, list[int]] = {}
         for number in episodes:
             videos.setdefault(reader.image_file(number, camera)[0], []).append(number)
-        found, keys = {}, []
+        found: dict[int, np.ndarray] = {}
+        keys = []
         for path, numbers in videos.items():
             key = self._key(reader, camera, path, numbers, stride)
             counts = [-(-reader.episodes[number]["length"] // stride) for number in numbers]
@@ -68,11 +71,14 @@ class ImageCache:
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.npy"
 
+    def _shape(self, count: int) -> tuple[int, ...]:
+        return count, self.resize.height, self.resize.width, 3
+
     def _key(self, reader: LeRobotReader, camera: str, path: Path, numbers: Sequence[int], stride: int) -> str:
         if path not in self._hashes:
             self._hashes[path] = _file_hash(path)
         spans = [(reader.image_file(number, camera)[1], reader.episodes[number]["length"]) for number in numbers]
-        content = [FORMAT, self._hashes[path], camera, reader.fps, list(self.size), stride, spans]
+        content = [FORMAT, self._hashes[path], camera, reader.fps, list(astuple(self.resize)), stride, spans]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def _open(self, key: str, count: int) -> np.ndarray | None:
@@ -81,11 +87,11 @@ class ImageCache:
             stored = np.load(self._file(key), mmap_mode="r")
         except (FileNotFoundError, ValueError, EOFError):
             return None
-        return stored if stored.shape == (count, *self.size, 3) and stored.dtype == np.uint8 else None
+        return stored if stored.shape == self._shape(count) and stored.dtype == np.uint8 else None
 
     def _decode(self, reader: LeRobotReader, camera: str, numbers: Sequence[int], stride: int, key: str, count: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        shape = (count, *self.size, 3)
+        shape = self._shape(count)
         free, needed = shutil.disk_usage(self.folder).free, int(np.prod(shape))
         if free < needed:
             raise ArtifactError(
@@ -97,7 +103,7 @@ class ImageCache:
             stored = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
             row = 0
             for number in numbers:
-                for k, image in enumerate(reader.images(number, camera, self.size)):
+                for k, image in enumerate(reader.images(number, camera, self.resize)):
                     if k % stride == 0:
                         stored[row] = image
                         row += 1

@@ -33,9 +33,11 @@ from latent_policy_ros.data.lerobot.layout import (
     joint_names,
     to_array,
 )
+from latent_policy_ros.data.lerobot.manifest import read_episodes, read_properties
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity
 from latent_policy_ros.data.lerobot.video import decode_images
-from latent_policy_ros.observations.images import compressed_to_rgb, fit
+from latent_policy_ros.observations.images import compressed_to_rgb
+from latent_policy_ros.observations.resize import Resize
 
 REMEDY = "convert or generate it again"
 
@@ -51,7 +53,6 @@ class LeRobotReader:
         features: {name: feature}.
         fps: Frames per second.
         frames: Number of frames.
-        episodes: Row of each episode in ``meta/episodes``, without statistics.
         tasks: Descriptions of the tasks by task index.
 
     Raises:
@@ -69,13 +70,25 @@ class LeRobotReader:
                 raise ArtifactError(f"{self.root / INFO}: {key}: expected {expected[0]!r}, got {self.info.get(key)!r}")
         self.features: dict[str, Any] = self.info["features"]
         self.fps, self.frames = int(self.info["fps"]), int(self.info["total_frames"])
-        self.episodes = self._read_episodes()
         self.tasks = self._read_tasks()
-        if len(self.episodes) != self.info["total_episodes"]:
-            raise ArtifactError(f"{self.root}: expected {self.info['total_episodes']} episodes, got {len(self.episodes)}; {REMEDY}")
+        self._length = sum(self._footer(file).num_rows for file in self._episode_files())
+        if self._length != self.info["total_episodes"]:
+            raise ArtifactError(f"{self.root}: expected {self.info['total_episodes']} episodes, got {self._length}; {REMEDY}")
 
     def __len__(self) -> int:
-        return len(self.episodes)
+        return self._length
+
+    @cached_property
+    def episodes(self) -> list[dict[str, Any]]:
+        """Row of each episode in ``meta/episodes``, without statistics."""
+        rows: list[dict[str, Any]] = []
+        for file in self._episode_files():
+            try:
+                columns = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
+                rows += pq.read_table(file, columns=columns).to_pylist()
+            except (OSError, pa.ArrowException) as error:
+                raise ArtifactError(f"{file}: cannot be read: {error}; {REMEDY}") from error
+        return sorted(rows, key=lambda row: row["episode_index"])
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -88,22 +101,21 @@ class LeRobotReader:
         return statistics_from_json(load_json(self.root / STATS, ArtifactError, REMEDY))
 
     @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """Content of ``meta/latent_policy.json``; ArtifactError if another package made the data set."""
-        return load_json(self.root / MANIFEST, ArtifactError, "the data set was not made by latent-policy dataset")
-
-    @cached_property
     def identity(self) -> DatasetIdentity:
         """Properties of all episodes; ArtifactError if another package made the data set."""
         try:
-            return DatasetIdentity.from_dict(self.manifest)
+            return DatasetIdentity.from_dict(read_properties(self.root / MANIFEST))
         except KeyError as error:
             raise ArtifactError(f"{self.root / MANIFEST}: {error} is missing; {REMEDY}") from error
 
     @cached_property
     def episode_metadata(self) -> list[dict[str, Any]]:
         """Source, settings and outcome of each episode; ArtifactError if another package made the data set."""
-        return self.manifest["episodes"]
+        return list(self.read_metadata())
+
+    def read_metadata(self) -> Iterator[dict[str, Any]]:
+        """The same, one episode at a time, because there may be thousands."""
+        return read_episodes(self.root / MANIFEST)
 
     def columns(self, episode: int) -> dict[str, np.ndarray]:
         """Vectors (T, d) and scalars (T,) of one episode; ArtifactError if the file is damaged.
@@ -127,19 +139,19 @@ class LeRobotReader:
         """Names of the joints in the state or the action."""
         return joint_names(self.features, feature)
 
-    def images(self, episode: int, camera: str, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
+    def images(self, episode: int, camera: str, resize: Resize | None = None) -> Iterator[np.ndarray]:
         """Images of one camera of an episode, each (H, W, 3) uint8 RGB.
 
         Args:
-            size: (height, width) to fit the images to; None keeps their size.
+            resize: Conversion of the images to one size; None keeps their size.
 
         Raises:
             ArtifactError: The camera does not exist, or the video is damaged.
         """
         path, first = self.image_file(episode, camera)
         if is_video(self.features[f"{IMAGES}{camera}"]):
-            return decode_images(path, first, self.episodes[episode]["length"], self.fps, size)
-        return self._stored_images(path, episode, camera, size)
+            return decode_images(path, first, self.episodes[episode]["length"], self.fps, resize)
+        return self._stored_images(path, episode, camera, resize)
 
     def image_file(self, episode: int, camera: str) -> tuple[Path, int]:
         """File with the images of an episode, a video or a data file, and the index of the episode's first image in it.
@@ -156,13 +168,13 @@ class LeRobotReader:
         path = inside(self.root, VIDEO.format(video_key=key, **indices))
         return path, round(row[f"videos/{key}/from_timestamp"] * self.fps)
 
-    def _stored_images(self, path: Path, episode: int, camera: str, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
+    def _stored_images(self, path: Path, episode: int, camera: str, resize: Resize | None) -> Iterator[np.ndarray]:
         for stored in self._table(episode, [f"{IMAGES}{camera}"]).column(0):
             try:
                 image = compressed_to_rgb(stored["bytes"].as_py() or b"", "")
             except ObservationRefused as error:
                 raise ArtifactError(f"{path}: episode {episode}: {camera}: {error}") from error
-            yield fit(image, *size) if size else image
+            yield resize(image) if resize else image
 
     def _data_file(self, episode: int) -> Path:
         row = self.episodes[episode]
@@ -179,18 +191,18 @@ class LeRobotReader:
             raise ArtifactError(f"{path}: episode {episode}: expected {length} frames, got {len(table)}; {REMEDY}")
         return table
 
-    def _read_episodes(self) -> list[dict[str, Any]]:
+    def _episode_files(self) -> list[Path]:
         files = sorted((self.root / EPISODES.split("/chunk")[0]).glob("*/*.parquet"))
         if not files:
             raise ArtifactError(f"{self.root}: no episodes; {REMEDY}")
-        rows: list[dict[str, Any]] = []
-        for file in files:
-            try:
-                columns = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
-                rows += pq.read_table(file, columns=columns).to_pylist()
-            except (OSError, pa.ArrowException) as error:
-                raise ArtifactError(f"{file}: cannot be read: {error}; {REMEDY}") from error
-        return sorted(rows, key=lambda row: row["episode_index"])
+        return files
+
+    @staticmethod
+    def _footer(file: Path) -> pq.FileMetaData:
+        try:
+            return pq.read_metadata(file)
+        except (OSError, pa.ArrowException) as error:
+            raise ArtifactError(f"{file}: cannot be read: {error}; {REMEDY}") from error
 
     def _read_tasks(self) -> list[str]:
         table = pq.read_table(self.root / TASKS).to_pydict()

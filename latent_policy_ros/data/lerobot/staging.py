@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -112,7 +114,7 @@ class StagedEpisode:
 
     def columns(self) -> dict[str, np.ndarray]:
         """Vectors (T, d) and scalars (T,) of all frames."""
-        table = pq.read_table(self.folder / FRAMES_FILE)
+        table = pq.ParquetFile(self.folder / FRAMES_FILE).read()
         return {name: to_array(table.column(name)) for name in table.column_names}
 
     def video(self, feature: str) -> Path:
@@ -135,11 +137,10 @@ class StagedEpisode:
             raise ArtifactError(f"{folder}: not a complete episode: {error}; delete the folder") from error
 
 
-def load_staged_episodes(root: Path) -> list[StagedEpisode]:
-    """All finished episodes of a staging folder, sorted by key."""
-    if not root.is_dir():
-        return []
-    return [StagedEpisode.load(p) for p in sorted(root.iterdir()) if p.suffix != PART_SUFFIX and (p / EPISODE_FILE).is_file()]
+def staged_episodes(root: Path) -> Iterator[StagedEpisode]:
+    """The finished episodes of a staging folder, sorted by key; loaded one at a time, because there may be thousands."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return (StagedEpisode.load(p) for p in folders if p.suffix != PART_SUFFIX and (p / EPISODE_FILE).is_file())
 
 
 def short_hash(*parts: str) -> str:
@@ -166,10 +167,9 @@ class EpisodeWriter:
     ) -> None:  # fmt: skip
         self.folder, self.key, self.identity = root / path_name(key, "key of an episode"), key, identity
         self._layout, self.depth = layout, tuple(depth)
-        self._part = root / f"{key}{PART_SUFFIX}"
+        self._part = root / f"{key}-{uuid4().hex}{PART_SUFFIX}"  # another worker may convert a copy of the same bag
         for camera in (*cameras, *depth):
             path_name(camera, "name of a camera")
-        shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir(parents=True)
         threads = encoder_threads(len(cameras) + len(depth))
         self._videos = {c: VideoWriter(self._part / f"{c}.mp4", identity.fps, frames, threads) for c in cameras}
@@ -249,7 +249,12 @@ class EpisodeWriter:
         }  # fmt: skip
         write_atomically(self._part / EPISODE_FILE, json.dumps(content).encode())
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._part.rename(self.folder)
+        try:
+            self._part.rename(self.folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(self._part)  # another worker finished the same episode meanwhile
         return StagedEpisode.load(self.folder)
 
     def abort(self) -> None:

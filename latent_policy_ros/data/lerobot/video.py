@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,8 +18,8 @@ import numpy as np
 from latent_policy_ros.common.errors import ArtifactError, ObservationRefused
 from latent_policy_ros.data.lerobot.feature_statistics import ImageStatistics, Stats
 from latent_policy_ros.data.lerobot.layout import video_feature
-from latent_policy_ros.observations.images import fit
 from latent_policy_ros.observations.observation import RgbImage
+from latent_policy_ros.observations.resize import Resize
 
 #: Options of x264. ultrafast gives the best quality per encoding time here. zerolatency disables the lookahead, which costs 10% of
 #: the time without a gain. Sliced threads would make the result depend on the number of cores.
@@ -243,35 +243,49 @@ def encoder_threads(cameras: int) -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(1, cameras))
 
 
-def concatenate(parts: Sequence[Path], path: Path, fps: int) -> None:
-    """Concatenate videos of equal encoding to the file ``path``, packet by packet.
+class VideoConcatenation:
+    """A video file that is joined packet by packet from videos of equal encoding.
 
-    Raises:
-        ArtifactError: A video has no time base or one that cannot represent ``fps``, or a packet without a time.
+    Args:
+        path: The mp4 file.
+        fps: Images per second.
     """
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
-        stream, frames = None, 0
-        for part in parts:
-            with av.open(str(part)) as source:
-                video = source.streams.video[0]
-                if stream is None:
-                    stream = out.add_stream_from_template(video)
-                    stream.time_base = video.time_base
-                time_base = _time_base(video, part)
-                unit = Fraction(1, fps) / time_base
-                if unit.denominator != 1:
-                    raise ArtifactError(f"{part}: time base {time_base} s cannot represent {fps} images per second")
-                ticks, count = int(unit), 0
-                for packet in source.demux(video):
-                    if packet.dts is None:
-                        continue
-                    if packet.pts is None:
-                        raise ArtifactError(f"{part}: a packet has no presentation time")
-                    packet.pts, packet.dts = packet.pts + frames * ticks, packet.dts + frames * ticks
-                    packet.stream = stream
-                    out.mux(packet)
-                    count += 1
-                frames += count
+
+    def __init__(self, path: Path, fps: int) -> None:
+        self._fps, self._frames = fps, 0
+        self._out = av.open(str(path), "w", options={"movflags": "faststart"})
+        self._stream: av.VideoStream | None = None
+
+    def add(self, part: Path) -> None:
+        """Append a video.
+
+        Raises:
+            ArtifactError: It has no time base or one that cannot represent the frame rate, or a packet without a time.
+        """
+        with av.open(str(part)) as source:
+            video = source.streams.video[0]
+            if self._stream is None:
+                self._stream = self._out.add_stream_from_template(video)
+                self._stream.time_base = video.time_base
+            time_base = _time_base(video, part)
+            unit = Fraction(1, self._fps) / time_base
+            if unit.denominator != 1:
+                raise ArtifactError(f"{part}: time base {time_base} s cannot represent {self._fps} images per second")
+            offset, count = self._frames * int(unit), 0
+            for packet in source.demux(video):
+                if packet.dts is None:
+                    continue
+                if packet.pts is None:
+                    raise ArtifactError(f"{part}: a packet has no presentation time")
+                packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
+                packet.stream = self._stream
+                self._out.mux(packet)
+                count += 1
+            self._frames += count
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._out.close()
 
 
 def _time_base(stream: av.VideoStream, path: Path) -> Fraction:
@@ -281,11 +295,11 @@ def _time_base(stream: av.VideoStream, path: Path) -> Fraction:
     return stream.time_base
 
 
-def decode_images(path: Path, first: int, count: int, fps: int, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
+def decode_images(path: Path, first: int, count: int, fps: int, resize: Resize | None = None) -> Iterator[np.ndarray]:
     """Decode the images ``first`` to ``first + count - 1`` of a video, each (H, W, 3) uint8 RGB.
 
     Args:
-        size: (height, width) to fit the images to; None keeps their size.
+        resize: Conversion of the images to one size; None keeps their size.
 
     Raises:
         ArtifactError: The video is damaged, or has fewer images.
@@ -306,7 +320,7 @@ def decode_images(path: Path, first: int, count: int, fps: int, size: tuple[int,
                 if number >= first + count:
                     return
                 image = frame.to_ndarray(format="rgb24")
-                yield fit(image, *size) if size else image
+                yield resize(image) if resize else image
                 number += 1
     except (av.FFmpegError, IndexError) as error:
         raise ArtifactError(f"{path}: cannot be decoded: {error}") from error

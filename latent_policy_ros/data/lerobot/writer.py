@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latent_policy_ros.common.errors import ArtifactError
-from latent_policy_ros.data.lerobot.feature_statistics import Stats, aggregate_statistics, statistics_to_json, vector_statistics
+from latent_policy_ros.data.lerobot.feature_statistics import AggregatedStatistics, statistics_to_json, vector_statistics
 from latent_policy_ros.data.lerobot.layout import (
     DATA,
     DATA_MB,
@@ -32,13 +34,16 @@ from latent_policy_ros.data.lerobot.layout import (
     next_indices,
     to_table,
 )  # fmt: skip
+from latent_policy_ros.data.lerobot.manifest import ManifestWriter
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.data.lerobot.staging import DatasetIdentity, StagedEpisode
-from latent_policy_ros.data.lerobot.video import concatenate
+from latent_policy_ros.data.lerobot.video import VideoConcatenation
 
 MB = 1 << 20
 FORMAT = "latent-policy-dataset/1"
 NEW, OLD = ".{}.new", ".{}.old"
+MAX_ROW_GROUPS = 250  # of a data file; its writer keeps some kB of each, which counts when episodes are short
+ROWS_AT_ONCE = 250  # episodes whose rows are written together; readers keep some kB of each such group
 INDEX_COLUMNS = ("index", "episode_index", "task_index")  # they depend on the position of an episode in its data set
 
 
@@ -51,22 +56,34 @@ def recover_dataset(root: Path) -> None:
         shutil.rmtree(rest, ignore_errors=True)
 
 
-def append_episodes(root: Path, episodes: Sequence[StagedEpisode]) -> None:
+def append_episodes(root: Path, episodes: Iterable[StagedEpisode]) -> None:
     """Append episodes to the data set ``root`` in the given order; the data set is created if it does not exist.
 
+    Memory does not depend on the number of episodes: each is written before the next one is taken.
+
     Raises:
-        ArtifactError: An episode is incompatible with the data set or with the other episodes; nothing is changed.
+        ArtifactError: An episode is incompatible with the data set or with the first one; nothing is changed.
     """
-    if not episodes:
+    following = iter(episodes)
+    first = next(following, None)
+    if first is None:
         return
     recover_dataset(root)
     old = LeRobotReader(root) if root.is_dir() else None
-    features = {**episodes[0].features, **DEFAULT_FEATURES}
-    _check(root, episodes, old)
     new = root.with_name(NEW.format(root.name))
     if old:
         shutil.copytree(root, new, copy_function=_link)
-    _write(new, episodes, features, old)
+    try:
+        with _Appending(new, first, old) as writer:
+            for episode in chain((first,), following):
+                reference = old or first
+                if reason := incompatibility(episode, reference.features, reference.identity):
+                    raise ArtifactError(f"{root}: episode of {episode.metadata.get('source', episode.folder)}: {reason}")
+                writer.add(episode)
+            writer.finish()
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     if old:
         previous = root.with_name(OLD.format(root.name))
         root.rename(previous)
@@ -100,105 +117,183 @@ def incompatibility(episode: StagedEpisode, features: Mapping[str, Any], identit
     return ""
 
 
-def _check(root: Path, episodes: Sequence[StagedEpisode], old: LeRobotReader | None) -> None:
-    features = old.features if old else episodes[0].features
-    identity = old.identity if old else episodes[0].identity
-    for episode in episodes:
-        if reason := incompatibility(episode, features, identity):
-            raise ArtifactError(f"{root}: episode of {episode.metadata.get('source', episode.folder)}: {reason}")
+class _Appending:
+    """The files of a data set to which episodes are appended.
+
+    Args:
+        new: Folder of the data set; it holds the files of the episodes so far.
+        first: The first episode to append.
+        old: Reader of the data set so far.
+    """
+
+    def __init__(self, new: Path, first: StagedEpisode, old: LeRobotReader | None) -> None:
+        self._new, self._old, self._identity = new, old, first.identity
+        self._features = {**first.features, **DEFAULT_FEATURES}
+        self._count, self._frames = (len(old), old.frames) if old else (0, 0)
+        self._tasks = list(old.tasks) if old else []
+        self._statistics = AggregatedStatistics(old.stats if old else None)
+        with ExitStack() as stack:
+            self._data = stack.enter_context(_DataFiles(new, data_schema(self._features)))
+            videos = (name for name, feature in self._features.items() if is_video(feature))
+            self._videos = {name: stack.enter_context(_VideoFiles(new, name, first.identity.fps)) for name in videos}
+            self._rows = stack.enter_context(_EpisodeFile(new))
+            self._manifest_file = stack.enter_context(_replaced(new / MANIFEST))
+            self._manifest = ManifestWriter(self._manifest_file, {"format": FORMAT, **first.identity.to_dict()})
+            for metadata in old.read_metadata() if old else ():
+                self._manifest.add(metadata)
+            self._files = stack.pop_all()
+
+    def __enter__(self) -> _Appending:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def add(self, episode: StagedEpisode) -> None:
+        """Append one episode."""
+        if episode.task not in self._tasks:
+            self._tasks.append(episode.task)
+        first, self._frames = self._frames, self._frames + episode.length
+        row = {"episode_index": self._count, "tasks": [episode.task], "length": episode.length,
+               "dataset_from_index": first, "dataset_to_index": self._frames}  # fmt: skip
+        index = np.arange(first, self._frames)
+        values = (index, np.full_like(index, self._count), np.full_like(index, self._tasks.index(episode.task)))
+        indices = dict(zip(INDEX_COLUMNS, values))
+        row |= self._data.add({**episode.columns(), **indices})
+        for name, files in self._videos.items():
+            row |= files.add(episode.video(name), episode.length)
+        statistics = {**episode.stats, **{name: vector_statistics(column) for name, column in indices.items()}}
+        self._statistics.add(statistics)
+        content = statistics_to_json(statistics)
+        row |= {f"stats/{key}/{name}": value for key, values in content.items() for name, value in values.items()}
+        self._rows.add(row)
+        self._manifest.add({"key": episode.key, **episode.metadata})
+        self._count += 1
+
+    def finish(self) -> None:
+        """Complete all files."""
+        self._manifest.finish()
+        self._files.close()
+        _write_tasks(self._new / TASKS, self._tasks)
+        _write_json(self._new / STATS, statistics_to_json(self._statistics.result))
+        embodiment, fps = self._identity.embodiment, self._identity.fps
+        info = info_content(embodiment, fps, self._features, self._count, self._frames, len(self._tasks))
+        _write_json(self._new / INFO, info)
 
 
-def _write(new: Path, episodes: Sequence[StagedEpisode], features: dict[str, Any], old: LeRobotReader | None) -> None:
-    count, frames = (len(old), old.frames) if old else (0, 0)
-    tasks = list(old.tasks) if old else []
-    rows: list[dict[str, Any]] = []
-    meta_file = _next_file(new, EPISODES)
-    for episode in episodes:
-        if episode.task not in tasks:
-            tasks.append(episode.task)
-        number, first = count + len(rows), frames
-        frames += episode.length
-        rows.append(
-            {"episode_index": number, "tasks": [episode.task], "length": episode.length,
-             "dataset_from_index": first, "dataset_to_index": frames}
-        )  # fmt: skip
-    stats = _write_data(new, episodes, rows, features, tasks)
-    for feature in (name for name, feature in features.items() if is_video(feature)):
-        _write_videos(new, episodes, rows, feature)
-    for row, of_episode in zip(rows, stats):
-        content = statistics_to_json(of_episode)
-        row.update({f"stats/{key}/{name}": value for key, values in content.items() for name, value in values.items()})
-        row["meta/episodes/chunk_index"], row["meta/episodes/file_index"] = meta_file
-    path = _path(new, EPISODES, *meta_file)
-    pq.write_table(pa.Table.from_pylist(rows), path, compression="snappy")
-    _write_tasks(new / TASKS, tasks)
-    if old:
-        stats = [old.stats, *stats]
-    _write_json(new / STATS, statistics_to_json(aggregate_statistics(stats)))
-    identity = episodes[0].identity
-    metadata = (old.episode_metadata if old else []) + [{"key": e.key, **e.metadata} for e in episodes]
-    _write_json(new / MANIFEST, {"format": FORMAT, **identity.to_dict(), "episodes": metadata})
-    _write_json(new / INFO, info_content(identity.embodiment, identity.fps, features, count + len(rows), frames, len(tasks)))
+class _DataFiles:
+    """Parquet files of vectors and scalars: one row group for each episode, files of bounded size."""
+
+    def __init__(self, new: Path, schema: pa.Schema) -> None:
+        self._new, self._schema = new, schema
+        self._place = _next_file(new, DATA)
+        self._writer: pq.ParquetWriter | None = None
+        self._frames = self._groups = 0
+
+    def __enter__(self) -> _DataFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def add(self, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Write the frames of an episode; returns their place."""
+        length = len(columns[INDEX_COLUMNS[0]])
+        if self._writer and self._is_full(length):
+            self._close()
+            self._place = next_indices(*self._place)
+        if self._writer is None:
+            path = _path(self._new, DATA, *self._place)
+            self._writer = pq.ParquetWriter(path, self._schema, compression="snappy", use_dictionary=True)
+        self._writer.write_table(to_table(columns, self._schema), row_group_size=length)
+        self._frames += length
+        self._groups += 1
+        return {"data/chunk_index": self._place[0], "data/file_index": self._place[1]}
+
+    def _is_full(self, length: int) -> bool:
+        size = _path(self._new, DATA, *self._place).stat().st_size
+        return self._groups >= MAX_ROW_GROUPS or size + size / self._frames * length >= DATA_MB * MB
+
+    def _close(self) -> None:
+        if self._writer:
+            self._writer.close()
+        self._writer, self._frames, self._groups = None, 0, 0
 
 
-def _write_data(
-    new: Path, episodes: Sequence[StagedEpisode], rows: list[dict[str, Any]], features: Mapping[str, Any], tasks: list[str]
-) -> list[dict[str, Stats]]:
-    """Write vectors and scalars, one row group per episode; returns the statistics of each episode with ``INDEX_COLUMNS``."""
-    schema, all_stats = data_schema(features), []
-    chunk, file = _next_file(new, DATA)
-    writer, per_frame, frames = None, 0.0, 0
-    try:
-        for episode, row in zip(episodes, rows):
-            path = _path(new, DATA, chunk, file)
-            size = path.stat().st_size if writer else 0
-            per_frame = size / frames if frames else 0.0
-            if writer and size + per_frame * episode.length >= DATA_MB * MB:
-                writer.close()
-                writer, frames = None, 0
-                chunk, file = next_indices(chunk, file)
-                path = _path(new, DATA, chunk, file)
-            writer = writer or pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=True)
-            index = np.arange(row["dataset_from_index"], row["dataset_to_index"])
-            values = (index, np.full_like(index, row["episode_index"]), np.full_like(index, tasks.index(episode.task)))
-            indices = dict(zip(INDEX_COLUMNS, values))
-            writer.write_table(to_table({**episode.columns(), **indices}, schema), row_group_size=len(index))
-            frames += episode.length
-            row["data/chunk_index"], row["data/file_index"] = chunk, file
-            all_stats.append({**episode.stats, **{name: vector_statistics(column) for name, column in indices.items()}})
-    finally:
-        if writer:
-            writer.close()
-    return all_stats
+class _VideoFiles:
+    """Videos of one camera, joined to files of bounded size."""
+
+    def __init__(self, new: Path, feature: str, fps: int) -> None:
+        self._new, self._feature, self._fps = new, feature, fps
+        self._place = _next_file(new, VIDEO, video_key=feature)
+        self._file: VideoConcatenation | None = None
+        self._size = self._frames = 0
+
+    def __enter__(self) -> _VideoFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def add(self, video: Path, length: int) -> dict[str, Any]:
+        """Append a video of that many images; returns its place."""
+        size = video.stat().st_size
+        if self._file and self._size + size >= VIDEO_MB * MB:
+            self._close()
+            self._place = next_indices(*self._place)
+        if self._file is None:
+            self._file = VideoConcatenation(_path(self._new, VIDEO, *self._place, video_key=self._feature), self._fps)
+        self._file.add(video)
+        first, self._frames, self._size = self._frames, self._frames + length, self._size + size
+        place = {"chunk_index": self._place[0], "file_index": self._place[1],
+                 "from_timestamp": first / self._fps, "to_timestamp": self._frames / self._fps}  # fmt: skip
+        return {f"videos/{self._feature}/{name}": value for name, value in place.items()}
+
+    def _close(self) -> None:
+        if self._file:
+            self._file.close()
+        self._file, self._size, self._frames = None, 0, 0
 
 
-def _write_videos(new: Path, episodes: Sequence[StagedEpisode], rows: list[dict[str, Any]], feature: str) -> None:
-    """Concatenate the videos of one camera to files of bounded size."""
-    chunk, file = _next_file(new, VIDEO, video_key=feature)
-    for group in _groups([episode.video(feature) for episode in episodes]):
-        start = 0
-        for i in group:
-            fps, prefix = episodes[i].identity.fps, f"videos/{feature}"
-            rows[i][f"{prefix}/chunk_index"], rows[i][f"{prefix}/file_index"] = chunk, file
-            rows[i][f"{prefix}/from_timestamp"] = start / fps
-            start += episodes[i].length
-            rows[i][f"{prefix}/to_timestamp"] = start / fps
-        concatenate([episodes[i].video(feature) for i in group], _path(new, VIDEO, chunk, file, video_key=feature), fps)
-        chunk, file = next_indices(chunk, file)
+class _EpisodeFile:
+    """Parquet file with one row for each episode."""
+
+    def __init__(self, new: Path) -> None:
+        self._place = _next_file(new, EPISODES)
+        self._path = _path(new, EPISODES, *self._place)
+        self._rows: list[dict[str, Any]] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> _EpisodeFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._rows:
+            self._write()
+        if self._writer:
+            self._writer.close()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append the row of an episode."""
+        chunk, file = self._place
+        self._rows.append({**row, "meta/episodes/chunk_index": chunk, "meta/episodes/file_index": file})
+        if len(self._rows) == ROWS_AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        table = pa.Table.from_pylist(self._rows, self._writer.schema if self._writer else None)
+        self._writer = self._writer or pq.ParquetWriter(self._path, table.schema, compression="snappy")
+        self._writer.write_table(table)
+        self._rows = []
 
 
-def _groups(files: Sequence[Path]) -> Iterator[list[int]]:
-    """Indices of consecutive files, grouped so that a group stays below ``VIDEO_MB`` where possible."""
-    group: list[int] = []
-    size = 0
-    for i, file in enumerate(files):
-        added = file.stat().st_size
-        if group and size + added >= VIDEO_MB * MB:
-            yield group
-            group, size = [], 0
-        group.append(i)
-        size += added
-    yield group
+@contextmanager
+def _replaced(path: Path) -> Iterator[TextIO]:
+    """A new text file at ``path``; the one before stays as it is where it has other links."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        yield file
 
 
 def _next_file(root: Path, template: str, **names: str) -> tuple[int, int]:
@@ -234,5 +329,5 @@ def _write_tasks(path: Path, tasks: Sequence[str]) -> None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.unlink(missing_ok=True)  # it may be a hard link to the previous version
-    path.write_text(json.dumps(content, indent=4, ensure_ascii=False), encoding="utf-8")
+    with _replaced(path) as file:
+        file.write(json.dumps(content, indent=4, ensure_ascii=False))

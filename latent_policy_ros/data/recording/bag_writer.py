@@ -1,4 +1,4 @@
-"""Asynchronous bag writer: one thread writes messages to disk, another compresses images to JPEG."""
+"""Asynchronous bag writer: one thread writes messages, one syncs them to the disk, and one compresses images to JPEG."""
 
 from __future__ import annotations
 
@@ -106,13 +106,14 @@ class BagWriter:
         self.failed: dict[str, str] = {}
         self._quality = quality
         self._channels: dict[str, int] = {}
-        self._writer = WorkerThread(limit, WRITER_PERIOD, self._write, lambda: bag.flush(CHUNK_MAX_AGE, SYNC_PERIOD))
+        self._writer = WorkerThread(limit, WRITER_PERIOD, self._write, lambda: bag.flush(CHUNK_MAX_AGE))
+        self._syncer = WorkerThread(limit, SYNC_PERIOD, lambda: None, bag.sync)  # a slow disk must not delay the writer
         self._encoder = WorkerThread(limit, ENCODER_PERIOD, self._encode)
 
     @property
     def error(self) -> Exception | None:
         """The exception that ended one of the threads."""
-        return self._writer.error or self._encoder.error
+        return self._writer.error or self._encoder.error or self._syncer.error
 
     @property
     def pending_bytes(self) -> int:
@@ -146,6 +147,7 @@ class BagWriter:
         for worker in (self._encoder, self._writer):  # in this order: the encoder submits to the writer
             self.dropped.update(topic.name for topic, *_ in worker.close())
         self.dropped.update(self.bag.end_chunk())
+        self._syncer.close()
 
     def _write(self, topic: TopicMetadata, times: MessageTimes, data: bytes) -> None:
         try:

@@ -75,7 +75,6 @@ class EpisodeBag:
             undo.pop_all()
         self._topics: dict[int, TopicMetadata] = {}
         self._schemas: dict[str, int] = {}
-        self._synced = time.monotonic()
 
     @property
     def size(self) -> int:
@@ -104,12 +103,13 @@ class EpisodeBag:
         """Add one message, serialised as CDR."""
         self._file.message(channel, *times, data)
 
-    def flush(self, older_than: float, sync_every: float) -> None:
-        """Pass messages older than ``older_than`` [s] to the operating system, and call fsync every ``sync_every`` [s]."""
+    def flush(self, older_than: float) -> None:
+        """Pass messages older than ``older_than`` [s] to the operating system."""
         self._file.flush(older_than)
-        if time.monotonic() - self._synced >= sync_every:
-            self._file.sync()
-            self._synced = time.monotonic()
+
+    def sync(self) -> None:
+        """Write all flushed messages to the disk. Other threads may write messages meanwhile: a slow disk takes seconds."""
+        self._file.sync()
 
     def end_chunk(self) -> Counter[str]:
         """Write the open chunk, into the reserve if necessary; returns the number of dropped messages by topic."""

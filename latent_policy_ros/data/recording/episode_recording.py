@@ -29,16 +29,18 @@ class RecordingRefused(LatentPolicyError):
 
 
 def recording_metadata(
-    robots: list[str], cameras: Mapping[str, list[str]], embodiments: list[str], policy: str, latent: str, fleet: str
-) -> dict[str, str]:
+    robots: list[str], cameras: Mapping[str, list[str]], embodiments: list[str], policy: str, latent: str, fleet: str,
+    renamed: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, str]:  # fmt: skip
     """Metadata that all bags of a recorder have in common.
 
     Args:
-        robots: Namespaces.
+        robots: Names.
         cameras: {robot: names of its cameras}.
         embodiments: Embodiment of each robot, as a name or YAML file; may be empty.
         policy, latent: Folder or name of the policy and of the latent space; may be empty.
         fleet: Content of the fleet's YAML file; may be empty.
+        renamed: {robot: {name: topic}} of the topics that are not named ``/<robot>/<name>``.
 
     Raises:
         LatentPolicyError: The number of embodiments differs from the number of robots, or an embodiment cannot be loaded.
@@ -57,6 +59,8 @@ def recording_metadata(
         if folder:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 found[f"{key}_id"] = json.loads((artifact(kind, folder) / f"{key}.json").read_text())[f"{key}_id"]
+    if renamed:
+        found["topics"] = json.dumps({robot: dict(topics) for robot, topics in renamed.items()})
     return {**found, "fleet": fleet} if fleet else found
 
 

@@ -1,8 +1,11 @@
 """Conversion of bags in all storage forms, with mappings, interruption, and repeated conversion."""
 
 import dataclasses
+import gc
 import json
 import shutil
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +157,8 @@ def test_interrupted_conversion_continues_and_leaves_no_partial_data_set(tmp_pat
     assert (report.written, report.kept) == (1, 2)
     reader = LeRobotReader(out / "faive_hand")
     assert [row["length"] for row in reader.episodes] == [11, 12, 13]
+    _, whole = converted(*bags, out=tmp_path / "whole")
+    assert files(out / "faive_hand") == files(whole / "faive_hand")
     again, _ = converted(*bags, recording(seconds=2).write(tmp_path / "bag9"), out=out)
     assert (again.written, again.kept) == (1, 3)
     grown = LeRobotReader(out / "faive_hand")
@@ -164,6 +169,29 @@ def test_interrupted_conversion_continues_and_leaves_no_partial_data_set(tmp_pat
         assert np.abs(images - np.arange(length)).max() <= 1
         np.testing.assert_allclose(grown.columns(episode)["observation.state"], expected(recording(), length), atol=1e-6)
     assert grown.columns(3)["index"][0] == 36
+
+
+def files(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_memory_does_not_grow_with_the_number_of_bags(tmp_path, recording):
+    bags = [recording(seconds=0.5 + k / 100).write(tmp_path / f"bag{k:02d}") for k in range(24)]
+    held: dict[Path, int] = {}
+
+    def measure(bag, *_):
+        if bag not in held:
+            gc.collect()
+            held[bag] = tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        conversion.convert(bags, tmp_path / "out", conversion.Options(), measure)
+    finally:
+        tracemalloc.stop()
+    sizes = np.array(list(held.values()))
+    growth = (sizes[-4:].mean() - sizes[4:8].mean()) / 16  # bytes a bag: what the report says about it
+    assert len(sizes) == 24 and growth < 20e3, np.diff(sizes)
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, converted):

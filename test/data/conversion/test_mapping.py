@@ -68,7 +68,7 @@ def test_values_of_a_mapping(tmp_path):
         ("limits.state", -1, "limits.state: expected a number greater than 0"),
         ("limits.touch", 1, "limits.touch: unknown field; available: bridge, camera, command, repeated, state"),
         ("robots", {}, "robots: expected at least one, got none"),
-        ("robots.rig.embodiment", "tentacle", "robots.rig.embodiment: .*no embodiment 'tentacle'"),
+        ("robots.rig.embodiment", "tentacle", "robots.rig.embodiment: .*got 'tentacle'; available: ability_hand"),
         ("robots.rig.embodiment", "human_hand", "robots.rig.embodiment: human_hand cannot be commanded"),
         ("robots.rig.cameras", None, "robots.rig.cameras: missing"),
         ("robots.rig.state.topic", None, "robots.rig.state.topic: missing"),

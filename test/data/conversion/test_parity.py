@@ -7,9 +7,10 @@ from latent_policy_ros.data.bags.reader import open_bag
 from latent_policy_ros.data.conversion.alignment import Alignment
 from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional
 from latent_policy_ros.data.conversion.topic_resolution import resolve_topics
-from latent_policy_ros.observations.images import fit, rgb_image
+from latent_policy_ros.observations.images import rgb_image
 from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE, WRIST_POSE
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
+from latent_policy_ros.observations.resize import DEFAULT_RESIZE
 
 T0 = 1_700_000_000.0
 NAMES = {"front": "/left/front/image_raw", "wrist": "/left/wrist/image_raw/compressed"}
@@ -74,7 +75,7 @@ def test_live_and_recorded_observations_are_equal(tmp_path, recording):
                 np.testing.assert_array_equal(frame.joints, mine.joints)
                 np.testing.assert_array_equal(frame.wrist_pose, mine.wrist_pose)
                 for camera in ("front", "wrist"):
-                    np.testing.assert_array_equal(fit(frame.images[camera](), 96, 96), mine.images[camera])
+                    np.testing.assert_array_equal(DEFAULT_RESIZE(frame.images[camera]()), mine.images[camera])
                 rows.append(stamp)
     assert [issue.kind for issue in issues] == ["joint order"]
     assert sum(isinstance(row, float) for row in rows) > 25 and len(seen) < 10

@@ -1,7 +1,9 @@
 """Bags as real rigs record them: joints in parts, several publishers, frames, units, marks, clocks and tables."""
 
 import itertools
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import yaml
@@ -115,6 +117,78 @@ def test_two_publishers_of_the_same_joints(recording, rig):
     assert reader is None and "alternates between" in issues["two publishers"].text
 
 
+def test_two_publishers_of_the_same_wrist(recording, rig):
+    """Measured poses leave the episode out; commands may be meant so, and are reported."""
+    made, poses = recording(seconds=2), {"wrist": "/left/wrist_pose", "wrist_command": "/left/wrist_command"}
+    for event in made.on("wrist_command")[::3]:
+        made.add("wrist_command", event.received + 0.003, made.pose(event.received, event.message.pose.position.x - 0.4))
+    issues, reader = rig(made, **poses)
+    assert reader.frames == 21 and issues["two publishers"].text.startswith("perhaps two: x alternates between")
+    for event in made.on("wrist_pose")[::3]:
+        made.add("wrist_pose", event.received + 0.003, made.pose(event.received + 0.003, event.message.pose.position.x + 0.5))
+    made.drop("wrist_command")
+    issues, reader = rig(made, wrist=poses["wrist"])
+    assert reader is None and issues["two publishers"].text.startswith("two publishers: x alternates between")
+
+
+@pytest.mark.parametrize("stamps", ["header", "receive"])
+def test_messages_that_overtake_each_other_are_no_second_publisher(recording, rig, stamps):
+    """Detection follows the time of sending; a second publisher is found among late messages too."""
+    rng, poses = np.random.default_rng(0), {"wrist": "/left/wrist_pose", "wrist_command": "/left/wrist_command"}
+    more = {"stamps": stamps, "limits": {"command": 1.0, "state": 0.5}}
+
+    def made(second):
+        made = recording(seconds=4)
+        for name in ("joint_states", "wrist_pose", "wrist_command", "hand_command"):
+            for event in made.on(name):
+                sent = event.received - 0.002
+                if name.startswith("wrist"):
+                    event.message = made.pose(sent, 0.3 + 0.25 * np.sin(3 * event.at))
+                    other = made.pose(sent + 0.003, 0.3 + 0.25 * np.sin(3 * event.at) + 0.3)
+                elif name == "joint_states":
+                    event.message = made.joint_state(sent, made.joints, made.state(T0 + 5 * event.at))
+                    other = made.joint_state(sent + 0.003, made.joints, made.state(T0 + 5 * event.at) * 0.2)
+                else:
+                    event.message = made.trajectory(sent, made.joints, made.state(T0 + 5 * event.at))
+                    other = made.trajectory(sent + 0.003, made.joints, made.state(T0 + 5 * event.at) * 0.2)
+                event.received += rng.uniform(0, 0.45)
+                if name == second and event.at < 2:
+                    made.add(name, sent + 0.003 + rng.uniform(0, 0.45), other)
+        return made
+
+    issues, reader = rig(made(""), more=more, **poses)
+    assert "two publishers" not in issues and reader is not None
+    for name in ("hand_command", "wrist_command", "joint_states", "wrist_pose"):
+        issues, reader = rig(made(name), more=more, **poses)
+        assert issues["two publishers"].topic == f"/left/{name}"
+        assert issues["two publishers"].fatal == (name in ("joint_states", "wrist_pose"))
+
+
+def test_pictures_after_lost_packets_of_a_video_count_as_lost(recording, rig):
+    made = recording(seconds=4)
+    made.drop("front/image_raw")
+    codec = av.CodecContext.create("libx264", "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = 64, 48, "yuv420p", Fraction(1, 10)
+    codec.options = {"tune": "zerolatency", "preset": "ultrafast", "g": "10"}
+    for k in range(41):
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * k, np.uint8), format="rgb24")
+        frame.pts = k
+        (packet,) = codec.encode(frame)
+        if k != 15:
+            video = TYPES["sensor_msgs/msg/CompressedImage"](
+                header=made.image(T0 + k / 10, np.zeros((2, 2, 3), np.uint8)).header,
+                format="h264",
+                data=np.frombuffer(bytes(packet), np.uint8),
+            )
+            made.add("front/video", T0 + k / 10 + 0.01, video)
+    issues, reader = rig(made, cameras={"front": "/left/front/video"}, more={"limits": {"bridge": 0.7}})
+    assert "packets of the video are lost" in issues["refused"].text and "(and 3 more)" in issues["refused"].text  # 16 to 19
+    assert issues["bridged"].topic == "/left/front/video" and reader.frames == 41
+    grey = np.array([image[24, 32, 0] for image in reader.images(0, "front")], int)
+    shown = np.array([*range(15), 14, 14, 17, 20, 20, *range(20, 41)])  # the nearest undamaged picture; frame 17 is between two
+    assert np.abs(grey - 5 * shown)[shown != 17].max() < 8 and np.abs(grey[17] - 5 * np.array([14, 20])).min() < 8
+
+
 def gripper(recording, values, kind=None, seconds=2, **fields):
     """A recording of a gripper with 30 images a second, whose command is a message of ``kind`` made by ``values``."""
     made = recording(embodiment="panda_gripper", seconds=seconds)
@@ -150,10 +224,13 @@ def test_a_switch_closes_or_opens_the_gripper(recording, rig):
 
 @pytest.mark.parametrize("factor", [2500.0, 2.2])
 def test_units_of_a_gripper_that_are_not_those_of_the_joint(recording, rig, factor):
+    """Their fast changes are not taken for a second publisher."""
     made = recording(embodiment="panda_gripper", seconds=2)
     for event in made.on("joint_states"):
-        event.message.position = factor * event.message.position + 0.01
+        turns = 5 * np.sin(9 * event.at) if factor > 100 else 0.0
+        event.message.position = factor * event.message.position + 0.01 + turns
     issues, reader = rig(made)
+    assert "two publishers" not in issues
     assert (
         reader is None and "its limits are 0 to 0.04 m" in issues["units"].text and "`closed:` and `open:`" in issues["units"].text
     )
@@ -185,6 +262,10 @@ def test_wrist_frames_that_differ_or_change(recording, rig):
     assert reader is None and "measured in frame_id base_link and commanded in tracker" in issues["frames"].text
     issues, reader = rig(made, frames={"tracker": [1, 0, 0, 0, 0, 0, 1]}, **poses)
     assert "frames" not in issues and reader.columns(0)["action.wrist"][0, 0] == pytest.approx(1.31)
+    frame(made, "wrist_pose", "")
+    issues, reader = rig(made, **poses)
+    assert reader.frames == 11 and issues["assumed"].text == "no frame_id; taken for tracker, in which the wrist is commanded"
+    frame(made, "wrist_pose", "base_link")
     frame(made, "wrist_pose", "map", every=2)
     issues, reader = rig(made, frames={"tracker": "same"}, **poses)
     assert "frame_id changes from map to base_link" in issues["frames"].text
@@ -243,6 +324,11 @@ def test_marks_without_a_mapping_are_reported(recording, rig):
         made.add("marks", T0 + k / 2, text(data=word))
     issues, reader = rig(made)
     assert reader.frames == 21 and "seems to mark 2 episodes" in issues["several episodes"].text
+    made.drop("marks")
+    for k in range(6):
+        made.add("episode_state", T0 + k / 3, TYPES["std_msgs/msg/Int32"](data=1 - k % 2))
+    issues, reader = rig(made)
+    assert "/left/episode_state" in str(issues["several episodes"]) and "seems to mark 3" in issues["several episodes"].text
 
 
 def test_nan_before_the_first_image(recording, rig):

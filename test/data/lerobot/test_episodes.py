@@ -9,9 +9,10 @@ from small_episodes import IDENTITY, make_episode
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.lerobot.episodes import load_episode, stage
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
-from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, load_staged_episodes
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity, EpisodeWriter, staged_episodes
 from latent_policy_ros.data.lerobot.writer import append_episodes
 from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.observations.resize import Resize
 
 
 def test_camera_without_an_image_is_refused(tmp_path):
@@ -24,10 +25,10 @@ def test_loaded_episode_equals_the_staged_one(tmp_path):
     episodes = [make_episode(), make_episode(7)]
     for k, episode in enumerate(episodes):
         stage(episode, tmp_path / "staging", str(k), IDENTITY)
-    append_episodes(tmp_path / "set", load_staged_episodes(tmp_path / "staging"))
+    append_episodes(tmp_path / "set", staged_episodes(tmp_path / "staging"))
     reader = LeRobotReader(tmp_path / "set")
     for k, episode in enumerate(episodes):
-        loaded = load_episode(reader, k, ("front", "none"), (32, 32))
+        loaded = load_episode(reader, k, ("front", "none"), Resize(32, 32))
         assert loaded.meta == episode.meta and loaded.images.keys() == {"front"}
         for name in ("wrist_pose", "hand", "wrist_command", "hand_command"):
             np.testing.assert_allclose(getattr(loaded, name), getattr(episode, name), atol=1e-6)
@@ -39,21 +40,21 @@ def test_gripper_is_stored_in_metres_and_loaded_as_opening(tmp_path):
     opening = np.linspace(0, 1, 5)[:, None]
     episode = replace(make_episode(), hand=opening, hand_command=opening)
     stage(episode, tmp_path / "staging", "0", DatasetIdentity.for_embodiment(e, 10))
-    append_episodes(tmp_path / "set", load_staged_episodes(tmp_path / "staging"))
+    append_episodes(tmp_path / "set", staged_episodes(tmp_path / "staging"))
     reader = LeRobotReader(tmp_path / "set")
     np.testing.assert_allclose(reader.columns(0)["action"], e.to_joints(opening), atol=1e-7)
-    np.testing.assert_allclose(load_episode(reader, 0, (), (32, 32)).hand, opening, atol=1e-5)
+    np.testing.assert_allclose(load_episode(reader, 0, (), Resize(32, 32)).hand, opening, atol=1e-5)
 
 
 @pytest.mark.parametrize("file", ["data/chunk-000/file-000.parquet", "videos/observation.images.front/chunk-000/file-000.mp4"])
 @pytest.mark.parametrize("keep", [0, 200, -30])
 def test_truncated_file_is_named(tmp_path, file, keep):
     stage(make_episode(), tmp_path / "staging", "0", IDENTITY)
-    append_episodes(tmp_path / "set", load_staged_episodes(tmp_path / "staging"))
+    append_episodes(tmp_path / "set", staged_episodes(tmp_path / "staging"))
     path = tmp_path / "set" / file
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ArtifactError, match=path.name):
-        load_episode(LeRobotReader(tmp_path / "set"), 0, ("front",), (32, 32))
+        load_episode(LeRobotReader(tmp_path / "set"), 0, ("front",), Resize(32, 32))
 
 
 @pytest.mark.parametrize(

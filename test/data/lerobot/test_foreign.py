@@ -15,9 +15,10 @@ from latent_policy_ros.data.lerobot.foreign import episode_metadata
 from latent_policy_ros.data.lerobot.image_cache import ImageCache
 from latent_policy_ros.data.lerobot.layout import INFO, LAYOUTS, MANIFEST
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
-from latent_policy_ros.data.lerobot.staging import DatasetIdentity, load_staged_episodes
+from latent_policy_ros.data.lerobot.staging import DatasetIdentity, staged_episodes
 from latent_policy_ros.data.lerobot.writer import append_episodes
 from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.observations.resize import Resize
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -26,7 +27,7 @@ def own(tmp_path, request):
     identity = DatasetIdentity.for_embodiment(load_embodiment("faive_hand"), 10)
     for k, frames in enumerate((5, 8)):
         stage(make_episode(frames), tmp_path / "staging", str(k), identity, layout=request.param)
-    append_episodes(tmp_path / "set", load_staged_episodes(tmp_path / "staging"))
+    append_episodes(tmp_path / "set", staged_episodes(tmp_path / "staging"))
     return LeRobotReader(tmp_path / "set")
 
 
@@ -35,7 +36,7 @@ def foreign(own):
     """Function that rewrites the data set as another package would have written it."""
 
     def rewrite(images=False, **info):
-        expected = [load_episode(own, number, ("front",), (32, 32)) for number in range(2)]
+        expected = [load_episode(own, number, ("front",), Resize(32, 32)) for number in range(2)]
         content, file = json.loads((own.root / INFO).read_text()), next(own.root.glob("data/*/*.parquet"))
         table = pq.read_table(file)
         for name in ("observation.state", "action"):
@@ -66,11 +67,11 @@ def foreign(own):
 @pytest.mark.parametrize("images", [False, True])
 def test_episodes_are_loaded_by_joint_names(foreign, images, tmp_path):
     reader, expected = foreign(images)
-    cache = ImageCache(tmp_path / "cache", (32, 32))
+    cache = ImageCache(tmp_path / "cache", Resize(32, 32))
     decoded, _ = cache.images(reader, "front", [0, 1], 1)
     assert not images or not cache.images(reader, "dark", [0, 1], 1)[0][0].any()
     for number, episode in enumerate(expected):
-        loaded = load_episode(reader, number, ("front",), (32, 32))
+        loaded = load_episode(reader, number, ("front",), Resize(32, 32))
         for name in ("wrist_pose", "hand", "wrist_command", "hand_command"):
             np.testing.assert_allclose(getattr(loaded, name), getattr(episode, name), atol=1e-6, err_msg=name)
         assert np.array_equal(loaded.images["front"], episode.images["front"])
@@ -91,7 +92,7 @@ def test_failures_are_known_from_a_feature(foreign):
 def test_other_robots_and_missing_joints_are_named(foreign):
     reader, _ = foreign(robot_type="so100_follower")
     with pytest.raises(ArtifactError, match="set: robot_type: expected the name of an embodiment, got 'so100_follower'"):
-        load_episode(reader, 0, (), (32, 32))
+        load_episode(reader, 0, (), Resize(32, 32))
     reader.info["robot_type"] = "panda_gripper"
     with pytest.raises(ArtifactError, match="set: observation.state: no element for the joints .*; got"):
-        load_episode(reader, 0, (), (32, 32))
+        load_episode(reader, 0, (), Resize(32, 32))

@@ -1,6 +1,7 @@
 """Recording on disks that fail: full for a moment, nearly full, read-only, with errors of sync; killed recorders, clock jumps."""
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -78,7 +79,8 @@ def test_chunks_leave_the_reserve_free_at_any_rate(tmp_path, monkeypatch):
 def test_disk_that_fails_while_recording_leaves_an_unfinished_bag_that_can_be_repaired(tmp_path, monkeypatch, error):
     bag = EpisodeBag(tmp_path / "bag", {"task": "stack"})
     fill(bag, 500)
-    bag.flush(0.0, 0.0)
+    bag.flush(0.0)
+    bag.sync()
 
     def fail(*_):
         raise OSError(error, os.strerror(error))
@@ -87,7 +89,7 @@ def test_disk_that_fails_while_recording_leaves_an_unfinished_bag_that_can_be_re
         monkeypatch.setattr(mcap_writer.os, call, fail)
     bag.write(1, (501, 501, 500), MESSAGE)
     with pytest.raises(OSError, match=os.strerror(error)):
-        bag.flush(0.0, 0.0)
+        bag.flush(0.0)
     assert bag.end_chunk() == {STRING.name: 1}
     with pytest.raises(OSError, match=os.strerror(error)):
         bag.close()
@@ -113,8 +115,9 @@ def test_file_whose_sync_failed_gets_no_end(tmp_path, monkeypatch):
     fill(bag, 100)
     sync = os.fdatasync
     monkeypatch.setattr(mcap_writer.os, "fdatasync", lambda fd: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+    bag.flush(0.0)
     with pytest.raises(OSError, match="Input/output"):
-        bag.flush(0.0, 0.0)
+        bag.sync()
     monkeypatch.setattr(mcap_writer.os, "fdatasync", sync)
     with pytest.raises(OSError, match="the file has no end"):
         bag.close()
@@ -123,10 +126,26 @@ def test_file_whose_sync_failed_gets_no_end(tmp_path, monkeypatch):
     assert repair_bag(bag.path).messages == 100
 
 
+def test_slow_disk_loses_nothing_that_its_queue_can_hold_and_counts_the_rest(tmp_path, monkeypatch):
+    """Each write takes 0.3 s, as long as many messages take to arrive; the second bag has a queue for two messages."""
+    write = os.pwrite
+    monkeypatch.setattr(mcap_writer.os, "pwrite", lambda *arguments: (time.sleep(0.3), write(*arguments))[1])
+    for name, limit in (("roomy", 1 << 20), ("tight", 2500)):
+        writer = BagWriter(EpisodeBag(tmp_path / name, {}), limit)
+        for k in range(300):
+            writer.write(STRING, (k + 1, k + 1, k), MESSAGE)
+            time.sleep(0.005)
+        path = writer.close({})
+        kept, dropped = numbers(next(path.glob("*.mcap"))), writer.dropped.total()
+        assert len(kept) + dropped == 300 and kept == sorted(kept)
+        assert (dropped > 0) == (name == "tight")
+        assert json.loads(metadata.read(path)["custom_data"].get("dropped", "{}")) == ({STRING.name: dropped} if dropped else {})
+
+
 def test_file_that_something_else_changed_gets_no_end(tmp_path):
     bag = EpisodeBag(tmp_path / "bag", {})
     fill(bag, 100)
-    bag.flush(0.0, 0.0)
+    bag.flush(0.0)
     (file,) = bag.path.glob("*.mcap")
     os.truncate(file, file.stat().st_size - 10)
     with pytest.raises(OSError, match="the file has no end"):
@@ -153,7 +172,7 @@ def test_clock_jumps_lose_no_message(tmp_path):
     for k, stamp in enumerate(times):
         bag.write(channel, (stamp, stamp, k), MESSAGE)
         if k % 20 == 0:
-            bag.flush(0.0, 1.0)
+            bag.flush(0.0)
     path = bag.close()
     told = metadata.read(path)
     assert told["message_count"] == 100 and told["duration"]["nanoseconds"] == max(times) - min(times)
@@ -161,25 +180,30 @@ def test_clock_jumps_lose_no_message(tmp_path):
 
 
 WRITE = f"""
-import itertools, sys, time
+import itertools, os, sys, time
 from pathlib import Path
+from latent_policy_ros.data.bags import mcap_writer
 from latent_policy_ros.data.bags.message_types import message_types
 from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.recording.bag_writer import BagWriter
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag
+if "slow" in sys.argv:
+    mcap_writer.os.fdatasync = lambda fd: time.sleep(5.0)
 message_types()  # loaded before a recording begins, as in the recorder
 writer, topic = BagWriter(EpisodeBag(Path(sys.argv[1]), {{}})), TopicMetadata("/chatter", "std_msgs/msg/String")
 for k in itertools.count():
     now = time.time_ns()
     writer.write(topic, (now, now, k), {MESSAGE!r})
-    if k == 200:
+    if k == 400:
         print("recording", flush=True)
     time.sleep(0.005)
 """
 
 
-def test_killed_recorder_loses_at_most_one_second(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path / "bag")], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("disk", ["fast", "slow"])
+def test_killed_recorder_loses_at_most_one_second(tmp_path, disk):
+    """Also while a sync of the slow disk takes seconds."""
+    process = subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path / "bag"), disk], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "recording\n"
         killed = time.time_ns()
