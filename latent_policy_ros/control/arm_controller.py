@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +85,8 @@ class ArmController(JointController):
         super().reset(now)
         self._solution: np.ndarray | None = None
 
-    def set_command(self, names: Sequence[str], position: Sequence[float] | np.ndarray | None, age: float = 0.0) -> bool:
-        accepted = super().set_command(names, position, age)
+    def set_command(self, names: Sequence[str], position: Any, age: float = 0.0, reach_in: float | Sequence[float] = 0.0) -> bool:
+        accepted = super().set_command(names, position, age, reach_in)
         if accepted:
             self._solution = None  # the joints go elsewhere: the next wrist command starts from where they are measured
         return accepted
@@ -116,7 +117,8 @@ class ArmController(JointController):
         if solution.position_error > OUT_OF_REACH[0] or solution.rotation_error > OUT_OF_REACH[1]:
             error = f"{1e3 * solution.position_error:.0f} mm, {np.degrees(solution.rotation_error):.0f} degrees"
             self.report("wrist command out of reach", f"by {error}")
-        self._command = self._solution = solution.q
+        self._solution = solution.q
+        self._command = solution.q, np.zeros(())
         return True
 
     def workspace_violation(self, position: np.ndarray, measured: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from latent_policy_ros.control.arm_description import PANDA, Arm, load_arm
 from latent_policy_ros.embodiments import Embodiment
 
 DAMPING = 1e-3  # m or rad, of the damped least squares
-NULLSPACE_GAIN = 0.1  # share of the joints' distance from home per iteration
+NULLSPACE_GAIN = 0.8  # share of the joints' distance from home per iteration; with less, the same result takes more iterations
 MAX_STEP = 0.3  # rad or m, per iteration and joint
 TOLERANCE = 1e-5  # rad or m: a smaller step of every joint ends the iteration
 
@@ -104,6 +104,10 @@ class ArmKinematics:
     def fk(self, q: np.ndarray) -> np.ndarray:
         """Compute the wrist pose (7,) at joints ``q`` (n,) [rad or m]."""
         return se3_to_pose(self._wrist(np.asarray(q, float)))
+
+    def flange_pose(self, q: np.ndarray) -> np.ndarray:
+        """Pose (7,) of the flange in the base frame for joints ``q`` (n,)."""
+        return se3_to_pose(self._wrist(q) * self.T_flange_hand.inverse())
 
     def ik(self, pose: np.ndarray, q0: np.ndarray) -> np.ndarray:
         """Compute joints (n,) within limits whose wrist is nearest to ``pose`` (7,), starting from ``q0`` (n,).

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from latent_policy_ros.control.set_point import SetPoint
+from latent_policy_ros.control.trajectory import Trajectory
+from latent_policy_ros.embodiments.model.schema import RAMP_TIME, Embodiment
 
 HOLD_AFTER = 0.15  # s without a command, after which the measured pose is held
 MAX_PERIOD = 0.05  # s: a longer gap between two cycles allows no larger step, so that a late loop does not jump
 ROUNDING = 1e-5  # rad or m: a command beyond a limit by less was rounded to float32, and is clamped without a report
 MAX_RELATCH = 0.2  # rad or m
-RAMP_TIME = 0.2  # s from rest to max_velocity, where no max_acceleration is given
-COMMAND_DURATION = 0.03  # s in which a new command is approached: 1.5 periods of commands at 50 Hz, for an even motion
+COMMAND_DURATION = 0.03  # s, the shortest in which a command is approached: 1.5 periods of commands at 50 Hz, for an even motion
+ROUNDED = 1e-6  # s by which the times of messages are rounded
+BRAKING = 2.0  # acceleration while holding, as a multiple of that while following: a stop is short, motion is even
+SETTLED = 0.01  # share of max_velocity below which a measured joint counts as at rest
+SETTLING_TIME = 0.5  # s of holding after which a joint is held where it is measured, at rest or not
+SETTLING_CYCLES = 5  # cycles over which the velocity of the measured joints is determined
 JUMP_CYCLES = 3  # cycles with a measured pose that jumped, after which it is the new pose and no measurement error
 NO_COMMAND = "no command yet"
 
@@ -48,12 +55,13 @@ class CommandGuard:
     Contract, for any commands, measurements and times. t is the time since the previous cycle, at most ``MAX_PERIOD``.
 
     1. Every set point is finite, and within [min(lower, measured), max(upper, measured)].
-    2. A set point differs from the previous one by at most max_velocity x t, and its velocity by at most max_acceleration x t.
-       Only a set point that rule 1 no longer allows, because a joint returned into its limits, is first moved to the nearest one
-       that it allows.
+    2. A set point differs from the previous one by at most max_velocity x t, and its velocity by at most max_acceleration x t
+       while following, and ``BRAKING`` times as much while holding, or to stop at a limit. Only a set point that rule 1 no longer
+       allows, because a joint returned into its limits, is first moved to the nearest one that it allows.
     3. The first set point is the measured pose, at rest. So is the first one after the measured pose was far beyond the limits, or
        jumped and was confirmed in ``JUMP_CYCLES`` cycles. Nothing is sent in the meantime.
-    4. Without a good command for ``hold_after``, the set point comes to rest, and then goes to the pose measured at that time.
+    4. Without a good command for ``hold_after``, counted from the last point of a trajectory, the set point of each joint goes to
+       where the joint is measured, and stays at the place where it is measured at rest, or ``SETTLING_TIME`` later.
 
     Args:
         names: The n joints.
@@ -112,13 +120,28 @@ class CommandGuard:
         )
         self.reset()
 
+    @classmethod
+    def of(cls, embodiment: Embodiment, hold_after: float = HOLD_AFTER) -> CommandGuard:
+        """The guard of an end-effector's joints."""
+        e = embodiment
+        return cls(e.joint_names, e.lower, e.upper, e.max_velocity, hold_after, max_acceleration=e.max_acceleration)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a pose is held and each joint has settled there, or nothing may be sent."""
+        point = self._set_point
+        return point is None or (self._path is None and point.at_rest and not self._direction.any())
+
     def reset(self) -> None:
         """Forget all commands and measurements: the next cycle holds the measured pose."""
-        self._target: np.ndarray | None = None  # last good command, clamped
-        self._target_time = -np.inf
+        self._path: Trajectory | None = None  # last good command, clamped
+        self._received, self._expiry = -np.inf, -np.inf
         self._clamped: tuple[str, ...] = ()
         self._set_point: SetPoint | None = None
         self._held: np.ndarray | None = None
+        self._holding_since = -np.inf
+        self._direction = np.zeros(len(self.names))  # of each joint that still moves since a hold began; 0: settled
+        self._recent: deque[tuple[float, np.ndarray]] = deque(maxlen=SETTLING_CYCLES)  # times and measured poses while holding
         self._measured: np.ndarray | None = None  # newest plausible measurement
         self._measured_time = 0.0
         self._jumps: list[np.ndarray] = []  # measured poses that agree with each other, but not with the one before
@@ -127,7 +150,7 @@ class CommandGuard:
 
     def hold(self, reason: str, fault: bool = False) -> None:
         """Hold the measured pose from the next cycle on, until a new command comes."""
-        self._target, self._reason, self._fault = None, reason, fault
+        self._path, self._reason, self._fault = None, reason, fault
 
     def hold_last(self, reason: str, now: float) -> GuardedCommand:
         """Run one cycle without a measurement: the position of the robot is unknown, so the set point comes to rest."""
@@ -135,16 +158,24 @@ class CommandGuard:
         return self._brake(self._elapsed(now), reason)
 
     def filter(
-        self, command: np.ndarray | None, measured: np.ndarray, now: float, refusal: Refusal = lambda position, measured: ""
+        self,
+        command: np.ndarray | None,
+        measured: np.ndarray,
+        now: float,
+        refusal: Refusal = lambda position, measured: "",
+        reach_in: float | np.ndarray = 0.0,
     ) -> GuardedCommand:
         """Run one cycle of the control loop. Does not raise on bad values.
 
         Args:
-            command: (n,) command that came since the last cycle [rad or m]; None if none came.
+            command: (n,) position, or (k, n) points of a trajectory, that came since the last cycle [rad or m]; None if none
+                came.
             measured: (n,) measured position in this cycle [rad or m].
             now: Time of this cycle [s], of a clock that does not jump back.
             refusal: Called as ``refusal(position, measured)`` with the position in which the set point could come to rest;
                 returns why it must not go there, or an empty string. The measured pose is then held.
+            reach_in: Time from ``now`` in which to reach the position, or (k,) each point of the trajectory, increasing [s]. The
+                last one is not reached before ``COMMAND_DURATION``. The set point moves on straight lines between points.
 
         Returns:
             What to send.
@@ -162,6 +193,7 @@ class CommandGuard:
         if self._jumped(measured, now):
             self.hold("measured pose jumped", fault=True)
             command, self._held = None, None
+            self._recent.clear()
             self._jumps = [jump for jump in self._jumps if np.all(np.abs(measured - jump) <= self.relatch)] + [measured]
             if len(self._jumps) < JUMP_CYCLES:
                 return self._nothing()
@@ -170,10 +202,10 @@ class CommandGuard:
         if self._set_point is None:
             self._set_point = SetPoint(measured, self.together)
         if command is not None:
-            self._accept(np.asarray(command, dtype=np.float64), now)
-        if self._target is not None and now - self._target_time > self.hold_after:
+            self._accept(np.asarray(command, dtype=np.float64), np.asarray(reach_in, dtype=np.float64), now)
+        if self._path is not None and now - self._received > self._expiry:
             self.hold(f"no command for {self.hold_after:g} s")
-        return self._hold_measured(elapsed) if self._target is None else self._follow(now, elapsed, refusal)
+        return self._hold_measured(now, elapsed) if self._path is None else self._follow(now, elapsed, refusal)
 
     def _elapsed(self, now: float) -> float:
         elapsed = 0.0 if self._time is None else min(max(0.0, now - self._time), MAX_PERIOD)
@@ -186,18 +218,28 @@ class CommandGuard:
         possible = self.relatch + self.max_velocity * max(0.0, now - self._measured_time)
         return bool(np.any(np.abs(measured - self._measured) > possible))
 
-    def _accept(self, command: np.ndarray, now: float) -> None:
-        if command.shape != self.lower.shape:
-            self.hold(f"command has shape {command.shape}, expected {self.lower.shape}", fault=True)
+    def _accept(self, command: np.ndarray, reach_in: np.ndarray, now: float) -> None:
+        expected = (*reach_in.shape, *self.lower.shape)
+        if command.shape != expected or command.ndim > 2 or not command.size:
+            self.hold(f"command has shape {command.shape}, expected {expected}", fault=True)
             return
-        finite = np.isfinite(command)
+        points, times = np.atleast_2d(command), now + np.atleast_1d(reach_in)
+        finite = np.isfinite(points).all(axis=0)
         if not np.all(finite):
             self.hold("command not finite at " + ", ".join(n for n, ok in zip(self.names, finite) if not ok), fault=True)
             return
-        self._target = np.clip(command, self.lower, self.upper)
-        outside = np.abs(self._target - command) > ROUNDING
+        if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+            self.hold("times of the command's points are not increasing", fault=True)
+            return
+        assert self._set_point is not None
+        inside = np.clip(points, self.lower, self.upper)
+        outside = (np.abs(inside - points) > ROUNDING).any(axis=0)
         self._clamped = tuple(name for name, out in zip(self.names, outside) if out) if outside.any() else ()
-        self._target_time = now
+        times[-1] = max(times[-1], now + COMMAND_DURATION)
+        if times[0] > now:
+            times, inside = np.append(now, times), np.vstack([self._set_point.position, inside])
+        self._path, self._received = Trajectory(times, inside), now
+        self._expiry = self.hold_after + max(0.0, float(reach_in.max()) - COMMAND_DURATION)
 
     def _nothing(self) -> GuardedCommand:
         return GuardedCommand(None, True, reason=self._reason, fault=self._fault)
@@ -205,41 +247,66 @@ class CommandGuard:
     def _brake(self, elapsed: float, reason: str, fault: bool = False) -> GuardedCommand:
         if self._set_point is None:
             return GuardedCommand(None, True, reason=reason, fault=fault)
-        self._move(None, 0.0, elapsed)
+        self._move(None, 0.0, 0.0, elapsed)
         return GuardedCommand(self._set_point.position.copy(), True, reason=reason, fault=fault)
 
-    def _hold_measured(self, elapsed: float) -> GuardedCommand:
-        """Come to rest, and then go to the pose measured at that time."""
+    def _hold_measured(self, now: float, elapsed: float) -> GuardedCommand:
+        """Go to each measured joint until it is at rest, and then to where it was measured at that time.
+
+        A robot follows its set point with a delay: the way back to the measured pose is what stops it soonest.
+        """
         point, measured = self._set_point, self._measured
         assert point is not None and measured is not None
-        if (self._held is None and point.at_rest) or (self._held is not None and self._moved_away(measured)):
-            outermost = np.minimum(self.lower, point.position), np.maximum(self.upper, point.position)
-            self._held = np.clip(measured, *outermost)  # a joint beyond a limit is not driven further out
-        self._move(self._held, 0.0, elapsed)
+        outermost = np.minimum(self.lower, point.position), np.maximum(self.upper, point.position)
+        inside = np.clip(measured, *outermost)  # a joint beyond a limit is not driven further out
+        if not self._recent:
+            self._direction, self._holding_since = np.sign(point.velocity), now
+        self._recent.append((now, measured))
+        if self._held is None or (not self._direction.any() and self._moved_away(measured)):
+            self._held = inside
+        self._held = np.where(self._direction != 0.0, inside, self._held)
+        self._direction[self._settled(now)] = 0.0
+        self._move(self._held, 0.0, 0.0, elapsed)
         return GuardedCommand(point.position.copy(), True, reason=self._reason, fault=self._fault)
+
+    def _settled(self, now: float) -> np.ndarray:
+        """(n,) bool: joints that no longer move in the direction in which they moved when the hold began."""
+        if now - self._holding_since >= SETTLING_TIME:
+            return np.ones(len(self.names), bool)
+        (then, before), (_, measured) = self._recent[0], self._recent[-1]
+        known = len(self._recent) == SETTLING_CYCLES
+        return known & (self._direction * (measured - before) <= SETTLED * self.max_velocity * (now - then))
 
     def _moved_away(self, measured: np.ndarray) -> bool:
         return bool(np.any(np.abs(measured - self._held) > self.relatch))
 
     def _follow(self, now: float, elapsed: float, refusal: Refusal) -> GuardedCommand:
         point, measured = self._set_point, self._measured
-        assert point is not None and measured is not None and self._target is not None
+        assert point is not None and measured is not None and self._path is not None
         before = point.position.copy(), point.velocity.copy()
-        target = np.clip(self._target, measured - self.max_lead, measured + self.max_lead)
-        limited = self._move(target, self._target_time + COMMAND_DURATION - now, elapsed)
+        left = self._path.end - now
+        ahead = left if left <= COMMAND_DURATION + ROUNDED else COMMAND_DURATION
+        position, velocity = self._path.at(np.inf if ahead == left else now + ahead)
+        target = np.clip(position, measured - self.max_lead, measured + self.max_lead)
+        limited = self._move(target, np.where(target == position, velocity, 0.0), ahead, elapsed, following=True)
         if reason := refusal(point.rest(self.max_acceleration), measured):
             point.position, point.velocity = before
             self.hold(reason)
-            return self._hold_measured(elapsed)
+            return self._hold_measured(now, elapsed)
         self._held = None
+        self._recent.clear()
         names = tuple(name for name, late in zip(self.names, limited) if late) if limited.any() else ()
         return GuardedCommand(point.position.copy(), False, self._clamped, names)
 
-    def _move(self, target: np.ndarray | None, duration: float, elapsed: float) -> np.ndarray:
+    def _move(
+        self, target: np.ndarray | None, velocity: np.ndarray | float, duration: float, elapsed: float, following: bool = False
+    ) -> np.ndarray:
         point, measured = self._set_point, self._measured
         assert point is not None and measured is not None
         bounds = np.minimum(self.lower, measured), np.maximum(self.upper, measured)
-        return point.step(target, duration, bounds, self.max_velocity, self.max_acceleration, elapsed)
+        braking = BRAKING * self.max_acceleration
+        acceleration = self.max_acceleration if following else braking
+        return point.step(target, velocity, duration, bounds, self.max_velocity, acceleration, braking, elapsed)
 
     def _vector(self, label: str, value: np.ndarray) -> np.ndarray:
         array = np.array(value, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from latent_policy_ros.control.command_guard import NO_COMMAND, CommandGuard, Gu
 
 CONTROL_RATE = 100.0  # Hz, of the control loop of a driver node
 COMMAND_RATE = 50.0  # Hz, of a decoder's commands
+COMMAND_LEAD = 1.5  # periods of its commands in which each is to be reached, so that a late one does not stop the motion
 MAX_COMMAND_AGE = 2.0  # s
+MAX_POINTS = 1000  # of a trajectory
 MEASUREMENT_TIMEOUT = 0.3  # s without a new measurement stamp, after which the hardware counts as unresponsive
 
 Report = Callable[[str, str], None]
@@ -50,17 +53,25 @@ class JointController:
         self.guard.reset()
         self.measured: np.ndarray | None = None
         self.output = GuardedCommand(None, True, reason=NO_COMMAND)
-        self._command: np.ndarray | None = None
+        self._command: tuple[np.ndarray, np.ndarray] | None = None  # points, and the time in which to reach each
         self._stamp: float | None = None
         self._stamp_changed = now
 
-    def set_command(self, names: Sequence[str], position: Sequence[float] | np.ndarray | None, age: float = 0.0) -> bool:
+    def set_command(
+        self,
+        names: Sequence[str],
+        position: Sequence[float] | Sequence[Sequence[float]] | np.ndarray | None,
+        age: float = 0.0,
+        reach_in: float | Sequence[float] = 0.0,
+    ) -> bool:
         """Follow a joint command from the next cycle on.
 
         Args:
             names: Joints of the command, in any order.
-            position: (n,) [rad or m] in the order of ``names``; None commands to hold the measured pose.
+            position: (n,) [rad or m] in the order of ``names``, or (k, n) points of a trajectory; None commands to hold the
+                measured pose.
             age: Time since the observation that the command answers [s]; 0 if it is unknown.
+            reach_in: Time from now in which to reach the position, or (k,) each point of the trajectory [s].
 
         Returns:
             False before the first cycle: the command is ignored.
@@ -76,7 +87,7 @@ class JointController:
             self.hold("commanded to hold")
             return True
         try:
-            self._command = self._sorted(list(names), position)
+            self._command = self._sorted(list(names), position, reach_in)
         except ActionRefused:
             self.hold("command unusable", fault=True)
             raise
@@ -127,8 +138,8 @@ class JointController:
                 "check the publisher's clock, and that no bag is played on this topic"
             )
 
-    def _sorted(self, names: list[str], position: Sequence[float] | np.ndarray) -> np.ndarray:
-        """``position`` in the order of the controller's joints."""
+    def _sorted(self, names: list[str], position: Any, reach_in: float | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Points in the order of the controller's joints, and their times."""
         if sorted(names) != sorted(self.names):
             missing = [name for name in self.names if name not in names]
             unknown = [name for name in names if name not in self.names]
@@ -137,16 +148,25 @@ class JointController:
                 f"command: expected the joints {', '.join(self.names)}; missing: {', '.join(missing) or '-'}; "
                 f"unknown: {', '.join(unknown) or '-'}; repeated: {', '.join(repeated) or '-'}"
             )
-        if len(position) != len(names):
-            raise ActionRefused(f"command: got {len(names)} joint names but {len(position)} positions")
-        by_name = dict(zip(names, position))
-        return np.array([by_name[name] for name in self.names], dtype=np.float64)
+        times = np.asarray(reach_in, dtype=np.float64)
+        points = position if times.ndim else [position]
+        if wrong := [len(point) for point in points if len(point) != len(names)]:
+            raise ActionRefused(f"command: got {len(names)} joint names but {wrong[0]} positions")
+        if len(points) > MAX_POINTS:
+            raise ActionRefused(f"command: got {len(points)} points, expected at most {MAX_POINTS}")
+        if (np.diff(times) <= 0).any() if times.ndim else False:
+            late = int(np.argmax(np.diff(times) <= 0))
+            raise ActionRefused(f"command: time_from_start of point {late + 1} is not larger than that of point {late}")
+        order = [names.index(name) for name in self.names]
+        ordered = np.array(points, dtype=np.float64)[:, order]
+        return (ordered if times.ndim else ordered[0]), times
 
-    def _guarded(self, command: np.ndarray | None, measured: np.ndarray, now: float) -> GuardedCommand:
+    def _guarded(self, command: tuple[np.ndarray, np.ndarray] | None, measured: np.ndarray, now: float) -> GuardedCommand:
         if (unchanged := now - self._stamp_changed) > MEASUREMENT_TIMEOUT:
             self.report("measurement frozen", f"no new measurement for {unchanged:.1f} s")
             return self.guard.hold_last(f"no new measurement for {MEASUREMENT_TIMEOUT:g} s", now)
-        return self.guard.filter(command, measured, now, self._refusal)
+        points, reach_in = command or (None, 0.0)
+        return self.guard.filter(points, measured, now, self._refusal, reach_in)
 
     def _refusal(self, position: np.ndarray, measured: np.ndarray) -> str:
         violation = self.workspace_violation(position, measured)

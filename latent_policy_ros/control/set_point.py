@@ -11,8 +11,9 @@ TINY = 1e-12  # rad or m
 class SetPoint:
     """A position (n,) that moves towards targets, and can stop within its bounds after every step.
 
-    A step chooses, for each joint, the largest velocity towards the target from which the joint can still stop there. Among
-    the velocities that differ from the previous one by at most acceleration x time, it takes the nearest to that.
+    A step chooses, for each joint, the largest velocity towards the target from which the joint can still slow down to the
+    velocity of the target. Among the velocities that differ from the previous one by at most acceleration x time, it takes the
+    nearest to that.
 
     Args:
         position: (n,) at which it starts, at rest.
@@ -42,20 +43,24 @@ class SetPoint:
     def step(
         self,
         target: np.ndarray | None,
+        velocity: np.ndarray | float,
         duration: float,
         bounds: tuple[np.ndarray, np.ndarray],
         max_velocity: np.ndarray,
         max_acceleration: np.ndarray,
+        max_braking: np.ndarray,
         elapsed: float,
     ) -> np.ndarray:
         """Move by one step.
 
         Args:
             target: (n,) position to go to; None brakes to rest.
+            velocity: (n,) with which to pass the target; 0 to stop there.
             duration: Shortest time in which to reach the target [s].
             bounds: Lowest and highest position (n,). A position beyond them moves to the nearest one at once.
             max_velocity: (n,) [rad/s or m/s].
             max_acceleration: (n,) [rad/s^2 or m/s^2].
+            max_braking: (n,) with which to stop at a bound, at least ``max_acceleration`` [rad/s^2 or m/s^2].
             elapsed: Duration of the step [s]; 0 changes nothing but a position beyond the bounds.
 
         Returns:
@@ -70,14 +75,15 @@ class SetPoint:
             return limited
         a, wanted = max_acceleration, np.zeros_like(inside)
         if target is not None:
-            way = target - inside
+            duration = max(duration, elapsed)
+            way = target - velocity * duration - inside  # what is left for a joint that moves as the target does
             distance = np.maximum(np.abs(way), TINY)
-            rate = np.minimum(_approach(distance, a, elapsed) / distance, 1.0 / max(duration, elapsed))
-            limited = rate * np.abs(way) > max_velocity + AT_REST
-            wanted = self._limited(way * (rate.min() if self.together else rate), max_velocity)
-        velocity = self.velocity + self._limited(wanted - self.velocity, a * elapsed)
-        velocity = np.clip(velocity, -_approach(inside - low, a, elapsed), _approach(high - inside, a, elapsed))
-        self.position, self.velocity = np.clip(inside + velocity * elapsed, low, high), velocity
+            rate = np.minimum(_approach(distance, a, elapsed) / distance, 1.0 / duration)
+            limited = np.abs(velocity + rate * way) > max_velocity + AT_REST
+            wanted = self._limited(velocity + way * (rate.min() if self.together else rate), max_velocity)
+        step = self.velocity + self._limited(wanted - self.velocity, a * elapsed)
+        step = np.clip(step, -_approach(inside - low, max_braking, elapsed), _approach(high - inside, max_braking, elapsed))
+        self.position, self.velocity = np.clip(inside + step * elapsed, low, high), step
         return limited
 
     def _limited(self, values: np.ndarray, most: np.ndarray) -> np.ndarray:

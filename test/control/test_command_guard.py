@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latent_policy_ros.control.command_guard import CommandGuard
+from latent_policy_ros.control.command_guard import BRAKING, CommandGuard
 
 DT = 0.01
 NAMES = ("a", "b")
@@ -89,10 +89,26 @@ def test_a_moving_set_point_comes_to_rest_and_then_holds_the_measured_pose():
         out = guard.filter([0.9, 1.5] if k < 30 else None, sent[-delay], k * DT)
         sent.append(out.position)
     motion = np.array(sent)
-    assert np.abs(np.diff(motion, n=2, axis=0) / DT**2).max() <= 20.0 + 1e-6
+    assert np.abs(np.diff(motion, n=2, axis=0) / DT**2).max() <= BRAKING * 20.0 + 1e-6
     way = motion[-1] - motion[delay + 29]
-    assert (way > 0).all() and (way < 0.5 * np.array([1.0, 2.0]) / 10 + 1e-9).all()  # at most the braking distance
+    assert (way > 0).all() and (way < 0.5 * np.array([1.0, 2.0]) / 10 + 1e-9).all()  # less than the way while braking without hold
     assert (motion.max(axis=0) - motion[-1]).max() < 0.03
+
+
+@pytest.mark.parametrize("speed, longest", [(0.5, 0.08), (1.0, 0.12)])
+def test_a_robot_that_lags_behind_its_set_point_is_stopped_by_the_way_back(speed, longest):
+    """A robot that follows with a time constant of 0.1 s, and lags 0.01 rad behind even at rest, e.g. by gravity."""
+    guard = CommandGuard(("a",), [-2.0], [2.0], [1.0], max_acceleration=[10.0])
+    joint, path = 0.0, []
+    for k in range(250):
+        if k == 150:
+            guard.hold("commanded to hold")
+        sent = guard.filter([speed * k * DT] if k < 150 else None, [joint], k * DT).position[0]
+        joint += DT / 0.1 * (sent - 0.01 - joint)
+        path.append(joint)
+    moving = np.flatnonzero(np.diff(path) / DT > 0.03)[-1] - 150
+    assert moving * DT < longest and abs(path[-1] - path[150]) < 0.08 * speed
+    assert np.abs(np.diff(path[-30:])).max() < 1e-5
 
 
 def test_robot_moved_by_hand_is_not_pulled_back():
@@ -158,7 +174,7 @@ def test_hold_last_keeps_the_last_set_point():
         np.testing.assert_array_equal(out.position, sent)
     out = run(guard, None, [0.02, 0.0], 0.2, start=0.4)[-1]  # measured again: held there, and the earlier command is forgotten
     assert out.holding
-    np.testing.assert_allclose(out.position, [0.02, 0.0])
+    np.testing.assert_allclose(out.position, [0.02, 0.0], atol=1e-9)
     assert make().hold_last("no measurement", 0.0).position is None
 
 

@@ -156,12 +156,17 @@ def test_a_far_wrist_command_is_approached_in_short_steps_along_a_line(arm, kine
 
 
 def test_the_set_point_of_a_blocked_arm_stays_near_the_measured_joints(arm, kinematics):
-    goal = kinematics.fk(kinematics.home) + [0.1, 0.3, -0.2, 0, 0, 0, 0]
-    for k in range(200):
-        arm.cycle(kinematics.home, k * DT, k * DT)
-        arm.set_wrist_command(goal)
-    lead = np.abs(arm.output.position - kinematics.home).max()
-    assert 0.05 < lead <= MAX_LEAD[1] + 1e-9
+    """A wrist command is approached in short steps, a command of joints is limited by the guard."""
+    home, leads = kinematics.home, []
+    pose = kinematics.fk(home) + [0.1, 0.3, -0.2, 0, 0, 0, 0]
+    for send in (lambda: arm.set_wrist_command(pose), lambda: arm.set_command(arm.names, home + 0.6)):
+        arm.reset(0.0)
+        for k in range(200):
+            arm.cycle(home, k * DT, k * DT)
+            send()
+        leads.append(np.abs(arm.output.position - home).max())
+    assert 0.05 < leads[0] <= MAX_LEAD[1] + 1e-9
+    assert leads[1] == pytest.approx(MAX_LEAD[1])
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latent_policy_ros.control.command_guard import MAX_PERIOD, CommandGuard
+from latent_policy_ros.control.command_guard import BRAKING, MAX_PERIOD, CommandGuard
 
 N, VELOCITY, ACCELERATION, ROUNDING = 2, 2.0, 15.0, 1e-9
 LEADS = st.sampled_from([np.inf, 0.3, 0.05])
 ANY_NUMBER = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True), st.floats(-3, 4), st.sampled_from([1e300, -1e300, 5e-324, 0.0, -0.0])
 )
-COMMAND = st.one_of(st.none(), st.lists(ANY_NUMBER, min_size=N, max_size=N), st.lists(ANY_NUMBER, max_size=4))
+POSITION = st.one_of(st.lists(ANY_NUMBER, min_size=N, max_size=N), st.lists(ANY_NUMBER, max_size=4))
+TIMES = st.one_of(ANY_NUMBER, st.floats(0, 0.5))
+TRAJECTORY = st.lists(st.tuples(st.lists(ANY_NUMBER, min_size=N, max_size=N), TIMES), min_size=1, max_size=4)
+COMMAND = st.one_of(  # positions and the times in which to reach them
+    st.just((None, 0.0)), st.tuples(POSITION, TIMES), TRAJECTORY.map(lambda points: tuple(map(list, zip(*points)))),
+    TRAJECTORY.map(lambda points: ([position for position, _ in points], [0.05 * k for k in range(len(points))])),
+)  # fmt: skip
 DURATION = st.one_of(st.floats(-1, 3), st.floats(0, 0.03))
 contract = settings(max_examples=100, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -28,11 +34,12 @@ def run(sequence, lead, continuous=False):
         max_acceleration=np.full(N, ACCELERATION), together=np.isfinite(lead),
     )  # fmt: skip
     now, joints, made = 0.0, np.full(N, 0.5), []
-    for command, measured, duration in sequence:
+    for (command, reach_in), measured, duration in sequence:
         measured, before, now = np.array(measured), now, now + duration
         if continuous:
             measured = joints = joints + np.clip(measured - joints, -0.02, 0.02)
-        result = guard.filter(None if command is None else np.array(command, float), measured, now)
+        points = None if command is None else np.array(command, float)
+        result = guard.filter(points, measured, now, reach_in=np.array(reach_in))
         made.append((result, measured, min(max(0.0, now - before), MAX_PERIOD)))
     return made
 
@@ -82,6 +89,7 @@ def test_a_larger_step_only_follows_a_joint_that_returns_into_its_limits(sequenc
 @contract
 @given(cycles(st.floats(0.0, 1.0)), LEADS, st.booleans())
 def test_the_velocity_changes_by_at_most_acceleration_times_time(sequence, lead, continuous):
+    """``BRAKING`` times as much while holding, or where the distance to a limit requires it."""
     made, velocity, skipped = run(sequence, lead, continuous), np.zeros(N), 0.0  # it starts at rest
     for (first, _, _), (second, _, elapsed) in zip(made, made[1:]):
         if first.position is None or second.position is None:
@@ -90,7 +98,11 @@ def test_the_velocity_changes_by_at_most_acceleration_times_time(sequence, lead,
             skipped += elapsed
         else:
             present, bound = (second.position - first.position) / elapsed, ACCELERATION * (elapsed + skipped)
-            assert velocity is None or (np.abs(present - velocity) <= bound + 1e-9 + 1e-15 / elapsed).all()
+            if velocity is not None:
+                room = np.where(velocity > 0, 1.0 - first.position, first.position)
+                braking = second.holding | (velocity**2 / (2 * ACCELERATION) + np.abs(velocity) * elapsed >= room - 1e-9)
+                most = np.where(braking, BRAKING, 1.0) * bound + 1e-9 + 1e-15 / elapsed
+                assert (np.abs(present - velocity) <= most).all()
             velocity, skipped = present, 0.0
 
 
