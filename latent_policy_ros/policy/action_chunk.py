@@ -10,6 +10,8 @@ import numpy as np
 from latent_policy_ros.common.errors import ActionRefused
 from latent_policy_ros.observations.messages import pose_array, to_seconds
 
+CHUNK_RATES = 5.0, 100.0  # of the policy node [Hz]; at lower rates action chunks would end before the next one arrives
+
 
 @dataclass(frozen=True)
 class ActionChunk:

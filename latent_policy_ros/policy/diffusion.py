@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,14 @@ from latent_policy_ros.policy.objectives import OBJECTIVES
 from latent_policy_ros.policy.observation_batch import ObservationBatch
 from latent_policy_ros.policy.scaling import LATENT, POSE, POSITION, ROTATION
 from latent_policy_ros.policy.settings import ModelSettings
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A component with weights that were trained before."""
+
+    def load_pretrained(self) -> None:
+        """Replace random weights by the pretrained ones."""
 
 
 class PolicyNetwork(nn.Module):
@@ -94,12 +104,12 @@ class PolicyNetwork(nn.Module):
         error = self.objective.squared_error(
             lambda noisy, level: self.denoiser(noisy, level, condition), clean, t.flatten(), noise.flatten(0, 1), progress
         )
-        return sum(error[..., group].mean() for group in (POSITION, ROTATION, LATENT)) / 3
+        return torch.stack([error[..., group].mean() for group in (POSITION, ROTATION, LATENT)]).mean()
 
     def load_pretrained(self) -> None:
         """Load the weights of components that were trained before. Raises LatentPolicyError if they cannot be read."""
         for component in (*self.cameras.values(), self.text):
-            if component is not None and hasattr(component, "load_pretrained"):
+            if isinstance(component, Pretrained):
                 component.load_pretrained()
 
     @torch.inference_mode()

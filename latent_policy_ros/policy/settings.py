@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from latent_policy_ros.common.config import Config, Names, Positive, field_errors
+from latent_policy_ros.observations.resize import ImageFit, Resize
 
 Noise = Annotated[float, Field(ge=0.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -24,6 +25,11 @@ class ModelSettings(Config):
         ("front", "wrist"), description="Camera inputs. A robot may lack some of them."
     )
     image_size: int = Field(96, ge=16, description="Height and width of the images [px].")
+    image_fit: ImageFit = Field(
+        "crop",
+        description="Treatment of images that are not square. ``crop``: cut off both ends of the longer side; ``pad``: add black "
+        "bars to the shorter side; ``stretch``: scale both sides separately. The same in training, evaluation and on the robot.",
+    )
     dt: Positive = Field(0.1, description="Time between observations, and between steps of an action chunk [s].")
     observation_steps: int = Field(
         2, ge=1, description="Wrist and hand states in an observation history; only the newest images are used."
@@ -46,6 +52,11 @@ class ModelSettings(Config):
     )
     diffusion_steps: int = Field(100, ge=1, description="Noise levels.")
     sampling_steps: int = Field(8, ge=1, description="Sampling steps at inference; at most diffusion_steps.")
+
+    @property
+    def resize(self) -> Resize:
+        """Conversion of images to the size that the network takes."""
+        return Resize(self.image_size, self.image_size, self.image_fit)
 
     @model_validator(mode="after")
     def _check(self) -> ModelSettings:

@@ -69,7 +69,7 @@ def test_old_format_is_refused_with_the_command_to_train(shipped):
 
 def test_shipped_policy_loads():
     policy = Policy.load(artifact("policies", "default"), LatentSpace.load(artifact("latents", "default")))
-    assert policy.policy_id == "9dc4506cdacb2c5bb5b42d723555f9122cd719f7d1e8700533f7068b0d4ca752"
+    assert policy.policy_id == "02b381e391d728e680b53d75566aebffd869300b69a744cfd7b0686591e5c99c"
 
 
 def test_new_model_setting_keeps_the_id_of_a_stored_policy(shipped, tmp_path, monkeypatch):
@@ -122,7 +122,7 @@ def test_every_model_setting_counts_in_the_id(shipped):
         "cameras": ("front", "left"), "image_size": 128, "dt": 0.05, "observation_steps": 3, "horizon": 8, "feature_dim": 64,
         "image_encoder": "x", "image_encoder_options": {}, "denoiser": "x", "denoiser_options": {}, "diffusion_steps": 50,
         "sampling_steps": 4, "embodiments": ("faive_hand",), "text_encoder": "words", "text_encoder_options": {"words": 8},
-        "objective": "consistency",
+        "objective": "consistency", "image_fit": "pad",
     }  # fmt: skip
     assert set(other) == set(ModelSettings.model_fields)
     ids = {stored.policy_id}
@@ -138,5 +138,5 @@ def test_defaults_of_model_settings_are_fixed():
         "cameras": ["front", "wrist"], "image_size": 96, "dt": 0.1, "observation_steps": 2, "horizon": 16, "feature_dim": 256,
         "image_encoder": "keypoints", "image_encoder_options": {}, "denoiser": "mlp", "denoiser_options": {},
         "text_encoder": "none", "text_encoder_options": {}, "objective": "diffusion", "diffusion_steps": 100, "sampling_steps": 8,
-        "embodiments": [],
+        "embodiments": [], "image_fit": "crop",
     }  # fmt: skip

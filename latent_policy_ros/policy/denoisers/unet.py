@@ -42,6 +42,15 @@ class ResidualBlock(nn.Module):
         return self.second(self.first(x) * (1 + scale) + shift) + self.shortcut(x)
 
 
+class ResidualBlocks(nn.ModuleList):
+    """Residual blocks in a row, all under the same condition."""
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, condition)
+        return x
+
+
 class UNetDenoiser(nn.Module):
     """Denoiser with convolutions over the steps at several resolutions (Chi et al. 2023: Diffusion Policy).
 
@@ -77,10 +86,10 @@ class UNetDenoiser(nn.Module):
 
         self.time = LevelEmbedding(condition_dim)
         pairs = list(zip((action_dim, *widths), widths))
-        self.down = nn.ModuleList(nn.ModuleList([block(a, b), block(b, b)]) for a, b in pairs)
+        self.down = nn.ModuleList(ResidualBlocks([block(a, b), block(b, b)]) for a, b in pairs)
         self.shrink = nn.ModuleList(Downsampling(width) for width in widths[:-1])
-        self.middle = nn.ModuleList(block(widths[-1], widths[-1]) for _ in range(2))
-        self.up = nn.ModuleList(nn.ModuleList([block(2 * b, a), block(a, a)]) for a, b in reversed(pairs[1:]))
+        self.middle = ResidualBlocks(block(widths[-1], widths[-1]) for _ in range(2))
+        self.up = nn.ModuleList(ResidualBlocks([block(2 * b, a), block(a, a)]) for a, b in reversed(pairs[1:]))
         self.grow = nn.ModuleList(Upsampling(width) for width in reversed(widths[:-1]))
         self.outward = nn.Sequential(ConvolutionBlock(widths[0], widths[0], kernel, groups), nn.Linear(widths[0], action_dim))
 
@@ -88,13 +97,12 @@ class UNetDenoiser(nn.Module):
         """Clean chunks (B, H, A) from noisy chunks (B, H, A), noise levels (B,) and conditions (B, C)."""
         condition = F.silu(condition + self.time(t))
         x, skips = noisy.transpose(0, 1), []
-        for level, (first, second) in enumerate(self.down):
-            x = second(first(x, condition), condition)
+        for level, blocks in enumerate(self.down):
+            x = blocks(x, condition)
             skips.append(x)
             if level < len(self.shrink):
                 x = self.shrink[level](x)
-        for block in self.middle:
-            x = block(x, condition)
-        for (first, second), grow in zip(self.up, self.grow):  # as published, without the skip of the first level
-            x = grow(second(first(torch.cat([x, skips.pop()], dim=2), condition), condition))
+        x = self.middle(x, condition)
+        for blocks, grow in zip(self.up, self.grow):  # as published, without the skip of the first level
+            x = grow(blocks(torch.cat([x, skips.pop()], dim=2), condition))
         return self.outward(x).transpose(0, 1)

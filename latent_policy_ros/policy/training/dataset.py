@@ -53,6 +53,7 @@ class DemonstrationDataset:
         grasp_space: Conversion of measurements and commands to states and actions.
         share: Part of each batch that this process takes.
         cache: Folder of the decoded images; None: ``cache/images`` in :func:`~latent_policy_ros.common.paths.runs_dir`.
+        scaling: Scaling of states and chunks; None: fitted to the demonstrations.
 
     Raises:
         ArtifactError: No successful episode, or a data set has a frame rate that does not fit ``dt``, has none of the cameras,
@@ -66,6 +67,7 @@ class DemonstrationDataset:
         grasp_space: GraspSpace,
         share: Share = WHOLE,
         cache: Path | None = None,
+        scaling: Scaling | None = None,
     ) -> None:
         self.model, self.training, self._share = settings.model, settings.training, share
         self.episodes: dict[str, int] = {}
@@ -74,7 +76,7 @@ class DemonstrationDataset:
         self._image_hashes: list[str] = []
         states, commands, names, weights = [], [], [], []
         frames: list[tuple[int, int, int, int, bool]] = []
-        images = ImageCache(cache or runs_dir() / "cache" / "images", (self.model.image_size,) * 2)
+        images = ImageCache(cache or runs_dir() / "cache" / "images", self.model.resize)
         for episode, weight, is_held_out in self._successful_episodes(folders, grasp_space.latent_space, images):
             name, number = episode.meta.embodiment, len(self._tasks)
             self.episodes[name] = self.episodes.get(name, 0) + 1
@@ -94,7 +96,7 @@ class DemonstrationDataset:
         rows = np.flatnonzero(~validation)
         self._sampler = EmbodimentSampler(names, self._weights, rows)
         self._validation = EmbodimentSampler(names, self._weights, np.flatnonzero(validation)) if validation.any() else None
-        self.scaling = Scaling.fit(self._states[rows], self._chunk_range(rows))
+        self.scaling = scaling or Scaling.fit(self._states[rows], self._chunk_range(rows))
 
     def __len__(self) -> int:
         return len(self._states)
@@ -210,7 +212,7 @@ class DemonstrationDataset:
             self._images += images
             validation = held_out(len(numbers), self.training.validation, (self.training.seed, place))
             for number, held in zip(numbers, validation):
-                yield load_episode(reader, number, (), cache.size, stride), weight, bool(held)
+                yield load_episode(reader, number, (), cache.resize, stride), weight, bool(held)
 
     def _stride(self, reader: LeRobotReader, latent_space: LatentSpace) -> int:
         """Frame stride from the data set's fps to the policy's dt. Checks that the data set can be used."""

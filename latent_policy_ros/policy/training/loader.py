@@ -52,7 +52,7 @@ def step_batches(
     loader: DataLoader = DataLoader(
         batches, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=PREFETCHED,
         multiprocessing_context="fork", worker_init_fn=_start_worker,
-    )  # type: ignore[arg-type, call-overload]  # fmt: skip
+    )  # fmt: skip
     iterator = iter(loader)
     try:
         yield iterator

@@ -105,7 +105,8 @@ class Trainer:
             self.network.parameters(), lr=self.training.learning_rate, weight_decay=self.training.weight_decay, fused=True
         )
         with first_process_first(self._share):
-            self.data = DemonstrationDataset(data_dirs, settings, GraspSpace(latent_space, grasp), self._share)
+            scaling = start.scaling if start else None  # the weights are for its numbers
+            self.data = DemonstrationDataset(data_dirs, settings, GraspSpace(latent_space, grasp), self._share, scaling=scaling)
         self._identity = {
             "model": self.model.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),

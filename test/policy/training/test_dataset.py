@@ -10,6 +10,8 @@ from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.lerobot.episodes import load_episode
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.embodiments import load_embodiment
+from latent_policy_ros.observations.observation_buffer import ObservationBuffer
+from latent_policy_ros.observations.resize import Resize
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
 
 
@@ -52,13 +54,34 @@ def test_data_sets_are_resampled_to_dt_and_image_size(space, grasp_space, quick,
     assert all(np.abs(truth - image).mean(axis=(1, 2, 3)).min() < 6 for image in images.astype(int))
 
 
+def test_wide_images_are_those_of_the_robot(space, grasp_space, quick, tmp_path, with_training):
+    """Training and the robot resize the same image in the same way, which the model settings choose."""
+    episode = reach(np.zeros(2), np.ones(2) * 0.1, "faive_hand", space, frames=6)
+    wide = {camera: images.repeat(2, axis=2) for camera, images in episode.images.items()}
+    save(tmp_path / "wide", [replace(episode, images=wide)], space)
+    reader, seen = LeRobotReader(tmp_path / "wide" / "faive_hand"), {}
+    for fit in ("crop", "pad"):
+        settings = with_training(quick, batch_size=1, camera_dropout={})
+        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"image_fit": fit})})
+        data = DemonstrationDataset([tmp_path / "wide"], settings, grasp_space, cache=tmp_path / "cache")
+        trained = data.batch(np.random.default_rng(0), augment=False).observations.images["front"].images.numpy()[0]
+        buffer = ObservationBuffer(("front",), load_embodiment("faive_hand"), resize=settings.model.resize)
+        for frame in reader.images(0, "front"):
+            buffer.push_image("front", 0.0, frame)
+            seen.setdefault(fit, []).append(settings.model.resize(frame))
+        assert buffer.image_sizes == {"front": frame.shape[:2]} and frame.shape[1] == 2 * frame.shape[0]
+        assert any(np.array_equal(trained, image) for image in seen[fit])
+    top = settings.model.image_size // 8
+    assert np.max(seen["pad"][0][:top]) == 0 and np.max(seen["crop"][0][:top]) > 0
+
+
 def test_windows_are_clamped_to_their_episode(demonstrations, quick, space, grasp_space, with_training):
     data = DemonstrationDataset([demonstrations], with_training(quick, batch_size=400), grasp_space)
     starts = set()
     for name in ("faive_hand", "panda_gripper"):
         reader = LeRobotReader(demonstrations / name)
         for k in range(len(reader)):
-            episode = load_episode(reader, k, (), (32, 32))
+            episode = load_episode(reader, k, (), Resize(32, 32))
             starts.add(grasp_space.states(load_embodiment(name), episode.wrist_pose[:1], episode.hand[:1])[0, 0])
     batch = data.batch(np.random.default_rng(0), augment=False)
     x = batch.observations.states.numpy()[..., 0] * data.scaling.state_scale[0] + data.scaling.state_offset[0]

@@ -124,11 +124,15 @@ def test_resume_with_other_settings_is_refused(demonstrations, quick, space, tmp
 
 
 def test_training_can_start_from_another_policy(trained, demonstrations, quick, space, tmp_path, with_training):
+    """One step that changes nothing, with few demonstrations, whose range is smaller."""
     start = trained.checkpoint
-    still = with_training(quick, steps=1, learning_rate=1e-12)  # one step that changes nothing
-    again = train_policy(still, [demonstrations], space, tmp_path, start=start)
+    save(tmp_path / "few", [reach(np.full(2, 0.05), np.zeros(2), "faive_hand", space)], space)
+    still = with_training(quick, steps=1, learning_rate=1e-12)
+    again = train_policy(still, [tmp_path / "few"], space, tmp_path, start=start)
     for name, weights in start.weights.items():
         np.testing.assert_allclose(again.weights[name], weights, atol=1e-6, err_msg=name)
+    for name in ("state_offset", "state_scale", "chunk_offset", "chunk_scale"):  # the weights are for these
+        np.testing.assert_array_equal(getattr(again.scaling, name), getattr(start.scaling, name), err_msg=name)
     assert again.training["start"] == start.policy_id
     wider = quick.model_copy(update={"model": quick.model.model_copy(update={"feature_dim": 2 * quick.model.feature_dim})})
     with pytest.raises(ArtifactError, match=r"expected initial weights of shape .*, got .*; use the same cameras, components"):
