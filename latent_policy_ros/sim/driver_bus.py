@@ -6,6 +6,7 @@ published measurement; it does not access the simulation.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import selectors
 import socket
@@ -72,7 +73,7 @@ class Bus:
             return self._written.pop(channel, None)
 
     def close(self) -> None:
-        """Stop serving, disconnect all drivers and remove the socket. A second call has no effect."""
+        """Stop serving, disconnect all drivers, remove the socket, and its folder if that is empty. A second call has no effect."""
         if not self._thread.is_alive():
             return
         self._wake.send(b".")
@@ -82,6 +83,8 @@ class Bus:
         self._selector.close()
         self._wake.close()
         self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it contains sockets of other simulators, or belongs to another user
+            self.path.parent.rmdir()
 
     def _serve(self) -> None:
         while True:
@@ -172,6 +175,18 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
+class SimulationClock:
+    """Simulation time from 0 [s]: as fast as real time, but slower where the world cannot be advanced so fast."""
+
+    def __init__(self) -> None:
+        self._time, self._read = 0.0, time.monotonic()
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        self._time, self._read = self._time + min(now - self._read, MAX_CATCH_UP), now
+        return self._time
+
+
 class SimulatedRobot:
     """A world whose arm and end-effector are served to drivers and which follows a clock.
 
@@ -189,6 +204,11 @@ class SimulatedRobot:
         )
         self._now = clock()
         self._publish()
+
+    @property
+    def time(self) -> float:
+        """Time of the newest measurement, by the clock that the world follows [s]."""
+        return self._now
 
     def reset(self, seed: int) -> None:
         """Start the episode with ``seed``, and discard commands received before."""

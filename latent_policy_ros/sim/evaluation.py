@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from latent_policy_ros.common.errors import ActionRefused
-from latent_policy_ros.common.processes import worker_pool
+from latent_policy_ros.common.artifacts import canonical_json, load_json, write_atomically
+from latent_policy_ros.common.errors import ActionRefused, ArtifactError
+from latent_policy_ros.common.parallel import ALL, Shard, Workers
 from latent_policy_ros.control.arm_controller import ArmController
 from latent_policy_ros.control.arm_description import PANDA, load_arm
 from latent_policy_ros.control.command_guard import CommandGuard
-from latent_policy_ros.control.joint_controller import COMMAND_RATE, CONTROL_RATE, JointController
+from latent_policy_ros.control.joint_controller import COMMAND_LEAD, COMMAND_RATE, CONTROL_RATE, JointController
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.observations.images import fit
 from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.observations.resize import DEFAULT_RESIZE, Resize
 from latent_policy_ros.policy import ActionChunk, Policy, RobotDecoder
+from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK, load_task
 from latent_policy_ros.sim.world import World
 
 CYCLES_PER_COMMAND = round(CONTROL_RATE / COMMAND_RATE)
+BATCH = 8  # robots whose actions the policy computes together
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class RobotRollout:
         seed: Seed of that reset.
         latent: Latent space of the policy.
         observation_steps: Length of the observation history.
-        image_size: Width and height of the policy's images [pixels]; rendered images are scaled to it, as on the robot.
+        resize: Conversion of images to the size that the policy takes, as on the robot.
         latency: Time from an observation to the arrival of its chunk [s].
 
     Attributes:
@@ -95,15 +99,20 @@ class RobotRollout:
     """
 
     def __init__(
-        self, world: World, seed: int, latent: LatentSpace, observation_steps: int = 1, image_size: int = 96, latency: float = 0.0
+        self,
+        world: World,
+        seed: int,
+        latent: LatentSpace,
+        observation_steps: int = 1,
+        resize: Resize = DEFAULT_RESIZE,
+        latency: float = 0.0,
     ) -> None:
         self.world, self.embodiment, self.seed = world, world.embodiment, seed
-        self.observation_steps, self.image_size, self.latency = observation_steps, image_size, latency
+        self.observation_steps, self.resize, self.latency = observation_steps, resize, latency
         self.events: Counter[str] = Counter()
         e = self.embodiment
         self.decoder = RobotDecoder(latent, e)
-        guard = CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity)
-        self.hand_controller = JointController(guard, report=lambda event, _: self.events.update([f"hand: {event}"]))
+        self.hand_controller = JointController(CommandGuard.of(e), report=lambda event, _: self.events.update([f"hand: {event}"]))
         self.arm_controller = ArmController(world.arm, report=lambda event, _: self.events.update([f"arm: {event}"]))
         self.history: deque[Observation] = deque(maxlen=observation_steps)
         self.pending: deque[ActionChunk] = deque()
@@ -118,7 +127,7 @@ class RobotRollout:
         self.history.append(
             Observation(
                 stamp=self.time,
-                images={camera: fit(world.render(camera), self.image_size, self.image_size) for camera in world.cameras},
+                images={camera: self.resize(world.render(camera)) for camera in world.cameras},
                 wrist_pose=world.wrist_pose,
                 joints=world.hand_q,
                 embodiment=self.embodiment,
@@ -167,7 +176,7 @@ class RobotRollout:
         names, command = self.embodiment.joint_names, self.decoder.command(self.time)
         if command is not None:
             age = self.time - command.observed
-            self.hand_controller.set_command(names, command.q, age)
+            self.hand_controller.set_command(names, command.q, age, COMMAND_LEAD / COMMAND_RATE)
             self.arm_controller.set_wrist_command(command.wrist_pose, age=age)
         elif self._following:
             self.hand_controller.set_command(names, None)
@@ -193,7 +202,6 @@ def rollouts(
     *,
     task: str = DEFAULT_TASK,
     arm: str = PANDA,
-    batch: int = 8,
     time_limit: float = 15.0,
     latency: float = 0.08,
     on_frame: Callable[[RobotRollout], None] | None = None,
@@ -204,7 +212,6 @@ def rollouts(
         policy, latent: The policy and its latent space.
         jobs: End-effector and scene seed of each rollout.
         task, arm: Names of the simulated task and arm.
-        batch: Number of robots in one batch of the policy.
         time_limit: Simulated time after which a rollout has failed [s].
         latency: Time from an observation to the arrival of its chunk at the decoder [s].
         on_frame: Called after every step of the policy.
@@ -215,12 +222,12 @@ def rollouts(
     """
     waiting, active = deque(jobs), list[RobotRollout]()
     while waiting or active:
-        while waiting and len(active) < batch:
+        while waiting and len(active) < BATCH:
             embodiment, seed = waiting.popleft()
             settings = policy.settings
             world = World(embodiment, task, arm)
             world.reset(seed)
-            active.append(RobotRollout(world, seed, latent, settings.observation_steps, settings.image_size, latency))
+            active.append(RobotRollout(world, seed, latent, settings.observation_steps, settings.resize, latency))
         for robot, chunk in zip(active, policy.predict([policy.prepare(robot.observe()) for robot in active])):
             robot.add_chunk(chunk)
             robot.advance(policy.dt)
@@ -231,13 +238,32 @@ def rollouts(
             yield Rollout(robot.embodiment.name, robot.seed, robot.success, robot.time)
 
 
-def _worker(policy_dir: Path, latent_dir: Path, jobs: list[tuple[str, int]], options: dict) -> list[Rollout]:
-    import torch
+@dataclass(frozen=True)
+class _Batch:
+    """Rollouts of one end-effector that one process runs, and whose actions the policy computes together."""
 
-    torch.set_num_threads(1)  # threads of several workers would wait for each other at OpenMP barriers
-    latent = LatentSpace.load(latent_dir)
-    policy = Policy.load(policy_dir, latent, seed=jobs[0][1])  # different noise in each worker keeps rollouts independent
-    return list(rollouts(policy, latent, jobs, **options))
+    policy: Path
+    latent: Path
+    embodiment: str
+    seeds: tuple[int, ...]
+    options: dict
+
+    def run(self) -> list[Rollout]:
+        """Run the rollouts. The noise of the policy follows from the first seed, so the result does not depend on other batches."""
+        import torch
+
+        torch.set_num_threads(1)  # threads of several workers would wait for each other at OpenMP barriers
+        latent = LatentSpace.load(self.latent)
+        policy = Policy.load(self.policy, latent, seed=self.seeds[0])
+        jobs = [(self.embodiment, seed) for seed in self.seeds]
+        return sorted(rollouts(policy, latent, jobs, **self.options), key=lambda rollout: rollout.seed)
+
+    def file(self, folder: Path, policy_id: str) -> Path:
+        """File of the results in ``folder``."""
+        embodiment = load_embodiment(self.embodiment)
+        content = [policy_id, embodiment.content_hash, self.seeds, self.options]
+        key = hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+        return folder / f"{embodiment.name}_{self.seeds[0]}_{key}.json"
 
 
 def evaluate(
@@ -246,7 +272,9 @@ def evaluate(
     embodiments: Sequence[str],
     seeds: Sequence[int],
     *,
-    workers: int = 2,
+    workers: Workers = Workers(),  # noqa: B008 - immutable
+    results: Path | None = None,
+    shard: Shard = ALL,
     on_result: Callable[[Rollout], None] | None = None,
     **options,
 ) -> list[Rollout]:
@@ -255,14 +283,17 @@ def evaluate(
     Args:
         policy_dir, latent_dir: Folders of the policy and of its latent space.
         embodiments, seeds: Every combination is one rollout.
-        workers: Number of processes, of one thread each.
+        workers: Processes, of one thread each.
+        results: Folder in which the results of finished rollouts are stored, and from which those of earlier calls are taken.
+        shard: Part of the rollouts that this call runs.
         on_result: Called with each result as it arrives, e.g. for a progress bar.
-        options: Keyword arguments of :func:`rollouts`: ``task``, ``arm``, ``batch``, ``time_limit``, ``latency``.
+        options: Keyword arguments of :func:`rollouts`: ``task``, ``arm``, ``latency``, ``time_limit``.
 
     Returns:
-        Results, sorted by embodiment and seed.
+        Results, sorted by embodiment and seed; of a shard, only its part.
 
     Raises:
+        ArtifactError: A stored result cannot be read.
         ConfigError: Unknown embodiment or arm, or an error in its file.
         LatentPolicyError: Unknown task.
     """
@@ -270,13 +301,35 @@ def evaluate(
         load_embodiment(embodiment)
     load_arm(options.get("arm", PANDA))
     load_task(options.get("task", DEFAULT_TASK))
-    jobs = [(embodiment, seed) for seed in seeds for embodiment in embodiments]
-    batches = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
-    results: list[Rollout] = []
-    with worker_pool(workers) as pool:
-        for done in as_completed([pool.submit(_worker, policy_dir, latent_dir, batch, options) for batch in batches]):
-            for result in done.result():
-                results.append(result)
-                if on_result:
-                    on_result(result)
-    return sorted(results, key=lambda r: (r.embodiment, r.seed))
+    parts = [tuple(seeds[i : i + BATCH]) for i in range(0, len(seeds), BATCH)]
+    batches = shard.part([_Batch(policy_dir, latent_dir, name, part, options) for part in parts for name in embodiments])
+    done: list[Rollout] = []
+
+    def report(rollouts_: list[Rollout]) -> None:
+        done.extend(rollouts_)
+        if on_result:
+            for rollout in rollouts_:
+                on_result(rollout)
+
+    identity, missing = Checkpoint.load(policy_dir).policy_id if results else "", []
+    for batch in batches:
+        if results and (file := batch.file(results, identity)).is_file():
+            report(
+                [
+                    Rollout(**rollout)
+                    for rollout in load_json(file, ArtifactError, "delete it to run its rollouts again")["rollouts"]
+                ]
+            )
+        else:
+            missing.append(batch)
+    for batch, new in workers.run(_run, missing):
+        if results:
+            results.mkdir(parents=True, exist_ok=True)
+            content = {"policy": str(policy_dir), **options, "rollouts": [asdict(rollout) for rollout in new]}
+            write_atomically(batch.file(results, identity), json.dumps(content, indent=1).encode())
+        report(new)
+    return sorted(done, key=lambda rollout: (rollout.embodiment, rollout.seed))
+
+
+def _run(batch: _Batch) -> tuple[_Batch, list[Rollout]]:
+    return batch, batch.run()

@@ -35,6 +35,7 @@ def choose_gl() -> str:
 
 
 BACKEND = os.environ.setdefault("MUJOCO_GL", choose_gl())  # set for child processes as well
+os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's software renderer: for images this small, waking threads takes longer
 _local = threading.local()
 
 

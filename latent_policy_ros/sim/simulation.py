@@ -8,12 +8,16 @@ import mujoco
 import numpy as np
 
 from latent_policy_ros.common.errors import LatentPolicyError, available
+from latent_policy_ros.common.transformations import quaternion_from_matrix, quaternion_matrix
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
+from latent_policy_ros.drivers.camera_calibration import CameraCalibration
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.sim.render import SceneRenderer
 
 SERVO_STEPS = 5  # physics steps between two updates of the servos' set points: 10 ms
 CAMERAS = {"front": "front", "wrist": "robot/wrist"}  # name of a camera -> its name in the MuJoCo model
+
+_TO_OPTICAL = np.diag([1.0, -1.0, -1.0, 1.0])  # MuJoCo's cameras look along -z, with +y up in the image
 
 
 class Simulation:
@@ -159,6 +163,33 @@ class Simulation:
             self._renderer = SceneRenderer(self.model, self.nominal)
         size = size or self.image_size
         return self._renderer.image(self.data, CAMERAS[camera], size, size)
+
+    def calibration(self, camera: str, size: int | None = None) -> CameraCalibration:
+        """Intrinsics of ``camera`` for images of :meth:`render`, in the current appearance."""
+        size, fov = size or self.image_size, self.model.cam_fovy[self.model.camera(CAMERAS[camera]).id]
+        return CameraCalibration.pinhole(size, size, np.radians(fov))
+
+    def camera_pose(self, camera: str) -> tuple[str, np.ndarray]:
+        """Link of the arm that carries ``camera``, and the pose (7,) of its optical frame in that link, in the current appearance.
+
+        The optical frame has z forward, x right and y down in the image.
+        """
+        found, model = self.model.camera(CAMERAS[camera]).id, self.model
+        body = model.cam_bodyid[found]
+        T = _transform(model.cam_pos[found], model.cam_quat[found]) @ _TO_OPTICAL
+        if body == 0:  # the world frame is that of the arm's base
+            link = self.arm.base
+        else:
+            T = _transform(model.body_pos[body], model.body_quat[body]) @ T
+            link = model.body(model.body_parentid[body]).name.removeprefix("robot/")
+        return link, np.concatenate([T[:3, 3], quaternion_from_matrix(T)])
+
+
+def _transform(position: np.ndarray, wxyz: np.ndarray) -> np.ndarray:
+    """The transform (4, 4) of a position [m] and a quaternion in MuJoCo's order."""
+    T = quaternion_matrix(np.roll(wxyz, -1))
+    T[:3, 3] = position
+    return T
 
 
 class _Servos:

@@ -45,7 +45,7 @@ def test_a_rollout_sends_what_the_controllers_do_at_the_rates_of_the_nodes(space
     world = ServoWorld(embodiment)
     e, sent = world.embodiment, recorded(world)
     decoder, arm = RobotDecoder(space, e), ArmController(world.arm)
-    hand = JointController(CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity))
+    hand = JointController(CommandGuard.of(e))
 
     def control():
         now = world.clock()
@@ -64,7 +64,7 @@ def test_a_rollout_sends_what_the_controllers_do_at_the_rates_of_the_nodes(space
         if arrived or step % 2 == 0:
             command = decoder.command(now)
             if command is not None:
-                hand.set_command(e.joint_names, command.q, now - command.observed)
+                hand.set_command(e.joint_names, command.q, now - command.observed, 0.03)
                 arm.set_wrist_command(command.wrist_pose, age=now - command.observed)
             elif following:
                 hand.set_command(e.joint_names, None)

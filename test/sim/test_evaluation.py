@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.parallel import Shard, Workers
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.control.joint_controller import CONTROL_RATE
 from latent_policy_ros.latent import LatentSpace
@@ -12,7 +13,8 @@ from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import ModelSettings
 from latent_policy_ros.policy.training.train import human_grasp
-from latent_policy_ros.sim.evaluation import RobotRollout, Rollout, rollouts
+from latent_policy_ros.sim import evaluation
+from latent_policy_ros.sim.evaluation import RobotRollout, Rollout, evaluate, rollouts
 from latent_policy_ros.sim.render import choose_gl
 from latent_policy_ros.sim.world import World
 
@@ -40,3 +42,24 @@ def test_policy_with_smaller_images_is_evaluated():
     policy = Policy(Checkpoint(settings, space.latent_id, scaling, human_grasp(space), weights), space)
     (result,) = rollouts(policy, space, [("panda_gripper", 5)], time_limit=0.15)
     assert result == Rollout("panda_gripper", 5, False, pytest.approx(0.2))
+
+
+def test_finished_rollouts_are_stored_and_shards_complete_each_other(tmp_path, monkeypatch):
+    ran = []
+
+    def run(policy, latent, jobs, **options):
+        ran.extend(jobs)
+        return [Rollout(name, seed, seed % 2 == 0, 1.0) for name, seed in jobs]
+
+    monkeypatch.setattr(evaluation, "rollouts", run)
+    folders, names = (artifact("policies", "default"), artifact("latents", "default")), ["mimic_hand", "panda_gripper"]
+
+    def call(shard="1/1", **options):
+        return evaluate(*folders, names, range(20), workers=Workers(1), results=tmp_path, shard=Shard.parse(shard), **options)
+
+    parts = [call("1/3"), call("2/3"), call("3/3")]
+    assert len(ran) == 40 and sorted(r.seed for part in parts for r in part) == sorted([*range(20)] * 2)
+    results = call()
+    assert len(ran) == 40 and results == sorted((r for part in parts for r in part), key=lambda r: (r.embodiment, r.seed))
+    call(latency=0.2)  # another question
+    assert len(ran) == 80

@@ -16,7 +16,7 @@ from latent_policy_ros.embodiments import HandKinematics, load_embodiment
 from latent_policy_ros.sim import scene, start
 from latent_policy_ros.sim.render import choose_gl
 from latent_policy_ros.sim.start import grasp_frame
-from latent_policy_ros.sim.tasks.cube import CUBE
+from latent_policy_ros.sim.tasks.cube import CUBE, EDGE
 from latent_policy_ros.sim.world import World
 
 TINY_ARM = """<robot name="tiny">
@@ -49,6 +49,31 @@ def _spread_hand(world: World, seconds: float = 1.0) -> None:
     e = world.embodiment
     world.set_hand_target(e.lower + 0.4 * (e.upper - e.lower))
     world.step(seconds)
+
+
+@needs_gl
+@pytest.mark.parametrize("camera", ["front", "wrist"])
+def test_intrinsics_and_pose_of_a_camera_are_those_of_its_images(camera):
+    """A cube that appears changes the pixels at which its corners are projected, and none farther away."""
+    world, size = World("panda_gripper", image_size=320), 320
+    world.reset(3)
+    link, pose = world.camera_pose(camera)
+    T_base_link = np.eye(4) if link == world.arm.base else pose_to_se3(world.arm.flange_pose(world.arm_q)).homogeneous
+    T_base_camera = T_base_link @ pose_to_se3(pose).homogeneous
+    ahead = T_base_camera @ [0.02, 0.01, 0.3, 1.0]  # right of the centre of the image, and below it
+    images = []
+    for position in (ahead[:3], [0.0, 0.0, -1.0]):
+        world.place_body(CUBE, np.array([*position, 0.0, 0.0, 0.0, 1.0]))
+        mujoco.mj_kinematics(world.model, world.data)
+        images.append(world.render(camera).astype(int))
+    rows, columns = np.nonzero(np.abs(images[0] - images[1]).sum(axis=2) > 30)
+    corners = ahead + np.array([[x, y, z, 0.0] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * EDGE / 2
+    seen = np.linalg.inv(T_base_camera) @ corners.T
+    K = world.calibration(camera).K
+    assert K[0, 2] == K[1, 2] == (size - 1) / 2
+    u, v, w = K @ seen[:3]
+    np.testing.assert_allclose([columns.min(), columns.max()], [(u / w).min(), (u / w).max()], atol=1.5)
+    np.testing.assert_allclose([rows.min(), rows.max()], [(v / w).min(), (v / w).max()], atol=1.5)
 
 
 def test_arm_kinematics_agree_with_the_simulated_bodies(world):

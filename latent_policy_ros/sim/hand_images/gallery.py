@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.retargeting.checks.embodiment_check import retarget_poses
+from latent_policy_ros.retargeting.checks.pinches import retarget_poses
 from latent_policy_ros.retargeting.human_motion.reference_poses import ReferencePose, reference_poses
 from latent_policy_ros.sim.hand_images.drawing import BACKGROUND, View, bounds, draw_hand
 from latent_policy_ros.sim.hand_images.solids import Solid, hand_solids, human_solids

@@ -28,8 +28,9 @@ def place_cube(sim: Simulation, rng: np.random.Generator) -> None:
 
 
 def cube_yaw(sim: Simulation) -> float:
-    """Rotation of the cube about the vertical axis [rad]; exact while the cube lies on its bottom face."""
-    return yaw_of(sim, CUBE)
+    """Rotation of the cube about the vertical axis, up to a quarter turn: in +-pi/4 [rad]; exact while the cube lies on a face."""
+    quarter = np.pi / 2
+    return (yaw_of(sim, CUBE) + quarter / 2) % quarter - quarter / 2
 
 
 def cube_grasp(sim: Simulation) -> Grasp:

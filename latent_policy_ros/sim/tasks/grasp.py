@@ -19,8 +19,10 @@ from latent_policy_ros.embodiments.model.content_hash import EmbodimentKey
 from latent_policy_ros.retargeting import Retargeter
 from latent_policy_ros.retargeting.human_motion.generator import TOUCH, grasp_plan
 
-CLEARANCE = 0.004  # required distance of the hand from the table during the grasp [m]
-ROLLS = np.radians(np.arange(0, 61, 2.5))  # candidate rotations about the pinch axis that increase the clearance [rad]
+CLEARANCE = 0.004  # wanted distance of the hand from the table during the grasp [m]
+ROLLS = np.radians(np.arange(-60, 61, 2.5))  # candidate rotations about the pinch axis, which may increase the clearance [rad]
+ROLL_COST = 0.0057  # clearance for which the hand is rolled by one radian [m]; arms reach few poses of a hand that is rolled far
+RAISE_COST = 0.1  # clearance for which the pinch point is raised by one metre [m]
 RAISES = np.arange(0.0, 0.0101, 0.0025)  # candidate heights of the pinch point above the object's centre [m]
 TOP_MARGIN = 0.004  # smallest distance of the pinch point from the object's top [m]
 
@@ -139,8 +141,8 @@ def _orient(
 ) -> tuple[np.ndarray, float, float]:
     """Rotation of the grasp frame, height of the pinch point and clearance.
 
-    The approach axis is as near to ``down`` as the pinch axis allows. The hand is rolled about the pinch axis and raised by
-    the smallest amounts that give :data:`CLEARANCE`, or else the largest clearance. ``half`` is half the object's height.
+    The approach axis is as near to ``down`` as the pinch axis allows. The hand is rolled about the pinch axis and raised where that
+    gains more of the wanted :data:`CLEARANCE` than it costs. ``half`` is half the object's height.
     """
     rows = {hinge.name: i for i, hinge in enumerate(embodiment.hinges)}
     transforms = kinematics.link_transforms(q)  # (T, hinges, 4, 4) in the palm frame
@@ -152,16 +154,13 @@ def _orient(
             axes.append((moved - embodiment.T_base_hand[:3, 3]) @ embodiment.T_base_hand[:3, :3] - centre)
             radii.append(shape.radius)
     points, radius = np.stack(axes), np.array(radii)
-    best = np.eye(3), 0.0, -np.inf
-    highest = max(half - TOP_MARGIN, 0.0)
-    for height in (raised for raised in RAISES if raised <= highest):
-        for roll in sorted(np.concatenate([ROLLS, -ROLLS[1:]]), key=abs):
-            z = down - (down @ axis) * axis
-            z /= np.linalg.norm(z)
-            z = np.cos(roll) * z + np.sin(roll) * np.cross(axis, z)
-            clearance = half + height - float(((points @ z).max(axis=1) + radius).max())
-            if clearance > best[2]:
-                best = np.column_stack([axis, np.cross(z, axis), z]), float(height), clearance
-            if clearance >= CLEARANCE:
-                return best
-    return best
+    z = down - (down @ axis) * axis
+    z /= np.linalg.norm(z)
+    approach = np.cos(ROLLS)[:, None] * z + np.sin(ROLLS)[:, None] * np.cross(axis, z)  # (rolls, 3)
+    raises = RAISES[max(half - TOP_MARGIN, 0.0) >= RAISES]
+    lowest = half - ((points @ approach.T).max(axis=1) + radius[:, None]).max(axis=0)  # clearance (rolls,) without raising
+    clearance = lowest[:, None] + raises  # (rolls, raises)
+    cost = np.maximum(CLEARANCE - clearance, 0.0) + ROLL_COST * np.abs(ROLLS)[:, None] + RAISE_COST * raises
+    roll, up = np.unravel_index(cost.argmin(), cost.shape)
+    rotation = np.column_stack([axis, np.cross(approach[roll], axis), approach[roll]])
+    return rotation, float(raises[up]), float(clearance[roll, up])

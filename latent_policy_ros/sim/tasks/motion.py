@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +29,13 @@ class Plan:
         wrist: Wrist poses (T, 7).
         hand: Joints of the end-effector (T, n).
         disturbable: Fraction (T,) in [0, 1] of a disturbance of the wrist that may be applied; 0 during grasp and release.
+        grasped: Number of the first waypoint after the first grasp; 0 if the plan does not grasp.
     """
 
     wrist: np.ndarray
     hand: np.ndarray
     disturbable: np.ndarray
+    grasped: int = 0
 
     def __len__(self) -> int:
         return len(self.wrist)
@@ -72,6 +75,7 @@ class GraspMotion:
         self._grasp_rotation = grasp_rotation(grasp.rotation, wrist.rotation)
         self._closing_time = _closing_time(grasp, sim.embodiment.max_velocity)
         self._keys = [_KeyPose(0.0, wrist.act(grasp.at(0.0)[1]), 0.0, 0.0, start=1.0)]
+        self._grasped = 0
 
     def move(
         self, position: np.ndarray, *, yaw: float | None = None, duration: float | None = None, disturbable: float = 1.0
@@ -92,6 +96,7 @@ class GraspMotion:
     def close(self) -> None:
         """Close the end-effector in place."""
         self._grasp_to(self.grasp.end)
+        self._grasped = self._grasped or math.ceil(self._keys[-1].time / DT)
 
     def open(self) -> None:
         """Open the end-effector in place."""
@@ -116,7 +121,8 @@ class GraspMotion:
     def plan(self) -> Plan:
         """Sample the motions every :data:`DT` seconds."""
         times = np.arange(0.0, self._keys[-1].time + DT / 2, DT)
-        return Plan(*(np.array(column) for column in zip(*map(self._waypoint, times))))
+        wrist, hand, disturbable = (np.array(column) for column in zip(*map(self._waypoint, times)))
+        return Plan(wrist, hand, disturbable, self._grasped)
 
     def _grasp_to(self, step: float) -> None:
         last = self._keys[-1]

@@ -60,7 +60,7 @@ class ObjectInBox(Task):
         size = [SHELF_SPACING, SHELF_SPACING * len(SHAPES) / 2, 0.01]
         spec.worldbody.add_geom(name="shelf", type=BOX_SHAPE, size=size, pos=[SHELF_X, 0.0, SHELF_HEIGHT - 0.01])
         for i, shape in enumerate(SHAPES):
-            add_object(spec, shape.name, shape.kind, np.array(shape.extent) / 2, _shelf(i), shape.mass, shape.rgba)
+            add_object(spec, shape.name, shape.kind, [extent / 2 for extent in shape.extent], _shelf(i), shape.mass, shape.rgba)
         add_box(spec)
 
     def reset(self, sim: Simulation, rng: np.random.Generator) -> None:
