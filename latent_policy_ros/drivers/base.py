@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -35,6 +37,8 @@ class DriverSetup:
         socket_path: Socket of the simulator; empty without one.
         address: Text after ``@`` in the driver's name, e.g. a serial port; empty without one.
         lower, upper: Limits (n,) of the joints [rad or m].
+        flange: Of an arm: the frame of its base, and a function from joints (n,) to the pose (7,) of its flange in that frame.
+        clock: Clock of the stamps of a driver without hardware [s]: the system's, or simulation time.
     """
 
     joint_names: tuple[str, ...]
@@ -44,6 +48,8 @@ class DriverSetup:
     address: str = ""
     lower: np.ndarray = field(default_factory=lambda: np.empty(0))
     upper: np.ndarray = field(default_factory=lambda: np.empty(0))
+    flange: tuple[str, Callable[[np.ndarray], np.ndarray]] | None = None
+    clock: Callable[[], float] = time.time
 
 
 @runtime_checkable
@@ -51,7 +57,8 @@ class Driver(Protocol):
     """Joint position interface to hardware or to a simulator.
 
     A driver is made as ``Class(joint_names, address)``, or, where that is not enough, by a class method
-    ``create(setup: DriverSetup)``. ``joint_names`` are available while disconnected. Every other call raises
+    ``create(setup: DriverSetup)``. A driver that moves no hardware has a class attribute ``simulated = True``: it may follow
+    simulation time, and its robot is engaged at start. ``joint_names`` are available while disconnected. Every other call raises
     ``HardwareError`` when the hardware cannot be reached; ``connect`` may be called again after that. A driver checks the
     shape and finiteness of commands only: limits and rates are checked before, by ``control.command_guard.CommandGuard``.
     """

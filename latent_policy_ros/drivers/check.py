@@ -97,9 +97,8 @@ def _check_pose(driver: Driver, setup: DriverSetup) -> Iterator[Result]:
 
 
 def _check_range(driver: Driver, setup: DriverSetup) -> Iterator[Result]:
-    if not hasattr(driver, "hardware_range"):
+    if not hasattr(driver, "hardware_range") or not np.isfinite(found := driver.hardware_range()).any():
         return
-    found = driver.hardware_range()
     slack = 0.01 * (setup.upper - setup.lower)
     narrow = (found[:, 0] > setup.lower + slack) | (found[:, 1] < setup.upper - slack)
     for index in np.flatnonzero(narrow):

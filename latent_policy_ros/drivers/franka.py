@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.drivers.base import DriverSetup, JointReading
 from latent_policy_ros.drivers.bus import serial_port
 from latent_policy_ros.drivers.bus.threaded import ThreadedDriver
+from latent_policy_ros.drivers.bus.urdf_ranges import UNLIMITED, joint_ranges
 
 STIFFNESS = np.array([600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0])  # N m/rad
 OPTIONS = {"realtime": 0, "stiffness": 100, "recover": 0}  # stiffness in percent of STIFFNESS
 MAX_PERIOD = 0.1  # s between two set points, above which the reference has no velocity
+WINDOW = 3  # set points from which its velocity is determined: their times are uneven
 STOP_TIMEOUT = 2.0  # s
 
 
@@ -54,6 +57,10 @@ class FrankaDriver(ThreadedDriver):
             raise HardwareError(f"{self.label}: {robot.current_errors}; clear the error in Desk")
         return _Arm(self._franky, robot, self._stiffness, self.label)
 
+    def hardware_range(self) -> np.ndarray:
+        """Position limits (7, 2) of the robot's own model [rad]; infinite where its software has none (Panda)."""
+        return self._connected().connection.hardware_range()  # type: ignore[attr-defined]
+
 
 class _Arm:
     """Connection to one arm."""
@@ -61,8 +68,15 @@ class _Arm:
     def __init__(self, franky: Any, robot: Any, stiffness: np.ndarray, label: str) -> None:
         self._franky, self._robot, self._stiffness, self._label = franky, robot, stiffness, label
         self._motion: Any = None
-        self._sent, self._sent_time = np.zeros(7), 0.0
+        self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=WINDOW)  # times [s, monotonic] and set points
         self._state_time, self._stamp = -1.0, 0.0
+
+    def hardware_range(self) -> np.ndarray:
+        try:
+            found = joint_ranges(self._label, self._robot.model_urdf)
+        except Exception:  # noqa: BLE001  franky's exceptions have no common base
+            found = {}
+        return np.array((list(found.values()) + [UNLIMITED] * 7)[:7])
 
     def measure(self) -> JointReading:
         if self._motion is not None and self._robot.join_motion(0.0):  # raises what ended the motion
@@ -74,9 +88,11 @@ class _Arm:
 
     def send(self, position: np.ndarray) -> None:
         now = time.monotonic()
-        elapsed = now - self._sent_time
-        velocity = (position - self._sent) / elapsed if self._motion is not None and 0.0 < elapsed < MAX_PERIOD else np.zeros(7)
-        self._sent, self._sent_time = position, now
+        if self._sent and now - self._sent[-1][0] > MAX_PERIOD:
+            self._sent.clear()
+        self._sent.append((now, position))
+        begin, first = self._sent[0]
+        velocity = (position - first) / (now - begin) if now > begin else np.zeros(7)
         reference = self._franky.JointReference(position, velocity)
         if self._motion is None:
             motion = self._franky.JointImpedanceTrackingMotion(stiffness=self._stiffness)

@@ -74,6 +74,11 @@ class FrankaHandDriver(ThreadedDriver):
             raise HardwareError(f"{self.label}: the hand is not homed; home it in Desk")
         return _Hand(gripper, state, self._limits, int(self._options["speed"]) / 1000.0, float(self._options["force"]), self.label)
 
+    def hardware_range(self) -> np.ndarray:
+        """Range (1, 2) of the joint [m]: that of one finger, or the opening if the joint's limits are nearer to it."""
+        opening: float = self._connected().connection.max_width  # type: ignore[attr-defined]
+        return np.array([[0.0, opening if self._limits[1] > 0.75 * opening else 0.5 * opening]])
+
     @property
     def grasped(self) -> bool:
         """Whether the hand holds an object."""
@@ -85,7 +90,7 @@ class _Hand:
 
     def __init__(self, gripper: Any, state: Any, limits: tuple[float, float], speed: float, force: float, label: str) -> None:
         self._gripper, self._limits, self._speed, self._force, self._label = gripper, limits, speed, force, label
-        self._max_width, self._velocity = state.max_width, Differentiator()
+        self.max_width, self._velocity = state.max_width, Differentiator()
         self._decision = GraspDecision(state.width / state.max_width)
         self._done = self._decision.state  # what was last commanded
         self._running: Any = None  # future of the motion
@@ -96,7 +101,7 @@ class _Hand:
         self.grasped = bool(state.is_grasped)
         self._advance()
         lower, upper = self._limits
-        share = min(1.0, max(0.0, state.width / self._max_width))
+        share = min(1.0, max(0.0, state.width / self.max_width))
         return self._velocity.reading(np.array([lower + share * (upper - lower)]))
 
     def send(self, position: np.ndarray) -> None:
@@ -120,6 +125,6 @@ class _Hand:
         if self._decision.state != self._done:
             self._done = self._decision.state
             if self._done == OPEN:
-                self._running = self._gripper.move_async(self._max_width, self._speed)
+                self._running = self._gripper.move_async(self.max_width, self._speed)
             else:
-                self._running = self._gripper.grasp_async(0.0, self._speed, self._force, 0.005, self._max_width)
+                self._running = self._gripper.grasp_async(0.0, self._speed, self._force, 0.005, self.max_width)

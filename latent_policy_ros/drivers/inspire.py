@@ -10,17 +10,18 @@ from latent_policy_ros.drivers.bus import serial_port
 from latent_policy_ros.drivers.bus.modbus import ModbusClient
 from latent_policy_ros.drivers.bus.threaded import Differentiator, ThreadedDriver
 
-#: Joints in the order of the hand's registers.
-FINGERS = (
-    "pinky_proximal_joint",
-    "ring_proximal_joint",
-    "middle_proximal_joint",
-    "index_proximal_joint",
-    "thumb_proximal_pitch_joint",
-    "thumb_proximal_yaw_joint",
-)
+#: Ranges [rad], from zero on, of the joints in the order of the hand's registers; from the public URDF that dex-urdf publishes.
+RANGES = {
+    "pinky_proximal_joint": 1.47,
+    "ring_proximal_joint": 1.47,
+    "middle_proximal_joint": 1.47,
+    "index_proximal_joint": 1.47,
+    "thumb_proximal_pitch_joint": 0.5997,
+    "thumb_proximal_yaw_joint": 1.308,
+}
+FINGERS = tuple(RANGES)
 HAND_ID, CLEAR_ERROR, ANGLE_SET, FORCE_SET, SPEED_SET, ANGLE, ERROR = 1000, 1004, 1486, 1498, 1522, 1546, 1606
-STRAIGHT = 1000  # register value at the lower limit of a joint; 0 at the upper limit
+STRAIGHT = 1000  # register value of a joint at zero; 0 at the end of its range
 OPTIONS = {"id": 1, "baud_rate": 115200, "speed": 1000, "force": 500}  # speed: 0 to 1000; force: 0 to 1000 g
 STALL = 0x01  # bit of an error that the hand keeps until it is cleared; a firm grasp may cause it
 ERRORS = {1: "overheating", 2: "overcurrent", 3: "motor fault", 4: "internal communication"}
@@ -41,13 +42,12 @@ class InspireDriver(ThreadedDriver):
     def __init__(self, setup: DriverSetup) -> None:
         self._place, self._options = serial_port.split_address("inspire", setup.address, OPTIONS)
         serial_port.library("pymodbus.client", "inspire", "inspire")
-        if sorted(setup.joint_names) != sorted(FINGERS) or len(setup.lower) != len(FINGERS):
+        if sorted(setup.joint_names) != sorted(FINGERS):
             raise HardwareError(f"driver inspire: expected the joints {', '.join(FINGERS)}; got {', '.join(setup.joint_names)}")
         for name in ("speed", "force"):
             if not 0 <= int(self._options[name]) <= 1000:
                 raise HardwareError(f"driver inspire: {name}: expected 0 to 1000, got {self._options[name]}")
         super().__init__(setup.joint_names, f"inspire at {self._place}")
-        self._limits = setup.lower, setup.upper
 
     @classmethod
     def create(cls, setup: DriverSetup) -> InspireDriver:
@@ -57,7 +57,7 @@ class InspireDriver(ThreadedDriver):
         number = int(self._options["id"])
         client = ModbusClient("inspire", self._place, number, int(self._options["baud_rate"]))
         order = np.array([FINGERS.index(name) for name in self.joint_names])
-        hand = _Hand(client, order, *self._limits, int(self._options["speed"]), int(self._options["force"]))
+        hand = _Hand(client, order, int(self._options["speed"]), int(self._options["force"]))
         try:
             hand.check(number)
         except BaseException:
@@ -65,19 +65,20 @@ class InspireDriver(ThreadedDriver):
             raise
         return hand
 
+    def hardware_range(self) -> np.ndarray:
+        """Ranges (6, 2) of the joints [rad]."""
+        return np.array([(0.0, RANGES[name]) for name in self.joint_names])
+
 
 class _Hand:
     """Connection to one hand.
 
     Args:
         order: (6,) index of each joint in the registers.
-        lower, upper: (6,) limits of the joints [rad].
     """
 
-    def __init__(
-        self, client: ModbusClient, order: np.ndarray, lower: np.ndarray, upper: np.ndarray, speed: int, force: int
-    ) -> None:
-        self._client, self._order, self._lower, self._upper = client, order, lower, upper
+    def __init__(self, client: ModbusClient, order: np.ndarray, speed: int, force: int) -> None:
+        self._client, self._order, self._range = client, order, np.array(list(RANGES.values()))[order]
         self._settings = {SPEED_SET: speed, FORCE_SET: force}
         self._velocity, self._ready, self._count = Differentiator(), False, 0
         self._sent: list[int] = []
@@ -97,7 +98,7 @@ class _Hand:
         if self._count % ERROR_INTERVAL == 0:
             self._check_errors()
         self._count += 1
-        return self._velocity.reading(self._upper - angles / STRAIGHT * (self._upper - self._lower))
+        return self._velocity.reading((1.0 - angles / STRAIGHT) * self._range)
 
     def send(self, position: np.ndarray) -> None:
         if not self._ready:
@@ -105,8 +106,7 @@ class _Hand:
                 self._client.write(register, [value] * len(FINGERS))
             self._ready = True
         values = np.empty(len(FINGERS), int)
-        share = (self._upper - position) / (self._upper - self._lower)
-        values[self._order] = np.rint(np.clip(share, 0.0, 1.0) * STRAIGHT)
+        values[self._order] = np.rint(np.clip(1.0 - position / self._range, 0.0, 1.0) * STRAIGHT)
         if values.tolist() != self._sent:
             self._client.write(ANGLE_SET, values.tolist())
             self._sent = values.tolist()

@@ -20,7 +20,10 @@ class MockDriver:
         start: (n,) initial position [rad or m].
         time_constant: Time to cover 63% of the distance [s]; 0 reaches the command at once.
         clock: Steady clock [s].
+        stamps: Clock of the measurements' stamps [s].
     """
+
+    simulated = True
 
     def __init__(
         self,
@@ -28,17 +31,18 @@ class MockDriver:
         start: np.ndarray,
         time_constant: float = 0.02,
         clock: Callable[[], float] = time.monotonic,
+        stamps: Callable[[], float] = time.time,
     ) -> None:
         self._names = tuple(joint_names)
         self._start = checked_command(self._names, start)
-        self._time_constant, self._clock = time_constant, clock
+        self._time_constant, self._clock, self._stamps = time_constant, clock, stamps
         self._connected = False
         self._position, self._velocity, self._target = self._start.copy(), np.zeros_like(self._start), self._start.copy()
         self._time = clock()
 
     @classmethod
     def create(cls, setup: DriverSetup) -> MockDriver:
-        return cls(setup.joint_names, setup.start)
+        return cls(setup.joint_names, setup.start, stamps=setup.clock)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -50,7 +54,7 @@ class MockDriver:
 
     def read(self) -> JointReading:
         self._advance()
-        stamp = time.time() - (self._clock() - self._time)  # the position is of self._time
+        stamp = self._stamps() - (self._clock() - self._time)  # the position is of self._time
         return JointReading(stamp, self._position.copy(), self._velocity.copy())
 
     def write(self, position: np.ndarray) -> np.ndarray:

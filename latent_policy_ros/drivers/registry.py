@@ -22,10 +22,12 @@ DRIVERS = Registry(
         "mock": "latent_policy_ros.drivers.mock:MockDriver",
         "orca": "latent_policy_ros.drivers.orca:OrcaDriver",
         "robotiq": "latent_policy_ros.drivers.robotiq:RobotiqDriver",
+        "ros2_control": "latent_policy_ros.nodes.ros2_control.driver:Ros2ControlDriver",
         "sim": "latent_policy_ros.drivers.simulator:SimDriver",
     },
 )
 ALLOWED_MODULES = "LATENT_POLICY_DRIVER_MODULES"  # environment variable: modules, separated by commas, that driver names may import
+NEED_ROS = ("ros2_control",)  # drivers whose modules import rclpy
 METHODS = ("connect", "read", "write", "close")
 
 
@@ -63,7 +65,9 @@ def driver_class(name: str) -> type:
         try:
             found = DRIVERS.load(label)
         except LatentPolicyError as error:
-            raise HardwareError(str(error)) from error
+            needs_ros = label in NEED_ROS and isinstance(error.__cause__, ImportError)
+            hint = "needs ROS 2 with rclpy and control_msgs: source an installation, or type: make setup"
+            raise HardwareError(f"driver {label}: {hint}" if needs_ros else str(error)) from error
     else:
         found = _class_at(name, label)
     lacking = [method for method in METHODS if not callable(getattr(found, method, None))]
@@ -71,6 +75,11 @@ def driver_class(name: str) -> type:
         expected = "expected the methods of latent_policy_ros.drivers.base.Driver"
         raise HardwareError(f"driver {name}: lacks {', '.join(lacking)}; {expected}")
     return found
+
+
+def is_simulated(name: str) -> bool:
+    """Whether a driver moves no hardware: see ``Driver``. Errors as of ``driver_class``."""
+    return bool(getattr(driver_class(name), "simulated", False))
 
 
 def _class_at(name: str, path: str) -> type:

@@ -24,6 +24,8 @@ class SimDriver:
         timeout: Time to wait for a reply [s].
     """
 
+    simulated = True
+
     def __init__(self, path: str | Path, channel: str, joint_names: Sequence[str], timeout: float = 0.5) -> None:
         self._path, self._channel, self._timeout = str(path), channel, timeout
         self._names = tuple(joint_names)

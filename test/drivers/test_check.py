@@ -65,6 +65,44 @@ def test_missing_extra(make, name, monkeypatch):
     assert f"pip install 'latent_policy_ros[{extra}]'" in text
 
 
+@pytest.mark.parametrize("name, joints", [("franka", 7), ("franka_hand", 1)])
+def test_missing_extra_and_missing_robot_of_franka(name, joints, monkeypatch):
+    setup = DriverSetup(tuple(f"j{k}" for k in range(joints)), np.zeros(joints), lower=-np.ones(joints), upper=np.ones(joints))
+    texts = lambda: [result.text for result in check(f"{name}@127.9.9.9", setup) if not result.passed]
+    pytest.importorskip("franky", reason="needs franky-control")
+    assert f"{name} at 127.9.9.9: no connection; check power, network and FCI" in texts()[0]
+    monkeypatch.setitem(sys.modules, "franky", None)
+    assert "pip install 'latent_policy_ros[franka]'" in texts()[0]
+
+
+def test_missing_ros_is_named(monkeypatch):
+    for module in [name for name in sys.modules if name.startswith("latent_policy_ros.nodes.ros2_control")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "rclpy", None)
+    (result,) = check("ros2_control@arm", DriverSetup(("one",), np.zeros(1), lower=-np.ones(1), upper=np.ones(1)))
+    assert not result.passed and "driver ros2_control: needs ROS 2 with rclpy and control_msgs" in result.text
+
+
+def test_missing_and_forbidden_port_of_orca(make, tmp_path, monkeypatch):
+    case, port = make("orca"), tmp_path / "orca_port"
+    config = tmp_path / "config.yaml"
+    config.write_text(re.sub(r"(?m)^port:.*$", f"port: {port}", config.read_text()))
+    name = case.name.removesuffix("?mock=1")
+    texts = lambda: [result.text for result in check(name, case.setup) if not result.passed]
+    assert f"no serial port {port}; is it plugged in?" in texts()[0]
+    port.touch(mode=0)
+    monkeypatch.setattr(os, "open", lambda *arguments: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    assert f"no permission to open {port}" in texts()[0]
+
+
+def test_hand_that_cannot_be_reached_over_the_network(make):
+    case = make("inspire_tcp")
+    case.closing()
+    case.closing = lambda: None
+    (text,) = failures(case)
+    assert "no connection; check power, cable and address" in text
+
+
 @pytest.mark.parametrize("name", SERIAL)
 def test_missing_port(make, name):
     case = make(name)
@@ -93,6 +131,23 @@ def test_no_answer(make, name):
     case.line.silent = True
     texts = failures(case)
     assert "no motor answers at" in texts[0] or "no valid answer of device" in texts[0]
+
+
+@pytest.mark.parametrize(
+    "attribute, value, words",
+    [
+        ("connect", lambda *_, **__: (False, "no motor answers at 3000000 baud"), "config.yaml: no motor answers at 3000000 baud"),
+        ("absent_joints", ["index_mcp", "ring_mcp"], "config.yaml: no answer of the motors of index_mcp"),
+    ],
+)
+def test_orca_without_an_answer(make, monkeypatch, attribute, value, words):
+    import orca_core
+
+    case = make("orca")
+    config = case.name.removeprefix("orca@").removesuffix("?mock=1")
+    monkeypatch.setattr(type(orca_core.load_hand(config_path=config, mock=True)), attribute, value)
+    (text,) = failures(case)
+    assert text.endswith(words)
 
 
 @pytest.mark.parametrize("name", ["dynamixel", "feetech"])
@@ -130,15 +185,15 @@ def test_measured_pose_outside_the_limits(make, name):
     assert failures(case, setup) == ["one: measured -2.6, limits -0.2 to 1.8: wrong zero, ratio or unit?"]
 
 
-@pytest.mark.parametrize("name", ["dynamixel", "feetech", "orca"])
+@pytest.mark.parametrize("name", ["dynamixel", "feetech", "inspire", "orca"])
 def test_limits_that_are_not_those_of_the_embodiment(make, name):
     case = make(name)
     n = len(case.setup.joint_names)
-    lower, upper = np.full(n, -0.2), np.full(n, 0.2)
+    lower, upper = np.zeros(n), np.full(n, 0.2)
     upper[0] = 4.0
     setup = DriverSetup(case.setup.joint_names, np.zeros(n), lower=lower, upper=upper)
     (text,) = [text for text in failures(case, setup) if "hardware's own" in text]
-    assert text.startswith(f"{setup.joint_names[0]}: limits are -0.2 to 4, but the hardware's own are ")
+    assert text.startswith(f"{setup.joint_names[0]}: limits are 0 to 4, but the hardware's own are ")
 
 
 @pytest.mark.parametrize("name", CASES)

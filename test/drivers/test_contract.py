@@ -40,7 +40,7 @@ class Joints:
 
 @pytest.fixture
 def joints(tmp_path):
-    joints = Joints(tmp_path / "sim.sock")
+    joints = Joints(tmp_path / "sockets" / "sim.sock")
     yield joints
     joints.bus.close()
 
@@ -115,7 +115,14 @@ def driver(setting):
 
 
 def test_every_registered_driver_is_tested():
-    assert set(DRIVERS.names()) == {"mock", "sim", "franka", "franka_hand", *(name.partition("_")[0] for name in CASES)}
+    assert set(DRIVERS.names()) == {
+        "mock",
+        "sim",
+        "franka",
+        "franka_hand",
+        "ros2_control",
+        *(name.partition("_")[0] for name in CASES),
+    }
 
 
 def test_joint_names_are_available_while_disconnected(driver, setting):
@@ -200,6 +207,14 @@ def test_lost_simulator_is_detected_and_connected_again(joints, tmp_path):
     assert driver.read().position.shape == (3,)
     driver.close()
     again.bus.close()
+
+
+def test_last_simulator_removes_the_folder_of_the_sockets(joints):
+    other = Joints(joints.bus.path.with_name("other.sock"))
+    other.bus.close()
+    assert joints.bus.path.is_socket() and not other.bus.path.exists()
+    joints.bus.close()
+    assert not joints.bus.path.parent.exists()
 
 
 def test_unknown_drivers_are_refused():

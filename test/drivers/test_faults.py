@@ -1,6 +1,7 @@
 """Fault runs: unplugged in motion, silence, damaged answers, garbage and a slow bus, for every driver with a line."""
 
 import os
+import socketserver
 import sys
 import threading
 import time
@@ -117,6 +118,38 @@ def test_slow_bus_does_not_delay_the_control_loop(case):
     durations, stamps = control(case, 0.5)
     assert np.median(durations) < 0.008 and len(durations) > 20
     assert 3 <= len(set(stamps)) < 0.8 * len(stamps)  # measurements are late, and keep their own time
+
+
+def test_slow_orca_hand_does_not_delay_the_control_loop(tmp_path):
+    case = make_case("orca", tmp_path)
+    case.driver.connect()
+    hand = case.driver._worker.connection._hand
+    measure = hand.get_joint_position
+    hand.get_joint_position = lambda: (time.sleep(0.03), measure())[1]
+    durations, stamps = control(case, 0.5)
+    case.close()
+    assert np.median(durations) < 0.008 and 3 <= len(set(stamps)) < 0.8 * len(stamps)
+
+
+def test_garbage_over_the_network_is_never_a_measurement(tmp_path):
+    case = make_case("inspire_tcp", tmp_path)
+    case.closing()
+    case.closing = lambda: None
+    port = int(case.name.rpartition(":")[2])
+
+    class Garbage(socketserver.BaseRequestHandler):
+        def handle(self):
+            while self.request.recv(4096):
+                self.request.sendall(os.urandom(29))
+
+    socketserver.ThreadingTCPServer.allow_reuse_address = True
+    with socketserver.ThreadingTCPServer(("127.0.0.1", port), Garbage) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(HardwareError, match=f"inspire at tcp://127.0.0.1:{port}: "):
+            case.driver.connect()
+        server.shutdown()
+    case.close()
 
 
 class Blocked:

@@ -1,16 +1,18 @@
 """Franka arm and hand against franky-sim, which speaks libfranka's protocol."""
 
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.control.arm_description import load_arm
-from latent_policy_ros.drivers import check
+from latent_policy_ros.drivers import check, franka
 from latent_policy_ros.drivers.base import Driver, DriverSetup
 from latent_policy_ros.drivers.franka_hand import CLOSE, OPEN, GraspDecision
 from latent_policy_ros.drivers.registry import make_driver
@@ -38,6 +40,23 @@ class Server:
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+
+
+def test_reference_is_smooth_although_set_points_come_unevenly(monkeypatch):
+    """A joint that moves at 1 rad/s, whose set points are sent 2 and 18 ms after each other in turn."""
+    sent, times = [], np.cumsum([0.002, 0.018] * 5)
+    motion = SimpleNamespace(set_reference=lambda reference: sent.append(reference[1]))
+    names = {"JointReference": lambda *values: values, "JointImpedanceTrackingMotion": lambda **_: motion}
+    robot = SimpleNamespace(move=lambda *_, **__: None)
+    arm = franka._Arm(SimpleNamespace(**names), robot, np.ones(7), "franka")
+    for step, now in enumerate(times):
+        monkeypatch.setattr(franka.time, "monotonic", lambda now=now: now)
+        arm.send(np.full(7, 0.01 * step))
+    np.testing.assert_array_equal(sent[0], 0.0)
+    np.testing.assert_allclose(sent[2:], 1.0, atol=0.01)
+    monkeypatch.setattr(franka.time, "monotonic", lambda: times[-1] + 0.2)
+    arm.send(np.zeros(7))
+    np.testing.assert_array_equal(sent[-1], 0.0)  # after a gap nothing is known
 
 
 def simulation_speed(host):
@@ -162,6 +181,37 @@ def test_hand_is_checked_with_a_whole_motion(hand, server, monkeypatch):
     assert result.passed, result.text
 
 
+def test_arm_is_checked_and_its_limits_are_compared_with_those_of_its_model(server):
+    """The simulated robot is an FR3, whose range is smaller than that of a Panda."""
+    setup = DriverSetup(PANDA.joint_names, PANDA.home, "arm", lower=PANDA.lower, upper=PANDA.upper)
+    results = list(check.check(f"franka@{server.host}", setup))
+    named = [result.text for result in results if not result.passed and "the hardware's own are" in result.text]
+    assert {text.partition(":")[0] for text in named} == {"panda_joint4", "panda_joint6"}
+    assert any(result.passed and "measured pose within the limits" in result.text for result in results)
+    lower, upper = -PANDA.upper, -PANDA.lower  # all directions reversed: joint 4 is outside
+    setup = DriverSetup(PANDA.joint_names, PANDA.home, "arm", lower=lower, upper=upper)
+    texts = [result.text for result in check.check(f"franka@{server.host}", setup) if not result.passed]
+    assert any(text.startswith("panda_joint4: measured") and "direction reversed?" in text for text in texts)
+
+
+def test_joints_of_the_arm_are_moved_one_by_one(server, monkeypatch):
+    for name, value in (("RAMP_TIME", 0.4), ("SETTLE_TIME", 0.4)):
+        monkeypatch.setattr(check, name, value)
+    setup = DriverSetup(PANDA.joint_names, PANDA.home, "arm", lower=PANDA.lower, upper=PANDA.upper)
+    announced = []
+    results = check.check_motion(f"franka@{server.host}", setup, announced.append, lambda index, pose, step: index != 6)
+    failed = [result.text for result in results if not result.passed]
+    assert len(announced) == 7 and len(failed) == 1, failed
+    assert failed[0].startswith("panda_joint7: direction reversed, or the motor of another joint")
+
+
+@pytest.mark.parametrize("upper, expected", [(0.04, 0.04), (0.08, 0.08), (0.05, 0.04)])
+def test_range_of_the_hand_is_that_of_a_finger_or_its_opening(upper, expected):
+    driver = make_driver("franka_hand@x", DriverSetup(("jaw",), np.zeros(1), lower=np.zeros(1), upper=np.array([upper])))
+    driver._worker = SimpleNamespace(connection=SimpleNamespace(max_width=0.08), stop=lambda: None)
+    np.testing.assert_allclose(driver.hardware_range(), [[0.0, expected]])
+
+
 def test_decisions_have_hysteresis():
     decision = GraspDecision(0.9)
     shares = (0.9, 0.5, 0.41, 0.39, 0.5, 0.59, 0.61, 0.5)
@@ -185,6 +235,29 @@ def test_robot_that_is_switched_off_in_motion_is_named_and_comes_back(arm, hand,
     server.start()
     arm.connect()
     hand.connect()
+    follow(arm, arm.read().position, 0.03)
+
+
+def test_robot_that_stands_still_is_named_and_comes_back(arm, server):
+    """A network without packets for more than a second, in motion."""
+    arm.connect()
+    start = arm.read().position
+    arm.write(start)
+    time.sleep(0.2)
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        fails(arm, start, f"franka at {server.host}: ")
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    until = time.monotonic() + 10.0
+    while True:
+        try:
+            arm.connect()
+            break
+        except HardwareError:
+            assert time.monotonic() < until
+            time.sleep(0.2)
     follow(arm, arm.read().position, 0.03)
 
 

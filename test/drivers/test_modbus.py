@@ -129,8 +129,8 @@ def test_other_devices_are_refused(hand, tmp_path):
 def test_hand_maps_each_joint_to_its_register(hand):
     hand.driver.connect()
     goal = np.zeros(6)
-    goal[hand.driver.joint_names.index("index_proximal_joint")] = 1.2
-    goal[hand.driver.joint_names.index("pinky_proximal_joint")] = 0.3
+    goal[hand.driver.joint_names.index("index_proximal_joint")] = 1.47
+    goal[hand.driver.joint_names.index("pinky_proximal_joint")] = 0.25 * 1.47
     follow(hand, goal)
     assert [hand.line.registers.values[1486 + k] for k in range(6)] == [750, 1000, 1000, 0, 1000, 1000]
     assert [hand.line.registers.values[address] for address in (1522, 1498)] == [1000, 500]  # speed, force [g]

@@ -13,7 +13,7 @@ from modbus_emulator import Inspire, ModbusLine, Robotiq, tcp_registers
 from motor_emulator import DynamixelLine, FeetechLine, dynamixel_motors, feetech_motors
 
 from latent_policy_ros.drivers.base import DriverSetup
-from latent_policy_ros.drivers.inspire import FINGERS
+from latent_policy_ros.drivers.inspire import FINGERS, RANGES
 from latent_policy_ros.drivers.registry import make_driver
 
 CASES = ("dynamixel", "feetech", "robotiq", "inspire", "inspire_tcp", "orca")
@@ -99,8 +99,9 @@ def make_case(name, folder):
         line = ModbusLine(port, 9, Robotiq.BLOCKS)
         return _case(f"robotiq@{port}", setup, np.array([0.3]), 0.002, line=line, model=Robotiq(line.registers), closing=line.close)
     if name.startswith("inspire"):
-        setup = DriverSetup(FINGERS[::-1], np.zeros(6), **_limits(6, 0.0, 1.2))
-        goal = np.linspace(0.1, 0.9, 6)
+        ranges = np.array(list(RANGES.values()))[::-1]
+        setup = DriverSetup(FINGERS[::-1], np.zeros(6), lower=np.zeros(6), upper=ranges)
+        goal = np.linspace(0.1, 0.9, 6) * ranges
         if name == "inspire":
             line = ModbusLine(port, 1, Inspire.BLOCKS)
             return _case(f"inspire@{port}", setup, goal, 0.001, line=line, model=Inspire(line.registers), closing=line.close)

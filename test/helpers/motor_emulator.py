@@ -69,9 +69,9 @@ class MotorLine(SerialLine):
                 if rest[k] in present:
                     present[rest[k]].write(address, rest[k + 1 : k + 1 + size])
         elif instruction == SYNC_READ:
-            for target in parameters[2 * width :]:
-                if target in present:
-                    self.send(self.status(target, bytes(present[target].memory[word(0) : word(0) + word(1)])))
+            asked = [target for target in parameters[2 * width :] if target in present]
+            memory = slice(word(0), word(0) + word(1))
+            self.send(*(self.status(target, bytes(present[target].memory[memory])) for target in asked))
         elif number in present or (number == 0xFE and instruction == PING):
             for target in [number] if number != 0xFE else sorted(present):
                 motor = present[target]

@@ -5,10 +5,11 @@ import select
 import threading
 import time
 import tty
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 
-class SerialLine:
+class SerialLine(ABC):
     """A pseudo-terminal at a path, which stays the same when it is unplugged and plugged in again.
 
     Subclasses answer the bytes that arrive. Attributes change while the line runs:
@@ -29,21 +30,25 @@ class SerialLine:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    @abstractmethod
     def received(self, data):
         """Handle bytes of the driver."""
-        raise NotImplementedError
 
-    def send(self, data):
-        """Send an answer."""
+    def send(self, *answers):
+        """Send answers, which arrive together, as from a USB adapter."""
         if self.silent or self._master is None:
             return
-        if self.corrupt > 0:
-            self.corrupt -= 1
-            data = data[:-1] + bytes([data[-1] ^ 0x55])
-        wait = self.delay + (10 * len(data) / self.baud_rate if self.baud_rate else 0.0)
+        data = b"".join(map(self._damaged, answers))
+        wait = self.delay * len(answers) + (10 * len(data) / self.baud_rate if self.baud_rate else 0.0)
         if wait:
             time.sleep(wait)
         self.inject(data)
+
+    def _damaged(self, answer):
+        if self.corrupt <= 0:
+            return answer
+        self.corrupt -= 1
+        return answer[:-1] + bytes([answer[-1] ^ 0x55])
 
     def inject(self, data):
         """Put bytes on the line, e.g. garbage."""

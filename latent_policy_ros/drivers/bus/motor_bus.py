@@ -23,6 +23,31 @@ TRIES = 3  # of the exchanges that prepare a motor
 Register = tuple[int, int]  # address and size [bytes] in the control table of a motor
 
 
+class _BufferedReads:
+    """Replacement of ``readPort`` of the SDKs: takes everything that has arrived from the port at once.
+
+    The SDKs read each answer in pieces, which costs two system calls for each piece.
+
+    Args:
+        serial: The open port.
+    """
+
+    def __init__(self, serial: Any) -> None:
+        self._serial, self._bytes = serial, bytearray()
+
+    def __call__(self, length: int) -> bytes:
+        if (missing := length - len(self._bytes)) > 0:
+            self._bytes += self._serial.read(max(missing, self._serial.in_waiting))
+        data = bytes(self._bytes[:length])
+        del self._bytes[:length]
+        return data
+
+    def clear(self) -> None:
+        """Drop everything that has arrived."""
+        self._bytes.clear()
+        self._serial.reset_input_buffer()
+
+
 class MotorBus(ABC):
     """An open port and the n motors of a driver.
 
@@ -48,6 +73,7 @@ class MotorBus(ABC):
         if not self.port.setBaudRate(motors.baud_rate):
             raise HardwareError(f"{label}: baud_rate {motors.baud_rate} is not supported by {sdk.__name__}")
         self.port.ser.timeout = POLL
+        self.port.readPort = self._reads = _BufferedReads(self.port.ser)
         self._descriptor = self.port.ser.fileno()
         with suppress(ValueError, OSError):  # not every port has this setting
             self.port.ser.set_low_latency_mode(True)
@@ -199,7 +225,7 @@ class MotorBus(ABC):
         """One exchange: no other process uses the port meanwhile, and bytes of earlier exchanges are dropped."""
         with serial_port.exclusive(self._descriptor, self.label):
             self.port.is_using = False
-            self.port.ser.reset_input_buffer()
+            self._reads.clear()
             yield
 
     def verify(self, result: int, what: str) -> None:
