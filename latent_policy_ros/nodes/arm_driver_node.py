@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.driver_node import DriverNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.observations.messages import pose_array
+from latent_policy_ros.observations.transforms import TransformChain
 
 
 class ArmDriver(DriverNode):
     """Driver node of an arm.
 
     Subscribes to ``wrist_command``, a pose of the hand frame in the arm's base frame, and to ``arm_command``, joints by
-    name. Publishes the measured ``wrist_pose``.
+    name. Publishes the measured ``wrist_pose``: by forward kinematics, or that of ``wrist_frame`` in tf.
     """
 
     command_topics = "wrist_command", "arm_command"
@@ -33,21 +35,34 @@ class ArmDriver(DriverNode):
     def __init__(self, **node_options: Any) -> None:
         super().__init__("arm_driver", **node_options)
         self.declare("arm", PANDA, "Arm: a name under config/arms, or a YAML file.")
-        self.declare("base_frame", "", "Frame of wrist poses; empty: name of the arm's base link in the URDF.")
+        self.declare("base_frame", "", "Frame of wrist poses; ~/ stands for the node's namespace; empty: the arm's base link.")
+        self.declare("wrist_frame", "", "Frame in tf whose pose is the measured wrist pose; empty: computed from the joints.")
         self.declare("workspace", list(ANYWHERE), "Bounds of the wrist in the base frame: lowest and highest x, y, z [m].")
 
     def make_controller(self) -> tuple[ArmController, np.ndarray]:
         kinematics = ArmKinematics(self.embodiment, load_arm(self.value("arm")))
         controller = ArmController(
-            kinematics, self.value("base_frame"), Workspace(tuple(self.value("workspace"))),
+            kinematics, self.frame(self.value("base_frame")), Workspace(tuple(self.value("workspace"))),
             self.value("hold_after"), self.value("max_command_age"), self.count,
         )  # fmt: skip
         return controller, kinematics.home
+
+    def flange(self) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+        return self.controller.base_frame, self.controller.kinematics.flange_pose
 
     def subscribe_commands(self) -> None:
         self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
         self.subscribe(PoseStamped, "wrist_command", self.on_wrist_command, qos.COMMANDS)
         self.subscribe(JointTrajectory, "arm_command", self.on_trajectory, qos.COMMANDS)
+        self._chain = TransformChain(self.controller.base_frame, frame) if (frame := self.value("wrist_frame")) else None
+        self._transformed: tuple[float, np.ndarray] | None = None  # newest stamp and pose from tf, not yet published
+        if self._chain:
+            tf_message = message_conversion.message_class("tf2_msgs/msg/TFMessage")
+            self.subscribe(tf_message, "/tf", self._on_transforms, qos.TRANSFORMS)
+            self.subscribe(tf_message, "/tf_static", lambda message: self._on_transforms(message, True), qos.LATCHED)
+
+    def _on_transforms(self, message: Any, static: bool = False) -> None:
+        self._transformed = self._chain.push(message, static) or self._transformed
 
     def on_wrist_command(self, message: PoseStamped) -> None:
         """Follow a wrist command."""
@@ -58,13 +73,23 @@ class ArmDriver(DriverNode):
             self.note_latency(message.header)
 
     def publish_measurement(self, reading: JointReading) -> None:
-        wrist = self.controller.kinematics.fk(reading.position)
-        self._poses.publish(message_conversion.pose_stamped(reading.stamp, self.controller.base_frame, wrist))
+        if self._chain is None:
+            measured = reading.stamp, self.controller.kinematics.fk(reading.position)
+        else:
+            measured, self._transformed = self._transformed, None
+        if measured is not None:
+            self._poses.publish(message_conversion.pose_stamped(measured[0], self.controller.base_frame, measured[1]))
+        elif not self._chain.connected:
+            known = ", ".join(self._chain.known) or "none"
+            self.count("no wrist pose", f"no transform from {self._chain.parent} to {self._chain.child}; frames: {known}")
+
+
+make_node = ArmDriver
 
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros arm_driver_node``."""
-    return run_node(ArmDriver)
+    return run_node(make_node)
 
 
 if __name__ == "__main__":

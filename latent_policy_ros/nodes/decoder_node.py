@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.paths import artifact
+from latent_policy_ros.control.joint_controller import COMMAND_LEAD
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
@@ -19,6 +21,7 @@ from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.source_monitor import SourceMonitor
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.observations.liveness import Liveness
 from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.policy import ActionChunk, RobotDecoder
 
@@ -29,8 +32,9 @@ class Decoder(ManagedNode):
     """Subscribes to ``latent_action``; publishes ``hand_command`` or ``gripper_command``, and ``wrist_command``.
 
     The stamp of a command is that of the newest observation it is based on, so that the latency from camera to command can be
-    measured. ``time_from_start`` of a joint command is the time after that stamp at which its positions are to be reached. When
-    chunks become stale, the node commands both drivers once to hold the measured pose (a trajectory without points; for the arm on
+    measured. ``time_from_start`` of a joint command is the time after that stamp at which its positions are to be reached: 1.5
+    periods of the commands from now. When chunks become stale, or one of the robot's two drivers no longer publishes its
+    measurements, the node commands both drivers once to hold the measured pose (a trajectory without points; for the arm on
     ``arm_command``), and publishes nothing until a fresh chunk arrives.
     """
 
@@ -41,29 +45,44 @@ class Decoder(ManagedNode):
         self.declare("rate", 50.0, "Command rate [Hz].", 10.0, 500.0)
         self.declare("max_age", 0.5, "Maximum age of the observation of a chunk [s]; older chunks are stale.", 0.05, 2.0)
         self.declare("silence", 0.2, "Time without a new chunk after which the measured pose is held [s].", 0.05, 2.0)
+        self.declare(
+            "driver_silence", 0.15,
+            "Time without a measurement of one of the robot's drivers after which both hold [s]; three periods of a slower driver.",
+            0.02, 2.0,
+        )  # fmt: skip
         self.declare("blend", 0.2, "Time in which a new chunk replaces the previous ones [s]; 0 replaces them at once.", 0.0, 2.0)
         self.declare("alarm", 1.5, "Out-of-distribution distance that is reported; 0.1% of good latents exceed 1.", 0.1, 1e3)
-        self.declare("base_frame", "panda_link0", "Frame of wrist poses: the arm's base.")
+        self.declare(
+            "base_frame",
+            "panda_link0",
+            "Frame of wrist poses, of chunks and of commands: the arm's base; ~/ stands for the node's namespace.",
+        )
 
     def configure(self) -> None:
         self.embodiment = load_embodiment(self.value("embodiment"))
         kind = self.embodiment.command
         if kind is None:
             raise LatentPolicyError(f"{self.embodiment.name} is not a robot's end-effector: it has no commands")
-        self.rate, self.frame = self.value("rate"), self.value("base_frame")
+        self.rate, self.frame_id = self.value("rate"), self.frame(self.value("base_frame"))
         space = LatentSpace.load(artifact("latents", self.value("latent")))
         self.decoder = RobotDecoder(space, self.embodiment, self.value("max_age"), self.value("blend"), self.value("silence"))
         self.following, self.distance = False, 0.0
         self.meter, self.latency, self.chunk_age = RateMeter(), Percentiles(), Percentiles()
         self._observed = 0.0
-        self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", qos.COMMANDS)
-        self._wrist_commands = self.publisher(PoseStamped, "wrist_command", qos.COMMANDS)
-        self._arm_commands = self.publisher(JointTrajectory, "arm_command", qos.COMMANDS)
+        self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", qos.OFFERED_COMMANDS)
+        self._wrist_commands = self.publisher(PoseStamped, "wrist_command", qos.OFFERED_COMMANDS)
+        self._arm_commands = self.publisher(JointTrajectory, "arm_command", qos.OFFERED_COMMANDS)
         self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS)
         self._sources = SourceMonitor(self, ("latent_action",))
+        # A short queue, as only the arrival counts.
+        self.subscribe(JointState, "joint_states", self._on_joints, qos.IMAGES)
+        self.subscribe(PoseStamped, "wrist_pose", self._on_wrist, qos.IMAGES)
+        self._drivers: dict[str, Liveness] = {}
 
     def activate(self) -> None:
         self.decoder.reset()
+        silence = self.value("driver_silence")
+        self._drivers = {"joint states of the end-effector": Liveness(silence), "wrist pose": Liveness(silence)}
         self.following = False
 
     def deactivate(self) -> None:
@@ -73,11 +92,28 @@ class Decoder(ManagedNode):
         if not self.active or self._sources.conflict:
             return
         now = self.now()
+        if message.header.frame_id not in ("", self.frame_id):
+            expected = f"expected {self.frame_id} (parameter base_frame), got {message.header.frame_id}"
+            raise LatentPolicyError(f"header.frame_id, the frame of wrist poses: {expected}")
         chunk = ActionChunk.from_message(message)
         self.decoder.accept(chunk, now, time.monotonic())
         self._check_distribution(chunk)
         self.chunk_age.add(now - to_seconds(message.header.stamp))
         self.tick(now)  # publish the first command without delay
+
+    def _on_joints(self, message: JointState) -> None:
+        if self.active and self.embodiment.joint_names[0] in message.name:
+            self._drivers["joint states of the end-effector"].receive(time.monotonic())
+
+    def _on_wrist(self, _: PoseStamped) -> None:
+        if self.active:
+            self._drivers["wrist pose"].receive(time.monotonic())
+
+    def _driver_silence(self) -> str:
+        """The measurements that no longer arrive; an empty string if all do. A robot holds with all of its joints."""
+        now = time.monotonic()
+        silent = [f"no {name} for {seconds:.2f} s" for name, stream in self._drivers.items() if (seconds := stream.silence(now))]
+        return ", ".join(silent)
 
     def _check_distribution(self, chunk: ActionChunk) -> None:
         """Report out-of-distribution latents. They are executed within the limits of the command guard."""
@@ -88,17 +124,18 @@ class Decoder(ManagedNode):
             self.count(OUT_OF_DISTRIBUTION, f"distance {self.distance:.2f}")
 
     def tick(self, now: float) -> None:
-        conflict = self._sources.update(time.monotonic())
-        command = None if conflict else self.decoder.command(now, time.monotonic())
+        obstacle = self._sources.update(time.monotonic()) or self._driver_silence()
+        command = None if obstacle else self.decoder.command(now, time.monotonic())
         if command is None:
-            if self.following:
-                self.count("held" if conflict else "stale chunks: holding", conflict)
+            was_following = self.following
             self._hold()
+            if was_following:  # after the command, as writing a log may take 0.1 s on a busy disk
+                self.count("held" if obstacle else "stale chunks: holding", obstacle)
             return
         self.following = True
-        reach_in = now + 1.0 / self.rate - command.observed
+        reach_in = now + COMMAND_LEAD / self.rate - command.observed
         self._joint_commands.publish(message_conversion.command(command.observed, reach_in, self.embodiment.joint_names, command.q))
-        self._wrist_commands.publish(message_conversion.pose_stamped(command.observed, self.frame, command.wrist_pose))
+        self._wrist_commands.publish(message_conversion.pose_stamped(command.observed, self.frame_id, command.wrist_pose))
         self.meter.tick(time.monotonic())
         if command.observed != self._observed:
             self._observed = command.observed
@@ -124,13 +161,16 @@ class Decoder(ManagedNode):
             "latent_id": self.decoder.latent_space.latent_id,
         }
         if not self.following:
-            return WARN, f"{self._sources.conflict or 'no fresh chunk'}: holding", values
+            return WARN, f"{self._sources.conflict or self._driver_silence() or 'no fresh chunk'}: holding", values
         return (WARN, OUT_OF_DISTRIBUTION, values) if self.distance > self.value("alarm") else (OK, "decoding", values)
+
+
+make_node = Decoder
 
 
 def main() -> int:
     """Entry point of ``ros2 run latent_policy_ros decoder_node``."""
-    return run_node(Decoder)
+    return run_node(make_node)
 
 
 if __name__ == "__main__":

@@ -43,13 +43,14 @@ class RobotMeasures:
         chunks: Number of action chunks.
         seconds: Measured time [s].
         latency: Time from each observation to the first joint command computed from it [s].
+        observed: Time of the observation behind the newest command [s].
     """
 
     commands: int = 0
     chunks: int = 0
     seconds: float = 0.0
     latency: Percentiles = field(default_factory=lambda: Percentiles(100_000))
-    _observed: float = 0.0
+    observed: float = 0.0
 
     def add_command(self, observed: float, now: float) -> None:
         """Count a joint command.
@@ -60,8 +61,8 @@ class RobotMeasures:
             now: Time of receipt [s].
         """
         self.commands += 1
-        if observed != self._observed:
-            self._observed = observed
+        if observed != self.observed:
+            self.observed = observed
             self.latency.add(now - observed)
 
     def as_dict(self) -> dict[str, Any]:

@@ -7,14 +7,16 @@ import time
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PoseArray, PoseStamped
+from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.bringup.fleet import LATENT, MODES
 from latent_policy_ros.common.errors import LatentPolicyError, available
 from latent_policy_ros.common.paths import artifact
-from latent_policy_ros.data.hand_recordings import HandPlayer, read_hand_recording
+from latent_policy_ros.data.hand_recordings import FORMATS, HandPlayer, read_hand_recording
+from latent_policy_ros.drivers.camera import Camera
+from latent_policy_ros.drivers.hand_camera import HandCamera, mediapipe_detector
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.embodiments.human.hand_input import HandInput, canonical_hands
 from latent_policy_ros.embodiments.human.human_hand import HumanHand
@@ -24,11 +26,14 @@ from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
+from latent_policy_ros.nodes.base.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.joint_matcher import JointMatcher
-from latent_policy_ros.observations.messages import pose_array, to_seconds
+from latent_policy_ros.observations.messages import pose_array, stamp_of
+from latent_policy_ros.observations.modalities import message_types, modality_for
 from latent_policy_ros.policy.teleoperation import HandToRobot, NotReady, encode_hand
 
+KEYPOINTS_TYPES = message_types("keypoints")
 RATE = 100.0  # Hz of the staleness check and of recordings
 ROBOT_TIMEOUT = 20.0  # s to wait for the robots before a recording is played
 MAX_STATE_AGE = 0.5  # s: older measured joints and wrist poses are not used
@@ -45,12 +50,14 @@ class DrivenRobot:
     Attributes:
         waiting: Reason why the robot is not driven; empty while it is.
         output: Publisher of its action chunks or joint commands.
+        wrist_frame: Frame of the newest wrist pose.
     """
 
     def __init__(self, namespace: str, embodiment: Embodiment, follower: HandToRobot) -> None:
         self.namespace, self.embodiment, self.follower = namespace, embodiment, follower
         self.waiting = "no keypoints yet"
         self.output: Any = None
+        self.wrist_frame = ""
         self._matcher = JointMatcher(embodiment.joint_names)
         self._joints: tuple[float, np.ndarray] | None = None
         self._wrist: tuple[float, np.ndarray] | None = None
@@ -64,7 +71,7 @@ class DrivenRobot:
         pose = pose_array(message.pose)
         if not np.isfinite(pose).all():
             raise LatentPolicyError("wrist pose is not finite")
-        self._wrist = time.monotonic(), pose
+        self._wrist, self.wrist_frame = (time.monotonic(), pose), message.header.frame_id
 
     def ready(self, needs_wrist: bool) -> bool:
         """Whether the robot's state is known and something subscribes to its output."""
@@ -83,7 +90,7 @@ class DrivenRobot:
 
 
 class HumanHandNode(ManagedNode):
-    """Drives robots with the keypoints of a human hand, from the topic ``keypoints`` or from a recording.
+    """Drives robots with the keypoints of a human hand, from the topic ``keypoints``, a recording or a webcam.
 
     In mode ``latent`` the node encodes the hand once and publishes the latent to the decoder of every robot; the arm holds
     its measured wrist pose. In mode ``direct`` it retargets the hand to the joints of every robot and publishes joint
@@ -93,15 +100,21 @@ class HumanHandNode(ManagedNode):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("human_hand", rate=RATE, **node_options)
-        self.declare("robots", [""], "Namespaces of the robots to drive.")
+        self.declare("robots", [""], "Names of the robots to drive.")
+        self.declare(ROBOT_NAMESPACES, True, ROBOT_NAMESPACES_HELP)
         self.declare("embodiments", [""], "End-effector of each robot: a name in config/embodiments, or a YAML file.")
         self.declare("mode", LATENT, "latent: through the latent space and the decoders; direct: by retargeting.")
         self.declare("latent", "default", "Latent space of mode latent: a folder, or a name in config/latents.")
         self.declare("side", "auto", "Side of the hand that the keypoints show: left, right, or auto.")
         self.declare("layout", "auto", "Order of the keypoints: auto, mediapipe, mano, manus, webxr or openxr.")
         self.declare("units", "m", "Unit of the keypoints: m, cm or mm.")
-        self.declare("file", "", "Hand recording to play instead of the topic: .npz, .npy, .csv, .mcap, .db3 or a rosbag2 folder.")
-        self.declare("entry", "", "Array or topic in the recording; needed if it holds several.")
+        self.declare(
+            "keypoints_type", "geometry_msgs/msg/PoseArray", f"Message type of the topic keypoints: {', '.join(KEYPOINTS_TYPES)}."
+        )
+        self.declare("file", "", f"Hand recording to play instead of the topic: {FORMATS}.")
+        self.declare("entry", "", "Array, topic or hand in the recording; needed if it holds several.")
+        self.declare("webcam", "", "Camera that shows the hand, instead of the topic: a device (0), a URL, or a video file.")
+        self.declare("hand_model", "", "Path of MediaPipe's hand_landmarker.task, for the webcam.")
         self.declare("speed", 1.0, "Playback speed of the recording, as a factor.", 0.05, 20.0)
         self.declare("loop", False, "Repeat the recording.")
         self.declare("keypoint_timeout", 0.2, "The robots hold when no valid keypoints arrived for this long [s].", 0.02, 1.0)
@@ -116,7 +129,11 @@ class HumanHandNode(ManagedNode):
         self.latent_mode = self.value("mode") == LATENT
         self.space = LatentSpace.load(artifact("latents", self.value("latent"))) if self.latent_mode else None
         self.keypoint_timeout = self.value("keypoint_timeout")
-        self.player, side = None, self.value("side")
+        self.player, self.webcam, side = None, None, self.value("side")
+        if self.value("webcam"):
+            if self.value("file"):
+                raise LatentPolicyError(f"parameters file and webcam: got both, {self.value('file')} and {self.value('webcam')}")
+            self.webcam = HandCamera(Camera(self.value("webcam")), mediapipe_detector(self.value("hand_model")))
         if self.value("file"):
             recording = read_hand_recording(self.value("file"), self.value("entry"))
             hands = canonical_hands(recording.points, self.value("layout"), self.value("units"), side)
@@ -135,25 +152,37 @@ class HumanHandNode(ManagedNode):
         self.meter, self.latency = RateMeter(), Percentiles()
         self._last_valid = -np.inf  # time of the newest valid keypoints, monotonic
         self._reason = "no keypoints yet"
-        if self.player is None:
-            self.subscribe(PoseArray, "keypoints", self._on_keypoints, qos.IMAGES)
+        if self.player is None and self.webcam is None:
+            kind = self.value("keypoints_type")
+            if (modality := modality_for("keypoints", kind)) is None:
+                raise LatentPolicyError(f"parameter keypoints_type: got {kind!r}; {available(KEYPOINTS_TYPES)}")
+            self._read_points = modality.read
+            self.subscribe(message_conversion.message_class(kind), "keypoints", self._on_keypoints, qos.IMAGES)
 
     def cleanup(self) -> None:
         self.robots.clear()
+        if self.webcam is not None:
+            self.webcam.stop()
 
     def activate(self) -> None:
         """Start with the next keypoints, or play the recording once all robots are ready."""
         self.hand.reset()
         self._playback_start: float | None = None
         self._playback_deadline = time.monotonic() + ROBOT_TIMEOUT
+        if self.webcam is not None:
+            self.webcam.start()
 
     def deactivate(self) -> None:
         """Let the robots hold their measured pose."""
+        if self.webcam is not None:
+            self.webcam.stop()
         self._release("inactive")
 
     def tick(self, now: float) -> None:
         if self.player is not None:
             self._play(now)
+        if self.webcam is not None:
+            self._watch(self.webcam)
         if time.monotonic() - self._last_valid > self.keypoint_timeout and any(r.follower.following for r in self.robots.values()):
             self.count("keypoints are stale: holding", self._reason)
             self._release(self._reason or f"no keypoints for {self.keypoint_timeout:g} s")
@@ -171,17 +200,25 @@ class HumanHandNode(ManagedNode):
         elif self.player.finished(elapsed):
             self._release("the recording has ended")
 
-    def _on_keypoints(self, message: PoseArray) -> None:
+    def _watch(self, webcam: HandCamera) -> None:
+        """Drive the robots with the hand in the newest image of the webcam."""
+        found = webcam.take()
+        if found is None:
+            self._reason = webcam.error or self._reason
+        elif len(found[1]):
+            self._drive_robots(found[1], found[0])
+        else:
+            self._reason = "no hand in the image"
+
+    def _on_keypoints(self, message: Any) -> None:
         if not self.active:
             return
-        now, stamp = self.now(), to_seconds(message.header.stamp)
-        if stamp == 0.0:
-            stamp = now  # an unstamped message
-        elif abs(now - stamp) > self.keypoint_timeout:
+        now = self.now()
+        stamp = stamp_of(message) or now  # a message without a stamp is of now
+        if abs(now - stamp) > self.keypoint_timeout:
             self._reason = f"keypoints are stamped {now - stamp:.3f} s ago"
             raise LatentPolicyError(f"{self._reason}, expected {self.keypoint_timeout:g} s at most; synchronise the clocks")
-        points = np.array([(p.position.x, p.position.y, p.position.z) for p in message.poses]).reshape(-1, 3)
-        self._drive_robots(points, stamp)
+        self._drive_robots(self._read_points(message), stamp)
 
     def _drive_robots(self, points: np.ndarray, stamp: float) -> None:
         """Publish chunks or commands of all robots for one frame of points (N, 3), in the device's frame and unit."""
@@ -207,7 +244,7 @@ class HumanHandNode(ManagedNode):
     def _drive(self, robot: DrivenRobot, keypoints: np.ndarray, latent: np.ndarray | None, stamp: float) -> None:
         if latent is not None:
             chunk = robot.follower.chunk(latent, stamp, self.keypoint_timeout, robot.joints, robot.wrist)
-            robot.output.publish(message_conversion.latent_action(chunk, robot.namespace))
+            robot.output.publish(message_conversion.latent_action(chunk, robot.wrist_frame))
         else:
             q = robot.follower.joints(keypoints, stamp, robot.joints)
             robot.output.publish(message_conversion.command(stamp, self.now() - stamp, robot.embodiment.joint_names, q))
@@ -243,12 +280,13 @@ class HumanHandNode(ManagedNode):
         if embodiment.command is None:
             raise LatentPolicyError(f"{name}: embodiment {embodiment.name} has no joints to command")
         robot = DrivenRobot(name, embodiment, HandToRobot(embodiment, self.space, self.value("transition_time")))
+        prefix = robot_prefix(name, self.value(ROBOT_NAMESPACES))
         if self.latent_mode:
-            robot.output = self.publisher(LatentAction, f"{name}/latent_action", qos.LATENTS)
-            self.subscribe(PoseStamped, f"{name}/wrist_pose", robot.on_wrist, qos.STATES)
+            robot.output = self.publisher(LatentAction, f"{prefix}latent_action", qos.LATENTS)
+            self.subscribe(PoseStamped, f"{prefix}wrist_pose", robot.on_wrist, qos.STATES)
         else:
-            robot.output = self.publisher(JointTrajectory, f"{name}/{embodiment.command}_command", qos.COMMANDS)
-        self.subscribe(JointState, f"{name}/joint_states", robot.on_joints, qos.STATES)
+            robot.output = self.publisher(JointTrajectory, f"{prefix}{embodiment.command}_command", qos.OFFERED_COMMANDS)
+        self.subscribe(JointState, f"{prefix}joint_states", robot.on_joints, qos.STATES)
         return robot
 
     def _warm_up(self) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rcl_interfaces.srv import ListParameters
+from rclpy.action import ActionServer, get_action_server_names_and_types_by_node
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -29,6 +31,8 @@ from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
 from latent_policy_ros.nodes.camera_node import CameraNode
 from latent_policy_ros.nodes.decoder_node import Decoder
+from latent_policy_ros.nodes.description_node import DescriptionNode
+from latent_policy_ros.nodes.episode_node import EpisodeNode
 from latent_policy_ros.nodes.episode_runner import EpisodeRunner
 from latent_policy_ros.nodes.human_hand_node import HumanHandNode
 from latent_policy_ros.nodes.policy_node import PolicyNode
@@ -39,6 +43,7 @@ NAMESPACE = "reference"
 ROBOT, CAMERA = "robot", "front"  # names in the configurations below; the page shows <robot> and <camera>
 HAND, GRIPPER = "mimic_hand", "panda_gripper"
 SOCKET = os.path.join(tempfile.gettempdir(), f"node-reference-{os.getpid()}.sock")
+DISCOVERY_TIMEOUT = 5.0  # s
 TRANSITIONS = ("configure", "activate", "deactivate")
 HEADER = """\
 # Nodes
@@ -83,7 +88,9 @@ NODES = (
         "policy_node", PolicyNode, {**_ROBOTS, "cameras": [CAMERA]},
         {"`images`: raw": {}, "`images`: compressed": {"images": ["compressed"]}},
     ),
+    NodeEntry("episode_node", EpisodeNode, {"robots": [ROBOT], "simulators": [ROBOT]}),
     NodeEntry("decoder_node", Decoder, {}, {"hand": {"embodiment": HAND}, "gripper": {"embodiment": GRIPPER}}),
+    NodeEntry("description_node", DescriptionNode, {"embodiment": HAND}),
     NodeEntry("hand_driver_node", partial(EndEffectorDriver, "hand"), {"embodiment": HAND}),
     NodeEntry("gripper_driver_node", partial(EndEffectorDriver, "gripper"), {"embodiment": GRIPPER}),
     NodeEntry("arm_driver_node", ArmDriver, {"embodiment": HAND}),
@@ -109,6 +116,7 @@ class Interface:
     publishers: tuple[tuple[str, str, str], ...]
     services: tuple[tuple[str, str, str], ...]
     clients: tuple[tuple[str, str, str], ...]
+    actions: tuple[tuple[str, str, str], ...]
 
     @classmethod
     def of(cls, node: Node) -> Interface:
@@ -116,10 +124,10 @@ class Interface:
         name = partial(_relative, node)
         topics = lambda found: tuple((name(e.topic_name), _type(e.msg_type), _qos(e.qos_profile)) for e in found)
         services = lambda found: tuple((name(e.srv_name), _type(e.srv_type), "") for e in found)
-        subscriptions = topics(node.subscriptions)
+        subscriptions = topics([*node.subscriptions, *getattr(node, "polled", ())])
         if isinstance(node, Recorder):  # subscribes to each topic when it is published
             subscriptions += tuple(_recorded(name, node))
-        return cls(subscriptions, topics(node.publishers), services(node.services), services(node.clients))
+        return cls(subscriptions, topics(node.publishers), services(node.services), services(node.clients), _actions(name, node))
 
 
 def page() -> str:
@@ -196,6 +204,17 @@ def _qos(profile: QoSProfile) -> str:
     return f"{reliability}{latched}, depth {profile.depth}"
 
 
+def _actions(name: Callable[[str], str], node: Node) -> tuple[tuple[str, str, str], ...]:
+    """Actions that a node serves; their names are only in the graph."""
+    if not any(isinstance(waitable, ActionServer) for waitable in node.waitables):
+        return ()
+    deadline, found = time.monotonic() + DISCOVERY_TIMEOUT, []
+    while not found and time.monotonic() < deadline:
+        found = get_action_server_names_and_types_by_node(node, node.get_name(), node.get_namespace())
+        time.sleep(0.01)
+    return tuple((name(action), types[0].replace("/action/", "/"), "") for action, types in found)
+
+
 def _recorded(name: Callable[[str], str], node: Recorder) -> Iterator[tuple[str, str, str]]:
     for subscription in node.topics.topics:
         for topic, msg_type in subscription.candidates:
@@ -230,7 +249,7 @@ def _interface(variants: Mapping[str, Interface], common: Interface) -> str:
     """Tables of topics and services that are not common; rows that not every variant has show its condition."""
     tables = []
     titles = {"subscriptions": "Subscribed topics", "publishers": "Published topics", "services": "Services",
-              "clients": "Called services"}  # fmt: skip
+              "actions": "Actions", "clients": "Called services"}  # fmt: skip
     for attribute, title in titles.items():
         rows: dict[tuple[str, str, str], list[str]] = {}
         for condition, interface in variants.items():

@@ -32,12 +32,20 @@ from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes.base import qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import TRANSITION_TIMEOUT, run_node
+from latent_policy_ros.nodes.base.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.nodes.recorder.requesters import clients_of, publishers_of, shortened
 from latent_policy_ros.nodes.recorder.subscriptions import TopicSubscription, TopicSubscriptions
-from latent_policy_ros.nodes.recorder.topics import all_topics, cameras_by_robot, command_topics, is_motion_command, status_message
+from latent_policy_ros.nodes.recorder.topics import (
+    all_topics,
+    cameras_by_robot,
+    command_topics,
+    is_motion_command,
+    renamed_topics,
+    status_message,
+)
 from latent_policy_ros.observations.messages import to_seconds
 
-POLL_RATE = 50.0  # Hz
+POLL_RATE = 20.0  # Hz
 GRAPH_PERIOD = 0.5  # s between checks of the graph
 STATUS_PERIOD = 1.0  # s
 MEBIBYTE = 1 << 20
@@ -55,16 +63,21 @@ class Recorder(ManagedNode):
     Events count only if their stamp is at most ``max_event_age`` from their receipt. The events ``end`` and ``discard`` act
     only on a recording that ``begin`` of the same run (``header.frame_id``) and episode number began.
 
+    The node ``<name>_topics`` in the same process holds the subscriptions, which are read directly instead of by an executor.
+
     For each robot the node subscribes to cameras, states, latent actions, commands and episode events, with names relative to
     its own namespace, and to the topics of the parameter ``topics``. Messages are written as they were received, except raw
     images, which are compressed to JPEG. The metadata of a bag contains task, outcome, robots, content hashes of embodiments,
     ids of policy and latent space, and the fleet's YAML.
     """
 
+    poll_period = 1.0 / POLL_RATE
+
     def __init__(self, **node_options: Any) -> None:
         # finishing a bag takes one cycle
         super().__init__("recorder", rate=POLL_RATE, hang_timeout=TRANSITION_TIMEOUT, **node_options)
-        self.declare("robots", [""], "Namespaces of the robots.")
+        self.declare("robots", [""], "Names of the robots.")
+        self.declare(ROBOT_NAMESPACES, True, ROBOT_NAMESPACES_HELP)
         self.declare("cameras", [""], "Cameras of each robot, separated by commas.")
         self.declare("embodiments", [""], "Embodiment of each robot, as a name or YAML file; its content hash is recorded.")
         self.declare("topics", [""], "Additional topics to record, of any message type.")
@@ -106,11 +119,14 @@ class Recorder(ManagedNode):
             raise LatentPolicyError(f"parameter images: expected one of {', '.join(IMAGE_FORMATS)}; got {self._images!r}")
         robots, extra, embodiments = ([name for name in self.value(key) if name] for key in ("robots", "topics", "embodiments"))
         cameras = cameras_by_robot(robots, self.value("cameras"))
+        prefixes = {robot: robot_prefix(robot, self.value(ROBOT_NAMESPACES)) for robot in robots}
+        renamed = renamed_topics(self.resolve_topic_name, cameras, prefixes)
         if not robots and not extra:
             raise LatentPolicyError("parameters robots and topics: expected at least one of them, got none")
         artifacts = (self.value(name) for name in ("policy", "latent", "fleet"))
         previous, self.episodes = self.episodes, EpisodeRecorder(
-            folder, recording_metadata(robots, cameras, embodiments, *artifacts), command_topics(self.resolve_topic_name, robots),
+            folder, recording_metadata(robots, cameras, embodiments, *artifacts, renamed),
+            command_topics(self.resolve_topic_name, prefixes.values()),
             self.value("queue") * MEBIBYTE, self.value("jpeg_quality"), self.value("min_free"), self.value("trash_days"),
         )  # fmt: skip
         self._empty_trash()
@@ -118,14 +134,15 @@ class Recorder(ManagedNode):
             self.episodes.episode, self.episodes.last_bag = previous.episode, previous.last_bag
         self._pending: tuple[dict[str, str], float] | None = None  # custom data and deadline of a start that waits for topics
         self._busy, self._busy_until = 0.0, 0.0  # duration of the newest slow operation [s], and until when its requests come
-        self._clock_offset = time.time() - time.monotonic()
+        self._clock_offset, self._time_offset = time.time() - time.monotonic(), 0
         self._graph_due = self._status_due = self._retry_due = 0.0
-        self.topics = TopicSubscriptions(self, all_topics(self.resolve_topic_name, cameras, extra, self._images))
+        resolve = self.resolve_topic_name
+        self.topics = TopicSubscriptions(self, all_topics(resolve, cameras, prefixes, extra, self._images, self.simulated_time))
         self._status = self.publisher(DiagnosticArray, "~/status", qos.EVENTS)
         self.subscribe(EpisodeEvent, "episode_event", self._on_event, qos.EVENTS)
-        for robot in robots:
+        for robot, prefix in prefixes.items():
             on_event = partial(self._on_robot_event, robot)
-            self.subscribe(EpisodeEvent, f"{robot}/episode_event", on_event, qos.EVENTS)
+            self.subscribe(EpisodeEvent, f"{prefix}robot_event", on_event, qos.EVENTS)
         services = {
             "start": lambda who: self.start({"task": self.value("task"), "started_by": who}), "stop": self._stop_on_request,
             "discard": self.discard, "mark_success": partial(self._mark, SUCCESS), "mark_failure": partial(self._mark, FAILURE),
@@ -136,6 +153,12 @@ class Recorder(ManagedNode):
     def activate(self) -> None:
         if self.value("start_now"):
             self._try_start({"task": self.value("task"), "started_by": "parameter start_now"})
+        else:
+            self.get_logger().info(
+                f"waiting for an episode, to be recorded in {self.episodes.folder}: begin one with the service "
+                f"{self.resolve_service_name('~/start')} (latent-policy episode start), or with an event begin on "
+                f"{self.resolve_topic_name('episode_event')}"
+            )
 
     def deactivate(self) -> None:
         self._pending = None
@@ -148,6 +171,8 @@ class Recorder(ManagedNode):
 
     def tick(self, now: float) -> None:
         clock = time.monotonic()
+        if self.simulated_time:  # messages are timed by the system clock when they are received
+            self._time_offset = self.get_clock().now().nanoseconds - time.time_ns()
         if clock >= self._graph_due:
             self._graph_due = clock + GRAPH_PERIOD
             self.topics.follow_graph(recording=self.recording is not None)
@@ -211,6 +236,7 @@ class Recorder(ManagedNode):
     def discard(self, requested_by: str) -> str:
         """Move the open bag to the trash: see ``EpisodeRecorder.discard``."""
         self._pending = None
+        self.topics.poll(self._on_message)  # the trash keeps what arrived until now
         text = self.episodes.discard(requested_by)
         self.report_soon()
         return text
@@ -279,7 +305,8 @@ class Recorder(ManagedNode):
         episode = self.recording
         if episode is None:
             return
-        times = info.get("received_timestamp") or time.time_ns(), info.get("source_timestamp") or 0
+        received = info.get("received_timestamp") or time.time_ns()
+        times = max(0, received + self._time_offset), info.get("source_timestamp") or 0
         sequence = info.get("publication_sequence_number") or 0
         encode = self._images == JPEG and subscription.msg_type == IMAGE_TYPE
         episode.writer.write(subscription.bag_topic, (*times, sequence), data, encode)
@@ -342,6 +369,8 @@ class Recorder(ManagedNode):
 
     def _watch_clock(self) -> None:
         """Count jumps of the system clock, by which messages are timed, and note them in the bag."""
+        if self.simulated_time:
+            return
         offset = time.time() - time.monotonic()
         jump, self._clock_offset = offset - self._clock_offset, offset
         if abs(jump) > CLOCK_JUMP:
@@ -362,7 +391,7 @@ class Recorder(ManagedNode):
         values = {"last_bag": str(self.episodes.last_bag or "-"), "disk_left_gb": f"{free_gigabytes(self.episodes.folder):.1f}"}
         episode = self.recording
         if episode is None:
-            return (ERROR, self.trouble, values) if self.trouble else (OK, "not recording", values)
+            return (ERROR, self.trouble, values) if self.trouble else (OK, "not recording: waiting for an episode", values)
         values |= {**episode.status(), "lost": str(sum(self.topics.lost.values()))}
         dropped = episode.writer.dropped.total()
         return (WARN, f"recording, {dropped} messages dropped", values) if dropped else (OK, "recording", values)

@@ -77,7 +77,7 @@ class Graph:
         node = make(namespace=namespace or None, parameter_overrides=overrides)
         self.nodes.append(node)
         self.executor.add_node(node)
-        assert start(node), f"{node.get_name()} did not start"
+        assert start([node]), f"{node.get_name()} did not start"
         return node
 
     def remove(self, node):

@@ -3,6 +3,7 @@
 import signal
 import time
 
+import cv2
 import numpy as np
 import pytest
 
@@ -95,6 +96,32 @@ def test_direct_mode_publishes_retargeted_joints(graph, left):
         expected = follower.retarget(MOTION[100])
     assert tuple(commands[-1][1].joint_names) == HAND.joint_names
     np.testing.assert_allclose(commands[-1][1].points[-1].positions, expected, atol=0.05)
+
+
+def test_webcam_drives_and_a_picture_without_a_hand_holds(graph, left, monkeypatch, tmp_path):
+    """A film in place of a camera, and a stub in place of MediaPipe's detector."""
+    path, rng, shown = str(tmp_path / "film.avi"), np.random.default_rng(0), [MOTION[100]]
+    film = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 30.0, (64, 48))
+    for _ in range(10):
+        film.write(np.zeros((48, 64, 3), np.uint8))
+    film.release()
+
+    def detector(model):
+        assert model == "hand.task"
+        return lambda pixels, at: shown[0] + rng.normal(0.0, 1e-5, shown[0].shape)
+
+    monkeypatch.setattr("latent_policy_ros.nodes.human_hand_node.mediapipe_detector", detector)
+    commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
+    human = node(graph, transition_time=0.0, mode="direct", side="right", webcam=path, hand_model="hand.task")
+    graph.run(1.5, left.publish, period=0.02)
+    assert len(commands) > 10 and human.status()[1] == "driving"
+    follower = Retargeter(HAND)
+    for _ in range(20):
+        expected = follower.retarget(MOTION[100])
+    np.testing.assert_allclose(commands[-1][1].points[-1].positions, expected, atol=0.05)
+    shown[0] = np.empty((0, 3))
+    graph.run(0.6, left.publish, period=0.02)
+    assert human.status()[1] == "holding: no hand in the image"
 
 
 @pytest.mark.parametrize("mode", ["latent", "direct"])

@@ -70,7 +70,7 @@ def test_both_robots_place_their_cubes(graph, fleet, shipped, tmp_path):
         World("panda_gripper").render("front")
     except Exception as error:
         pytest.skip(f"cannot draw: {error}")
-    done = {robot: graph.listen(EpisodeEvent, f"{robot}/episode_event", qos.EVENTS) for robot in ROBOTS}
+    done = {robot: graph.listen(EpisodeEvent, f"{robot}/robot_event", qos.EVENTS) for robot in ROBOTS}
     specs = [spec for spec in bringup.node_specs(fleet) if spec.name != "policy"]
     with Supervisor(specs, log_folder=tmp_path / "log") as up:
         experts = {robot: Expert(embodiment, shipped, seed=0) for robot, embodiment in ROBOTS.items()}
@@ -91,7 +91,7 @@ def test_both_robots_place_their_cubes(graph, fleet, shipped, tmp_path):
             stamp, number = time.time(), number + 1
             graph.run(LATENCY)
             for robot, expert in experts.items():
-                message = message_conversion.latent_action(expert.chunk(stamp, began, number), robot)
+                message = message_conversion.latent_action(expert.chunk(stamp, began, number), "")
                 graph.publish(LatentAction, f"{robot}/latent_action", qos.LATENTS, message)
             graph.run(max(0.0, DT - (time.time() - stamp)))
         assert up.poll() == {}

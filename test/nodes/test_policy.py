@@ -11,7 +11,8 @@ pytest.importorskip("torch")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
-from std_msgs.msg import Float64MultiArray  # noqa: E402
+from std_msgs.msg import Bool, Float64MultiArray  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from latent_policy_ros.common.errors import LatentPolicyError  # noqa: E402
 from latent_policy_ros.msg import LatentAction  # noqa: E402
@@ -62,6 +63,7 @@ def test_both_robots_get_chunks_at_10_hz(fleet, artifacts, space):
     assert plan.latent_id == space.latent_id and (plan.horizon, plan.dim) == (16, 8)
     assert len(plan.latents) == 128 and len(plan.wrist_poses) == 16 and plan.time_step == pytest.approx(0.1)
     assert 0 < received - to_seconds(plan.header.stamp) < 0.3
+    assert plan.header.frame_id == "base"  # the frame of the wrist poses
     sequences = [p.sequence for _, p in fleet.chunks["left"]]
     stamps = [to_seconds(p.header.stamp) for _, p in fleet.chunks["left"]]
     assert np.all(np.diff(sequences) > 0) and np.all(np.diff(stamps) > 0)
@@ -106,9 +108,12 @@ def test_robot_with_a_stale_stream_is_left_out_and_reported(graph, fleet, silent
     assert fleet.at_10_hz("left")
 
 
-def test_images_of_another_size_are_fitted(fleet):
+def test_images_of_another_size_are_fitted_and_reported(fleet):
     fleet.left.size = (480, 640)
     assert fleet.at_10_hz("left")
+    values = fleet.node.status()[2]
+    assert values["left/front"] == values["left/wrist"] == "640x480 px, cropped to 480x480 px"
+    assert values["right/front"] == "32x32 px"
 
 
 @pytest.mark.parametrize("bad", ["encoding", "data", "step", "empty"])
@@ -206,3 +211,33 @@ def test_additional_streams_are_subscribed_and_required(graph, fake_robot, artif
 def test_invalid_streams_are_refused(text, message):
     with pytest.raises(LatentPolicyError, match=message):
         parse_streams("left: streams", text)
+
+
+def test_a_policy_that_is_not_engaged_does_not_drive(graph, fake_robot, artifacts):
+    robot = fake_robot("left", "mimic_hand", ("front",))
+    chunks = graph.listen(LatentAction, "left/latent_action", qos.LATENTS)
+    engaged = graph.listen(Bool, "policy/engaged", qos.STATE_CHANGES)
+    node = graph.add(PolicyNode, policy=artifacts.policy, latent=artifacts.latent, robots=["left"], embodiments=["mimic_hand"],
+                     cameras=["front"], engage=False)  # fmt: skip
+    graph.run(1.0, robot.publish, 0.03)
+    assert not chunks and node.status()[1] == "not engaged: the robots hold"
+
+    def call(name):
+        client = graph.probe.create_client(Trigger, f"policy/{name}")
+        graph.until(client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        graph.until(future.done)
+        return future.result()
+
+    assert call("engage").success
+    graph.until(lambda: len(chunks) > 3, 5, "chunks", robot.publish)
+    assert call("disengage").success
+    graph.run(0.3, robot.publish, 0.03)
+    chunks.clear()
+    graph.run(0.5, robot.publish, 0.03)
+    assert not chunks and [m.data for _, m in engaged][-3:] == [False, True, False]
+    assert call("engage").success
+    node.trigger_deactivate()
+    assert not call("engage").success and not node.engaged
+    node.trigger_activate()  # the parameter counts again
+    assert not node.engaged

@@ -71,6 +71,23 @@ def test_robot_holds_after_policy_is_killed_and_resumes(graph, fleet, tmp_path):
     assert [p.returncode for p in processes] == [0] * len(processes)  # all ended on SIGTERM
 
 
+def test_composed_nodes_of_a_robot_work_and_come_back_together(graph, fleet, tmp_path):
+    states = graph.listen(JointState, "left/joint_states", qos.STATES)
+    commands = graph.listen(JointTrajectory, "left/hand_command", qos.COMMANDS)
+    publish_image, specs = camera(graph), bringup.compose(bringup.node_specs(fleet), "robot")
+    driven = lambda: {message.name[0] for _, message in states[-40:]}  # first joints of arm and hand
+    with Supervisor(specs, log_folder=tmp_path, restart=True, say=lambda _: None) as up:
+        graph.until(lambda: len(commands) > 50 and len(driven()) == 2, 60, "commands and both drivers", publish_image)
+        assert {"arm_driver", "hand_driver", "decoder"} <= {name for name, _ in graph.probe.get_node_names_and_namespaces()}
+        up.process("/left/composed").send_signal(signal.SIGKILL)
+        graph.run(0.3, publish_image)
+        states.clear(), commands.clear()
+        back = lambda: len(commands) > 25 and len(driven()) == 2
+        graph.until(back, 60, "commands and both drivers again", lambda: (publish_image(), up.poll()))
+        processes = [up.process(spec.full_name) for spec in up.specs]
+    assert [p.returncode for p in processes] == [0] * len(processes)  # all ended on SIGTERM
+
+
 def test_ctrl_c_ends_waiting_episode_runner(tmp_path, graph):
     spec = bringup.NodeSpec("episode_runner", "runner", "", {"robots": ["nobody"], "summary": str(tmp_path / "summary.json")})
     ran = subprocess.Popen(node_command(spec, tmp_path), env=node_environment(), stdout=subprocess.PIPE, text=True)
@@ -93,7 +110,7 @@ def can_render():
 def test_simulated_robot_records_episodes(artifacts, tmp_path):
     fleet = bringup.single_robot("right", "panda_gripper", ["front"], "sim", artifacts.policy, artifacts.latent)
     specs = bringup.node_specs(fleet, record=True, bag_folder=tmp_path / "bags", overview=True)
-    spec = bringup.runner_spec(fleet, episodes=2, seed=5, summary=tmp_path / "summary.json", record=True, time_limit=2.0)
+    spec = bringup.runner_spec(fleet, episodes=2, seed=5, summary=tmp_path / "summary.json", time_limit=2.0)
     with Supervisor(specs, log_folder=tmp_path / "log") as up:
         ran = subprocess.run(node_command(spec, tmp_path), env=node_environment(), timeout=90, check=False,
                              capture_output=True, text=True)  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
-from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, describe_error
+from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, ModeError, describe_error
 from latent_policy_ros.control.command_guard import HOLD_AFTER, NO_COMMAND, CommandGuard
 from latent_policy_ros.control.joint_controller import CONTROL_RATE, MAX_COMMAND_AGE, JointController
 from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
-from latent_policy_ros.drivers.registry import DRIVERS, make_driver
+from latent_policy_ros.drivers.registry import DRIVERS, is_simulated, make_driver
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
@@ -25,6 +26,8 @@ from latent_policy_ros.observations.messages import to_seconds
 
 RECONNECT_PERIOD = 0.5  # s between attempts to connect
 REPEAT_PERIOD = 0.1  # s: an unchanged set point is written again after this time
+STOP_TIME = 0.6  # s in which a robot is brought to rest before its driver is closed
+SIMULATOR_START = 30.0  # s: a simulator that is started with its drivers takes seconds, which is no error
 STATE_SOURCES = 2  # nodes that publish joint_states of a robot: the drivers of its arm and of its end-effector
 MIN_RATE = 0.5  # share of the nominal rate: a slower control loop is reported
 
@@ -57,6 +60,10 @@ class DriverNode(ManagedNode, ABC):
     def make_controller(self) -> tuple[JointController, np.ndarray]:
         """Controller of the driven joints, and the pose (n,) in which a driver without hardware starts [rad or m]."""
 
+    def flange(self) -> tuple[str, Callable[[np.ndarray], np.ndarray]] | None:
+        """``flange`` of the driver's setup."""
+        return None
+
     @abstractmethod
     def subscribe_commands(self) -> None:
         """Subscribe to ``command_topics``."""
@@ -65,19 +72,25 @@ class DriverNode(ManagedNode, ABC):
         """Publish what follows from a measurement besides ``joint_states``."""
 
     def configure(self) -> None:
-        if self.value("use_sim_time"):
-            raise LatentPolicyError("parameter use_sim_time: drivers use the system clock; expected false, got true")
+        if self.simulated_time and not is_simulated(self.value("driver")):
+            raise ModeError(
+                f"parameter use_sim_time: driver {self.value('driver')} moves hardware, which has no simulation time; "
+                "expected false, got true. Set use_sim_time of this node to false, or use driver sim or mock"
+            )
         self.embodiment = load_embodiment(self.value("embodiment"))
         self.rate = self.value("rate")
+        self.poll_period = 1.0 / self.rate  # a command moves the robot in the next cycle, which reads the newest one first
         self.controller, start = self.make_controller()
         self.names = self.controller.names
         limits = {"lower": self.controller.guard.lower, "upper": self.controller.guard.upper}
-        setup = DriverSetup(self.names, start, self.channel, self.value("socket_path"), **limits)
+        more = {"flange": self.flange(), "clock": self.now}
+        setup = DriverSetup(self.names, start, self.channel, self.value("socket_path"), **limits, **more)
+        self._simulator, self._grace_until = self.value("driver").partition("@")[0] == "sim", 0.0
         self.driver = make_driver(self.value("driver"), setup)
         self.reading: JointReading | None = None
         self._observed = 0.0  # stamp of the observation behind the newest command [s]
         self._sent, self._sent_time = None, 0.0
-        self._retry = 0.0
+        self._cycle_time, self._retry = 0.0, 0.0
         self.meter, self.latency = RateMeter(), Percentiles()
         self._states = self.publisher(JointState, "joint_states", qos.STATES)
         self._monitors = SourceMonitor(self, self.command_topics), SourceMonitor(self, ("joint_states",), STATE_SOURCES)
@@ -85,16 +98,22 @@ class DriverNode(ManagedNode, ABC):
         self.subscribe_commands()
 
     def activate(self) -> None:
-        self.controller.reset(time.monotonic())
+        self.controller.reset(self._control_time())
+        self._grace_until = time.monotonic() + SIMULATOR_START
         self._connect()
 
     def deactivate(self) -> None:
-        """Hold the measured pose, then close the connection."""
+        """Bring the robot to rest where it is, then close the connection."""
         try:
             if self.connected:
-                self._read()
                 self.controller.hold("inactive")
-                self._cycle()
+                end = time.monotonic() + (0.0 if self.simulated_time else STOP_TIME)  # simulated time stands still meanwhile
+                while True:
+                    self._read()
+                    self._cycle()
+                    if self.controller.guard.at_rest or time.monotonic() >= end:
+                        break
+                    time.sleep(1.0 / self.rate)
         except Exception as error:
             self._disconnect(error)
         finally:
@@ -124,11 +143,13 @@ class DriverNode(ManagedNode, ABC):
                 self.latency.add(age)
 
     def on_trajectory(self, message: JointTrajectory) -> None:
-        """Follow a joint command: the last point counts; without points, hold the measured pose."""
+        """Follow a joint command along the times of its points; without points, hold the measured pose."""
         if not self.accepts_commands:
             return
-        position = message.points[-1].positions if message.points else None
-        if self.controller.set_command(message.joint_names, position, self.age(message.header)) and position is not None:
+        age = self.age(message.header)
+        points = [point.positions for point in message.points] or None
+        reach_in = [to_seconds(point.time_from_start) - age for point in message.points]
+        if self.controller.set_command(message.joint_names, points, age, reach_in) and points is not None:
             self.note_latency(message.header)
 
     def tick(self, now: float) -> None:
@@ -164,13 +185,20 @@ class DriverNode(ManagedNode, ABC):
 
     def _cycle(self) -> None:
         """Run the controller once, and write its set point unless the same one was written shortly before."""
-        now = time.monotonic()
+        now = self._control_time()
+        if now < self._cycle_time:  # the simulation was started again
+            self.controller.reset(now)
+        self._cycle_time = now
         position = self.controller.cycle(self.reading.position, self.reading.stamp, now).position
         if position is None:
             return
         if self._sent is None or now - self._sent_time >= REPEAT_PERIOD or not np.array_equal(position, self._sent):
             self.driver.write(position)
             self._sent, self._sent_time = position, now
+
+    def _control_time(self) -> float:
+        """Time of the control loop [s]: a steady clock, or simulation time, such that limits hold per simulated second."""
+        return self.now() if self.simulated_time else time.monotonic()
 
     def _connect(self) -> bool:
         if time.monotonic() < self._retry:
@@ -181,16 +209,17 @@ class DriverNode(ManagedNode, ABC):
         except Exception as error:
             self._disconnect(error)
             return False
-        self.connected, self._sent = True, None
-        self.controller.reset(time.monotonic())
+        self.connected, self._sent, self._grace_until = True, None, 0.0
+        self.controller.reset(self._control_time())
         self.get_logger().info(f"driver {self.value('driver')}: connected, {len(self.names)} joints")
         return True
 
     def _disconnect(self, error: Exception) -> None:
         """Treat any error of a driver as lost hardware: forget all commands, and connect again later."""
         self.connected = False
-        self.controller.reset(time.monotonic())
-        self.count("hardware", describe_error(error))
+        self.controller.reset(self._control_time())
+        starting = self._simulator and time.monotonic() < self._grace_until
+        self.count("hardware", describe_error(error), log=not starting)
 
     def status(self) -> tuple[bytes, str, dict[str, str]]:
         if not self.active:
@@ -224,7 +253,7 @@ class EndEffectorDriver(DriverNode):
         e = self.embodiment
         if e.command != self.command:
             raise LatentPolicyError(f"{self.get_name()}: parameter embodiment: expected a {self.command}, got {e.name}, a {e.kind}")
-        guard = CommandGuard(e.joint_names, e.lower, e.upper, e.max_velocity, self.value("hold_after"))
+        guard = CommandGuard.of(e, self.value("hold_after"))
         return JointController(guard, self.value("max_command_age"), self.count), e.rest
 
     def subscribe_commands(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -13,12 +14,16 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
 
-from latent_policy_ros.common.errors import LatentPolicyError, describe_error
+from latent_policy_ros.common.errors import LatentPolicyError, ModeError, describe_error
 from latent_policy_ros.common.processes import HANG_TIMEOUT, report_ready
 from latent_policy_ros.nodes.base import qos
+from latent_policy_ros.nodes.base.filters import Subscriber
 from latent_policy_ros.nodes.base.message_conversion import to_stamp
+from latent_policy_ros.nodes.base.polled_subscription import PolledSubscription
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LOG_PERIOD = 5.0  # s between log lines about the same event
@@ -39,6 +44,18 @@ def parameter_descriptor(
     return descriptor
 
 
+class _Subscribing:
+    """A node as ``message_filters.Subscriber`` uses it, with subscriptions that the node reads at a bounded rate."""
+
+    def __init__(self, node: ManagedNode) -> None:
+        self._node = node
+
+    def create_subscription(
+        self, msg_type: type, topic: str, callback: Callable[[Any], None], qos_profile: QoSProfile
+    ) -> Subscription:
+        return self._node.subscribe(msg_type, topic, callback, qos_profile)
+
+
 class ManagedNode(LifecycleNode):
     """A lifecycle node that calls ``tick`` at a fixed rate while it is active.
 
@@ -55,21 +72,30 @@ class ManagedNode(LifecycleNode):
     Attributes:
         active: Whether the node is in the lifecycle state *active*.
         finalized: Whether the node was shut down, after which it cannot be used again.
+        simulated_time: Whether the node follows ``/clock``.
+        needs_clock: Whether ``tick`` waits for the first time on ``/clock``.
+        refusal: Why the node stays unconfigured although its process continues; see ``ModeError``.
         counts: Number of occurrences of each unexpected event.
         details: Detail of the newest occurrence of each event.
-        handled: Number of messages received.
+        poll_period: Longest time for which a received message waits [s].
     """
+
+    needs_clock = True
+    poll_period = 0.01
 
     def __init__(self, name: str, rate: float, hang_timeout: float = HANG_TIMEOUT, **node_options: Any) -> None:
         super().__init__(name, **node_options)
         self.rate = rate
         self.active = self.finalized = False
+        self.simulated_time = bool(self.value("use_sim_time"))
+        self.refusal = ""
         self.counts: Counter[str] = Counter()
         self.details: dict[str, str] = {}
-        self.handled = 0
         self._last_logged: dict[str, float] = {}
         self._reported_counts: Counter[str] = Counter()
         self._destructors: list[Callable[[], Any]] = []
+        self._polled: dict[Subscription, PolledSubscription] = {}
+        self._cycled = False
         self._ready = False
         self._diagnostics_due = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
@@ -138,13 +164,19 @@ class ManagedNode(LifecycleNode):
 
     def now(self) -> float:
         """Time of the node clock [s]."""
-        return self.get_clock().now().nanoseconds * 1e-9
+        return self.get_clock().now().nanoseconds * 1e-9 if self.simulated_time else time.time()
 
-    def subscribe(self, msg_type: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
-        """Subscribe until cleanup. An exception in the callback, and a damaged message, are counted under the topic's name."""
+    def frame(self, name: str) -> str:
+        """The tf frame of a name: ``~/link`` is ``link`` in the namespace of the node; all others are taken as they are."""
+        return f"{self.get_namespace()}/{name[2:]}".strip("/") if name.startswith("~/") else name
+
+    def subscribe(self, msg_type: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> Subscription:
+        """Subscribe until cleanup. An exception in the callback, and a damaged message, are counted under the topic's name.
+
+        The node reads its topics every ``poll_period``, at a bounded rate; see :class:`PolledSubscription`.
+        """
 
         def guarded(data: bytes) -> None:
-            self.handled += 1
             try:
                 message = deserialize_message(data, msg_type)  # here, because the middleware drops damaged messages unnoticed
             except Exception as error:
@@ -157,12 +189,46 @@ class ManagedNode(LifecycleNode):
             except Exception as error:  # a defect in one callback must not stop the safety functions of the node
                 self.count(f"{topic}: failed", describe_error(error))
 
-        subscription = self.create_subscription(msg_type, topic, guarded, profile, raw=True)
-        self._destructors.append(lambda: self.destroy_subscription(subscription))
+        own, options = copy(profile), {"qos_overriding_options": QoSOverridingOptions(qos.OVERRIDABLE)}  # overrides change it
+        subscription = self.create_subscription(msg_type, topic, guarded, own, raw=True, **options)
+        self._polled[subscription] = PolledSubscription(subscription, own.depth, guarded)
+
+        def destroy() -> None:
+            del self._polled[subscription]
+            self.destroy_subscription(subscription)
+
+        self._destructors.append(destroy)
+        return subscription
+
+    def filter(self, msg_type: type, topic: str, profile: QoSProfile) -> Any:
+        """A ``message_filters.Subscriber`` of a topic, until cleanup. The node reads the topic as with :meth:`subscribe`."""
+        return Subscriber(_Subscribing(self), msg_type, topic, qos_profile=profile)
+
+    @property
+    def subscriptions(self) -> Iterator[Subscription]:
+        """Subscriptions that an executor runs: all but the polled ones."""
+        return (subscription for subscription in super().subscriptions if subscription not in self._polled)
+
+    @property
+    def polled(self) -> tuple[Subscription, ...]:
+        """Subscriptions that the node reads itself."""
+        return tuple(self._polled)
+
+    def receive(self) -> None:
+        """Handle the messages that arrived since the last call. Before the first cycle they wait: drivers have not measured yet."""
+        if not self._cycled:
+            return
+        now = time.monotonic()
+        for polled in list(self._polled.values()):
+            try:
+                polled.poll(now)
+            except Exception as error:  # of the middleware; the other topics are read
+                self.count(f"{polled.subscription.topic_name}: failed", describe_error(error))
 
     def publisher(self, msg_type: type, topic: str, profile: QoSProfile) -> Any:
         """Create a lifecycle publisher, which exists until cleanup and publishes only while the node is active."""
-        created = self.create_lifecycle_publisher(msg_type, topic, profile)
+        options = {"qos_overriding_options": QoSOverridingOptions(qos.OVERRIDABLE)}
+        created = self.create_lifecycle_publisher(msg_type, topic, copy(profile), **options)  # overrides change the profile
         self._destructors.append(lambda: self.destroy_lifecycle_publisher(created))
         return created
 
@@ -181,13 +247,13 @@ class ManagedNode(LifecycleNode):
 
         return guarded
 
-    def count(self, event: str, detail: str = "") -> None:
-        """Count an unexpected event, and log it at most once in ``LOG_PERIOD``."""
+    def count(self, event: str, detail: str = "", log: bool = True) -> None:
+        """Count an unexpected event, and log it at most once in ``LOG_PERIOD``, unless ``log`` is false."""
         self.counts[event] += 1
         detail = detail if len(detail) <= MAX_DETAIL else f"{detail[:MAX_DETAIL]}..."  # messages may contain texts of any length
         self.details[event] = detail
         now = time.monotonic()
-        if now - self._last_logged.get(event, -LOG_PERIOD) >= LOG_PERIOD:
+        if log and now - self._last_logged.get(event, -LOG_PERIOD) >= LOG_PERIOD:
             self._last_logged[event] = now
             self.get_logger().warning(f"{event} ({self.counts[event]} times){': ' + detail if detail else ''}")
 
@@ -206,8 +272,14 @@ class ManagedNode(LifecycleNode):
     # --- lifecycle transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.refusal = ""
         try:
             self.configure()
+        except ModeError as error:
+            self.refusal = str(error)
+            self.get_logger().error(f"stays unconfigured: {error}")
+            self._destroy()
+            return TransitionCallbackReturn.FAILURE
         except (LatentPolicyError, FileNotFoundError) as error:
             self.get_logger().error(f"cannot be configured: {error}")
             self._destroy()
@@ -264,18 +336,28 @@ class ManagedNode(LifecycleNode):
 
     def cycle(self) -> None:
         """Call ``tick`` if the node is active, then publish diagnostics if they are due."""
-        if self.active:
+        if self.active and not self.waits_for_clock:
             try:
                 self.tick(self.now())
             except Exception as error:
                 self.count("failed", describe_error(error))
+        self._cycled = True
         if time.monotonic() >= self._diagnostics_due:
             self._diagnostics_due = time.monotonic() + DIAGNOSTICS_PERIOD
             self._publish_diagnostics()
 
+    @property
+    def waits_for_clock(self) -> bool:
+        """Whether simulation time has not begun."""
+        return self.simulated_time and self.needs_clock and self.now() == 0.0
+
     def _publish_diagnostics(self) -> None:
         try:
             level, text, values = self.status()
+            if self.refusal:
+                level, text = ERROR, self.refusal
+            elif self.active and self.waits_for_clock:
+                level, text = WARN, "use_sim_time: no time on /clock yet; start a simulator that publishes it"
         except Exception as error:
             level, text, values = ERROR, f"no status: {describe_error(error)}", {}
         new_events = [event for event, n in self.counts.items() if n > self._reported_counts[event]]

@@ -21,22 +21,27 @@ from latent_policy_ros.nodes.base import ros_context
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
 
 RCLError = rclpy_implementation.RCLError
-MIN_EVENT_TIME = 0.001  # s per cycle for messages, even when the loop is late
-MAX_MESSAGES = 500  # handled in one cycle beyond that time, so that a backlog does not grow
+MIN_EVENT_TIME = 0.001  # s per cycle for services, even when the loop is late
 TRANSITION_TIMEOUT = 300.0  # s: hang timeout while a node configures, activates or shuts down
 
 
 def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None = None, images: bool = False) -> int:
-    """Run one node as a process until SIGINT, SIGTERM, the end of the parent process, or the shutdown transition.
+    """As :func:`run_nodes`, with one node."""
+    return run_nodes(lambda: [make_node()], arguments, images)
+
+
+def run_nodes(make_nodes: Callable[[], list[ManagedNode]], arguments: list[str] | None = None, images: bool = False) -> int:
+    """Run nodes as one process until SIGINT, SIGTERM, the end of the parent process, or the shutdown transition of one of them.
 
     Args:
-        make_node: Creates the node.
+        make_nodes: Creates the nodes.
         arguments: Command line; default ``sys.argv``.
         images: Whether the node publishes or receives images; see ``ros_context.init``.
 
     Returns:
-        Exit status: 0 after a signal, 1 if the node could not be created or configured, or was shut down by a transition. With
-        status 1 a launch system restarts it, because a finalized node cannot be used again.
+        Exit status: 0 after a signal, 1 if a node could not be created or configured, or was shut down by a transition. With
+        status 1 a launch system restarts it, because a finalized node cannot be used again. A node that a restart does not help
+        (``ModeError``) stays up, unconfigured.
     """
     stopping, interruptible = False, True
     parent_alive = watch_parent()
@@ -54,22 +59,24 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
 
     def stop() -> bool:
         watchdog.feed()
-        return stopping or node.finalized or not parent_alive()
+        return stopping or any(node.finalized for node in nodes) or not parent_alive()
 
-    node, status, watchdog = None, 0, Watchdog()
+    nodes, status, watchdog = list[ManagedNode](), 0, Watchdog()
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, on_signal)
         ros_context.init(images, args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-        node = make_node()
-        watchdog.timeout = node.value("hang_timeout")
+        nodes = make_nodes()
+        timeouts = [node.value("hang_timeout") for node in nodes]
+        watchdog.timeout = max(timeouts) if all(timeouts) else 0.0
         watchdog.allow(TRANSITION_TIMEOUT)
         executor = ros_context.Executor()
-        executor.add_node(node)
-        if start(node, configured):
+        for node in nodes:
+            executor.add_node(node)
+        if start(nodes, configured):
             gc.freeze()  # a collection of everything loaded stops a driver for 9 ms, a policy for 130 ms
-            spin([node], executor, stop)
-            status = int(node.finalized)
+            spin(nodes, executor, stop)
+            status = int(any(node.finalized for node in nodes))
         else:
             status = 1
     except KeyboardInterrupt:
@@ -85,7 +92,7 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
     finally:
         interruptible = False
         watchdog.allow(TRANSITION_TIMEOUT)
-        if node is not None:
+        for node in nodes:
             with contextlib.suppress(Exception):  # not every lifecycle state allows a shutdown
                 node.trigger_shutdown()
             node.destroy_node()
@@ -94,36 +101,34 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
     return status
 
 
-def start(node: ManagedNode, stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Configure and activate a node if its parameter ``autostart`` is true.
+def start(nodes: list[ManagedNode], stopped: Callable[[], bool] = lambda: False) -> bool:
+    """Configure all nodes whose parameter ``autostart`` is true, then activate them.
 
     Args:
-        node: The node, unconfigured.
-        stopped: Called after configuration; if it returns true, the node is not activated.
+        nodes: The nodes, unconfigured.
+        stopped: Called after configuration; if it returns true, no node is activated.
 
     Returns:
-        False if a transition failed.
+        False if a transition failed, except of a node that stays unconfigured for good (``ModeError``).
     """
-    if not node.value("autostart"):
-        return True
-    success = TransitionCallbackReturn.SUCCESS
-    return node.trigger_configure() == success and (stopped() or node.trigger_activate() == success)
+    success, starting = TransitionCallbackReturn.SUCCESS, [node for node in nodes if node.value("autostart")]
+    if not all(node.trigger_configure() == success or node.refusal for node in starting):
+        return False
+    return stopped() or all(node.refusal or node.trigger_activate() == success for node in starting)
 
 
 def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> None:
-    """Call ``cycle`` of each node at its rate and handle messages in between, until ``stop()`` returns true."""
-    due = dict.fromkeys(nodes, time.monotonic())
+    """Call ``cycle`` of each node at its rate, read its topics and answer services in between, until ``stop()`` returns true."""
+    due, poll = dict.fromkeys(nodes, time.monotonic()), dict.fromkeys(nodes, 0.0)
     while not stop():
         now = time.monotonic()
         for node in nodes:
+            if now >= due[node] or now >= poll[node]:
+                node.receive()
+                poll[node] = now + node.poll_period if node.polled else float("inf")
             if now >= due[node]:
                 node.cycle()
                 due[node] = max(due[node] + 1.0 / node.rate, time.monotonic() - 1.0 / node.rate)
-        until = max(min(due.values()), time.monotonic() + MIN_EVENT_TIME)
+        until = max(min(*due.values(), *poll.values()), time.monotonic() + MIN_EVENT_TIME)
         while (left := until - time.monotonic()) > 0 and not stop():
             executor.spin_once(timeout_sec=min(left, 0.1))
-        for _ in range(MAX_MESSAGES):
-            before = sum(node.handled for node in nodes)
-            executor.spin_once(timeout_sec=0.0)
-            if sum(node.handled for node in nodes) == before:
-                break

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import Pose, PoseStamped
-from sensor_msgs.msg import Image, JointState
+from geometry_msgs.msg import Pose, PoseStamped, TransformStamped
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.path_names import path_name
+from latent_policy_ros.drivers.camera_calibration import CameraCalibration
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.policy import ActionChunk
 
@@ -76,6 +77,24 @@ def image(stamp: float, frame: str, pixels: np.ndarray) -> Image:
     data.frombytes(np.ascontiguousarray(pixels))
     message = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width, data=data)
     message.header.stamp, message.header.frame_id = to_stamp(stamp), frame
+    return message
+
+
+def camera_info(stamp: float, frame: str, calibration: CameraCalibration) -> CameraInfo:
+    """The intrinsics that belong to an image of the same stamp and frame."""
+    message = CameraInfo(height=calibration.height, width=calibration.width, distortion_model=calibration.model)
+    message.d = doubles(calibration.D)
+    message.k, message.r, message.p = (matrix.ravel() for matrix in (calibration.K, calibration.R, calibration.P))
+    message.header.stamp, message.header.frame_id = to_stamp(stamp), frame
+    return message
+
+
+def transform_stamped(stamp: float, parent: str, child: str, pose: np.ndarray) -> TransformStamped:
+    """The pose (7,) x y z [m], qx qy qz qw of the frame ``child`` in ``parent``."""
+    message = TransformStamped(child_frame_id=child)
+    message.header.stamp, message.header.frame_id = to_stamp(stamp), parent
+    t, q = message.transform.translation, message.transform.rotation
+    t.x, t.y, t.z, q.x, q.y, q.z, q.w = (float(value) for value in pose)
     return message
 
 

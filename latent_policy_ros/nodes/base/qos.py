@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+
+#: Policies that the parameters ``qos_overrides.<topic>.<publisher or subscription>.<policy>`` of a node override.
+OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
 
 
-def _profile(reliability: ReliabilityPolicy, depth: int) -> QoSProfile:
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=DurabilityPolicy.VOLATILE)
+def _profile(reliability: ReliabilityPolicy, depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE) -> QoSProfile:
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
 
 
-#: Camera images and hand keypoints, as sensor drivers publish them.
+#: Camera images and hand keypoints, as sensor drivers publish them, and measurements of which only the newest count.
 IMAGES = _profile(ReliabilityPolicy.BEST_EFFORT, 5)
 #: Measured joints and poses. Inference blocks a policy node for 10 ms and more, while states arrive at 100 Hz and above.
 STATES = _profile(ReliabilityPolicy.BEST_EFFORT, 50)
@@ -19,8 +23,24 @@ STATES = _profile(ReliabilityPolicy.BEST_EFFORT, 50)
 LATENTS = _profile(ReliabilityPolicy.RELIABLE, 1)
 #: Joint and wrist commands: each replaces the one before.
 COMMANDS = _profile(ReliabilityPolicy.RELIABLE, 1)
+#: Commands and action chunks of which every one counts, and which may wait.
+RECEIPTS = _profile(ReliabilityPolicy.RELIABLE, 50)
+#: Commands, as a publisher offers it: subscribers may ask for a deadline, and notice within the lease that the publisher has ended.
+OFFERED_COMMANDS = _profile(ReliabilityPolicy.RELIABLE, 1)
+OFFERED_COMMANDS.deadline = Duration(seconds=0.2)
+OFFERED_COMMANDS.liveliness = LivelinessPolicy.AUTOMATIC
+OFFERED_COMMANDS.liveliness_lease_duration = Duration(seconds=2.0)
+#: Simulation time, as the clock of ROS subscribes to it.
+CLOCK = _profile(ReliabilityPolicy.BEST_EFFORT, 1)
 #: Episode events, diagnostics and other rare messages that must arrive.
 EVENTS = _profile(ReliabilityPolicy.RELIABLE, 10)
+#: Transforms of tf.
+TRANSFORMS = _profile(ReliabilityPolicy.BEST_EFFORT, 100)
+#: Messages that are published once, for subscribers that come later too: fixed transforms, robot descriptions.
+LATCHED = _profile(ReliabilityPolicy.RELIABLE, 100, DurabilityPolicy.TRANSIENT_LOCAL)
+
+#: States that change rarely, whose newest value a late subscriber gets too.
+STATE_CHANGES = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def matching(offered: Iterable[QoSProfile], depth: int) -> QoSProfile:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rclpy.node import Node
 
-PERIOD = 0.2  # s between two looks at the graph
+PERIOD = 0.2  # s between two counts of the publishers
+NAMES_PERIOD = 1.0  # s between two queries of their names while their numbers are the same: names cost ten times as much
 LEASE = 30.0  # s: a killed publisher stays in the graph for up to 20 s, beside its successor of the same name
 UNKNOWN = "_NODE_NAME_UNKNOWN_"  # a publisher whose node has not been discovered yet, or that is no ROS node
 
@@ -25,7 +26,9 @@ class SourceMonitor:
 
     def __init__(self, node: Node, topics: Sequence[str], most: int = 1) -> None:
         self._node, self._topics, self._most = node, tuple(topics), most
-        self._due, self._repeated_since = 0.0, float("inf")
+        self._due, self._names_due, self._repeated_since = 0.0, 0.0, float("inf")
+        self._counts: list[int] = []
+        self._names: list[str] = []
         self.conflict = ""
 
     def update(self, now: float) -> str:
@@ -33,9 +36,10 @@ class SourceMonitor:
         if now < self._due:
             return self.conflict
         self._due = now + PERIOD
-        found = [info for topic in self._topics for info in self._node.get_publishers_info_by_topic(topic)]
-        names = sorted({f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found if info.node_name != UNKNOWN})
-        repeated = any(self._node.count_publishers(topic) > self._most for topic in self._topics)
+        counts = [self._node.count_publishers(topic) for topic in self._topics]
+        if counts != self._counts or now >= self._names_due:
+            self._counts, self._names_due, self._names = counts, now + NAMES_PERIOD, self._publishers()
+        names, repeated = self._names, any(count > self._most for count in counts)
         self._repeated_since = min(self._repeated_since, now) if repeated else float("inf")
         if len(names) <= self._most and now - self._repeated_since <= LEASE:
             self.conflict = ""
@@ -43,3 +47,8 @@ class SourceMonitor:
             shown = [name for name in names for _ in range(1 if len(names) > self._most else self._most + 1)]
             self.conflict = f"{len(shown)} nodes publish {', '.join(self._topics)}: {', '.join(shown)}; stop all but {self._most}"
         return self.conflict
+
+    def _publishers(self) -> list[str]:
+        """Full names of the nodes that publish the topics."""
+        found = [info for topic in self._topics for info in self._node.get_publishers_info_by_topic(topic)]
+        return sorted({f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found if info.node_name != UNKNOWN})

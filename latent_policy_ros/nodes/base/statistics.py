@@ -51,8 +51,9 @@ class Percentiles:
         """Values for the keys p50, p95, p99 and max; an empty dictionary without values."""
         if not self._values:
             return {}
-        p50, p95, p99, top = np.percentile(np.array(self._values), [50, 95, 99, 100])
-        return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(top)}
+        values = sorted(self._values)
+        at = np.interp([0.5, 0.95, 0.99, 1.0], np.linspace(0.0, 1.0, len(values)), values)  # np.percentile imports numpy.ma
+        return dict(zip(("p50", "p95", "p99", "max"), at.tolist(), strict=True))
 
     def text_ms(self) -> str:
         """The summary as text in milliseconds, for values in seconds."""

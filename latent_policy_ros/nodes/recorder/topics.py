@@ -22,10 +22,11 @@ _COMMAND, _EVENT = "trajectory_msgs/msg/JointTrajectory", "latent_policy_ros/msg
 #: Topics of a robot that are not required: a robot is also recorded without a policy.
 ACTIONS = (
     ("latent_action", "latent_policy_ros/msg/LatentAction"), ("hand_command", _COMMAND), ("gripper_command", _COMMAND),
-    ("arm_command", _COMMAND), ("wrist_command", "geometry_msgs/msg/PoseStamped"), ("episode_event", _EVENT),
+    ("arm_command", _COMMAND), ("wrist_command", "geometry_msgs/msg/PoseStamped"), ("robot_event", _EVENT),
 )  # fmt: skip
 COMMANDS = tuple(name for name, _ in ACTIONS if name.endswith("_command"))
 COMMON = (("episode_event", _EVENT), ("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"))
+CLOCK = "/clock", "rosgraph_msgs/msg/Clock"
 Resolve = Callable[[str], str]  # relative name -> fully qualified and remapped name
 
 
@@ -42,46 +43,65 @@ def cameras_by_robot(robots: Sequence[str], cameras: Sequence[str]) -> dict[str,
     return {robot: [name.strip() for name in listed.split(",") if name.strip()] for robot, listed in zip(robots, cameras)}
 
 
-def robot_topics(resolve: Resolve, robot: str, cameras: Sequence[str], images: str) -> list[TopicSubscription]:
+def robot_topics(resolve: Resolve, prefix: str, cameras: Sequence[str], images: str) -> list[TopicSubscription]:
     """Subscriptions of one robot. Cameras, joint states and the wrist pose are required.
 
     Args:
         resolve: Resolves names.
-        robot: Namespace.
+        prefix: Precedes the names of the robot's topics.
         cameras: Names of the cameras.
         images: ``jpeg`` prefers the compressed topic of a camera, ``raw`` the raw topic.
     """
     found = []
     for camera in cameras:
-        raw = resolve(f"{robot}/{camera}/image_raw")
+        raw = resolve(f"{prefix}{camera}/image_raw")
         both = [(f"{raw}/compressed", COMPRESSED_IMAGE_TYPE), (raw, IMAGE_TYPE)]
         found.append(TopicSubscription(both if images == JPEG else both[::-1], True, IMAGE_DEPTH))
     for topics, required in ((STATES, True), (ACTIONS, False)):
-        found += [TopicSubscription([(resolve(f"{robot}/{name}"), msg_type)], required, DEPTH) for name, msg_type in topics]
+        found += [TopicSubscription([(resolve(f"{prefix}{name}"), msg_type)], required, DEPTH) for name, msg_type in topics]
     return found
 
 
 def all_topics(
-    resolve: Resolve, cameras: Mapping[str, Sequence[str]], extra: Sequence[str], images: str
-) -> list[TopicSubscription]:
+    resolve: Resolve, cameras: Mapping[str, Sequence[str]], prefixes: Mapping[str, str], extra: Sequence[str], images: str,
+    simulated_time: bool = False,
+) -> list[TopicSubscription]:  # fmt: skip
     """Subscriptions to everything that is recorded.
 
     Args:
         resolve: Resolves names.
         cameras: {robot: names of its cameras}.
+        prefixes: {robot: what precedes the names of its topics}.
         extra: Additional topics of any type; required.
         images: ``jpeg`` or ``raw``.
+        simulated_time: Also record ``/clock``.
     """
-    found = [topic for robot, names in cameras.items() for topic in robot_topics(resolve, robot, names, images)]
-    found += [TopicSubscription([(resolve(name), msg_type)], False, DEPTH) for name, msg_type in COMMON]
+    found = [topic for robot, names in cameras.items() for topic in robot_topics(resolve, prefixes[robot], names, images)]
+    common = (*COMMON, CLOCK) if simulated_time else COMMON
+    found += [TopicSubscription([(resolve(name), msg_type)], False, DEPTH) for name, msg_type in common]
     known = {topic for subscription in found for topic, _ in subscription.candidates}
     named = dict.fromkeys(resolve(name) for name in extra)
     return [*found, *(TopicSubscription([(name, "")], True, DEPTH) for name in named if name not in known)]
 
 
-def command_topics(resolve: Resolve, robots: Iterable[str]) -> frozenset[str]:
+def command_topics(resolve: Resolve, prefixes: Iterable[str]) -> frozenset[str]:
     """Fully qualified topics of the robots' commands."""
-    return frozenset(resolve(f"{robot}/{name}") for robot in robots for name in COMMANDS)
+    return frozenset(resolve(f"{prefix}{name}") for prefix in prefixes for name in COMMANDS)
+
+
+def renamed_topics(
+    resolve: Resolve, cameras: Mapping[str, Sequence[str]], prefixes: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """{robot: {name: fully qualified topic}} of the topics that are not named ``/<robot>/<name>``, e.g. in a pushed namespace."""
+    names = [name for name, _ in (*STATES, *ACTIONS)]
+    found = {
+        robot: {name: resolve(f"{prefixes[robot]}{name}") for name in (*(f"{c}/image_raw" for c in seen), *names)}
+        for robot, seen in cameras.items()
+    }
+    differing = {
+        robot: {name: topic for name, topic in topics.items() if topic != f"/{robot}/{name}"} for robot, topics in found.items()
+    }
+    return {robot: topics for robot, topics in differing.items() if topics}
 
 
 def is_motion_command(subscription: TopicSubscription, data: bytes) -> bool:

@@ -1,0 +1,78 @@
+"""PolledSubscription: bounded intake, the newest messages first in time, other topics untouched."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+
+from latent_policy_ros.nodes.base import qos  # noqa: E402
+from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode  # noqa: E402
+from latent_policy_ros.nodes.base.polled_subscription import MIN_BURST, MIN_RATE, RATE_PER_PLACE, PolledSubscription  # noqa: E402
+
+
+class Queue:
+    """A subscription whose queue is never empty."""
+
+    def __init__(self):
+        self.handle, self.msg_type, self.taken = self, JointState, 0
+
+    def take_message(self, message_type, raw):
+        self.taken += 1
+        return b"message", {}
+
+
+@pytest.mark.parametrize("depth, rate, burst", [(1, MIN_RATE, MIN_BURST), (50, 50 * RATE_PER_PLACE, 50)])
+def test_messages_per_second_are_bounded(depth, rate, burst):
+    queue, handled = Queue(), []
+    polled = PolledSubscription(queue, depth, handled.append)
+    polled.poll(100.0)
+    assert len(handled) == burst
+    for k in range(1, 301):
+        polled.poll(100.0 + 0.01 * k)
+    assert len(handled) == queue.taken == pytest.approx(burst + 3.0 * rate, abs=2)
+
+
+class Listener(ManagedNode):
+    """Notes the names in the messages of two topics, of which one is a message filter."""
+
+    def __init__(self, **options):
+        super().__init__("listener", rate=20.0, **options)
+        self.received = SimpleNamespace(flooded=[], calm=[])
+
+    def configure(self):
+        note = lambda message, received: received.append(message.name[0])
+        self.filter(JointState, "flooded", qos.STATES).registerCallback(note, self.received.flooded)
+        self.subscribe(JointState, "calm", lambda message: note(message, self.received.calm), qos.STATES)
+
+
+def test_a_flood_of_one_topic_leaves_the_others_alone(graph):
+    """Bursts of 200 messages, four times what the queue holds: a part is read, and the newest is among them."""
+    node = graph.add(Listener)
+    fast = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+    flooded, calm = (graph.probe.create_publisher(JointState, topic, fast) for topic in ("flooded", "calm"))
+    graph.until(lambda: flooded.get_subscription_count() and calm.get_subscription_count(), what="discovery")
+    sent, turns, began = 0, 0, time.monotonic()
+
+    def flood():
+        nonlocal sent, turns
+        turns += 1
+        calm.publish(JointState(name=[str(turns)]))
+        for _ in range(200):
+            sent += 1
+            flooded.publish(JointState(name=[str(sent)]))
+
+    for _ in range(30):
+        flood()
+        graph.run(0.05)
+    graph.until(lambda: node.received.flooded[-1:] == [str(sent)], what="the newest message")
+    seconds = time.monotonic() - began
+    assert node.received.calm == [str(k + 1) for k in range(turns)]
+    read = node.received.flooded
+    assert 50 < len(read) <= min(50 * RATE_PER_PLACE * seconds + 50, 0.3 * sent) and not node.counts
+    assert not list(node.subscriptions) and len(node.polled) == 2  # no executor runs them
