@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from latent_policy_ros.bringup.node_parameters import CAMERA_NODE, FLEET_NODES, ROBOT_NODES, checked_parameters
 from latent_policy_ros.common.config import (
     YAML_SUFFIXES,
     Config,
@@ -29,15 +30,15 @@ from latent_policy_ros.common.errors import ArtifactError, ConfigError, Finding,
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.control.arm_controller import MAX_REACH
 from latent_policy_ros.control.arm_description import PANDA, Arm, list_arms, load_arm
-from latent_policy_ros.drivers.registry import DRIVERS, driver_class
-from latent_policy_ros.embodiments import Embodiment, list_embodiments, load_embodiment
+from latent_policy_ros.drivers.registry import DRIVERS, driver_class, is_simulated
+from latent_policy_ros.embodiments import Embodiment, load_commanded
 from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.policy.action_chunk import CHUNK_RATES
 from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK, TASKS
 
 if TYPE_CHECKING:
     from latent_policy_ros.embodiments.human.hand_input import CanonicalHands
 
-RATES = 5.0, 100.0  # of the policy node [Hz]; at lower rates action chunks would end before the next one arrives
 MAX_SEED = 2**31 - 1  # of the simulator node
 LATENT = "latent"
 MODES = LATENT, "direct"  # of teleoperation
@@ -45,30 +46,13 @@ WHOLE_ROBOT = ("mock", "sim")  # drivers that drive the arm as well as the end-e
 NONE = "none"  # driver: the user's own node drives the hardware; camera source: the user's own node publishes the images
 DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 ROS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+CAMERA_SUFFIX = "_camera"  # of the names of camera nodes
 
 
 def _ros_name(name: str) -> str:
     if not ROS_NAME.fullmatch(name):
         raise ValueError(f"got the name {name!r}; expected a ROS name: letters, digits and _, starting with a letter")
     return name
-
-
-def _embodiment(name: Any) -> Any:
-    if not isinstance(name, str):
-        return name
-    try:
-        embodiment = load_embodiment(name)
-    except ConfigError as error:
-        if name.endswith(YAML_SUFFIXES):
-            raise
-        raise ValueError(f"got {name!r}; {available(_robot_embodiments())}, each hand also with _left") from error
-    if not embodiment.command:
-        raise ValueError(f"{name} cannot be commanded; {available(_robot_embodiments())}")
-    return embodiment
-
-
-def _robot_embodiments() -> list[str]:
-    return [name for name in list_embodiments() if load_embodiment(name).command]
 
 
 def _arm(name: Any) -> Any:
@@ -123,6 +107,28 @@ def _within_bounds(interval: tuple[float, float]) -> tuple[float, float]:
     return interval
 
 
+def _node_parameters(nodes: Mapping[str, str]) -> AfterValidator:
+    """Check parameters {node: {parameter: value}}, of nodes {name: executable}."""
+
+    def check(values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        checked, faults = {}, []
+        for node, parameters in values.items():
+            camera = nodes is ROBOT_NODES and node.endswith(CAMERA_SUFFIX)
+            if not camera and node not in nodes:
+                also = f", <camera>{CAMERA_SUFFIX}" if nodes is ROBOT_NODES else ""
+                raise ValueError(f"no node {node!r}; {available(nodes)}{also}")
+            try:
+                checked[node] = checked_parameters(CAMERA_NODE if camera else nodes[node], node, parameters)
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ValueError("; ".join(faults))
+        return checked
+
+    return AfterValidator(check)
+
+
+NodeParameters = dict[str, dict[str, Any]]
 RosName = Annotated[Text, AfterValidator(_ros_name)]
 Driver = Annotated[Text, AfterValidator(_driver)]
 Bounds = Annotated[Interval, AfterValidator(_within_bounds)]
@@ -143,7 +149,7 @@ class WorkspaceSection(Config):
 class Robot(Config):
     """A robot of a fleet."""
 
-    embodiment: Annotated[Embodiment, BeforeValidator(_embodiment)] = Field(
+    embodiment: Annotated[Embodiment, BeforeValidator(load_commanded)] = Field(
         description="End-effector: a name from `latent-policy embodiments list`, or a YAML file."
     )
     cameras: Annotated[dict[RosName, Text], BeforeValidator(_cameras)] = Field(
@@ -158,6 +164,9 @@ class Robot(Config):
     arm: Annotated[Arm, BeforeValidator(_arm)] = Field(
         PANDA, validate_default=True, description="Arm: a name under config/arms, or a YAML file."
     )
+    wrist_frame: str = Field(
+        "", description="Frame in tf of the hand; its pose is then the measured wrist pose. Default: computed from the joints."
+    )
     images: Literal["raw", "compressed"] = Field("raw", description="Image topics that the policy subscribes to.")
     sim_task: Annotated[Text, one_of(TASKS.names)] = Field(
         DEFAULT_TASK, description="Task of the simulated scene; `task` of the fleet is its description."
@@ -166,11 +175,21 @@ class Robot(Config):
     workspace: WorkspaceSection = Field(
         WorkspaceSection(), description="Box that the wrist is kept in, in the frame of the arm's base."
     )
+    parameters: Annotated[NodeParameters, _node_parameters(ROBOT_NODES)] = Field(
+        {}, description=f"Parameters of the robot's nodes, by node: {', '.join(ROBOT_NODES)}, `<camera>{CAMERA_SUFFIX}`."
+    )
 
     @property
     def sources(self) -> dict[str, str]:
         """Cameras that a camera node of this package opens, with what OpenCV opens; see ``drivers/camera.py``."""
         return {camera: source for camera, source in self.cameras.items() if source != NONE}
+
+    def moves_hardware(self) -> bool:
+        """Whether a driver moves hardware. A node of the user counts as hardware, unless it drives a hand on a mock arm."""
+        arm = self.arm_driver or self.driver
+        if arm == NONE or not is_simulated(arm):
+            return True
+        return self.driver != NONE and not is_simulated(self.driver)
 
     @model_validator(mode="after")
     def _check(self) -> Robot:
@@ -196,8 +215,9 @@ class Robot(Config):
 
             if message := unknown_camera(self.cameras, tuple(CAMERAS), f"a simulated {self.embodiment.name}"):
                 yield "cameras", message
-        if self.images != "raw" and (simulated or self.sources):
-            yield "images", "simulators and camera nodes publish raw images only; expected raw"
+        for node in self.parameters:
+            if node not in ROBOT_NODES and node.removesuffix(CAMERA_SUFFIX) not in self.sources:
+                yield f"parameters.{node}", f"no camera node of that name; {available(f'{c}{CAMERA_SUFFIX}' for c in self.sources)}"
 
 
 class Fleet(FileModel):
@@ -206,11 +226,31 @@ class Fleet(FileModel):
     robots: Annotated[dict[RosName, Robot], Field(min_length=1)] = Field(description="Robots by namespace.")
     policy: Annotated[Path, _artifact("policies")] = Field(description="Folder of the policy, or a name under config/policies.")
     latent: Annotated[Path, _artifact("latents")] = Field(description="Folder of the latent space, or a name under config/latents.")
-    rate: float = Field(10.0, ge=RATES[0], le=RATES[1], description="Rate of the policy for each robot [Hz].")
+    rate: float = Field(10.0, ge=CHUNK_RATES[0], le=CHUNK_RATES[1], description="Rate of the policy for each robot [Hz].")
     task: str = Field("", description="Task description: recorded in bags, and given to policies that read text.")
     device: Annotated[Text, AfterValidator(_device)] = Field(
         "auto", description="Device of the policy's network: auto, cpu, cuda or cuda:N."
     )
+    parameters: Annotated[NodeParameters, _node_parameters(FLEET_NODES)] = Field(
+        {}, description=f"Parameters of the fleet's nodes, by node: {', '.join(FLEET_NODES)}."
+    )
+    robot_namespaces: bool = Field(
+        True, description="The nodes of a robot are in a namespace of its name; false, for a fleet of one robot: beside the policy."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Fleet:
+        if not self.robot_namespaces and len(self.robots) != 1:
+            raise field_errors([("robot_namespaces", f"false needs a fleet of one robot, got {', '.join(self.robots)}")])
+        return self
+
+    def moves_hardware(self) -> bool:
+        """Whether a robot of the fleet is hardware."""
+        return any(robot.moves_hardware() for robot in self.robots.values())
+
+    def robot_namespace(self, name: str) -> str:
+        """Namespace of a robot's nodes, relative to that of the fleet."""
+        return name if self.robot_namespaces else ""
 
     def text(self) -> str:
         """Content of the fleet's file; for a fleet from launch arguments, the equivalent file."""
@@ -222,7 +262,8 @@ class Fleet(FileModel):
             for name, robot in self.robots.items()
         }  # fmt: skip
         content = {
-            "task": self.task, "policy": str(self.policy), "latent": str(self.latent), "rate": self.rate, "robots": robots,
+            "task": self.task, "policy": str(self.policy), "latent": str(self.latent), "rate": self.rate,
+            **({} if self.robot_namespaces else {"robot_namespaces": False}), "robots": robots,
         }  # fmt: skip
         return yaml.safe_dump(content, sort_keys=False)
 
@@ -239,7 +280,7 @@ class Fleet(FileModel):
         for (name, robot), embodiment in zip(self.robots.items(), embodiments, strict=False):
             robots[name] = {field: getattr(robot, field) for field in Robot.model_fields} | {"embodiment": embodiment}
         content = {"robots": robots, "policy": str(self.policy), "latent": str(self.latent)}
-        settings = {field: getattr(self, field) for field in ("rate", "task", "device")}
+        settings = {field: getattr(self, field) for field in ("rate", "task", "device", "parameters", "robot_namespaces")}
         fleet = validate(Fleet, content | settings, Path("command line"))
         fleet.check_embodiments()
         return fleet
@@ -272,6 +313,10 @@ class Teleoperation:
         mode: ``latent`` (through the latent space and the decoder nodes) or ``direct`` (by retargeting).
         robots: Namespaces of the robots to drive; empty: all.
         file: Hand recording to play instead of the topic ``keypoints``; empty: none.
+        entry: Array, topic or hand in the recording; see ``data/hand_recordings.py``.
+        webcam: Camera that shows the hand, instead of the topic; empty: none.
+        hand_model: MediaPipe's model file, for the webcam.
+        keypoints_type: Message type of the topic ``keypoints``.
         loop: Play the recording repeatedly.
         side, layout, units: Of the keypoints; see ``embodiments/human/hand_input.py``.
     """
@@ -279,6 +324,10 @@ class Teleoperation:
     mode: str = LATENT
     robots: tuple[str, ...] = ()
     file: str = ""
+    entry: str = ""
+    webcam: str = ""
+    hand_model: str = ""
+    keypoints_type: str = "geometry_msgs/msg/PoseArray"
     loop: bool = False
     side: str = "auto"
     layout: str = "auto"
@@ -310,7 +359,7 @@ class Teleoperation:
         HandInput(self.layout, self.units, self.side)
         if not self.file:
             return None
-        return canonical_hands(read_hand_recording(self.file).points, self.layout, self.units, self.side)
+        return canonical_hands(read_hand_recording(self.file, self.entry).points, self.layout, self.units, self.side)
 
 
 def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:
@@ -330,7 +379,7 @@ def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:
 
 
 def single_robot(
-    namespace: str,
+    name: str,
     embodiment: str,
     cameras: Sequence[str],
     driver: str = "sim",
@@ -338,6 +387,7 @@ def single_robot(
     latent: str = "default",
     arm_driver: str = "",
     arm: str = PANDA,
+    robot_namespaces: bool = True,
 ) -> Fleet:
     """A fleet of one robot, from launch arguments; an empty ``arm_driver`` means the same as ``driver``.
 
@@ -347,7 +397,7 @@ def single_robot(
     robot = {"embodiment": embodiment, "cameras": list(cameras), "driver": driver, "arm": arm}
     if arm_driver:
         robot["arm_driver"] = arm_driver
-    content = {"policy": policy, "latent": latent, "robots": {namespace: robot}}
+    content = {"policy": policy, "latent": latent, "robots": {name: robot}, "robot_namespaces": robot_namespaces}
     fleet = validate(Fleet, content, "launch arguments")
     fleet.check_embodiments()
     return fleet

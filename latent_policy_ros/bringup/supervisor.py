@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from latent_policy_ros.bringup.node_list import NodeSpec, write_parameters
+from latent_policy_ros.bringup.composition import write_members
+from latent_policy_ros.bringup.node_spec import NodeSpec, node_arguments
 from latent_policy_ros.common.processes import READY, die_with_parent
 from latent_policy_ros.common.ros_environment import node_environment
 
@@ -24,11 +25,15 @@ STABLE_RUN = 60.0  # run time after which earlier crashes no longer count [s]
 STOP_STEPS = ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 
 
-def node_command(spec: NodeSpec, folder: Path) -> list[str]:
-    """The command line of a node; writes its parameter file to ``folder``."""
-    command = [sys.executable, "-m", f"latent_policy_ros.nodes.{spec.executable}", "--ros-args"]
-    names = ["-r", f"__ns:=/{spec.namespace}", "-r", f"__node:={spec.name}"]
-    return [*command, *names, "--params-file", str(write_parameters(spec, folder))]
+def node_command(spec: NodeSpec, folder: Path, ros_arguments: Sequence[str] = ()) -> list[str]:
+    """The command line of a node, or of a process of several.
+
+    Their parameter files are written to ``folder``. ``ros_arguments`` follow these files and replace their values.
+    """
+    command = [sys.executable, "-m", f"latent_policy_ros.nodes.{spec.executable}"]
+    if spec.members:
+        return [*command, str(write_members(spec, folder, ros_arguments=ros_arguments)), "--ros-args", *ros_arguments]
+    return [*command, *node_arguments(spec, folder, ros_arguments=ros_arguments)]
 
 
 class Supervisor:

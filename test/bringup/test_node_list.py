@@ -31,6 +31,7 @@ def test_nodes_of_a_fleet(tmp_path, fleet_content):
         ("gripper_driver_node", "/right/gripper_driver"),
         ("decoder_node", "/right/decoder"),
         ("policy_node", "/policy"),
+        ("episode_node", "/episode"),
         ("recorder_node", "/recorder"),
     ]
     by_name = {s.full_name: s.parameters for s in specs}
@@ -40,12 +41,22 @@ def test_nodes_of_a_fleet(tmp_path, fleet_content):
     assert isinstance(by_name["/policy"]["rate"], float)  # ROS does not convert parameter types
 
 
+def test_parts_of_a_fleet_for_several_machines(tmp_path, fleet_content):
+    fleet = load(tmp_path, fleet_content)
+    names = lambda *only: {spec.full_name for spec in bringup.node_specs(fleet, record=True, only=only)}
+    assert names("shared") == {"/policy", "/episode", "/recorder"}
+    assert names("left") and all(name.startswith("/left/") for name in names("left"))
+    assert names("shared") | names("left", "right") == names()
+    with pytest.raises(ConfigError, match="no part kitchen; available: left, right, shared"):
+        bringup.node_specs(fleet, only=["kitchen"])
+
+
 def test_teleoperation_replaces_the_policy(tmp_path, fleet_content, recorded_hand):
     fleet = load(tmp_path, fleet_content)
     plain = bringup.node_specs(fleet, record=True)
     by_hand = bringup.node_specs(fleet, record=True, teleoperation=bringup.Teleoperation(file=recorded_hand, units="mm"))
     names = [s.full_name for s in by_hand]
-    assert names == [s.full_name.replace("/policy", "/human_hand") for s in plain]
+    assert names == [s.full_name.replace("/policy", "/human_hand") for s in plain if s.name != "episode"]
     human = next(s for s in by_hand if s.executable == "human_hand_node").parameters
     assert human["robots"] == ["left", "right"] and human["embodiments"] == ["mimic_hand", "panda_gripper"]
     assert human["latent"] == str(fleet.latent) and human["file"] == recorded_hand and human["mode"] == "latent"
@@ -137,7 +148,6 @@ def test_simulated_robot_may_have_any_arm_with_simulation_parameters(tmp_path, f
         (("robots", "left", "workspace"), {"z": [0.5, 0.1]}, ["robots.left.workspace.z", "lower < upper"]),
         (("robots", "left", "workspace"), {"height": [0, 1]}, ["robots.left.workspace.height", "unknown", "x, y, z"]),
         (("robots", "left", "images"), "png", ["robots.left.images", "compressed"]),
-        (("robots", "left", "images"), "compressed", ["robots.left.images", "raw images only"]),
         (("robots", "left", "colour"), "red", ["robots.left.colour", "unknown", "cameras"]),
         (("robots", "2left"), {}, ["robots.2left", "ROS name"]),
         (("robots",), {}, ["robots", "at least one"]),
@@ -192,7 +202,7 @@ def test_unknown_fleet_lists_the_shipped_ones():
 def test_one_robot_from_launch_arguments(artifact_folders):
     fleet = bringup.single_robot("arm1", "panda_gripper", ["front"], "mock", **artifact_folders)
     assert [s.full_name for s in bringup.node_specs(fleet)] == [
-        "/arm1/arm_driver", "/arm1/gripper_driver", "/arm1/decoder", "/policy"]  # fmt: skip
+        "/arm1/arm_driver", "/arm1/gripper_driver", "/arm1/decoder", "/policy", "/episode"]  # fmt: skip
     with pytest.raises(ConfigError, match="robots.arm1.driver"):
         bringup.single_robot("arm1", "panda_gripper", ["front"], "nope", **artifact_folders)
 
@@ -211,15 +221,16 @@ def test_custom_drivers_of_hand_and_arm(tmp_path, monkeypatch, fleet_content, ar
     assert drivers == {"/left/arm_driver": "mock", "/left/hand_driver": "own_driver:Hand@/dev/x",
                        "/right/gripper_driver": "own_driver:Hand@/dev/y"}  # fmt: skip
     alone = bringup.single_robot("a", "mimic_hand", ["front"], "none", **artifact_folders, arm_driver="own_driver:Hand")
-    assert [s.full_name for s in bringup.node_specs(alone)] == ["/a/arm_driver", "/a/decoder", "/policy"]
+    assert [s.full_name for s in bringup.node_specs(alone)] == ["/a/arm_driver", "/a/decoder", "/policy", "/episode"]
 
 
 def test_arm_of_a_robot_is_passed_to_driver_and_decoder(tmp_path, fleet_content, artifact_folders):
-    fleet_content["robots"]["right"] |= {"arm": "ur5", "workspace": {"z": [0.1, 1]}}
+    fleet_content["robots"]["right"] |= {"arm": "ur5", "workspace": {"z": [0.1, 1]}, "wrist_frame": "right_hand"}
     by_name = {spec.full_name: spec.parameters for spec in bringup.node_specs(load(tmp_path, fleet_content))}
     assert [by_name[f"/{robot}/arm_driver"]["arm"] for robot in ("left", "right")] == ["panda", "ur5"]
-    assert [by_name[f"/{robot}/decoder"]["base_frame"] for robot in ("left", "right")] == ["panda_link0", "base_link"]
+    assert [by_name[f"/{robot}/decoder"]["base_frame"] for robot in ("left", "right")] == ["~/panda_link0", "base_link"]
     assert by_name["/right/arm_driver"]["workspace"] == [-2.0, 2.0, -2.0, 2.0, 0.1, 1.0]
+    assert by_name["/right/arm_driver"]["wrist_frame"] == "right_hand" and "wrist_frame" not in by_name["/left/arm_driver"]
     assert "arm" not in by_name["/right/gripper_driver"]
     fleet = bringup.single_robot("a", "mimic_hand", ["front"], "mock", **artifact_folders, arm="xarm7")
     assert yaml.safe_load(fleet.text())["robots"]["a"]["arm"] == "xarm7"
@@ -276,3 +287,43 @@ def test_fleet_with_other_end_effectors(tmp_path, fleet_content):
         fleet.with_embodiments(["a", "b", "c"])
     with pytest.raises(ConfigError, match="robots.left.embodiment: got 'a'"):
         fleet.with_embodiments(["a"])
+
+
+def test_policy_of_hardware_is_not_engaged_at_start(tmp_path, fleet_content):
+    engaged = lambda **options: next(
+        s.parameters["engage"] for s in bringup.node_specs(load(tmp_path, fleet_content), **options) if s.name == "policy"
+    )
+    assert engaged() and not engaged(engage=False)  # simulated and mock robots
+    fleet_content["robots"]["right"] |= {"driver": "none", "arm_driver": "mock"}
+    assert engaged()  # a hand of the user without an arm that could move
+    for driver in ({"driver": "robotiq@/dev/x", "arm_driver": "mock"}, {"driver": "mock", "arm_driver": "none"}):
+        fleet_content["robots"]["right"] |= driver
+        assert not engaged() and engaged(engage=True)
+
+
+@pytest.mark.parametrize(
+    "where, value, words",
+    [
+        ("left", {"decoder": {"blnd": 0.1}}, ["robots.left.parameters", "decoder has no parameter 'blnd'", "blend"]),
+        ("left", {"decoder": {"blend": "slow"}}, ["parameter blend of decoder: expected a value like 0.2, got 'slow'"]),
+        ("left", {"policy": {}}, ["no node 'policy'", "arm_driver"]),
+        ("left", {"top_camera": {}}, ["robots.left.parameters.top_camera", "no camera node"]),
+        ("", {"decoder": {}}, ["parameters", "no node 'decoder'", "policy"]),
+        ("", {"policy": {"robots": 3}}, ["parameter robots of policy"]),
+    ],
+)
+def test_wrong_parameters_of_nodes_are_reported(tmp_path, fleet_content, where, value, words):
+    (fleet_content["robots"][where] if where else fleet_content)["parameters"] = value
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, fleet_content)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_fleet_without_robot_namespaces_has_one_robot(tmp_path, fleet_content):
+    with pytest.raises(ConfigError, match="robot_namespaces: false needs a fleet of one robot, got left, right"):
+        load(tmp_path, {**fleet_content, "robot_namespaces": False})
+    del fleet_content["robots"]["right"]
+    specs = bringup.node_specs(load(tmp_path, {**fleet_content, "robot_namespaces": False}), namespace="cell")
+    assert {spec.namespace for spec in specs} == {""} and specs[0].parameters["socket_path"].endswith("/cell.left.sock")
+    assert {spec.namespace for spec in bringup.in_namespace(specs, "/cell/")} == {"cell"}
