@@ -16,7 +16,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 app.command("demo")(fleet.demo)
 app.command("up")(fleet.up)
+app.command("displays")(fleet.displays)
 app.command("teleop")(fleet.teleop)
+app.command("engage")(fleet.engage_command)
+app.command("disengage")(fleet.disengage_command)
 app.command("record")(record.record_command)
 app.command("episode")(record.episode_command)
 app.add_typer(dataset.app, name="dataset")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import subprocess
+import sys
+from typing import Annotated, Any, Optional
 
 import typer
 from rich.console import Console
@@ -28,6 +30,7 @@ FleetArgument = Annotated[str, typer.Argument(help="Fleet: a YAML file, or a nam
 LatentOption = Annotated[str, typer.Option("--latent", help="Latent space: a folder, or a name in `config/latents`.")]
 PolicyOption = Annotated[str, typer.Option("--policy", help="Policy: a folder, or a name in `config/policies`.")]
 SideOption = Annotated[str, typer.Option("--side", help="Side of the hand that the keypoints show: left, right, or auto.")]
+EntryOption = Annotated[str, typer.Option("--entry", help="Array, topic or hand (left, right) of a recording that holds several.")]
 LayoutOption = Annotated[
     str, typer.Option("--layout", help="Order of the keypoints: auto, mediapipe, mano, manus, webxr or openxr.")
 ]
@@ -40,6 +43,21 @@ TaskOption = Annotated[
     ),
 ]
 SimulatedArmOption = Annotated[str, typer.Option("--arm", help="Simulated arm: a name in `config/arms`, or a YAML file.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Number of processes.")]
+BackendOption = Annotated[
+    str, typer.Option("--backend", help="Where the processes run: loky (this machine), or a cluster of ray or dask.")
+]
+AddressOption = Annotated[
+    Optional[str], typer.Option("--address", help="Address of the cluster, e.g. ray://head:10001 or tcp://scheduler:8786.")
+]
+ShardOption = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        metavar="NUMBER/COUNT",
+        help="Run one of COUNT equal parts, e.g. in a job of a Slurm array. The same command without it completes the result.",
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the nodes and their parameters, and start nothing.")]
 
 
@@ -53,6 +71,14 @@ def print_line(text: str, prefix: str = "", style: str = "", to: Console | None 
         to: Console; default stdout.
     """
     (to or console).print(Text.assemble((prefix, style), " " if prefix else "", text), highlight=False, soft_wrap=True)
+
+
+def call_trigger(service: str) -> int:
+    """Call a service of type std_srvs/Trigger and print its answer; returns the exit status, 0 if it succeeded."""
+    from latent_policy_ros.common.ros_environment import node_environment
+
+    command = [sys.executable, "-m", "latent_policy_ros.nodes.base.trigger_client", service]
+    return subprocess.run(command, env=node_environment(), check=False).returncode
 
 
 def print_table(table: Table, to: Console | None = None) -> None:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import DEMO_EMBODIMENTS, SimulatedArmOption, TaskOption, console, print_line, progress_bar
+from latent_policy_ros.cli.common import (
+    DEMO_EMBODIMENTS,
+    AddressOption,
+    BackendOption,
+    ShardOption,
+    SimulatedArmOption,
+    TaskOption,
+    WorkersOption,
+    console,
+    print_line,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from latent_policy_ros.data.conversion.mapping import TopicMapping
@@ -46,7 +57,10 @@ def from_sim(
     embodiment: Annotated[Optional[list[str]], typer.Option(help="Repeatable; default: the embodiments of the demo.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Number of demonstrations per embodiment.")] = 300,
     first_seed: Annotated[int, typer.Option(help="Seed of the first demonstration.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
+    workers: WorkersOption = 2,
+    backend: BackendOption = "loky",
+    address: AddressOption = None,
+    shard: ShardOption = "1/1",
     task: TaskOption = "cube_in_box",
     arm: SimulatedArmOption = "panda",
 ) -> None:
@@ -58,24 +72,27 @@ def from_sim(
     Examples:
 
         latent-policy dataset from-sim -o runs/demos --episodes 50
+        latent-policy dataset from-sim -o /shared/demos --episodes 1000 --backend ray --address auto
     """
     import time
 
+    from latent_policy_ros.common.parallel import Shard, Workers
     from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 
-    empty = False
+    empty, part = False, Shard.parse(shard)
     for name in embodiment or DEMO_EMBODIMENTS:
         began = time.monotonic()
         try:
             with progress_bar() as progress:
-                bar = progress.add_task(name, total=episodes)
+                bar = progress.add_task(name, total=len(part.part(range(episodes))))
                 report = generate_episodes(
                     name,
                     range(first_seed, first_seed + episodes),
                     out,
                     task=task,
                     arm=arm,
-                    workers=workers,
+                    workers=Workers(workers, backend, address),
+                    shard=part,
                     progress=lambda *_, bar=bar: progress.advance(bar),
                 )
         except KeyboardInterrupt:
@@ -109,6 +126,10 @@ def from_bags(
     latent: Annotated[
         str, typer.Option(help="Leave out robots whose end-effector this latent space does not contain; none: convert all.")
     ] = "none",
+    workers: WorkersOption = 1,
+    backend: BackendOption = "loky",
+    address: AddressOption = None,
+    shard: ShardOption = "1/1",
 ) -> None:
     """Convert bags of any robot to LeRobotDataset v3.0.
 
@@ -122,29 +143,33 @@ def from_bags(
         latent-policy dataset from-bags runs/bags -o runs/data
         latent-policy dataset from-bags ~/bags -o runs/data --mapping my_rig.yaml
         latent-policy dataset from-bags table.csv -o runs/data --mapping my_rig.yaml
+        latent-policy dataset from-bags /shared/bags -o /shared/data --backend ray --address auto
     """
     from dataclasses import replace
 
+    from latent_policy_ros.common.parallel import Shard, Workers
+    from latent_policy_ros.common.processes import lasting_interrupt
     from latent_policy_ros.data.conversion.bag_table import BagTable
     from latent_policy_ros.data.conversion.conversion import Options, convert
 
     known, table = _mapping(mapping, fleet), BagTable.find(bags)
     known = replace(known, fps=fps or known.fps, outcome=outcome.value if outcome else known.outcome)
     options = Options(known, tuple(camera or ()), keep_failed, table, layout.value, _check_of(latent))
-    found = table.bags
-    with progress_bar() as progress:
-        task, done = progress.add_task("bags", total=len(found)), {}
+    found, part = table.bags, Shard.parse(shard)
+    with progress_bar() as progress, lasting_interrupt() as check_interrupt:
+        task, done = progress.add_task("bags", total=len(part.part(found))), {}
 
         def advance(bag: Path, messages: int, total: int) -> None:
+            check_interrupt()
             done[bag] = messages / max(1, total)
             progress.update(task, completed=sum(done.values()), description=bag.name)
 
         try:
-            report = convert(found, out, options, advance)
+            report = convert(found, out, options, advance, Workers(workers, backend, address), part)
         except KeyboardInterrupt:
             console.print("interrupted; finished episodes are kept; run the same command to resume")
             raise
-        progress.update(task, completed=len(found), description="bags")
+        progress.update(task, completed=len(part.part(found)), description="bags")
     for issue in report.warnings:
         print_line(str(issue), "note", "yellow")
     for source, reasons in report.left_out:
@@ -277,11 +302,14 @@ def _check_of(latent: str) -> Callable[[Embodiment], None] | None:
 
 def _mapping(mapping: str | None, fleet: str | None) -> TopicMapping:
     """The mapping given by a file or by a fleet; without either, an empty mapping: the bags' metadata is used."""
-    from latent_policy_ros.bringup import load_fleet
     from latent_policy_ros.data.conversion.mapping import TopicMapping, conventional
     from latent_policy_ros.data.conversion.mapping_file import load_mapping
 
     if mapping:
         return load_mapping(mapping)
-    robots = load_fleet(fleet).robots if fleet else {}
+    if not fleet:
+        return TopicMapping(())
+    from latent_policy_ros.bringup import load_fleet  # takes long; most conversions need no fleet
+
+    robots = load_fleet(fleet).robots
     return TopicMapping(tuple(conventional(name, robot.embodiment, list(robot.cameras)) for name, robot in robots.items()))

@@ -106,10 +106,12 @@ def _library(found: type) -> str:
 
 def _parts(robot: Robot) -> Iterator[tuple[str, str, DriverSetup, Callable[[int, np.ndarray, float], str]]]:
     """Part of a robot, its driver, what it is made from, and a description of a joint's motion."""
+    from latent_policy_ros.control.arm_kinematics import ArmKinematics
     from latent_policy_ros.drivers.base import DriverSetup
 
     arm, hand = robot.arm, robot.embodiment
-    setup = DriverSetup(arm.joint_names, arm.home, "arm", lower=arm.lower, upper=arm.upper)
+    flange = arm.base, ArmKinematics(hand, arm).flange_pose
+    setup = DriverSetup(arm.joint_names, arm.home, "arm", lower=arm.lower, upper=arm.upper, flange=flange)
     yield "arm", robot.arm_driver or robot.driver, setup, lambda *motion: _arm_motion(robot, *motion)
     setup = DriverSetup(hand.joint_names, hand.rest, "hand", lower=hand.lower, upper=hand.upper)
     yield str(hand.command), robot.driver, setup, lambda *motion: _hand_motion(robot, *motion)

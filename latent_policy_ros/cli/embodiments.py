@@ -106,11 +106,12 @@ def embodiments_check(
     from latent_policy_ros.cli.check_report import print_report
     from latent_policy_ros.common.paths import runs_dir
     from latent_policy_ros.embodiments import load_embodiment
-    from latent_policy_ros.retargeting.checks.embodiment_check import check_embodiment, shipped_peers
+    from latent_policy_ros.retargeting.checks.embodiment_check import check_embodiment
+    from latent_policy_ros.retargeting.checks.pinches import shipped_pinches
     from latent_policy_ros.sim.hand_images.gallery import check_sheet
 
     e = load_embodiment(name)
-    report = check_embodiment(e, shipped_peers(e))
+    report = check_embodiment(e, shipped_pinches())
     print_report(report, console)
     if report.fingers:
         _draw(lambda: check_sheet(e), out or runs_dir() / "embodiments" / f"{e.name}.png")

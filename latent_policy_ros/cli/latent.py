@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from latent_policy_ros.cli.common import LayoutOption, SideOption, UnitsOption, console, print_table
+from latent_policy_ros.cli.common import EntryOption, LayoutOption, SideOption, UnitsOption, console, print_table
 from latent_policy_ros.common.paths import artifact
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Report on a latent space, or add an embodiment to it.")
@@ -22,6 +22,7 @@ def report_command(
     recordings: Annotated[
         Optional[list[Path]], typer.Option(help="Hand recording (.npz, .csv, a bag) to evaluate on. Repeatable.")
     ] = None,
+    entry: EntryOption = "",
     side: SideOption = "auto",
     layout: LayoutOption = "auto",
     units: UnitsOption = "m",
@@ -34,7 +35,7 @@ def report_command(
 
     hands = {}
     for file in recordings or []:
-        found = canonical_hands(read_hand_recording(file).points, layout, units, side)
+        found = canonical_hands(read_hand_recording(file, entry).points, layout, units, side)
         hands[file.stem] = found.keypoints[found.valid]
     file = write_report(LatentSpace.load(artifact("latents", latent)), out, hands, console)
     console.print(f"wrote {file}", highlight=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from latent_policy_ros.cli.common import call_trigger
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.common.paths import runs_dir
 
@@ -104,8 +103,5 @@ def ask(action: Action, recorder: str) -> int:
     Returns:
         Exit status: 0 if the recorder did it.
     """
-    from latent_policy_ros.common.ros_environment import node_environment
-
     service = f"mark_{action.value}" if action in (Action.success, Action.failure) else action.value
-    command = [sys.executable, "-m", "latent_policy_ros.nodes.base.trigger_client", f"{recorder}/{service}"]
-    return subprocess.run(command, env=node_environment(), check=False).returncode
+    return call_trigger(f"{recorder}/{service}")

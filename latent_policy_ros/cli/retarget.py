@@ -8,18 +8,39 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.table import Column, Table
 
-from latent_policy_ros.cli.common import COMPACT, LayoutOption, SideOption, UnitsOption, console, print_table
+from latent_policy_ros.cli.common import (
+    COMPACT,
+    EntryOption,
+    LayoutOption,
+    SideOption,
+    UnitsOption,
+    console,
+    print_line,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from latent_policy_ros.retargeting.quality import Quality
 
-COLUMNS = ("embodiment", "frames", "error [mm]", "touches", "closed", "gap [mm]", "cannot touch", "step", "jerk", "limits")
+COLUMNS = (
+    "embodiment",
+    "error [mm]",
+    "touches",
+    "closed",
+    "gap [mm]",
+    "near [mm]",
+    "cannot touch",
+    "step",
+    "jerk",
+    "limits",
+)
 WRAPPED = ("cannot touch", "step")  # columns whose cells may be folded
 NOTE = """\
 - `error`: mean distance of the fingertips from their targets (the human keyvectors, scaled to the robot).
 - `touches`: frames and fingers where the human fingertip is within 10 mm of the thumb tip.
 - `closed`: share of the touches in which the robot's tips are within 5 mm, over the fingers that its thumb can reach.
 - `gap`: 95th percentile of that distance.
+- `near`: mean error of the distance between thumb and finger where the person's is below 30 mm.
 - `cannot touch`: fingers that the thumb cannot reach.
 - `step`: largest motion of a joint between two frames and, in brackets, the largest rotation of a human bone.
 - `jerk`: third difference of the joints, relative to that of the human bones.
@@ -28,9 +49,7 @@ NOTE = """\
 
 
 def retarget_command(
-    recordings: Annotated[
-        list[Path], typer.Argument(help="Hand recordings: .npz, .npy, .csv, or a bag with `geometry_msgs/PoseArray`.")
-    ],
+    recordings: Annotated[list[Path], typer.Argument(help="Hand recordings: .npz, .npy, .zarr, .csv, or a bag with hand poses.")],
     embodiment: Annotated[
         Optional[list[str]], typer.Option(help="Embodiment: a name, or a YAML file. Repeatable; default: all robots.")
     ] = None,
@@ -38,6 +57,8 @@ def retarget_command(
         Optional[Path],
         typer.Option("-o", "--out", help="Folder for the joint trajectories, one .npz for each recording and embodiment."),
     ] = None,
+    entry: EntryOption = "",
+    stills: Annotated[bool, typer.Option(help="The frames are single poses, not a motion: retarget each on its own.")] = False,
     side: SideOption = "auto",
     layout: LayoutOption = "auto",
     units: UnitsOption = "m",
@@ -63,16 +84,19 @@ def retarget_command(
     robots = [robot for robot in robots if robot.kind != "human"]
     within_limits, cells = True, []
     for file in recordings:
-        recording = read_hand_recording(file)
+        recording = read_hand_recording(file, entry)
         hands = canonical_hands(recording.points, layout, units, side)
         keypoints = hands.keypoints[hands.valid]
         console.print(f"{file.name}: {len(keypoints)} of {len(hands.valid)} frames, {hands.side} hand, {hands.layout}")
+        for warning in filter(None, (hands.side_warning, *(() if stills else recording.warnings))):
+            print_line(warning, "warning:", "yellow")
         for reason, count in hands.rejected.items():
             console.print(f"  rejected {count} frames: {reason}")
         table = Table(*(Column(name.replace(" ", "\n"), no_wrap=name not in WRAPPED) for name in COLUMNS), **COMPACT)
         for robot in robots:
-            q = Retargeter(robot).retarget_sequence(keypoints[None])[0]
-            measured = measure(robot, keypoints, q, unreachable_fingers(robot))
+            poses = keypoints[:, None] if stills else keypoints[None]
+            q = Retargeter(robot).retarget_sequence(poses).reshape(len(keypoints), -1)
+            measured = measure(robot, keypoints, q, unreachable_fingers(robot), motion=not stills)
             within_limits &= measured.within_limits
             table.add_row(*_row(measured))
             cells.append((file.name, *_row(measured)))
@@ -91,7 +115,8 @@ def retarget_command(
 def _row(r: Quality) -> tuple[str, ...]:
     """Cells of one embodiment, in the order of ``COLUMNS``."""
     row = (
-        r.embodiment, str(r.frames), f"{1e3 * r.keyvector_error:.1f}", str(r.touches), f"{r.closed:.1%}", f"{1e3 * r.gap:.2f}",
+        r.embodiment, f"{1e3 * r.keyvector_error:.1f}", str(r.touches), f"{r.closed:.1%}", f"{1e3 * r.gap:.2f}",
+        f"{1e3 * r.near_error:.1f}",
         ", ".join(r.unreachable) or "-", f"{r.largest_step:.2f} ({r.bone_turn:.2f})", f"{r.jerk:.2f}",
         "ok" if r.within_limits else "exceeded",
     )  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from latent_policy_ros.bringup import Fleet, load_fleet, node_specs, runner_spec
+from latent_policy_ros.bringup import Fleet, compose, load_fleet, node_specs, runner_spec
 from latent_policy_ros.bringup.supervisor import Supervisor, node_command
 from latent_policy_ros.common.paths import runs_dir
 from latent_policy_ros.common.processes import die_with_parent
@@ -58,9 +58,12 @@ def _run_round(fleet: Fleet, episodes: int, seed: int, out: Path, console: Conso
     with private_domain() as domain, tempfile.TemporaryDirectory(prefix="lpr-") as scratch:
         environment = node_environment(os.environ | domain)
         sockets = Path(scratch)
-        specs = node_specs(fleet, record=True, bag_folder=out / "bags", socket_folder=sockets, overview=True)
-        runner = runner_spec(fleet, episodes=episodes, seed=seed, summary=summary, record=True)
-        console.print(f"Starting {len(specs)} nodes in ROS domain {domain['ROS_DOMAIN_ID']}; logs: {out / 'log'}")
+        specs = compose(node_specs(fleet, record=True, bag_folder=out / "bags", socket_folder=sockets, overview=True), "robot")
+        runner = runner_spec(fleet, episodes=episodes, seed=seed, summary=summary)
+        nodes = sum(len(spec.nodes) for spec in specs)
+        console.print(
+            f"Starting {nodes} nodes in {len(specs)} processes and ROS domain {domain['ROS_DOMAIN_ID']}; logs: {out / 'log'}"
+        )
         with Supervisor(specs, environment, log_folder=out / "log", say=console.print) as supervisor:
             status = _run_supervised(supervisor, node_command(runner, sockets), environment, console)
     if not summary.is_file():

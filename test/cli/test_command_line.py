@@ -52,7 +52,7 @@ def test_retarget_table_fits_into_80_columns(tmp_path, monkeypatch):
     monkeypatch.setattr(common, "console", Console(file=screen, width=80, force_terminal=True, markup=False))
     markdown = tmp_path / "table.md"
     with pytest.raises(typer.Exit):
-        retarget.retarget_command([file], ["inspire_hand"], None, "auto", "auto", "m", markdown)
+        retarget.retarget_command([file], ["inspire_hand"], markdown=markdown)
     shown, row = screen.getvalue(), markdown.read_text().splitlines()[2].strip("| ").split(" | ")
     assert len(row) == 11 and "…" not in shown
     for figure in [*row[1:7], *row[7].replace(",", "").split(), *row[8].split(), *row[9:]]:
