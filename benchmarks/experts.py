@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter, defaultdict
-from concurrent.futures import as_completed
+from itertools import product
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 from rich.console import Console
 
 from latent_policy_ros.common.errors import LatentPolicyError
-from latent_policy_ros.common.processes import worker_pool
+from latent_policy_ros.common.parallel import Workers
 from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.embodiments import list_embodiments, load_embodiment
 from latent_policy_ros.sim.demonstrations.recording import demonstrate
@@ -29,8 +29,13 @@ FIRST_SEED = 4_000_000  # used by no demonstration, and by no other evaluation
 SEEDS_PER_JOB = 10
 
 
-def run(task: str, embodiment: str, seeds: range) -> dict[int, str]:
-    """Demonstrate the task with every seed; returns the outcome of each: empty for a success, else the reason of the failure."""
+def run(job: tuple[str, str, range]) -> tuple[str, str, dict[int, str]]:
+    """Demonstrate a task with every seed.
+
+    Returns:
+        Task, end-effector, and outcome of each seed: empty for a success, else the reason of the failure.
+    """
+    task, embodiment, seeds = job
     world, outcomes = World(embodiment, task, cameras=()), {}
     for seed in seeds:
         world.reset(seed)
@@ -38,7 +43,7 @@ def run(task: str, embodiment: str, seeds: range) -> dict[int, str]:
             outcomes[seed] = "" if demonstrate(world, world.task.expert(world)) else "not done at the end of the plan"
         except LatentPolicyError as error:
             outcomes[seed] = str(error)
-    return outcomes
+    return task, embodiment, outcomes
 
 
 def table(results: dict[tuple[str, str], dict[int, str]], tasks: list[str], embodiments: list[str]) -> str:
@@ -74,14 +79,11 @@ def main() -> None:
     results: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     last = args.first_seed + args.episodes
     total = len(tasks) * len(embodiments) * args.episodes
-    with training_progress(Console(stderr=True), total, "episodes") as advance, worker_pool(args.workers) as pool:
-        jobs = {}
-        for first in range(args.first_seed, last, SEEDS_PER_JOB):
-            seeds = range(first, min(first + SEEDS_PER_JOB, last))
-            jobs.update({pool.submit(run, t, e, seeds): (t, e) for t in tasks for e in embodiments})
-        for future in as_completed(jobs):
-            results[jobs[future]].update(future.result())
-            for _ in future.result():
+    with training_progress(Console(stderr=True), total, "episodes") as advance:
+        parts = [range(first, min(first + SEEDS_PER_JOB, last)) for first in range(args.first_seed, last, SEEDS_PER_JOB)]
+        for task, embodiment, outcomes in Workers(args.workers).run(run, list(product(tasks, embodiments, parts))):
+            results[task, embodiment].update(outcomes)
+            for _ in outcomes:
                 advance(None)
     for (task, embodiment), outcomes in sorted(results.items()):
         for reason, count in Counter(filter(None, outcomes.values())).items():

@@ -1,6 +1,6 @@
 """Seeded fuzzing of all inputs of the nodes: hostile messages, damaged serialisations, commands judged at the driver.
 
-Every node of one robot runs as a process. The fuzzer publishes mutated messages on all of their inputs: numbers that are not
+Every node runs as a process. The fuzzer publishes mutated messages on all of their inputs: numbers that are not
 finite or huge, texts and arrays of odd lengths, stamps of other times, cut and overwritten serialisations. It fails if a process
 ends, if the memory of one grows by more than the limit, or if a driver is sent a command outside of the joint limits, not finite,
 or faster than the joints may move.
@@ -23,15 +23,18 @@ import tempfile
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROBOT, CAMERA, EMBODIMENT = "left", "front", "panda_gripper"
+CAMERA, EMBODIMENT = "front", "panda_gripper"
+# A namespace for the nodes of each kind: a node that hears of a second publisher of its inputs would hold, and read no more.
+DRIVEN, DECODED, OBSERVED, TAUGHT = "driven", "decoded", "observed", "taught"
 NODES = ("policy", "decoder", "gripper_driver", "arm_driver", "recorder", "human_hand")
+BATCH = 20  # messages sent without a pause: short queues keep the newest ones
 VARIANTS = 300  # different payloads of each input
 FRESH = 0.7  # share of the messages that get the current stamp
 GROWTH_LIMIT = 50.0  # MB of each process
@@ -69,7 +72,8 @@ def inputs(space_dim: int, latent_id: str, policy_id: str = "fuzz") -> list[Inpu
 
     def chunk() -> Any:
         latents = np.full((16, space_dim), 0.2)
-        return convert.latent_action(ActionChunk(time.time(), 0.1, latents, np.tile(pose, (16, 1)), latent_id, policy_id, 1), ROBOT)
+        actions = ActionChunk(time.time(), 0.1, latents, np.tile(pose, (16, 1)), latent_id, policy_id, 1)
+        return convert.latent_action(actions, "")
 
     def keypoints() -> Any:
         points = np.random.default_rng(0).normal(0.0, 0.1, (21, 3))
@@ -77,16 +81,22 @@ def inputs(space_dim: int, latent_id: str, policy_id: str = "fuzz") -> list[Inpu
 
     picture = np.full((32, 32, 3), 100, np.uint8)
     jpeg = array("B", cv2.imencode(".jpg", picture)[1].tobytes())
+    joints = lambda: convert.joint_state(0.0, e.joint_names, e.rest, np.zeros(len(e.rest)))
+    wrist = lambda: convert.pose_stamped(0.0, "", pose)
+    measured = [
+        Input(f"{robot}/{topic}", message_type, make)
+        for robot in (OBSERVED, DECODED, TAUGHT)
+        for topic, message_type, make in (("joint_states", JointState, joints), ("wrist_pose", PoseStamped, wrist))
+    ]
     return [
-        Input(f"{ROBOT}/{CAMERA}/image_raw", Image, lambda: convert.image(0.0, CAMERA, picture)),
-        Input(f"{ROBOT}/{CAMERA}/image_raw/compressed", CompressedImage, lambda: CompressedImage(format="jpeg", data=jpeg)),
-        Input(f"{ROBOT}/joint_states", JointState, lambda: convert.joint_state(0.0, e.joint_names, e.rest, np.zeros(len(e.rest)))),
-        Input(f"{ROBOT}/wrist_pose", PoseStamped, lambda: convert.pose_stamped(0.0, "", pose)),
-        Input(f"{ROBOT}/latent_action", LatentAction, chunk),
-        Input(f"{ROBOT}/gripper_command", JointTrajectory, lambda: convert.command(0.0, 0.02, e.joint_names, e.upper)),
-        Input(f"{ROBOT}/arm_command", JointTrajectory, lambda: convert.command(0.0, 0.02, arm_joints, np.zeros(7))),
-        Input(f"{ROBOT}/wrist_command", PoseStamped, lambda: convert.pose_stamped(0.0, "", pose)),
-        Input(f"{ROBOT}/episode_event", EpisodeEvent, lambda: EpisodeEvent(event="success")),
+        *measured,
+        Input(f"{OBSERVED}/{CAMERA}/image_raw", Image, lambda: convert.image(0.0, CAMERA, picture)),
+        Input(f"{OBSERVED}/{CAMERA}/image_raw/compressed", CompressedImage, lambda: CompressedImage(format="jpeg", data=jpeg)),
+        Input(f"{DECODED}/latent_action", LatentAction, chunk),
+        Input(f"{DRIVEN}/gripper_command", JointTrajectory, lambda: convert.command(0.0, 0.02, e.joint_names, e.upper)),
+        Input(f"{DRIVEN}/arm_command", JointTrajectory, lambda: convert.command(0.0, 0.02, arm_joints, np.zeros(7))),
+        Input(f"{DRIVEN}/wrist_command", PoseStamped, wrist),
+        Input(f"{OBSERVED}/robot_event", EpisodeEvent, lambda: EpisodeEvent(event="success")),
         Input("episode_event", EpisodeEvent, lambda: EpisodeEvent(event="begin", task="fuzz", episode=1)),
         Input("keypoints", PoseArray, keypoints),
     ]
@@ -246,16 +256,16 @@ def judge_drivers(report: Callable[[str], None]) -> list[Judge]:
 
 
 def node_parameters(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Namespace and parameters of a node of the fuzzed robot."""
+    """Namespace and parameters of a node."""
+    embodiment = {"embodiment": EMBODIMENT}
     if name == "policy":
-        return "", {"robots": [ROBOT], "embodiments": [EMBODIMENT], "cameras": [CAMERA]}
+        return "", {"robots": [OBSERVED], "embodiments": [EMBODIMENT], "cameras": [CAMERA]}
     if name == "recorder":
-        parameters = {"robots": [ROBOT], "cameras": [CAMERA], "folder": str(folder), "min_free": 1.0, "refuse_silent": False}
+        parameters = {"robots": [OBSERVED], "cameras": [CAMERA], "folder": str(folder), "min_free": 1.0, "refuse_silent": False}
         return "", {**parameters, "trash_days": 0.0}
     if name == "human_hand":
-        return "", {"robots": [ROBOT], "embodiments": [EMBODIMENT]}
-    driver = {} if name == "decoder" else {"driver": "mock"}
-    return ROBOT, {"embodiment": EMBODIMENT, **driver}
+        return "", {"robots": [TAUGHT], "embodiments": [EMBODIMENT]}
+    return (DECODED, embodiment) if name == "decoder" else (DRIVEN, {**embodiment, "driver": "mock"})
 
 
 def make_node(name: str, **options: Any) -> Any:
@@ -280,10 +290,18 @@ def make_node(name: str, **options: Any) -> Any:
 def run_child(name: str, folder: Path) -> int:
     """Run one node in this process; drivers report what their judge finds to ``<folder>/<name>.json``."""
     from latent_policy_ros.nodes.base.main_loop import run_node
+    from latent_policy_ros.nodes.base.polled_subscription import PolledSubscription
 
     texts: list[str] = []
     judges = judge_drivers(texts.append) if name.endswith("driver") else []
     namespace, parameters = node_parameters(name, folder)
+    read = Counter[str]()
+    begin = PolledSubscription.__init__
+
+    def counted(self: Any, subscription: Any, depth: int, handle: Callable[[bytes], None]) -> None:
+        begin(self, subscription, depth, lambda data: (read.update([subscription.topic_name]), handle(data))[1])
+
+    PolledSubscription.__init__ = counted
 
     def make() -> Any:
         from rclpy import Parameter
@@ -293,7 +311,7 @@ def run_child(name: str, folder: Path) -> int:
 
     status = run_node(make, [], images=name in ("policy", "recorder"))
     found = [{"commands": j.commands, "found": dict(j.found)} for j in judges]
-    (folder / f"{name}.json").write_text(json.dumps({"judges": found, "texts": texts}))
+    (folder / f"{name}.json").write_text(json.dumps({"judges": found, "texts": texts, "read": read.total()}))
     return status
 
 
@@ -335,12 +353,6 @@ def stop_nodes(processes: dict[str, subprocess.Popen]) -> None:
             process.kill()
 
 
-def batches(total: int, size: int = 1000) -> Iterator[int]:
-    """Numbers that sum up to ``total``."""
-    for start in range(0, total, size):
-        yield min(size, total - start)
-
-
 def fuzz(messages: int, seed: int, rate: float) -> int:
     """Run the fuzzer; returns the exit status."""
     from latent_policy_ros.common.paths import artifact
@@ -362,14 +374,17 @@ def fuzz(messages: int, seed: int, rate: float) -> int:
         before: dict[str, float] = {}
         began = time.monotonic()
         ended: dict[str, int] = {}
-        for count in batches(messages):
-            for _ in range(count):
+        while fuzzer.sent < messages and not ended:
+            for _ in range(BATCH):
                 fuzzer.send()
+            time.sleep(max(0.0, fuzzer.sent / rate - (time.monotonic() - began)))
+            if fuzzer.sent % 1000:
+                continue
             if not before and fuzzer.sent >= WARM_UP * messages:
                 before = {name: memory(process.pid) for name, process in processes.items()}
-            time.sleep(max(0.0, fuzzer.sent / rate - (time.monotonic() - began)))
-            if ended := {name: p.returncode for name, p in processes.items() if p.poll() is not None}:
-                break
+            if fuzzer.sent % 50_000 == 0:
+                print(f"{fuzzer.sent} messages in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            ended = {name: p.returncode for name, p in processes.items() if p.poll() is not None}
         seconds = time.monotonic() - began
         time.sleep(1.0)
         alive = {name: process.pid for name, process in processes.items() if name in before and name not in ended}
@@ -380,11 +395,12 @@ def fuzz(messages: int, seed: int, rate: float) -> int:
         print(f"{fuzzer.sent} messages in {seconds:.0f} s, seed {seed}")
         for name in NODES:
             file = folder / f"{name}.json"
-            report = json.loads(file.read_text()) if file.is_file() else {"judges": [], "texts": []}
+            report = json.loads(file.read_text()) if file.is_file() else {"judges": [], "texts": [], "read": 0}
             commands, found = sum(j["commands"] for j in report["judges"]), sum(sum(j["found"].values()) for j in report["judges"])
             grown = growth.get(name, float("nan"))
             judged_text = f", {commands} commands judged, {found} violations" if report["judges"] else ""
-            print(f"{name}: memory {before.get(name, 0.0):.0f} MB, growth {grown:+.1f} MB{judged_text}")
+            sizes = f"memory {before.get(name, 0.0):.0f} MB, growth {grown:+.1f} MB"
+            print(f"{name}: {report['read']} messages read, {sizes}{judged_text}")
             failed += [f"{name}: {text}" for text in report["texts"]]
             if not grown < GROWTH_LIMIT:
                 failed.append(f"{name}: memory grew by {grown:.1f} MB, the limit is {GROWTH_LIMIT:g} MB")

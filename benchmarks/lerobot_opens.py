@@ -1,10 +1,12 @@
-"""Check that LeRobot reads data sets of this package. Run it with the Python of a LeRobot installation.
+"""Check that LeRobot reads data sets of this package, and trains on them. Run it with the Python of a LeRobot installation.
 
-    python benchmarks/lerobot_opens.py runs/demos/mimic_hand runs/data/faive_hand
+    latent-policy dataset from-sim -o runs/demos --embodiment mimic_hand --embodiment panda_gripper --episodes 3
+    python benchmarks/lerobot_opens.py runs/demos/mimic_hand runs/demos/panda_gripper [--steps 3]
 
 Opens each data set offline, loads every frame by its index, which decodes every image, and compares it with the parquet files and
 the videos. Then checks tasks, episodes, statistics, time windows (delta_timestamps), a single episode, and a shuffled DataLoader.
-Needs lerobot, but not this package.
+Finally makes some training steps of a small DiffusionPolicy of LeRobot on the CPU, whose state and action must have the joints
+and the wrist pose. Needs lerobot, but not this package.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+WRIST = 7  # numbers of a wrist pose at the end of state and action
 TOLERANCE = 1.01 / 255  # of a pixel value: decoders may round differently
 
 
@@ -119,7 +122,50 @@ def check_loader(dataset, batch: int = 16) -> int:
     return sum(len(items["action"]) for items in loader)
 
 
-def check(root: Path, backend: str | None) -> str:
+def train(make, files: Files, steps: int) -> str:
+    """Make training steps of a small DiffusionPolicy; returns its features and losses."""
+    from lerobot.configs.types import FeatureType
+    from lerobot.datasets.utils import dataset_to_policy_features
+    from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+    from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+    from lerobot.policies.factory import make_pre_post_processors
+
+    dataset = make()
+    features = dataset_to_policy_features(dataset.meta.features)
+    outputs = {name: feature for name, feature in features.items() if feature.type is FeatureType.ACTION}
+    inputs = {name: feature for name, feature in features.items() if name not in outputs}
+    assert set(outputs) == {"action"} and "observation.state" in inputs, list(features)
+    for name, feature in (("action", outputs["action"]), ("observation.state", inputs["observation.state"])):
+        names = files.info["features"][name]["names"]
+        wrist = [part for part in names if part.startswith("wrist")]
+        assert feature.shape == (len(names),) and len(wrist) == WRIST, f"{name}: {names}"
+        assert len(names) > WRIST, f"{name} has no joints: {names}"
+    config = DiffusionConfig(
+        input_features=inputs, output_features=outputs, device="cpu", down_dims=(64, 128), pretrained_backbone_weights=None,
+        spatial_softmax_num_keypoints=8, crop_shape=None, num_train_timesteps=20,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    policy = DiffusionPolicy(config).train()
+    before, _ = make_pre_post_processors(config, dataset_stats=dataset.meta.stats)
+    step = 1 / files.info["fps"]
+    windows = {name: [k * step for k in config.observation_delta_indices] for name in inputs}
+    windows["action"] = [k * step for k in config.action_delta_indices]
+    loader = torch.utils.data.DataLoader(make(delta_timestamps=windows), batch_size=8, shuffle=True)
+    optimiser, losses = torch.optim.Adam(policy.parameters(), 1e-4), []
+    first = next(policy.parameters()).detach().clone()
+    for _, batch in zip(range(steps), loader):
+        loss, _ = policy.forward(before(batch))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss))
+    assert len(losses) == steps and np.isfinite(losses).all(), losses
+    assert not torch.equal(first, next(policy.parameters()))
+    sizes = f"state {inputs['observation.state'].shape[0]}, action {outputs['action'].shape[0]}"
+    return f"{steps} training steps of DiffusionPolicy ({sizes}): loss {', '.join(f'{loss:.3f}' for loss in losses)}"
+
+
+def check(root: Path, backend: str | None, steps: int) -> str:
     """Run all checks of one data set; returns a summary."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
@@ -135,9 +181,10 @@ def check(root: Path, backend: str | None) -> str:
     assert len(alone) == files.episodes[last]["length"] and int(alone[0]["episode_index"]) == last
     frames = check_loader(dataset)
     assert frames == len(dataset)
+    trained = train(make, files, steps) if steps else "no training"
     return (
         f"{len(files.episodes)} episodes, {len(dataset)} frames, {len(files.cameras)} cameras, {len(files.tasks)} tasks; "
-        f"images within {worst * 255:.1f} of 255; {time.perf_counter() - began:.1f} s"
+        f"images within {worst * 255:.1f} of 255; {trained}; {time.perf_counter() - began:.1f} s"
     )
 
 
@@ -145,13 +192,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="+", type=Path, help="folders with meta/info.json")
     parser.add_argument("--backend", help="LeRobot's video_backend: pyav or torchcodec; default: its own choice")
+    parser.add_argument("--steps", type=int, default=3, help="training steps of LeRobot's DiffusionPolicy")
     options = parser.parse_args()
     without_torchvision_ops()
     import lerobot
 
     print(f"lerobot {getattr(lerobot, '__version__', '?')}, torch {torch.__version__}")
     for root in options.datasets:
-        print(f"{root}: {check(root, options.backend)}", flush=True)
+        print(f"{root}: {check(root, options.backend, options.steps)}", flush=True)
 
 
 if __name__ == "__main__":

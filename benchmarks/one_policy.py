@@ -1,7 +1,7 @@
 """Study of one policy for many end-effectors, in simulation: left-out end-effectors, few demonstrations, co-training, all tasks.
 
     python benchmarks/one_policy.py left-out       # end-effectors without demonstrations, cube_in_box
-    python benchmarks/one_policy.py few-shot       # eight demonstrations of a left-out hand, for a policy that has not seen it
+    python benchmarks/one_policy.py few-shot       # eight demonstrations of a left-out hand, beside those of the others
     python benchmarks/one_policy.py co-training    # one policy for three end-effectors against one for each
     python benchmarks/one_policy.py shipped        # the shipped policy, every end-effector and task
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +20,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from latent_policy_ros.common.artifacts import canonical_json, write_atomically
+from latent_policy_ros.common.artifacts import canonical_json
 from latent_policy_ros.common.config import config_file, load
+from latent_policy_ros.common.parallel import Workers
 from latent_policy_ros.common.paths import artifact, runs_dir
 from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.latent import LatentSpace
@@ -40,7 +40,7 @@ END_EFFECTORS = (
 )  # fmt: skip
 LEFT_OUT = (("faive_hand", "orca_hand", "shadow_hand"), ("leap_hand", "robotiq_2f85", "so101_gripper"))
 DEMONSTRATIONS, STEPS = 40, 8000  # of each end-effector and of a training in the study of left-out end-effectors
-FEW, FEW_STEPS = 8, 1500
+FEW, FEW_STEPS, FEW_RATE = 8, 900, 0.0002
 COTRAINED, COTRAINED_DEMONSTRATIONS, COTRAINED_STEPS = ("mimic_hand", "faive_hand", "panda_gripper"), 10, 1500
 LEFT_OUT_SEED, FEW_SEED, COTRAINED_SEED, SHIPPED_SEED = 44_000_000, 47_000_000, 46_000_000, 45_000_000  # of the first rollout
 
@@ -48,19 +48,22 @@ LEFT_OUT_SEED, FEW_SEED, COTRAINED_SEED, SHIPPED_SEED = 44_000_000, 47_000_000, 
 class Study:
     """Generates demonstrations, trains policies and runs rollouts whose results are not stored yet."""
 
-    def __init__(self, rollouts: int, workers: int) -> None:
+    def __init__(self, rollouts: int, workers: Workers) -> None:
         self.folder, self.rollouts, self.workers, self.console = runs_dir() / "one_policy", rollouts, workers, Console(stderr=True)
         self.latent = artifact("latents", "default")
         self.space = LatentSpace.load(self.latent)
 
-    def demonstrations(self, embodiment: str, count: int, disturbed: float = 0.5) -> Path:
-        """Folder of ``count`` demonstrations of cube_in_box with seeds that no other end-effector has."""
+    def demonstrations(self, embodiment: str, count: int, *, perfect: bool = False) -> Path:
+        """Folder of ``count`` demonstrations of cube_in_box with seeds that no other end-effector has.
+
+        Perfect ones are not disturbed, and none starts after a missed grasp.
+        """
         first = 1000 * END_EFFECTORS.index(embodiment)
-        folder = self.folder / f"demos-{count}-{disturbed:g}"
+        folder = self.folder / f"demos-{count}{'-perfect' if perfect else ''}"
+        options = {"disturbed": 0.0, "missed": 0.0} if perfect else {}
         with training_progress(self.console, count, f"demonstrations of {embodiment}") as advance:
             generate_episodes(
-                embodiment, range(first, first + count), folder, workers=self.workers, disturbed=disturbed,
-                progress=lambda *_: advance(None),
+                embodiment, range(first, first + count), folder, workers=self.workers, progress=lambda *_: advance(None), **options,
             )  # fmt: skip
         return folder / embodiment
 
@@ -82,17 +85,13 @@ class Study:
 
     def successes(self, policy: Path, embodiment: str, first_seed: int, task: str = DEFAULT_TASK) -> list[bool]:
         """Success of each rollout, in the order of the seeds."""
-        identity = Checkpoint.load(policy).policy_id[:12]
-        file = self.folder / "rollouts" / f"{task}_{embodiment}_{identity}_{first_seed}_{self.rollouts}.json"
-        if not file.is_file():
-            seeds = range(first_seed, first_seed + self.rollouts)
-            with training_progress(self.console, self.rollouts, f"{policy.name}: {embodiment}, {task}") as advance:
-                results = evaluate(
-                    policy, self.latent, [embodiment], seeds, workers=self.workers, task=task, on_result=lambda _: advance(None)
-                )
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, json.dumps([r.success for r in results]).encode())
-        return json.loads(file.read_text())
+        seeds = range(first_seed, first_seed + self.rollouts)
+        with training_progress(self.console, self.rollouts, f"{policy.name}: {embodiment}, {task}") as advance:
+            results = evaluate(
+                policy, self.latent, [embodiment], seeds, workers=self.workers, results=self.folder / "rollouts", task=task,
+                on_result=lambda _: advance(None),
+            )  # fmt: skip
+        return [rollout.success for rollout in results]
 
     def trained_without(self, left_out: Sequence[str]) -> Path:
         """Policy trained with the demonstrations of all other end-effectors."""
@@ -114,9 +113,11 @@ def left_out(study: Study) -> list[list[str]]:
 
 def few_shot(study: Study) -> list[list[str]]:
     rows = [["end-effector", "without demonstrations", f"{FEW} demonstrations", "difference on the same seeds"]]
+    before = study.trained_without(LEFT_OUT[0])
+    others = [study.demonstrations(name, DEMONSTRATIONS) for name in END_EFFECTORS if name not in LEFT_OUT[0]]
     for name in LEFT_OUT[0]:
-        before = study.trained_without(LEFT_OUT[0])
-        after = study.policy(f"few-{name}", [study.demonstrations(name, FEW)], start=before, steps=FEW_STEPS)
+        data = [study.demonstrations(name, FEW), *others]  # alone, a few demonstrations make a policy forget
+        after = study.policy(f"few-{name}", data, start=before, steps=FEW_STEPS, learning_rate=FEW_RATE)
         zero, few = (study.successes(policy, name, FEW_SEED) for policy in (before, after))
         rows.append([f"`{name}`", rate(zero), rate(few), difference(zero, few)])
     return rows
@@ -125,7 +126,7 @@ def few_shot(study: Study) -> list[list[str]]:
 def co_training(study: Study, seeds: Sequence[int] = (0, 1, 2)) -> list[list[str]]:
     """Each demonstration is used equally often in both columns: the joint policy has as many steps as the three together."""
     rows = [["end-effector", "alone", "together", "difference on the same seeds"]]
-    data = {name: study.demonstrations(name, COTRAINED_DEMONSTRATIONS, 0.0) for name in COTRAINED}
+    data = {name: study.demonstrations(name, COTRAINED_DEMONSTRATIONS, perfect=True) for name in COTRAINED}
     alone, together = ({name: [] for name in COTRAINED} for _ in range(2))
     for seed in seeds:
         steps = len(COTRAINED) * COTRAINED_STEPS
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes for demonstrations and rollouts")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    header, *rows = studies[options.study](Study(options.rollouts, options.workers))
+    header, *rows = studies[options.study](Study(options.rollouts, Workers(options.workers)))
     for cells in (header, ["---"] * len(header), *rows):
         print(f"| {' | '.join(cells)} |")
 

@@ -9,7 +9,9 @@ frame by frame, in one thread.
 
 `vector` is dex-retargeting's problem: wrist to fingertips times one scale. Its scale is the one of SCALES with the smallest error;
 the solver of this package gets the same targets. `dexpilot` is dex-retargeting's method with contacts. `Retargeter` is the method
-of this package: a scale for each finger, and contacts. Its error is relative to these targets.
+of this package: a scale for each finger, and contacts. Its error is relative to these targets. `aligned` is the error after the
+person's four tips were moved, turned and scaled to the robot's, frame by frame; `near` is the error of the distance between thumb
+and finger where the person's is below 30 mm.
 """
 
 from __future__ import annotations
@@ -27,19 +29,30 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 import numpy as np
 
 WRIST = 0.095  # distance of the wrist below palm_link [m], as in dex-retargeting's description of this hand
-PERSON, TOUCH, CLOSED = [4, 8, 12, 16], 0.010, 0.005
+PERSON, TOUCH, CLOSED, NEAR = [4, 8, 12, 16], 0.010, 0.005, 0.030
 SCALES = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.6)
 
 
 def figures_of(times, q, tips, targets, keypoints):
     """The figures of one method: times (T,) [s], q (T, 16), tips and targets (T, 4, 3) [m]."""
     person = np.linalg.norm(keypoints[:, PERSON[1:]] - keypoints[:, PERSON[:1]], axis=-1)
-    gaps = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)[person < TOUCH]
+    robot = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
+    gaps, near = robot[person < TOUCH], np.abs(robot - person)[person < NEAR]
     return {
         "ms": 1e3 * float(np.median(times)), "error_mm": 1e3 * float(np.linalg.norm(tips - targets, axis=-1).mean()),
         "gap_mm": 1e3 * float(np.median(gaps)), "closed": float((gaps < CLOSED).mean()),
-        "step": float(np.abs(np.diff(q, axis=0)).max()),
+        "step": float(np.abs(np.diff(q, axis=0)).max()), "near_mm": 1e3 * float(near.mean()),
+        "aligned_mm": 1e3 * float(np.mean([aligned_error(*frame) for frame in zip(tips, keypoints[:, PERSON])])),
     }  # fmt: skip
+
+
+def aligned_error(robot, person):
+    """Mean distance [m] of points (4, 3) from another four after the similarity transform that brings those nearest to them."""
+    robot, person = robot - robot.mean(axis=0), person - person.mean(axis=0)
+    U, S, Vt = np.linalg.svd(robot.T @ person)
+    proper = np.array([1.0, 1.0, np.linalg.det(U @ Vt)])
+    scale = (S * proper).sum() / np.square(person).sum()
+    return np.linalg.norm(robot - scale * person @ (U * proper @ Vt).T, axis=-1).mean()
 
 
 def generated():
@@ -62,13 +75,13 @@ def same_vectors(keypoints, scale):
     kinematics = HandKinematics(hand)
     wrist = (np.array([0.0, 0.0, -WRIST]) - hand.T_base_hand[:3, 3]) @ hand.T_base_hand[:3, :3]
     vectors = keyvectors(kinematics.tree_in_hand_frame(np.ones(3)), [-1] * 4, range(4))
-    lower, upper, ones, held = hand.lower.copy(), hand.upper.copy(), np.ones(4), np.full(16, 2e-5)
+    lower, upper, ones, none, held = hand.lower.copy(), hand.upper.copy(), np.ones(4), np.zeros(4), np.full(16, 2e-5)
     q, last, times = np.empty((len(keypoints), 16)), hand.rest.copy(), np.empty(len(keypoints))
     for t, points in enumerate(keypoints):
         start = time.perf_counter()
         targets = wrist + scale * (points[PERSON] - points[0])
         q[t] = last
-        minimise(vectors, lower, upper, q[t], last, held, targets, ones, 200 if t == 0 else 8, TOLERANCE)
+        minimise(vectors, lower, upper, q[t], last, held, targets, ones, none, 200 if t == 0 else 8, TOLERANCE)
         last = q[t]
         times[t] = time.perf_counter() - start
     targets = wrist + scale * (keypoints[:, PERSON] - keypoints[:, :1])
@@ -137,10 +150,11 @@ def main():
     rows[f"this package, vector x{best}"] = same_vectors(keypoints, best)
     touches = np.linalg.norm(keypoints[:, PERSON[1:]] - keypoints[:, PERSON[:1]], axis=-1) < TOUCH
     print(f"{len(keypoints)} frames, {touches.sum()} touches")
-    print("| | ms a frame | fingertip error, mean mm | gap in contact, median mm | closed | largest step, rad |")
-    print("|---|---|---|---|---|---|")
+    print("| | ms a frame | fingertip error [mm] | aligned [mm] | near [mm] | contact gap [mm] | closed | step [rad] |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, r in rows.items():
-        print(f"| {name} | {r['ms']:.3f} | {r['error_mm']:.1f} | {r['gap_mm']:.2f} | {r['closed']:.1%} | {r['step']:.2f} |")
+        figures = f"{r['ms']:.3f} | {r['error_mm']:.1f} | {r['aligned_mm']:.1f} | {r['near_mm']:.1f} | {r['gap_mm']:.2f}"
+        print(f"| {name} | {figures} | {r['closed']:.1%} | {r['step']:.2f} |")
     ours = rows["this package, Retargeter"]
     print(f"\nbatched: {ours['poses_per_second']:.0f} poses/s, {ours['batched_minus_online']:.0e} rad from online")
     if arguments.peer:

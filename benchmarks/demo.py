@@ -1,0 +1,199 @@
+"""What the demo costs: CPU time of each of its processes while the robots move, and how much of it is physics, images and network.
+
+    .venv/bin/python benchmarks/demo.py                     # both rounds of the demo
+    .venv/bin/python benchmarks/demo.py --quota 1.0         # with the time of one core for all processes; needs root
+    .venv/bin/python benchmarks/demo.py --embodiment orca_hand --embodiment shadow_hand
+
+The CPU time of a process is that of the system's accounting between the begin and the end of its round's bag, without the first and
+the last half second. Physics, images and network are measured in this process before the demo starts: the CPU time of a simulated
+second, of an image and of a plan for all robots of a round. They are counted as often as the bag has images and chunks. What
+remains of the sum of all processes is everything else, "plumbing": middleware, control, alignment, recording and Python. Run it
+with nothing else on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from latent_policy_ros.bringup import load_fleet
+from latent_policy_ros.cli.common import DEMO_ROUNDS, EVALUATION_SEED
+from latent_policy_ros.common.paths import artifact
+from latent_policy_ros.data.bags import metadata
+from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.sim.world import World
+
+MARGIN = 0.5  # s at the begin and the end of a bag that do not count
+SAMPLE_PERIOD = 0.25  # s
+QUOTA_PERIOD = 100_000  # us
+OVERVIEW, OVERVIEW_SIZE = "overview", 320
+CAMERAS = "front", "wrist", OVERVIEW
+SUMS = "physics", "images", "network", "plumbing", "all"
+EPOCH = "nanoseconds_since_epoch"
+WRIST = np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])
+Samples = list[tuple[float, dict[str, float]]]  # (time [s], {process: CPU time so far [s]})
+
+
+def cpu_time(action: Callable[[], object], repeats: int) -> float:
+    """CPU time of one call [s], of all threads of this process."""
+    action()
+    began = time.process_time()
+    for _ in range(repeats):
+        action()
+    return (time.process_time() - began) / repeats
+
+
+def parts(embodiments: list[str]) -> tuple[list[dict[str, float]], float]:
+    """CPU time of a simulated second and of an image of each camera [s] of each embodiment, and of a plan for all of them."""
+    import torch
+
+    from latent_policy_ros.policy import Policy
+
+    torch.set_num_threads(1)
+    policy = Policy.load(artifact("policies", "default"), LatentSpace.load(artifact("latents", "default")))
+    costs, histories = list[dict[str, float]](), []
+    for name in embodiments:
+        world = World(name)
+        images = {camera: np.zeros((world.image_size, world.image_size, 3), np.uint8) for camera in world.cameras}
+        embodiment = world.embodiment
+        histories.append([Observation(1.0, images, WRIST, embodiment.rest, embodiment)])
+        cost = {camera: cpu_time(partial(world.render, camera), 30) for camera in world.cameras}
+        cost[OVERVIEW] = cpu_time(partial(world.render, "front", OVERVIEW_SIZE), 10)
+        cost["physics"] = cpu_time(partial(world.step, 1.0), 3)
+        costs.append(cost)
+    inputs = [policy.prepare(history) for history in histories]
+    return costs, cpu_time(lambda: policy.predict(inputs), 30)
+
+
+@contextmanager
+def quota(cores: float) -> Iterator[Callable[[], None]]:
+    """Yields a function that limits the calling process and its children to the time of ``cores``; 0: no limit.
+
+    Within it, they come before all other processes of the machine.
+    """
+    if not cores:
+        yield lambda: None
+        return
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").is_file()
+    group = Path("/sys/fs/cgroup") / ("" if unified else "cpu") / f"latent_policy_demo_{os.getpid()}"
+    group.mkdir()
+    share = round(cores * QUOTA_PERIOD)
+    if unified:
+        (group / "cpu.max").write_text(f"{share} {QUOTA_PERIOD}")
+        (group / "cpu.weight").write_text("10000")
+    else:
+        (group / "cpu.shares").write_text("262144")
+        (group / "cpu.cfs_period_us").write_text(str(QUOTA_PERIOD))
+        (group / "cpu.cfs_quota_us").write_text(str(share))
+    try:
+        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+    finally:
+        time.sleep(1.0)  # until the last process has left it
+        group.rmdir()
+
+
+def process_name(process: psutil.Process) -> str:
+    """Name of a node, with its namespace: that of its file of parameters. Name of the program of another process."""
+    words = process.cmdline()
+    files = [Path(word).stem for word in words if word.endswith((".yaml", ".json"))]
+    return files[0] if files and "-m" in words else Path(words[min(1, len(words) - 1)]).name
+
+
+def sample(root: psutil.Process) -> dict[str, float]:
+    """CPU time so far of a process and its descendants [s], by name and process id."""
+    found = {}
+    for process in (root, *root.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+            found[f"{process_name(process)}:{process.pid}"] = times.user + times.system
+        except (psutil.Error, IndexError):
+            continue  # it has ended
+    return found
+
+
+def run(out: Path, embodiments: list[str], seed: int, cores: float) -> Samples:
+    """Run the demo; the CPU times of its processes."""
+    command = [str(Path(sys.executable).parent / "latent-policy"), "demo", "--out", str(out), "--seed", str(seed)]
+    command += [word for name in embodiments for word in ("--embodiment", name)]
+    samples: Samples = []
+    with quota(cores) as enter:
+        demo = subprocess.Popen(command, preexec_fn=enter)
+        root = psutil.Process(demo.pid)
+        while demo.poll() is None:
+            samples.append((time.time(), sample(root)))
+            time.sleep(SAMPLE_PERIOD)
+    return samples
+
+
+def round_cost(bag: Path, samples: Samples, costs: dict[str, dict[str, float]], plan: float) -> dict[str, float]:
+    """CPU time per second of a bag [cores]: of each process, and of the parts of the sum."""
+    content = metadata.read(bag)
+    start, duration = (content[key][unit] * 1e-9 for key, unit in (("starting_time", EPOCH), ("duration", "nanoseconds")))
+    inside = [s for s in samples if start + MARGIN <= s[0] <= start + duration - MARGIN]
+    (first, before), (last, after) = inside[0], inside[-1]
+    cores: dict[str, float] = defaultdict(float)
+    for name, seconds in after.items():
+        cores[name.rpartition(":")[0]] += (seconds - before.get(name, 0.0)) / (last - first)
+    found = dict(sorted(cores.items(), key=lambda entry: -entry[1]))
+    counts = {t["topic_metadata"]["name"]: t["message_count"] for t in content["topics_with_message_count"]}
+    images = physics = 0.0
+    for robot, cost in costs.items():
+        physics += cost["physics"]
+        images += sum(cost[camera] * counts.get(f"/{robot}/{camera}/image_raw/compressed", 0) / duration for camera in CAMERAS)
+    network = plan * max(counts.get(f"/{robot}/latent_action", 0) for robot in costs) / duration
+    total = sum(found.values())
+    sums = {"physics": physics, "images": images, "network": network, "plumbing": total - physics - images - network, "all": total}
+    return found | sums
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quota", type=float, default=0.0, help="cores whose time all processes of the demo share; 0: all")
+    parser.add_argument("--embodiment", action="append", help="as of latent-policy demo")
+    parser.add_argument("--seed", type=int, default=EVALUATION_SEED, help="as of latent-policy demo")
+    parser.add_argument("--out", type=Path, help="folder of the demo's files; default: deleted at the end")
+    parser.add_argument("--json", type=Path, help="also write the measurements to this file")
+    options = parser.parse_args()
+    embodiments, robots = options.embodiment or list(DEMO_ROUNDS), list(load_fleet("demo").robots)
+    rounds = [embodiments[i : i + len(robots)] for i in range(0, len(embodiments), len(robots))]
+    measured = [parts(names) for names in rounds]
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        out = options.out or Path(scratch)
+        samples = run(out, embodiments, options.seed, options.quota)
+        for names, (costs, plan) in zip(rounds, measured):
+            folder = out if len(rounds) == 1 else out / "-".join(names)
+            summary = json.loads((folder / "summary.json").read_text())
+            cores = round_cost(Path(summary["bags"][-1]), samples, dict(zip(robots, costs)), plan)
+            results.append({"embodiments": names, "robots": summary["robots"], "cores": cores})
+    print("\n| robots | chunks [Hz] | commands [Hz] | camera to command, p50 / p95 / p99 [ms] | success |\n|---|---|---|---|---|")
+    for result in results:
+        for name, robot in zip(result["embodiments"], result["robots"].values()):
+            latency = " / ".join(f"{robot['camera_to_command_ms'].get(p, float('nan')):.0f}" for p in ("p50", "p95", "p99"))
+            rates = f"{robot['chunk_rate_hz']} | {robot['command_rate_hz']}"
+            print(f"| `{name}` | {rates} | {latency} | {robot['successes']}/{robot['episodes']} |")
+    names = list(dict.fromkeys(name for result in results for name in result["cores"]))
+    print(f"\n| cores | {' | '.join(', '.join(r['embodiments']) for r in results)} |\n|---|{'---|' * len(results)}")
+    for name in [name for name in names if name not in SUMS] + list(SUMS):
+        row = " | ".join(f"{result['cores'].get(name, 0.0):.3f}" for result in results)
+        print(f"| {name} | {row} |")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
