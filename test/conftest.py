@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import traceback
 
 import pytest
 
@@ -20,13 +21,42 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    """A test that hangs ends the run, and shows where it was."""
+def pytest_runtest_setup(item):
+    return (yield from ends_when_it_hangs(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    return (yield from ends_when_it_hangs(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    return (yield from ends_when_it_hangs(item))
+
+
+def ends_when_it_hangs(item):
+    """A phase of a test that hangs ends the run, and shows where it was.
+
+    Each phase has its own timer: pytest's is off after a failure, that is in the teardown and when the test is repeated.
+    """
     faulthandler.dump_traceback_later(HANG, exit=True, file=item.config.stderr)
     try:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """The traceback of a failure would keep the test's nodes in the graph, where they disturb the tests that follow."""
+    try:
+        return (yield)
+    finally:
+        if call.excinfo is not None:
+            traceback.clear_frames(call.excinfo.tb)
+            for frame, _ in traceback.walk_tb(call.excinfo.tb):
+                frame.f_locals  # noqa: B018  # reading it removes cleared variables from the copy that a frame keeps
 
 
 @pytest.fixture(scope="session", autouse=True)

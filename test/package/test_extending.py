@@ -70,13 +70,14 @@ print(run_episode(World("mimic_hand", task="lift_can"), seed=3).meta.success)
 def test_a_policy_trains_with_the_denoiser_and_the_image_encoder(run):
     code = """
 from pathlib import Path
+from latent_policy_ros.common.parallel import Workers
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy import Policy
 from latent_policy_ros.policy.training.train import train_policy_from_settings
 from latent_policy_ros.sim.demonstrations.generation import generate_episodes
 latent = artifact("latents", "default")
-generate_episodes("panda_gripper", [3, 4], "data", task="lift_can", workers=1)
+generate_episodes("panda_gripper", [3, 4], "data", task="lift_can", workers=Workers(1))
 train_policy_from_settings("gru.yaml", [Path("data")], latent, Path("policy"))
 policy = Policy.load("policy", LatentSpace.load(latent))
 print(policy.settings.denoiser, policy.settings.image_encoder, policy.settings.text_encoder)

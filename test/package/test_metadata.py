@@ -18,8 +18,17 @@ DISTRIBUTIONS = {  # import name -> name in requirements/core.txt, where they di
     "cv2": "opencv-python-headless", "example_robot_data": "example-robot-data", "mcap_ros2": "mcap-ros2-support",
     "pinocchio": "pin", "pydantic_core": "pydantic", "yaml": "PyYAML",
 }  # fmt: skip
-OPTIONAL = {"rerun", "OpenGL", "google", "tf_transformations", "message_filters", "launch", "launch_ros", "lifecycle_msgs"}
-EXTRAS = {"tensorboard", "transformers"}  # optional, in extras_require of setup.py
+ROSDEP = {  # rosdep key (rosdistro/rosdep/python.yaml) or ROS package -> name in requirements/core.txt
+    "pinocchio": "pin", "python3-joblib": "joblib", "python3-matplotlib": "matplotlib", "python3-mujoco-pip": "mujoco",
+    "python3-numba": "numba", "python3-numpy": "numpy", "python3-opencv": "opencv-python-headless", "python3-pytorch-pip": "torch",
+    "python3-rich": "rich", "python3-rosbags-pip": "rosbags", "python3-transforms3d": "transforms3d",
+    "python3-yaml": "PyYAML",
+}  # fmt: skip
+OPTIONAL = {
+    "rerun", "OpenGL", "google", "tf_transformations", "message_filters", "launch", "launch_ros", "lifecycle_msgs",
+    "ament_index_python",
+}  # fmt: skip
+EXTRAS = {"tensorboard", "transformers", "distributed", "ray", "zarr", "mediapipe"}  # optional, in extras_require of setup.py
 
 
 def requirement_lines(name):
@@ -74,8 +83,8 @@ def test_the_version_is_that_of_the_manifest(manifest, distribution):
 
 
 def test_every_message_is_generated():
-    listed = set(re.findall(r"msg/(\w+)\.msg", (ROOT / "CMakeLists.txt").read_text()))
-    assert listed == {path.stem for path in (ROOT / "msg").glob("*.msg")}
+    listed = set(re.findall(r"((?:msg|action)/\w+\.\w+)", (ROOT / "CMakeLists.txt").read_text()))
+    assert listed == {f"{path.parent.name}/{path.name}" for kind in ("msg", "action") for path in (ROOT / kind).glob(f"*.{kind}")}
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -84,15 +93,14 @@ def test_every_node_has_a_main_function(node):
     assert "main" in [item.name for item in tree.body if isinstance(item, ast.FunctionDef)]
 
 
-def test_console_scripts_are_the_names_of_ros2_run(distribution):
-    scripts = dict(re.split(r"\s*=\s*", line) for line in distribution.entry_points["console_scripts"])
-    assert scripts == {"latent-policy": f"{NAME}.cli:main", **{node: f"{NAME}.nodes.{node}:main" for node in NODES}}
+def test_the_only_console_script_is_the_command_line(distribution):
+    assert [re.sub(r"\s", "", line) for line in distribution.entry_points["console_scripts"]] == [f"latent-policy={NAME}.cli:main"]
 
 
 @pytest.mark.skipif(not (Path(sys.prefix) / "share" / NAME / "package.xml").is_file(), reason="not installed here")
 @pytest.mark.parametrize("name", [*NODES, "latent-policy"])
-def test_executables_are_installed_for_ros2_run_and_for_the_path(name):
-    for folder in ("bin", f"lib/{NAME}"):
+def test_executables_are_installed_for_ros2_run(name):
+    for folder in (f"lib/{NAME}", *(["bin"] if name == "latent-policy" else [])):
         file = Path(sys.prefix) / folder / name
         assert os.access(file, os.X_OK), f"{file}: not there; type: make setup"
         assert file.read_text().startswith(f"#!{Path(sys.prefix)}/bin/python"), file
@@ -113,9 +121,19 @@ def test_every_library_that_is_imported_is_required():
         assert DISTRIBUTIONS.get(name, name) in required, f"{name}, imported by {sorted(users)}, is not in requirements/core.txt"
 
 
+def test_rosdep_keys_and_the_workspace_file_name_every_library(manifest):
+    """In a ROS 2 workspace each library comes from rosdep or from requirements/workspace.txt, and none from both."""
+    keys = {d.name for d in manifest.exec_depends}
+    by_rosdep = {library for key, library in ROSDEP.items() if key in keys}
+    by_pip = {requirement.name for requirement in requirement_lines("workspace.txt")}
+    assert set(ROSDEP) <= keys and not by_rosdep & by_pip
+    assert by_rosdep | by_pip == {requirement.name for requirement in requirement_lines("core.txt")}
+    assert "numpy" not in by_pip  # that of the distribution stays, for which ROS packages were built
+
+
 def test_optional_libraries_are_extras(distribution):
-    drivers = set(distribution.extras_require["hardware"])
-    assert {library for extra in distribution.extras_require.values() for library in extra} - drivers == EXTRAS
+    lines = {line for extra in distribution.extras_require.values() for line in extra}
+    assert {Requirement(line).name for line in lines - set(distribution.extras_require["hardware"])} == EXTRAS
 
 
 def test_every_ros_package_that_is_imported_is_in_the_manifest(manifest):
@@ -151,7 +169,8 @@ def test_every_driver_with_a_library_has_an_extra(distribution):
     from latent_policy_ros.drivers.registry import DRIVERS
 
     lines = {"dynamixel", "feetech", "franka", "inspire", "orca", "robotiq"}
-    assert set(distribution.extras_require) == {"hardware", "dinov2", "tensorboard", *lines} and lines < set(DRIVERS.names())
+    others = {"hardware", "dinov2", "tensorboard", "dask", "ray", "zarr", "webcam"}
+    assert set(distribution.extras_require) == others | lines and lines < set(DRIVERS.names())
     required = {Requirement(line).name for line in distribution.extras_require["hardware"]}
     tested = {requirement.name.replace("_", "-") for requirement in requirement_lines("build.txt")}
     assert required <= tested
