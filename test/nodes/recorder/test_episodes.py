@@ -58,6 +58,17 @@ def test_episode_is_recorded_as_one_bag_readable_by_other_tools(graph, recorder,
     assert "/left/front/image_raw" not in found
 
 
+def test_first_message_of_a_new_publisher_is_recorded(graph, recorder, robot):
+    begin(graph, recorder, robot)
+    publisher = graph.probe.create_publisher(EpisodeEvent, "left/robot_event", qos.EVENTS)
+    time.sleep(0.5)  # discovery, while the recorder does nothing: its next step finds the message and the publisher at once
+    publisher.publish(event("success"))
+    time.sleep(0.1)
+    graph.run(0.1, robot.publish)
+    end(graph, recorder)
+    assert counts(recorder.episodes.last_bag)["/left/robot_event"] == 1
+
+
 def test_stamps_are_kept_and_log_time_is_the_time_of_receipt(graph, recorder, robot):
     before = time.time_ns()
     begin(graph, recorder, robot)
