@@ -16,7 +16,7 @@ BIN := $(PREFIX)/bin
 BUILD := $(PREFIX)/build
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 # Files may change without another installation (they are linked), but not come or go, nor messages and builds change.
-LIST := $(shell find latent_policy_ros config launch -type f -not -name '*.pyc' 2>/dev/null | LC_ALL=C sort | cksum | cut -d' ' -f1)
+LIST := $(shell find latent_policy_ros config launch -type f -not -path '*/__pycache__/*' 2>/dev/null | LC_ALL=C sort | cksum | cut -d' ' -f1)
 BUILT := CMakeLists.txt package.xml latent_policy_ros/nodes/executable.in $(wildcard msg/*.msg action/*.action)
 
 export OMP_NUM_THREADS ?= 1
