@@ -82,6 +82,9 @@ class TrainingSettings(Config):
     weight_decay: float = Field(1e-4, ge=0.0, description="Weight decay of AdamW.")
     ema_decay: Probability = Field(0.999, description="Decay of the averaged weights, which are saved as the policy.")
     image_shift: int = Field(4, ge=0, description="Largest random shift of an image in each direction [px].")
+    colour_jitter: Probability = Field(
+        0.0, description="Largest relative change of brightness and saturation of an image; half of it for its white balance."
+    )
     camera_dropout: dict[str, Probability] = Field(
         {}, description="Probability that the images of a camera are masked, by camera; at least one camera always remains."
     )

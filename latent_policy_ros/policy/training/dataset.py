@@ -25,6 +25,7 @@ from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
 from latent_policy_ros.policy.scaling import APERTURE, POSITION, ROTATION, STATE_LATENT, Scaling
 from latent_policy_ros.policy.settings import PolicySettings
+from latent_policy_ros.policy.training.colour_jitter import colour_matrices, coloured_images
 from latent_policy_ros.policy.training.processes import WHOLE, Share
 from latent_policy_ros.policy.training.sampling import EmbodimentSampler, held_out
 
@@ -167,14 +168,17 @@ class DemonstrationDataset:
             dropout = np.array([self.training.camera_dropout.get(camera, 0.0) for camera in cameras])
             kept = has & (generator.random(has.shape) >= dropout)
             has = np.where(kept.any(axis=1, keepdims=True), kept, has)
-        own, largest, batch = self._share.part(len(rows)), self.training.image_shift if augment else 0, {}
+        largest, jitter = (self.training.image_shift, self.training.colour_jitter) if augment else (0, 0.0)
+        own, batch = self._share.part(len(rows)), {}
         for column, camera in enumerate(cameras):
             chosen = np.flatnonzero(has[:, column])
             shifts = generator.integers(-largest, largest, size=(len(chosen), 2), endpoint=True)
+            matrices = colour_matrices(generator, len(chosen), jitter) if jitter else None
             mine = (chosen >= own.start) & (chosen < own.stop)  # only these are read
             chosen, shifts = chosen[mine], shifts[mine]
             if len(chosen):
                 images = np.stack([self._images[e][camera][t] for e, t in self._frames[rows[chosen], :2]])
+                images = images if matrices is None else coloured_images(images, matrices[mine])
                 arrays = chosen - own.start, shifted_images(images, shifts), shifts.astype(np.float32)
                 batch[camera] = CameraImages(*map(torch.from_numpy, arrays))
         return batch
