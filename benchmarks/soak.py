@@ -75,12 +75,17 @@ class Soak:
             raise SystemExit(f"not all robots were commanded after {READY_TIMEOUT:g} s")
 
     def call(self, name: str) -> None:
-        """Call one of the recorder's services."""
-        client = self.node.create_client(Trigger, name)
-        future = client.call_async(Trigger.Request()) if client.wait_for_service(10.0) else None
-        if future is None or not self.spin(future.done, 60.0) or not future.result().success:
-            raise SystemExit(f"{name}: {future.result().message if future and future.done() else 'no answer'}")
-        self.node.destroy_client(client)
+        """Call one of the recorder's services, again while it refuses: at first it may not have received all topics."""
+        client, message, end = self.node.create_client(Trigger, name), "no answer", time.monotonic() + READY_TIMEOUT
+        while time.monotonic() < end:
+            future = client.call_async(Trigger.Request()) if client.wait_for_service(10.0) else None
+            if future and self.spin(future.done, READY_TIMEOUT):
+                if future.result().success:
+                    self.node.destroy_client(client)
+                    return
+                message = future.result().message
+            time.sleep(1.0)
+        raise SystemExit(f"{name}: {message}")
 
     def run(self, minutes: float, progress: Callable[[None], None]) -> list[dict]:
         """Record bags for ``minutes``; returns a sample for each SAMPLE."""

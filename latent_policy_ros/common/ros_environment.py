@@ -126,10 +126,14 @@ def private_domain() -> Iterator[dict[str, str]]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            if domain_in_use(domain):
+            if os.fstat(file.fileno()).st_nlink == 0:  # its owner has removed it since it was opened
                 continue
-            yield {"ROS_DOMAIN_ID": str(domain), RANGE: "LOCALHOST"}
-            return
+            try:
+                if not domain_in_use(domain):
+                    yield {"ROS_DOMAIN_ID": str(domain), RANGE: "LOCALHOST"}
+                    return
+            finally:
+                lock.unlink(missing_ok=True)
     raise LatentPolicyError(f"all {len(DOMAINS)} ROS domains are in use on this machine")
 
 

@@ -47,6 +47,7 @@ def test_domain_is_released(monkeypatch, tmp_path):
             assert variables["ROS_DOMAIN_ID"] == "7"
             with pytest.raises(LatentPolicyError, match="all 1 ROS domains"), private_domain():
                 pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_domain_of_another_process_is_in_use():
