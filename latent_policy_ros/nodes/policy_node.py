@@ -24,6 +24,7 @@ from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.observation_synchronizer import ObservationSynchronizer
 from latent_policy_ros.nodes.base.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.observations.arrivals import Arrivals, best_moment
 from latent_policy_ros.observations.modalities import Modality, value_modality
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.observations.observation_buffer import JOINTS, WRIST, ObservationBuffer, Tolerances
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from latent_policy_ros.policy.runtime import PolicyInput
 
 OPTIONAL_COLUMNS = "images", "streams"  # parameters with one entry per robot that may be left out
+MAX_WAIT = 0.4  # share of a period by which a plan waits for observations that are about to arrive
+EARLY, STEP = 0.006, 0.002  # s: how long before its expected arrival an observation is looked for, and how often from then on
 
 
 def parse_streams(where: str, text: str) -> dict[str, tuple[Modality, str]]:
@@ -70,7 +73,7 @@ class RobotChannel:
 
     def __init__(self, namespace: str, embodiment: Embodiment, observations: ObservationSynchronizer) -> None:
         self.namespace, self.embodiment, self.observations = namespace, embodiment, observations
-        self.buffer = observations.buffer
+        self.buffer, self.arrivals = observations.buffer, Arrivals()
         self.missing: tuple[str, ...] = ("nothing received",)
         self.answered = 0.0  # stamp of the newest observation that was answered with a chunk
         self.image_texts: dict[str, str] = {}  # of each camera, see PolicyNode._image_sizes
@@ -152,6 +155,7 @@ class PolicyNode(ManagedNode):
     def activate(self) -> None:
         for robot in self.robots.values():
             robot.observations.clear()
+            robot.arrivals.clear()
             robot.missing = ("nothing received",)
         self._set_engaged(self.value("engage"))
         if not self.engaged:
@@ -178,6 +182,20 @@ class PolicyNode(ManagedNode):
         self.get_logger().info(response.message)
         self.report_soon()
         return response
+
+    def receive(self) -> None:
+        super().receive()
+        for robot in self.robots.values():
+            if (stamp := robot.buffer.newest) is not None:
+                robot.arrivals.add(stamp, self.now())
+
+    def postpone(self, late: float) -> float:
+        """Plan when the observations of all robots are youngest, rather than when half an interval of the camera has passed."""
+        now, limit = self.now(), MAX_WAIT / self.rate - late
+        if not self.engaged or limit <= 0.0:
+            return 0.0
+        wait = best_moment([robot.arrivals for robot in self.robots.values() if not robot.missing], now, limit) - now
+        return wait and max(wait - EARLY, STEP)
 
     def tick(self, now: float) -> None:
         if not self.engaged:

@@ -315,6 +315,12 @@ class ObservationBuffer:
         """Newest measured joints (n,); None before the first."""
         return self._joints.newest_value
 
+    @property
+    def newest(self) -> float | None:
+        """Newest time up to which every camera has images [s]; None before the first image of one, and without cameras."""
+        stamps = [stream.newest for stream in self._images.values()]
+        return None if not stamps or None in stamps else min(stamps)
+
     def clear(self) -> None:
         """Discard everything stored, e.g. at the start of an episode."""
         for stream in self._streams.values():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from latent_policy_ros.common.ros_environment import choose_transport
@@ -23,7 +24,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from latent_policy_ros.nodes.base import main_loop, qos  # noqa: E402
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode  # noqa: E402
-from latent_policy_ros.nodes.base.main_loop import run_node  # noqa: E402
+from latent_policy_ros.nodes.base.main_loop import run_node, spin  # noqa: E402
 
 
 class FailingNode(ManagedNode):
@@ -245,3 +246,29 @@ def test_watchdog_ends_hanging_process_with_stack_traces(ros_domain):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "Timeout (0:00:02)" in done.stderr and "in tick" in done.stderr
     assert time.monotonic() - began > 4.0  # the watchdog did not fire while the loop was running
+
+
+def test_postponed_cycle_does_not_postpone_the_following_ones():
+    class Late:
+        rate, poll_period, polled = 20.0, 0.01, ()
+        asked, cycles = [], []
+
+        def receive(self):
+            pass
+
+        def postpone(self, late):
+            self.asked.append(late)
+            return 0.0 if late > 0.018 else 0.009
+
+        def cycle(self):
+            self.cycles.append(time.monotonic())
+
+    class Idle:
+        def spin_once(self, timeout_sec):
+            time.sleep(timeout_sec)
+
+    node, began = Late(), time.monotonic()
+    spin([node], Idle(), lambda: time.monotonic() > began + 1.0)
+    periods = np.diff(node.cycles)
+    assert np.median(periods) == pytest.approx(0.05, abs=0.01) and len(node.cycles) >= 15
+    assert node.cycles[0] - began > 0.017 and max(node.asked) > 0.017

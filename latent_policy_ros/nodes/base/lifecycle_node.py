@@ -112,6 +112,14 @@ class ManagedNode(LifecycleNode):
 
     # --- overridden by subclasses
 
+    def postpone(self, late: float) -> float:
+        """Time [s] by which the cycle that is due is postponed, e.g. for input that is about to arrive; 0: not at all.
+
+        Args:
+            late: Time by which it was postponed already [s].
+        """
+        return 0.0
+
     def configure(self) -> None:
         """Read parameters, load artefacts, create publishers and subscriptions.
 

@@ -118,17 +118,23 @@ def start(nodes: list[ManagedNode], stopped: Callable[[], bool] = lambda: False)
 
 
 def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> None:
-    """Call ``cycle`` of each node at its rate, read its topics and answer services in between, until ``stop()`` returns true."""
-    due, poll = dict.fromkeys(nodes, time.monotonic()), dict.fromkeys(nodes, 0.0)
+    """Call ``cycle`` of each node at its rate, read its topics and answer services in between, until ``stop()`` returns true.
+
+    A node may postpone a cycle; the following ones are not postponed with it.
+    """
+    schedule, poll = dict.fromkeys(nodes, time.monotonic()), dict.fromkeys(nodes, 0.0)
+    due = dict(schedule)
     while not stop():
         now = time.monotonic()
         for node in nodes:
             if now >= due[node] or now >= poll[node]:
                 node.receive()
                 poll[node] = now + node.poll_period if node.polled else float("inf")
-            if now >= due[node]:
+            if now >= due[node] and (wait := node.postpone(now - schedule[node])) > 0.0:
+                due[node] = time.monotonic() + wait
+            elif now >= due[node]:
                 node.cycle()
-                due[node] = max(due[node] + 1.0 / node.rate, time.monotonic() - 1.0 / node.rate)
+                due[node] = schedule[node] = max(schedule[node] + 1.0 / node.rate, time.monotonic() - 1.0 / node.rate)
         until = max(min(*due.values(), *poll.values()), time.monotonic() + MIN_EVENT_TIME)
         while (left := until - time.monotonic()) > 0 and not stop():
             executor.spin_once(timeout_sec=min(left, 0.1))
