@@ -93,6 +93,8 @@ class PolicyNode(ManagedNode):
     Subscribes to ``<robot>/<camera>/image_raw`` (or ``/compressed``), ``<robot>/joint_states``, ``<robot>/wrist_pose`` and
     additional streams of every robot, relative to the namespace of the node. Publishes ``<robot>/latent_action``.
 
+    Chunks are planned at ``rate``. Where images of the robots are about to arrive, the plan waits for them, by up to 0.4 periods.
+
     While the node is not engaged it publishes nothing, and the robots hold their measured pose. ``~/engage`` and ``~/disengage``
     change that; ``~/engaged`` reports it.
 
