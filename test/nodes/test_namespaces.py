@@ -65,7 +65,10 @@ def test_two_cells_run_side_by_side_and_a_bag_of_one_moves_nothing(graph, artifa
         assert not graph.probe.get_publishers_info_by_topic("/cell_b/left/joint_states")
         (bag,) = (tmp_path / "bags").glob("*/*")
         check_bag(bag)
-        present = bringup.present_nodes()
+        for _ in range(4):  # on a busy machine a node may be discovered later
+            present = bringup.present_nodes()
+            if "/cell_b/left/decoder" in present:
+                break
         assert "/cell_b/left/decoder, " in bringup.name_conflict(cells["cell_b"], present)
         assert bringup.name_conflict(cells["cell_a"], present) == ""
         graph.run(2.0)  # without images the second cell holds
