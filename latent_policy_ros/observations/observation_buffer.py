@@ -318,8 +318,8 @@ class ObservationBuffer:
     @property
     def newest(self) -> float | None:
         """Newest time up to which every camera has images [s]; None before the first image of one, and without cameras."""
-        stamps = [stream.newest for stream in self._images.values()]
-        return None if not stamps or None in stamps else min(stamps)
+        stamps = [stream.newest for stream in self._images.values() if stream.newest is not None]
+        return min(stamps) if stamps and len(stamps) == len(self._images) else None
 
     def clear(self) -> None:
         """Discard everything stored, e.g. at the start of an episode."""
