@@ -173,10 +173,11 @@ class Recorder(ManagedNode):
         clock = time.monotonic()
         if self.simulated_time:  # messages are timed by the system clock when they are received
             self._time_offset = self.get_clock().now().nanoseconds - time.time_ns()
-        self.topics.poll(self._on_message)  # first: a subscription that is replaced takes its queue along
         if clock >= self._graph_due:
             self._graph_due = clock + GRAPH_PERIOD
-            self.topics.follow_graph(recording=self.recording is not None)
+            self.topics.follow_graph(self._on_message, recording=self.recording is not None)
+        else:
+            self.topics.poll(self._on_message)
         self._watch_clock()
         if self.recording and self.recording.writer.error:
             self._check_disk()
@@ -201,8 +202,7 @@ class Recorder(ManagedNode):
             RecordingRefused: A required topic is silent, or the disk is full.
             OSError: The bag cannot be written.
         """
-        self.topics.poll(self._on_message)
-        self.topics.follow_graph(recording=False)
+        self.topics.follow_graph(self._on_message, recording=False)
         previous, lost = self.recording, self.topics.lost
         try:
             silent = self.topics.silent(self.value("silent_after")) if self.value("refuse_silent") else []

@@ -318,8 +318,8 @@ class ObservationBuffer:
     @property
     def newest(self) -> float | None:
         """Newest time up to which every camera has images [s]; None before the first image of one, and without cameras."""
-        stamps = [stream.newest for stream in self._images.values() if stream.newest is not None]
-        return min(stamps) if stamps and len(stamps) == len(self._images) else None
+        known = self._images and all(stream.newest is not None for stream in self._images.values())
+        return self._reference() if known else None
 
     def clear(self) -> None:
         """Discard everything stored, e.g. at the start of an episode."""

@@ -207,15 +207,17 @@ class TopicSubscriptions:
             f"{owner.get_name()}_topics", namespace=owner.get_namespace(), context=owner.context, use_global_arguments=False,
             enable_rosout=False, start_parameter_services=False,
         )  # fmt: skip
-        self.follow_graph(recording=False)
+        for subscription in self.topics:
+            subscription.follow_graph(self._node, recording=False)
 
     @property
     def lost(self) -> dict[str, int]:
         """{topic: number of messages published but not received}, without zeros."""
         return {subscription.topic: subscription.lost for subscription in self.topics if subscription.lost}
 
-    def follow_graph(self, recording: bool) -> None:
-        """Adapt all subscriptions to the present publishers."""
+    def follow_graph(self, handle: Handler, recording: bool) -> None:
+        """Adapt all subscriptions to the present publishers, after a ``poll``: one that is replaced takes its queue along."""
+        self.poll(handle)
         for subscription in self.topics:
             subscription.follow_graph(self._node, recording)
 
