@@ -10,6 +10,10 @@ it with nothing else on the machine; ``taskset -c 0,1`` gives the figures of two
 
 With ``--flood``, each fleet is measured a second time while another process publishes that many joint states per second on the
 topic of the first robot. That row gives the rates and latencies of the other robots, and no cost of the flooding process.
+
+With ``--floor``, a further process publishes a command for each image of the first robot, and does nothing else. The last column is
+the ratio of the fleet's median latency to that of this process plus the time of the network for all robots, which is measured alone
+before.
 """
 
 from __future__ import annotations
@@ -35,13 +39,15 @@ from latent_policy_ros.bringup.supervisor import Supervisor
 from latent_policy_ros.common.ros_environment import private_domain
 from latent_policy_ros.nodes.episode_summary import RobotMeasures
 
+FLOOR = "floor/hand_command"
+WRIST = np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])
 EMBODIMENTS = "mimic_hand", "panda_gripper", "orca_hand", "robotiq_2f85"
 IMAGE_RATE = 30.0  # Hz
 SETTLE, READY_TIMEOUT = 3.0, 240.0  # s
 COLUMNS = (
     "robots", "processes", "chunks [Hz]", "commands [Hz]", "camera to command p50 / p99 [ms]", "policy [cores]",
     "others [cores per robot]",
-    "policy [MB]", "others [MB per robot]", "flood [1/s]",
+    "policy [MB]", "others [MB per robot]", "flood [1/s]", "floor p50 / p99 [ms]", "network [ms]", "ratio",
 )  # fmt: skip
 
 
@@ -76,6 +82,48 @@ def publish_images(names: list[str]) -> None:
         time.sleep(max(0.0, due - time.monotonic()))
 
 
+def answer_images(images: str, commands: str) -> None:
+    """Publish a command with the stamp of each image, until this process is terminated."""
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from sensor_msgs.msg import Image
+    from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+    from latent_policy_ros.nodes.base import qos, ros_context
+
+    ros_context.init(images=True, signal_handler_options=SignalHandlerOptions.NO)
+    node, executor = rclpy.create_node("benchmark_floor"), ros_context.Executor()
+    publisher = node.create_publisher(JointTrajectory, commands, qos.OFFERED_COMMANDS)
+    names, points = [f"joint_{k}" for k in range(16)], [JointTrajectoryPoint(positions=[0.0] * 16)]
+
+    def answer(image: Image) -> None:
+        publisher.publish(JointTrajectory(header=image.header, joint_names=names, points=points))
+
+    node.create_subscription(Image, images, answer, qos.IMAGES)
+    executor.add_node(node)
+    executor.spin()
+
+
+def plan_time(fleet: bringup.Fleet, repeats: int = 30) -> float:
+    """Time [s] of the network for one plan of all robots, with one camera each; the median of ``repeats``."""
+    import torch
+
+    from latent_policy_ros.latent import LatentSpace
+    from latent_policy_ros.observations.observation import Observation
+    from latent_policy_ros.policy import Policy
+
+    torch.set_num_threads(1)
+    policy, times = Policy.load(fleet.policy, LatentSpace.load(fleet.latent)), []
+    images = {"front": np.zeros((96, 96, 3), np.uint8)}
+    hands = [robot.embodiment for robot in fleet.robots.values()]
+    inputs = [policy.prepare([Observation(1.0, images, WRIST, hand.rest, hand)]) for hand in hands]
+    for _ in range(repeats):
+        began = time.perf_counter()
+        policy.predict(inputs)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
 def flood(topic: str, rate: float, sent: Any) -> None:
     """Publish joint states of no robot on ``topic`` at ``rate`` [Hz], and count them in ``sent``, until it is terminated."""
     import rclpy
@@ -106,7 +154,7 @@ def usage(supervisor: Supervisor) -> dict[str, tuple[float, float]]:
     return found
 
 
-def measure(robots: int, mode: str, seconds: float, flood_rate: float) -> Iterator[dict[str, Any]]:
+def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floor: bool) -> Iterator[dict[str, Any]]:
     """Start a fleet and measure it for ``seconds``, and for as long with a flood of ``flood_rate`` [Hz] if that is not 0."""
     import rclpy
     from trajectory_msgs.msg import JointTrajectory
@@ -117,6 +165,7 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float) -> Iterat
 
     with tempfile.TemporaryDirectory() as scratch:
         fleet = bringup.load_fleet(str(fleet_file(robots, Path(scratch))))
+        network = plan_time(fleet) if with_floor else np.nan
         measures: dict[str, RobotMeasures] = defaultdict(RobotMeasures)
         counting, node, executor = False, rclpy.create_node(f"benchmark_{mode}_{robots}"), ros_context.Executor()
         executor.add_node(node)
@@ -135,6 +184,9 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float) -> Iterat
             topic = f"{name}/{robot.embodiment.command}_command"
             node.create_subscription(JointTrajectory, topic, partial(on_command, name), qos.COMMANDS)
 
+        if with_floor:
+            node.create_subscription(JointTrajectory, FLOOR, partial(on_command, FLOOR), qos.COMMANDS)
+
         def spin(until) -> None:
             while not until():
                 executor.spin_once(timeout_sec=0.05)
@@ -150,11 +202,14 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float) -> Iterat
             counting, elapsed, after = False, time.monotonic() - first, usage(supervisor)
             cores = {name: (after[name][0] - before[name][0]) / elapsed for name in after}
             worst = [measures[name] for name in names]
-            latency = {p: max(m.latency.summary().get(p, np.inf) for m in worst) for p in ("p50", "p99")}
+            latency = {p: 1e3 * max(m.latency.summary().get(p, np.inf) for m in worst) for p in ("p50", "p99")}
+            floor = {p: 1e3 * measures[FLOOR].latency.summary().get(p, np.nan) for p in latency}
             return {
                 "robots": robots, "compose": mode, "processes": len(specs), "seconds_to_first_commands": round(start_time, 1),
                 "chunks_hz": min(m.chunks for m in worst) / elapsed, "commands_hz": min(m.commands for m in worst) / elapsed,
-                "latency_p50_ms": 1e3 * latency["p50"], "latency_p99_ms": 1e3 * latency["p99"],
+                "latency_p50_ms": latency["p50"], "latency_p99_ms": latency["p99"],
+                "floor_p50_ms": floor["p50"], "floor_p99_ms": floor["p99"], "network_ms": 1e3 * network,
+                "ratio": latency["p50"] / (floor["p50"] + 1e3 * network),
                 "policy_cores": cores["/policy"], "cores_per_robot": (sum(cores.values()) - cores["/policy"]) / robots,
                 "policy_mb": after["/policy"][1],
                 "mb_per_robot": sum(mb for name, (_, mb) in after.items() if name != "/policy") / robots,
@@ -165,12 +220,15 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float) -> Iterat
         spawn, names = multiprocessing.get_context("spawn"), list(fleet.robots)
         sent = spawn.Value("L", 0, lock=False)
         cameras = spawn.Process(target=publish_images, args=(names,), daemon=True)
+        answerer = spawn.Process(target=answer_images, args=(f"{names[0]}/front/image_raw", FLOOR), daemon=True)
         flooder = spawn.Process(target=flood, args=(f"{names[0]}/joint_states", flood_rate, sent), daemon=True)
         began = time.monotonic()
         with Supervisor(specs, log_folder=Path(scratch) / "log", say=lambda _: None) as supervisor:
             cameras.start()
+            if with_floor:
+                answerer.start()
             try:
-                ready = lambda: len(measures) == robots and all(m.commands > 20 for m in measures.values())
+                ready = lambda: len(measures) == robots + with_floor and all(m.commands > 20 for m in measures.values())
                 spin(lambda: ready() or time.monotonic() - began > READY_TIMEOUT)
                 if not ready():
                     raise SystemExit(f"{robots} robots, {mode}: not all robots were commanded after {READY_TIMEOUT:g} s")
@@ -181,7 +239,7 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float) -> Iterat
                     spin(lambda: sent.value > 0)
                     yield counted(supervisor, names[1:])
             finally:
-                for process in (cameras, flooder):
+                for process in (cameras, answerer, flooder):
                     if process.is_alive():
                         process.terminate()
                         process.join()
@@ -194,6 +252,7 @@ def cells(r: dict) -> list[str]:
         f"{r['robots']}", f"{r['processes']} ({r['compose']})", f"{r['chunks_hz']:.1f}", f"{r['commands_hz']:.1f}",
         f"{r['latency_p50_ms']:.0f} / {r['latency_p99_ms']:.0f}", f"{r['policy_cores']:.2f}", f"{r['cores_per_robot']:.3f}",
         f"{r['policy_mb']:.0f}", f"{r['mb_per_robot']:.0f}", f"{r['flood_hz']:.0f}",
+        f"{r['floor_p50_ms']:.1f} / {r['floor_p99_ms']:.1f}", f"{r['network_ms']:.1f}", f"{r['ratio']:.2f}",
     ]  # fmt: skip
 
 
@@ -203,6 +262,7 @@ def main() -> None:
     parser.add_argument("--compose", nargs="+", choices=MODES, default=list(MODES), help="ways of sharing processes")
     parser.add_argument("--seconds", type=float, default=20.0, help="duration of each measurement")
     parser.add_argument("--flood", type=float, default=0.0, help="joint states per second on the topic of the first robot")
+    parser.add_argument("--floor", action="store_true", help="also measure a process that only answers images with commands")
     parser.add_argument("--json", type=Path, help="also write the measurements to this file")
     options = parser.parse_args()
     if options.flood and min(options.robots) < 2:
@@ -217,7 +277,7 @@ def main() -> None:
         ros_context.init(images=False)
         for mode in options.compose:
             for robots in options.robots:
-                for row in measure(robots, mode, options.seconds, options.flood):
+                for row in measure(robots, mode, options.seconds, options.flood, options.floor):
                     results.append(row)
                     print(f"| {' | '.join(cells(row))} |", flush=True)
         ros_context.shutdown()
