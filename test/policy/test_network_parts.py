@@ -74,6 +74,16 @@ def test_keypoints_are_corrected_for_the_shift():
     assert (corrected - truth).abs().max() < 0.3 * (net(moved) - truth).abs().max()
 
 
+def test_keypoints_without_values_tell_positions_alone_and_are_noisy_in_training():
+    net = KeypointNet(64, 8, keypoints=4, values=False, noise=0.05)
+    image = torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)
+    assert not torch.equal(net(image), net(image))
+    net.eval()
+    assert torch.equal(net(image), net(image))
+    net.heads.weight.data.zero_()  # attention is uniform: all keypoints are in the middle, whatever the colours
+    assert torch.allclose(net(image), net(255 - image), atol=1e-6)
+
+
 def test_default_network_has_less_than_3_million_parameters():
     network = PolicyNetwork(ModelSettings(), 32)
     assert sum(p.numel() for p in network.parameters()) < 3_000_000

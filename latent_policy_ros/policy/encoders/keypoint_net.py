@@ -18,12 +18,25 @@ class KeypointNet(nn.Module):
         keypoints: Number of keypoints K.
         channels: Number of channels of the convolutions.
         stride: Stride of the feature map [px], 4 or 8. With 8, the network takes about a third of the time.
+        values: Whether the feature values count, beside the positions. They hold colours, by which a network recognises the scenes
+            of few demonstrations.
+        noise: Standard deviation of noise on the positions in training, as a share of half the image.
 
     Raises:
         ValueError: ``stride`` is neither 4 nor 8.
     """
 
-    def __init__(self, image_size: int, feature_dim: int, *, keypoints: int = 48, channels: int = 64, stride: int = 4) -> None:
+    def __init__(
+        self,
+        image_size: int,
+        feature_dim: int,
+        *,
+        keypoints: int = 48,
+        channels: int = 64,
+        stride: int = 4,
+        values: bool = True,
+        noise: float = 0.0,
+    ) -> None:
         super().__init__()
         self.image_size = image_size
         if stride not in (4, 8):
@@ -37,8 +50,9 @@ class KeypointNet(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
             nn.ReLU(inplace=True),
         )
-        self.heads = nn.Conv2d(channels, 2 * keypoints, 1)
-        self.project = nn.Linear(3 * keypoints, feature_dim)
+        self.values, self.noise = values, noise
+        self.heads = nn.Conv2d(channels, (1 + values) * keypoints, 1)
+        self.project = nn.Linear((2 + values) * keypoints, feature_dim)
         for layer in (*self.trunk, self.heads):
             if isinstance(layer, nn.Conv2d):  # with torch's default, attention starts nearly uniform and learns slowly
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -59,15 +73,18 @@ class KeypointNet(nn.Module):
         x = self.trunk(images.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1))
         height, width = x.shape[2:]
         assert self.heads.bias is not None
-        attention_weight, value_weight = self.heads.weight.flatten(1).chunk(2)
-        attention_bias, value_bias = self.heads.bias.chunk(2)
+        weights, biases = self.heads.weight.flatten(1).chunk(1 + self.values), self.heads.bias.chunk(1 + self.values)
         x = x.flatten(2)
         # The attention-weighted mean of the trunk's features is projected. Weighting a projected map gives the same values
         # but needs the map in memory.
-        attention = (torch.matmul(attention_weight, x).float() + attention_bias[:, None]).softmax(dim=2)
-        values = (torch.matmul(attention, x.mT).float() * value_weight).sum(dim=2) + value_bias
-        positions = expected_positions(attention.unflatten(2, (height, width)), shifts, self.image_size)
-        return self.project(torch.cat([positions.flatten(1), values], dim=1))
+        attention = (torch.matmul(weights[0], x).float() + biases[0][:, None]).softmax(dim=2)
+        positions = expected_positions(attention.unflatten(2, (height, width)), shifts, self.image_size).flatten(1)
+        if self.training and self.noise:
+            positions = positions + self.noise * torch.randn_like(positions)
+        if not self.values:
+            return self.project(positions)
+        values = (torch.matmul(attention, x.mT).float() * weights[1]).sum(dim=2) + biases[1]
+        return self.project(torch.cat([positions, values], dim=1))
 
 
 def shifted_images(images: np.ndarray, shifts: np.ndarray) -> np.ndarray:
