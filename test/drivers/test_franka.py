@@ -139,6 +139,13 @@ def test_arm_follows_set_points(arm):
     ramp(arm, goal, start)
 
 
+@pytest.mark.parametrize("option, words", [("lag=0", "lag: expected 50 to 500, got 0"), ("stiffness=-5", "stiffness: expected")])
+def test_options_that_would_make_the_arm_swing_are_refused(option, words):
+    pytest.importorskip("franky", reason="needs franky-control")
+    with pytest.raises(HardwareError, match=words):
+        make_driver(f"franka@x?{option}", DriverSetup(PANDA.joint_names, PANDA.home, "arm", lower=PANDA.lower, upper=PANDA.upper))
+
+
 def test_arm_does_not_overshoot_set_points_that_swing(arm):
     """At 1.5 Hz, with which the arm once swung by itself when a policy lifted an object."""
     arm.connect()
