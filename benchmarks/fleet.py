@@ -101,7 +101,8 @@ def answer_images(images: str, commands: str) -> None:
 
     node.create_subscription(Image, images, answer, qos.IMAGES)
     executor.add_node(node)
-    executor.spin()
+    while True:
+        executor.spin_once(timeout_sec=1.0)
 
 
 def plan_time(fleet: bringup.Fleet, repeats: int = 30) -> float:

@@ -120,7 +120,10 @@ def start(kind: str, scratch: Path, environment: dict[str, str], stack: ExitStac
             "arm_driver": f"ros2_control@/{ARM_CONTROLLER}",
             "gripper_driver": f"ros2_control@/{GRIPPER_CONTROLLER}?type=gripper",
         }
-        specs["arm_driver"] = replace(specs["arm_driver"], parameters={**specs["arm_driver"].parameters, "wrist_frame": HAND_FRAME})
+        frames = {"base_frame": arm.base}  # as in the robot's own tf
+        specs["decoder"] = replace(specs["decoder"], parameters={**specs["decoder"].parameters, **frames})
+        frames["wrist_frame"] = HAND_FRAME
+        specs["arm_driver"] = replace(specs["arm_driver"], parameters={**specs["arm_driver"].parameters, **frames})
     for name, driver in drivers.items():
         specs[name] = replace(specs[name], parameters={**specs[name].parameters, "driver": driver})
     for process in processes:
