@@ -14,7 +14,7 @@ from latent_policy_ros.drivers.bus.threaded import ThreadedDriver
 from latent_policy_ros.drivers.bus.urdf_ranges import UNLIMITED, joint_ranges
 
 STIFFNESS = np.array([600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0])  # N m/rad
-LIMITS = {"stiffness": (10, 300), "lag": (50, 500)}  # percent, ms: with less lag the arm swings by itself
+RANGES = {"stiffness": (10, 300), "lag": (50, 500)}  # percent, ms: with less lag the arm swings by itself
 OPTIONS = {"realtime": 0, "stiffness": 100, "lag": 100, "recover": 0}  # stiffness in percent of STIFFNESS; lag in ms
 STOP_TIMEOUT = 2.0  # s
 
@@ -37,9 +37,7 @@ class FrankaDriver(ThreadedDriver):
         self._franky = serial_port.library("franky", "franka", "franka")
         if len(setup.joint_names) != 7:
             raise HardwareError(f"driver franka: expected the 7 joints of the arm, got {', '.join(setup.joint_names)}")
-        for name, (low, high) in LIMITS.items():
-            if not low <= int(options[name]) <= high:
-                raise HardwareError(f"driver franka: {name}: expected {low} to {high}, got {options[name]}")
+        serial_port.check_ranges("franka", options, RANGES)
         super().__init__(setup.joint_names, f"franka at {self._host}")
         self._stiffness = STIFFNESS * int(options["stiffness"]) / 100.0
         # A policy corrects what it sees of the arm's motion. An arm that overshoots its set points, as this one does by up to a

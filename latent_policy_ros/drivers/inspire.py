@@ -44,9 +44,7 @@ class InspireDriver(ThreadedDriver):
         serial_port.library("pymodbus.client", "inspire", "inspire")
         if sorted(setup.joint_names) != sorted(FINGERS):
             raise HardwareError(f"driver inspire: expected the joints {', '.join(FINGERS)}; got {', '.join(setup.joint_names)}")
-        for name in ("speed", "force"):
-            if not 0 <= int(self._options[name]) <= 1000:
-                raise HardwareError(f"driver inspire: {name}: expected 0 to 1000, got {self._options[name]}")
+        serial_port.check_ranges("inspire", self._options, dict.fromkeys(("speed", "force"), (0, 1000)))
         super().__init__(setup.joint_names, f"inspire at {self._place}")
 
     @classmethod

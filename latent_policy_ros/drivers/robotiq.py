@@ -48,9 +48,7 @@ class RobotiqDriver(ThreadedDriver):
         serial_port.library("pymodbus.client", "robotiq", "robotiq")
         if len(setup.joint_names) != 1 or len(setup.lower) != 1:
             raise HardwareError(f"driver robotiq: expected one joint with limits, got {', '.join(setup.joint_names)}")
-        for name in ("speed", "force"):
-            if not 0 <= int(self._options[name]) <= 255:
-                raise HardwareError(f"driver robotiq: {name}: expected 0 to 255, got {self._options[name]}")
+        serial_port.check_ranges("robotiq", self._options, dict.fromkeys(("speed", "force"), (0, 255)))
         super().__init__(setup.joint_names, f"robotiq at {self._place}")
         self._limits = float(setup.lower[0]), float(setup.upper[0])
 

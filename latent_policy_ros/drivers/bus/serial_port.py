@@ -112,3 +112,14 @@ def split_address(driver: str, address: str, defaults: Mapping[str, int | str]) 
             raise HardwareError(f"driver {driver}@{address}: {name}: expected a whole number, got {value!r}")
         options[name] = int(value) if isinstance(defaults[name], int) else value
     return place, options
+
+
+def check_ranges(driver: str, options: Mapping[str, int | str], ranges: Mapping[str, tuple[int, int]]) -> None:
+    """Check that the options named in ``ranges`` are within their lowest and highest values.
+
+    Raises:
+        HardwareError: An option is outside its range.
+    """
+    for name, (low, high) in ranges.items():
+        if not low <= int(options[name]) <= high:
+            raise HardwareError(f"driver {driver}: {name}: expected {low} to {high}, got {options[name]}")
