@@ -26,15 +26,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import psutil
+from fleet import planning
 
 from latent_policy_ros.bringup import load_fleet
 from latent_policy_ros.cli.common import DEMO_ROUNDS, EVALUATION_SEED
-from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.data.bags import metadata
-from latent_policy_ros.latent import LatentSpace
-from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.sim.world import World
 
 MARGIN = 0.5  # s at the begin and the end of a bag that do not count
@@ -44,7 +41,6 @@ OVERVIEW, OVERVIEW_SIZE = "overview", 320
 CAMERAS = "front", "wrist", OVERVIEW
 SUMS = "physics", "images", "network", "plumbing", "all"
 EPOCH = "nanoseconds_since_epoch"
-WRIST = np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])
 Samples = list[tuple[float, dict[str, float]]]  # (time [s], {process: CPU time so far [s]})
 
 
@@ -59,24 +55,14 @@ def cpu_time(action: Callable[[], object], repeats: int) -> float:
 
 def parts(embodiments: list[str]) -> tuple[list[dict[str, float]], float]:
     """CPU time of a simulated second and of an image of each camera [s] of each embodiment, and of a plan for all of them."""
-    import torch
-
-    from latent_policy_ros.policy import Policy
-
-    torch.set_num_threads(1)
-    policy = Policy.load(artifact("policies", "default"), LatentSpace.load(artifact("latents", "default")))
-    costs, histories = list[dict[str, float]](), []
+    costs = list[dict[str, float]]()
     for name in embodiments:
         world = World(name)
-        images = {camera: np.zeros((world.image_size, world.image_size, 3), np.uint8) for camera in world.cameras}
-        embodiment = world.embodiment
-        histories.append([Observation(1.0, images, WRIST, embodiment.rest, embodiment)])
         cost = {camera: cpu_time(partial(world.render, camera), 30) for camera in world.cameras}
         cost[OVERVIEW] = cpu_time(partial(world.render, "front", OVERVIEW_SIZE), 10)
         cost["physics"] = cpu_time(partial(world.step, 1.0), 3)
         costs.append(cost)
-    inputs = [policy.prepare(history) for history in histories]
-    return costs, cpu_time(lambda: policy.predict(inputs), 30)
+    return costs, cpu_time(planning(embodiments, CAMERAS[:2]), 30)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ import psutil
 from latent_policy_ros import bringup
 from latent_policy_ros.bringup.composition import MODES
 from latent_policy_ros.bringup.supervisor import Supervisor
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.common.ros_environment import private_domain
 from latent_policy_ros.nodes.episode_summary import RobotMeasures
 
@@ -105,22 +106,29 @@ def answer_images(images: str, commands: str) -> None:
         executor.spin_once(timeout_sec=1.0)
 
 
-def plan_time(fleet: bringup.Fleet, repeats: int = 30) -> float:
-    """Time [s] of the network for one plan of all robots, with one camera each; the median of ``repeats``."""
+def planning(embodiments: list[str], cameras: tuple[str, ...]) -> Callable[[], object]:
+    """A function that runs the network of the shipped policy for one plan of robots with these end-effectors and cameras."""
     import torch
 
+    from latent_policy_ros.embodiments import load_embodiment
     from latent_policy_ros.latent import LatentSpace
     from latent_policy_ros.observations.observation import Observation
     from latent_policy_ros.policy import Policy
 
     torch.set_num_threads(1)
-    policy, times = Policy.load(fleet.policy, LatentSpace.load(fleet.latent)), []
-    images = {"front": np.zeros((96, 96, 3), np.uint8)}
-    hands = [robot.embodiment for robot in fleet.robots.values()]
+    policy = Policy.load(artifact("policies", "default"), LatentSpace.load(artifact("latents", "default")))
+    images = dict.fromkeys(cameras, np.zeros((96, 96, 3), np.uint8))
+    hands = [load_embodiment(name) for name in embodiments]
     inputs = [policy.prepare([Observation(1.0, images, WRIST, hand.rest, hand)]) for hand in hands]
+    return lambda: policy.predict(inputs)
+
+
+def median_time(action: Callable[[], object], repeats: int) -> float:
+    """Median duration of ``action`` [s]."""
+    times = []
     for _ in range(repeats):
         began = time.perf_counter()
-        policy.predict(inputs)
+        action()
         times.append(time.perf_counter() - began)
     return float(np.median(times))
 
@@ -166,7 +174,8 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floo
 
     with tempfile.TemporaryDirectory() as scratch:
         fleet = bringup.load_fleet(str(fleet_file(robots, Path(scratch))))
-        network = plan_time(fleet) if with_floor else np.nan
+        hands = [robot.embodiment.name for robot in fleet.robots.values()]
+        network = median_time(planning(hands, ("front",)), 30) if with_floor else np.nan
         measures: dict[str, RobotMeasures] = defaultdict(RobotMeasures)
         counting, node, executor = False, rclpy.create_node(f"benchmark_{mode}_{robots}"), ros_context.Executor()
         executor.add_node(node)

@@ -99,7 +99,11 @@ def start(kind: str, scratch: Path, environment: dict[str, str], stack: ExitStac
     """Start the nodes and the hardware; returns the host of the Franka arm, if there is one."""
     fleet = single_robot(ROBOT, EMBODIMENT, ["front", "wrist"])
     specs = {spec.name: spec for spec in node_specs(fleet, socket_folder=scratch)}
-    specs["policy"] = replace(specs["policy"], parameters={**specs["policy"].parameters, "engage": False})  # only in episodes
+
+    def change(name: str, **parameters) -> None:
+        specs[name] = replace(specs[name], parameters={**specs[name].parameters, **parameters})
+
+    change("policy", engage=False)  # only in episodes
     socket, host, processes = str(scratch / f"{ROBOT}.sock"), "", []
     if kind == "franka":
         command = [sys.executable, str(HELPERS / "franka_server.py"), "3600", socket]
@@ -120,12 +124,10 @@ def start(kind: str, scratch: Path, environment: dict[str, str], stack: ExitStac
             "arm_driver": f"ros2_control@/{ARM_CONTROLLER}",
             "gripper_driver": f"ros2_control@/{GRIPPER_CONTROLLER}?type=gripper",
         }
-        frames = {"base_frame": arm.base}  # as in the robot's own tf
-        specs["decoder"] = replace(specs["decoder"], parameters={**specs["decoder"].parameters, **frames})
-        frames["wrist_frame"] = HAND_FRAME
-        specs["arm_driver"] = replace(specs["arm_driver"], parameters={**specs["arm_driver"].parameters, **frames})
+        change("decoder", base_frame=arm.base)  # as in the robot's own tf
+        change("arm_driver", base_frame=arm.base, wrist_frame=HAND_FRAME)
     for name, driver in drivers.items():
-        specs[name] = replace(specs[name], parameters={**specs[name].parameters, "driver": driver})
+        change(name, driver=driver)
     for process in processes:
         stack.callback(process.kill)
     stack.enter_context(Supervisor(list(specs.values()), environment, log_folder=log))
