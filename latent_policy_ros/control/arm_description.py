@@ -33,6 +33,7 @@ from latent_policy_ros.embodiments.model.schema import read_only
 
 PANDA = "panda"  # the default arm
 BRACKET_DEPTH = 0.167  # distance along the tool axis to a hand's grasp point [m]; leaves room for a bracket behind the palm
+HALF_TURN = pin.SE3(np.diag([-1.0, -1.0, 1.0]), np.zeros(3))  # about z
 
 
 class Pose(Config):
@@ -154,8 +155,9 @@ class Arm:
         """Pose of the hand frame H of an end-effector in the flange.
 
         Without mounts in the arm's file, a gripper whose jaws point along z of its base is mounted on the tool frame, as the
-        Panda's own gripper is. A hand, or any other gripper, is mounted on a bracket such that its grasp point lies on the tool
-        axis and thumb and fingers close along y of the tool. Hands and grippers then grasp from the same wrist pose.
+        Panda's own gripper is; turned by half a turn if its thumb would otherwise be opposite to those of hands. A hand, or any
+        other gripper, is mounted on a bracket such that its grasp point lies on the tool axis and thumb and fingers close along
+        y of the tool. Hands and grippers then grasp from the same wrist pose.
 
         Raises:
             ConfigError: The arm's file has mounts, but none for this end-effector.
@@ -166,7 +168,8 @@ class Arm:
                 raise ConfigError(self.file, "mounts", f"none for {embodiment.name}; {available(self.mounts)}")
             return self.mounts[embodiment.name] * base_hand
         if embodiment.kind == "gripper" and _jaws_along_z(embodiment):
-            return self.tool * base_hand
+            opposite = (base_hand.rotation @ PINCH_AXIS)[1] < 0
+            return self.tool * (HALF_TURN if opposite else pin.SE3.Identity()) * base_hand
         x, y = np.array([0.0, 1.0, 0.0]), PINCH_AXIS
         rotation = np.array([x, y, np.cross(x, y)])
         return self.tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ grasp_point(embodiment))

@@ -14,6 +14,8 @@ from latent_policy_ros.control.arm_kinematics import ArmKinematics
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.embodiments.human.keypoints import PINCH_POINT
 
+GRIPPERS = ("panda_gripper", "robotiq_2f85", "so101_gripper", "xarm_gripper")
+
 URDF = """<robot name="tiny">
   <link name="floor"/><link name="base"/><link name="upper"/><link name="lower"/><link name="flange"/><link name="flag"/>
   <link name="same"/><joint name="same" type="revolute"><parent link="base"/><child link="same"/><axis xyz="1 0 0"/>
@@ -147,7 +149,7 @@ def test_mounts_of_the_file_are_used(described):
 @pytest.mark.parametrize("name", list_arms())
 def test_hands_and_gripper_grasp_on_the_tool_axis_in_the_same_orientation(name):
     arm = load_arm(name)
-    mounts = {n: arm.mount(load_embodiment(n)) for n in ("mimic_hand", "faive_hand", "panda_gripper", "so101_gripper")}
+    mounts = {n: arm.mount(load_embodiment(n)) for n in ("mimic_hand", "faive_hand", *GRIPPERS)}
     for T in mounts.values():
         np.testing.assert_allclose((T * PINCH_POINT)[:2], 0.0, atol=1e-3)
         np.testing.assert_allclose(T.rotation, mounts["panda_gripper"].rotation, atol=2e-3)
