@@ -4,6 +4,7 @@
     python benchmarks/one_policy.py few-shot       # eight demonstrations of a left-out hand, beside those of the others
     python benchmarks/one_policy.py co-training    # one policy for three end-effectors against one for each
     python benchmarks/one_policy.py shipped        # the shipped policy, every end-effector and task
+    python benchmarks/one_policy.py sampling       # the shipped policy with one sampling step
 
 Each command prints a Markdown table. Demonstrations, policies and rollouts are stored under runs/one_policy, so that a study can be
 interrupted and continues with the same command. Rollouts have seeds that nothing else uses.
@@ -14,9 +15,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -25,7 +28,10 @@ from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.parallel import Workers
 from latent_policy_ros.common.paths import artifact, runs_dir
 from latent_policy_ros.common.progress import training_progress
+from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
+from latent_policy_ros.observations.observation import Observation
+from latent_policy_ros.policy import Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
 from latent_policy_ros.policy.settings import PolicySettings
 from latent_policy_ros.policy.training.train import train_policy
@@ -43,6 +49,7 @@ LEFT_OUT = (("faive_hand", "orca_hand", "so101_gripper"), ("shadow_hand", "leap_
 DEMONSTRATIONS, STEPS = 40, 12_000  # of each end-effector and of a training in the study of left-out end-effectors
 FEW, FEW_STEPS, FEW_RATE = 8, 900, 0.0002
 COTRAINED, COTRAINED_DEMONSTRATIONS, COTRAINED_STEPS = ("mimic_hand", "faive_hand", "panda_gripper"), 10, 1700
+SAMPLED, SAMPLING_STEPS = ("mimic_hand", "panda_gripper", "so101_gripper", "shadow_hand"), 1
 LEFT_OUT_SEED, FEW_SEED, COTRAINED_SEED, SHIPPED_SEED = 44_500_000, 47_500_000, 46_000_000, 45_500_000  # of the first rollout
 
 
@@ -84,13 +91,13 @@ class Study:
             train_policy(settings, data, self.space, out, console=self.console, start=Checkpoint.load(start) if start else None)
         return out
 
-    def successes(self, policy: Path, embodiment: str, first_seed: int, task: str = DEFAULT_TASK) -> list[bool]:
-        """Success of each rollout, in the order of the seeds."""
+    def successes(self, policy: Path, embodiment: str, first_seed: int, task: str = DEFAULT_TASK, **options) -> list[bool]:
+        """Success of each rollout, in the order of the seeds; ``options`` are those of ``evaluate``."""
         seeds = range(first_seed, first_seed + self.rollouts)
         with training_progress(self.console, self.rollouts, f"{policy.name}: {embodiment}, {task}") as advance:
             results = evaluate(
                 policy, self.latent, [embodiment], seeds, workers=self.workers, results=self.folder / "rollouts", task=task,
-                on_result=lambda _: advance(None),
+                on_result=lambda _: advance(None), **options,
             )  # fmt: skip
         return [rollout.success for rollout in results]
 
@@ -151,6 +158,38 @@ def shipped(study: Study) -> list[list[str]]:
     return rows
 
 
+def sampling(study: Study) -> list[list[str]]:
+    """Success with the policy's own number of sampling steps and with few, and the time of an action chunk with both."""
+    folder, own, few = artifact("policies", "default"), [], []
+    policies = [Policy.load(folder, study.space, sampling_steps=steps) for steps in (0, SAMPLING_STEPS)]
+    columns = [f"sampling_steps: {policy.settings.sampling_steps}" for policy in policies]
+    rows = [["end-effector", *columns, "difference on the same seeds"]]
+    for name in SAMPLED:
+        won = [study.successes(folder, name, SHIPPED_SEED)]
+        won.append(study.successes(folder, name, SHIPPED_SEED, sampling_steps=SAMPLING_STEPS))
+        own, few = own + won[0], few + won[1]
+        rows.append([f"`{name}`", *map(rate, won), difference(*won)])
+    rows.append(["all", rate(own), rate(few), difference(own, few)])
+    for robots in (1, 16):
+        times = chunk_times(policies, robots)
+        measured = [f"{1e3 * t:.1f} ms" for t in times]
+        rows.append([f"time of a chunk, robots: {robots}", *measured, f"{times[1] / times[0]:.2f} times"])
+    return rows
+
+
+def chunk_times(policies: Sequence[Policy], robots: int, repeats: int = 100) -> list[float]:
+    """Median time [s] in which each policy turns observations of some robots into action chunks; the policies take turns."""
+    hand, wrist = load_embodiment("mimic_hand"), np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])
+    times: list[list[float]] = [[] for _ in policies]
+    for _ in range(repeats):
+        for policy, measured in zip(policies, times):
+            images = dict.fromkeys(policy.cameras, np.zeros((96, 96, 3), np.uint8))
+            began = time.perf_counter()
+            policy.predict([policy.prepare([Observation(1.0, images, wrist, hand.rest, hand)]) for _ in range(robots)])
+            measured.append(time.perf_counter() - began)
+    return [float(np.median(measured)) for measured in times]
+
+
 def rate(won: Sequence[bool]) -> str:
     """``78/100, 69 .. 85%``."""
     low, high = wilson_interval(sum(won), len(won))
@@ -164,7 +203,7 @@ def difference(before: Sequence[bool], after: Sequence[bool]) -> str:
 
 
 def main() -> None:
-    studies = {"left-out": left_out, "few-shot": few_shot, "co-training": co_training, "shipped": shipped}
+    studies = {"left-out": left_out, "few-shot": few_shot, "co-training": co_training, "shipped": shipped, "sampling": sampling}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=studies)
     parser.add_argument("--rollouts", type=int, default=100, help="of each end-effector and policy")

@@ -37,6 +37,9 @@ def evaluate_command(
         int, typer.Option(help="Seed of the first episode; each further episode adds 1.")
     ] = EVALUATION_SEED,
     latency: Annotated[float, typer.Option(min=0, help="Simulated time from an observation to its action chunk [s].")] = 0.08,
+    sampling_steps: Annotated[
+        int, typer.Option(min=0, help="Sampling steps of an action chunk; 0: as the policy was trained for.")
+    ] = 0,
     workers: WorkersOption = 2,
     backend: BackendOption = "loky",
     address: AddressOption = None,
@@ -66,6 +69,7 @@ def evaluate_command(
     seeds, part = range(first_seed, first_seed + episodes), Shard.parse(shard)
     if part.count > 1 and not results:
         raise LatentPolicyError("--shard: needs --results, a folder in which the parts store their rollouts")
+    sampling = {"sampling_steps": sampling_steps} if sampling_steps else {}
     with progress_bar() as progress:
         bar = progress.add_task("rollouts", total=len(chosen) * episodes // part.count)
         done = evaluate(
@@ -79,6 +83,7 @@ def evaluate_command(
             task=task,
             arm=arm,
             latency=latency,
+            **sampling,
             on_result=lambda _: progress.advance(bar),
         )
     table = Table("embodiment", "success", "95% interval", "median time [s]", title=f"{policy}: {episodes} episodes each")

@@ -126,6 +126,7 @@ class PolicyNode(ManagedNode):
         )
         self.declare("task", "", "Task description that is part of every observation, in plain text.")
         self.declare("device", "auto", "Device of the network: cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")
+        self.declare("sampling_steps", 0, "Sampling steps of an action chunk; 0: as the policy was trained for.", 0, 1000)
         self.declare("threads", 1, "Threads of torch; more than 1 is slower beside other busy processes.", 1, 64)
         self.robots: dict[str, RobotChannel] = {}
         self.engaged = False
@@ -137,7 +138,8 @@ class PolicyNode(ManagedNode):
 
         torch.set_num_threads(self.value("threads"))
         space = LatentSpace.load(artifact("latents", self.value("latent")))
-        self.policy = Policy.load(artifact("policies", self.value("policy")), space, device=self.value("device"))
+        folder, device = artifact("policies", self.value("policy")), self.value("device")
+        self.policy = Policy.load(folder, space, device=device, sampling_steps=self.value("sampling_steps"))
         self.rate = self.value("rate")
         self.inference = Percentiles()
         names = [name for name in self.value("robots") if name]

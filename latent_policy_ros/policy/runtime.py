@@ -47,23 +47,32 @@ class Policy:
         latent_space: The latent space that the policy was trained for.
         seed: Random seed of the noise from which chunks are sampled.
         device: Device of the network, see :func:`~latent_policy_ros.policy.device.choose_device`.
+        sampling_steps: Sampling steps of an action chunk; 0: those of the checkpoint's settings.
 
     Raises:
         ArtifactError: The policy was trained for another latent space, a component of its network is not installed, or its
             weights do not fit its settings.
-        LatentPolicyError: No such device.
+        LatentPolicyError: No such device, or more sampling steps than noise levels.
     """
 
-    def __init__(self, checkpoint: Checkpoint, latent_space: LatentSpace, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, latent_space: LatentSpace, seed: int = 0, device: str = "cpu", sampling_steps: int = 0
+    ) -> None:
         if checkpoint.latent_id != latent_space.latent_id:
             raise ArtifactError(
                 f"policy {checkpoint.policy_id[:12]} was trained for latent space {checkpoint.latent_id!r}, got "
                 f"{latent_space.latent_id!r}; load that latent space, or {RETRAIN}"
             )
         self.checkpoint, self.latent_space, self.settings = checkpoint, latent_space, checkpoint.settings
+        if sampling_steps:
+            if not 1 <= sampling_steps <= (most := self.settings.diffusion_steps):
+                raise LatentPolicyError(
+                    f"sampling_steps: expected 1 to {most}, the noise levels of the policy, got {sampling_steps}"
+                )
+            self.settings = self.settings.model_copy(update={"sampling_steps": sampling_steps})
         weights = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.weights.items()}
         try:
-            self._network = PolicyNetwork(checkpoint.settings, latent_space.dim).eval()
+            self._network = PolicyNetwork(self.settings, latent_space.dim).eval()
             self._network.load_state_dict(weights)
         except LatentPolicyError as cause:
             raise ArtifactError(f"policy {checkpoint.policy_id[:12]}: {cause}") from cause
@@ -76,9 +85,11 @@ class Policy:
         self._sequence = 0
 
     @classmethod
-    def load(cls, folder: Path | str, latent_space: LatentSpace, seed: int = 0, device: str = "cpu") -> Policy:
+    def load(
+        cls, folder: Path | str, latent_space: LatentSpace, seed: int = 0, device: str = "cpu", sampling_steps: int = 0
+    ) -> Policy:
         """Read a policy from its folder. Raises the errors of :meth:`Checkpoint.load` and of the class."""
-        return cls(Checkpoint.load(folder), latent_space, seed, device)
+        return cls(Checkpoint.load(folder), latent_space, seed, device, sampling_steps)
 
     @property
     def policy_id(self) -> str:

@@ -254,9 +254,10 @@ class _Batch:
 
         torch.set_num_threads(1)  # threads of several workers would wait for each other at OpenMP barriers
         latent = LatentSpace.load(self.latent)
-        policy = Policy.load(self.policy, latent, seed=self.seeds[0])
+        options = dict(self.options)
+        policy = Policy.load(self.policy, latent, seed=self.seeds[0], sampling_steps=options.pop("sampling_steps", 0))
         jobs = [(self.embodiment, seed) for seed in self.seeds]
-        return sorted(rollouts(policy, latent, jobs, **self.options), key=lambda rollout: rollout.seed)
+        return sorted(rollouts(policy, latent, jobs, **options), key=lambda rollout: rollout.seed)
 
     def file(self, folder: Path, policy_id: str) -> Path:
         """File of the results in ``folder``."""
@@ -287,7 +288,8 @@ def evaluate(
         results: Folder in which the results of finished rollouts are stored, and from which those of earlier calls are taken.
         shard: Part of the rollouts that this call runs.
         on_result: Called with each result as it arrives, e.g. for a progress bar.
-        options: Keyword arguments of :func:`rollouts`: ``task``, ``arm``, ``latency``, ``time_limit``.
+        options: Keyword arguments of :func:`rollouts`: ``task``, ``arm``, ``latency``, ``time_limit``; and ``sampling_steps`` of
+            :class:`Policy`.
 
     Returns:
         Results, sorted by embodiment and seed; of a shard, only its part.

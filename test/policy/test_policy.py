@@ -16,7 +16,8 @@ from latent_policy_ros.policy import Policy
 from latent_policy_ros.policy.device import choose_device
 
 
-def test_policy_reaches_unseen_goals(trained, space):
+@pytest.mark.parametrize("sampling_steps", [0, 1])
+def test_policy_reaches_unseen_goals(trained, space, sampling_steps):
     rng = np.random.default_rng(5)
     histories, expected, still = [], [], []
     for i in range(60):
@@ -28,10 +29,19 @@ def test_policy_reaches_unseen_goals(trained, space):
         histories.append([Observation(0.0, images, episode.wrist_pose[0], joints, robot)])
         expected.append(episode.wrist_command[:4, :3])
         still.append(np.repeat(episode.wrist_pose[:1, :3], 4, axis=0))
-    positions = np.stack([chunk.wrist_poses[:, :3] for chunk in predict(trained, histories)])
+    policy = Policy(trained.checkpoint, space, sampling_steps=sampling_steps)
+    positions = np.stack([chunk.wrist_poses[:, :3] for chunk in predict(policy, histories)])
     error = np.linalg.norm(positions - expected, axis=-1).mean()
     assert error < 0.25 * np.linalg.norm(np.array(still) - expected, axis=-1).mean()
     assert error < 0.02
+
+
+@pytest.mark.parametrize("asked, run", [(0, 8), (1, 1), (3, 3)])
+def test_a_chunk_takes_as_many_steps_as_asked(trained, space, observation, monkeypatch, asked, run):
+    policy, levels = Policy(trained.checkpoint, space, sampling_steps=asked), []
+    monkeypatch.setattr(policy._network.denoiser, "forward", lambda noisy, t, condition: levels.append(int(t[0])) or noisy)
+    predict(policy, [[observation()]])
+    assert len(levels) == run and policy.policy_id == trained.policy_id
 
 
 def test_chunks_have_shapes_ids_and_stamps(trained, space, observation):

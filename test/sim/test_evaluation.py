@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.parallel import Shard, Workers
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.control.joint_controller import CONTROL_RATE
@@ -63,3 +64,5 @@ def test_finished_rollouts_are_stored_and_shards_complete_each_other(tmp_path, m
     assert len(ran) == 40 and results == sorted((r for part in parts for r in part), key=lambda r: (r.embodiment, r.seed))
     call(latency=0.2)  # another question
     assert len(ran) == 80
+    with pytest.raises(LatentPolicyError, match="sampling_steps: expected 1 to 100, the noise levels of the policy, got 101"):
+        call(sampling_steps=101)
