@@ -29,7 +29,6 @@ MIN_CAMERA_RATE = 0.75  # lowest rate of a camera, as a share of the frame rate
 MIN_KEPT = 0.5  # share of the time between the first and the last frame that must remain after holes
 MIN_PART = 1.0  # [s]; shorter parts between holes are dropped
 PROGRESS_INTERVAL = 200  # messages between two progress reports
-RATE_REMEDY = "(lower the frame rate, or convert the other cameras only; `limits.repeated` allows more)"
 DROP, KEEP = "drop", "keep"  # values of ``on_hole``
 
 
@@ -93,6 +92,7 @@ class Alignment:
         self._candidate = -math.inf  # time from which the first row of a part is searched
         self._first_row: float | None = None  # time of the first row of the part
         self._rows_of_part = 0
+        self._window_begun = False  # whether the window has a row
         self._span: list[float] = []  # times of the first and the newest row
         self._hole: _Hole | None = None
         self._bridged: dict[str, list[float]] = {}  # topic: [time of the first bridged row, number of rows]
@@ -179,8 +179,9 @@ class Alignment:
         if self._hole:
             self._report_hole(self._hole, image)
             self._hole = None
-        elif not self._span:
+        elif not self._window_begun:
             self._check_begin(image)
+        self._window_begun = True
         return image
 
     def _lacking(self, stamp: float) -> dict[str, str]:
@@ -234,8 +235,18 @@ class Alignment:
         if self._first_row is not None and not window:
             self._split, self._part = True, self._part + 1
         if window:
-            self._window, self._part, self._hole = self._window + 1, 0, None
+            self._check_window()
+            self._window, self._part, self._hole, self._window_begun = self._window + 1, 0, None, False
         self._first_row, self._rows_of_part, self._candidate = None, 0, stamp
+
+    def _check_window(self) -> None:
+        """Report what the end of a window leaves out, before the next one."""
+        window = self._windows[self._window]
+        if not self._window_begun:
+            text = f"no frame in the {window.end - window.begin:.1f} s of a marked episode; it is left out"
+            self._reporter.report("empty episode", "", window.begin, text, fatal=False)
+        elif self._hole and not set(self._hole.topics) <= self._intake.command_topics:
+            self._report_hole(self._hole, None)
 
     def _record_offsets(self, observation: Observation) -> None:
         for name, offset in observation.offsets.items():
@@ -254,7 +265,8 @@ class Alignment:
                 remedy, span = "", "until the end"
             else:
                 span = f"for {end - hole.begin:.2f} s"
-                longer = f"`limits.bridge: {math.ceil((end - hole.begin + self.limits.state) * 10) / 10 + 0.1:g}`"
+                whole = end - hole.begin + self.limits.bridge + self.limits.state  # the hole begins where bridging gave up
+                longer = f"`limits.bridge: {math.ceil(whole * 10) / 10:g}`"
                 remedy = f"; {longer} or `on_hole: keep` bridges it" + (", `on_hole: split` makes two episodes" if fatal else "")
             self._reporter.report("hole", topic, hole.begin, f"{text} {span}{remedy}", fatal)
 
@@ -264,7 +276,7 @@ class Alignment:
         if late > MAX_TRIM:
             topic = max(self._monitors, key=lambda name: self._monitors[name].first)
             text = f"no earlier frame with all topics; the first {late:.1f} s are dropped"
-            self._reporter.report("begins late", topic, self._monitors[topic].first, text, fatal=False)
+            self._reporter.report("begins late", topic, max(self._monitors[topic].first, begins), text, fatal=False)
 
     def _check_end(self, following: float) -> None:
         """Report what was dropped at the end, from the time of the row that would follow the last."""
@@ -273,6 +285,9 @@ class Alignment:
             topic = min(self._monitors, key=lambda name: self._monitors[name].newest)
             text = f"the last {newest - following:.1f} s are dropped"
             self._reporter.report("ends early", topic, self._monitors[topic].newest, text, fatal=False)
+        for window in self._windows[self._window + self._window_begun :]:
+            text = "no frame in a marked episode at the end of the bag; it is left out"
+            self._reporter.report("empty episode", "", window.begin, text, fatal=False)
         if self.count < 2:
             self._reporter.report("too short", "", None, f"{self.count} frames at {self.fps} per second; expected at least 2")
 
@@ -302,13 +317,17 @@ class Alignment:
             least, least_mean = MIN_CAMERA_RATE * self.fps, (1 - most) * self.fps
             repetition = f"{repeated} of {self.count} frames repeat the previous image"
             if 0 < rate < least:
-                text = f"{rate:.1f} images per second, expected at least {least:g} for {self.fps} frames {RATE_REMEDY}"
-                self._reporter.report("low rate", topic, None, text, fatal=self._on_hole != KEEP)
+                text = f"{rate:.1f} images per second, expected at least {least:g} for {self.fps} frames"
+                self._report_rate(topic, text, "`on_hole: keep` allows it")
             elif repeated > most * max(self.count, 10) and mean < least_mean:
-                text = f"{mean:.1f} images per second on average, expected at least {least_mean:g}; {repetition} {RATE_REMEDY}"
-                self._reporter.report("low rate", topic, None, text, fatal=self._on_hole != KEEP)
+                text = f"{mean:.1f} images per second on average, expected at least {least_mean:g}; {repetition}"
+                self._report_rate(topic, text, "`limits.repeated` allows more")
             elif repeated:
                 self._reporter.report("repeated images", topic, None, repetition, fatal=False)
+
+    def _report_rate(self, topic: str, text: str, option: str) -> None:
+        text += f" (lower the frame rate, or convert the other cameras only; {option})"
+        self._reporter.report("low rate", topic, None, text, fatal=self._on_hole != KEEP)
 
 
 def replay(

@@ -67,6 +67,9 @@ def task_of(bag: Bag, robot: RobotTopics, default: str) -> str:
 def marked_episodes(bag: Bag, marks: EpisodeMarks | None, report: Report) -> list[Window]:
     """The marked episodes of a bag; one window over everything without marks in the mapping.
 
+    The task of an episode is the newest one that was sent after the end of the last episode, or else during it. A second task
+    during an episode is that of the next one.
+
     Raises:
         ArtifactError: The topic of the marks has no messages, or no episode is marked.
     """
@@ -75,27 +78,48 @@ def marked_episodes(bag: Bag, marks: EpisodeMarks | None, report: Report) -> lis
         return [Window()]
     if marks.marker not in bag.topics:
         raise ArtifactError(f"episodes.marker: no topic {marks.marker}; {available(bag.topics)}")
+
+    def note(kind: str, text: str, received: float, topic: str = marks.marker) -> None:
+        report(Issue(kind, text, bag.path, topic, received - bag.start, fatal=False))
+
+    if marks.task and marks.task not in bag.topics:
+        note("missing topic", f"episodes.task: no such topic; {available(bag.topics)}", bag.start, marks.task)
     windows: list[Window] = []
     begin: float | None = None
-    task, seen = "", set()
+    task, next_task, has_task = "", "", False
+    is_flag, before, seen = bag.topics[marks.marker].msg_type != TEXT, "", dict[str, float]()
     for topic, received, message in bag.messages({marks.marker, marks.task} - {""}):
-        text = mark_text(getattr(message, "data", ""))
+        text = mark_text(getattr(message, "data", "")).strip()
         if topic == marks.task:
-            task = text  # may follow the mark of its episode
+            if begin is None or not has_task:
+                task, has_task = text, True
+            elif text != task:
+                note("second task", f"{text!r} in an episode that has {task!r}; taken for the next one", received, topic)
+                next_task = text
             continue
-        seen.add(text)
-        if text == marks.begin:
+        repeated, before = is_flag and text == before, text  # a flag may be sent all the time
+        if repeated:
+            continue
+        seen.setdefault(text, received)
+        if text.casefold() == marks.begin.casefold():
             if begin is not None:
-                report(Issue("marks", "begins before the last episode ended; that one is left out", bag.path, marks.marker,
-                             received - bag.start, fatal=False))  # fmt: skip
+                note("marks", "begins before the last episode ended; that one is left out", received)
             begin = received
-        elif text == marks.end and begin is not None:
+        elif text.casefold() == marks.end.casefold() and begin is not None:
             windows.append(Window(begin, received, task))
-            begin = None
+            begin, has_task = None, bool(next_task)
+            task, next_task = next_task or task, ""
+        elif text.casefold() == marks.end.casefold() and not is_flag:
+            note("end without begin", f"{text!r} is ignored", received)
     if begin is not None:
-        report(Issue("marks", "the last episode has no end; it ends with the bag", bag.path, marks.marker,
-                     begin - bag.start, fatal=False))  # fmt: skip
+        note("marks", "the last episode has no end; it ends with the bag", begin)
         windows.append(Window(begin, float("inf"), task))
+    for text in seen:
+        if text.casefold() not in (marks.begin.casefold(), marks.end.casefold()):
+            note("unknown mark", f"{text!r}; {marks.begin!r} begins an episode, {marks.end!r} ends it", seen[text])
+    for topic in (marks.marker, marks.task):
+        if skipped := bag.skipped.get(topic):
+            note("skipped messages", f"{skipped.count} cannot be read; the first: {skipped.error}", skipped.time, topic)
     if not windows:
         raise ArtifactError(f"{marks.marker}: no episode begins with {marks.begin!r}; got {', '.join(sorted(seen)) or 'no marks'}")
     return windows

@@ -131,7 +131,7 @@ class RecordingBuilder:
         return [episode.count for episode in self._episodes]
 
     def _close_last(self) -> None:
-        """Complete the video of the newest episode; it is dropped if it is a short part between holes."""
+        """Complete the video of the newest episode; it is dropped if it has one frame, or is a short part between holes."""
         if not self._episodes:
             return
         last = self._episodes[-1]
@@ -139,6 +139,10 @@ class RecordingBuilder:
             self._episodes.pop().writer.abort()
             text = f"{last.count} frames between two holes; parts of less than {MIN_PART:g} s are dropped"
             self._reporter.report("short part", "", last.start, text, fatal=False)
+            return
+        if last.count < 2:
+            self._episodes.pop().writer.abort()
+            self._reporter.report("short episode", "", last.start, "1 frame; episodes of less than 2 are dropped", fatal=False)
             return
         with contextlib.suppress(ObservationRefused):  # reported by `close`, from ``image_error``
             last.writer.close()

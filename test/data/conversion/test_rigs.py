@@ -318,6 +318,50 @@ def test_marked_episodes_with_tasks(recording, rig):
     assert "no episode begins with 'start'; got go, stop" in issues["unusable"].text
 
 
+def marked(made, *marks):
+    """The recording with marks at times [s] since its begin: a text for the topic `mark`, or ("task", text)."""
+    text = TYPES["std_msgs/msg/String"]
+    for at, mark in marks:
+        topic, word = mark if isinstance(mark, tuple) else ("mark", mark)
+        made.add(topic, T0 + at, text(data=word))
+    return {"episodes": {"marker": "/left/mark", "begin": "go", "end": "stop", "task": "/left/task"}}
+
+
+def test_task_sent_before_the_end_is_that_of_the_next_episode(recording, rig):
+    made = recording(seconds=6)
+    more = marked(made, (0, ("task", "red")), (0.1, "go"), (1.8, ("task", "blue")), (2, "stop"), (3, "go"), (5, "stop"))
+    issues, reader = rig(made, more=more)
+    assert [row["tasks"] for row in reader.episodes] == [["red"], ["blue"]]
+    assert set(issues) == {"second task"} and "'blue' in an episode that has 'red'" in issues["second task"].text
+
+
+def test_marks_that_are_not_used_are_told(recording, rig):
+    made = recording(seconds=6)
+    more = marked(made, (0.1, "stop"), (0.5, "Go"), (2, " STOP"), (2.5, "pause"), (3, "go"), (3.02, "stop"),
+                  (4.03, "go"), (4.07, "stop"))  # fmt: skip
+    issues, reader = rig(made, more=more)
+    assert [row["length"] for row in reader.episodes] == [16]
+    assert set(issues) == {"missing topic", "end without begin", "unknown mark", "short episode", "empty episode"}
+    assert "episodes.task: no such topic" in issues["missing topic"].text and "'pause'" in issues["unknown mark"].text
+
+
+def test_flag_that_is_sent_all_the_time(recording, rig):
+    made, flag = recording(seconds=4), TYPES["std_msgs/msg/Bool"]
+    for k in range(200):
+        made.add("recording", T0 + k / 50, flag(data=20 <= k < 80 or 120 <= k < 180))
+    issues, reader = rig(made, more={"episodes": {"marker": "/left/recording", "begin": True, "end": False}})
+    assert [row["length"] for row in reader.episodes] == [13, 13] and not issues
+
+
+def test_hole_at_either_end_of_a_marked_episode_is_told(recording, rig):
+    made = recording(seconds=8)
+    made.drop("front/image_raw", keep=lambda event: not (2.0 < event.at < 4.0 or 5.0 < event.at < 6.5))
+    more = marked(made, (0.5, ("task", "red")), (1, "go"), (3.5, "stop"), (5.05, "go"), (7.5, "stop"))
+    issues, reader = rig(made, more=more)
+    assert [row["length"] for row in reader.episodes] == pytest.approx([12, 10], abs=3)
+    assert {"hole", "begins late"} <= set(issues) and issues["hole"].time == pytest.approx(2.3, abs=0.3)
+
+
 def test_marks_without_a_mapping_are_reported(recording, rig):
     made, text = recording(seconds=2), TYPES["std_msgs/msg/String"]
     for k, word in enumerate(("start", "stop", "start", "stop")):
