@@ -16,7 +16,7 @@ MIN_REVERSALS = 3  # jumps of one joint, each back from the one before, that are
 WINDOW = 2.0  # [s] within which they must happen
 CONFLICT = "two publishers"  # begins the description of a conflict
 WRIST_JUMP, WRIST_VELOCITY = 0.5, 3.0  # range [m] and velocity [m/s] of each coordinate of a wrist
-UNKNOWN_RANGE, UNKNOWN_VELOCITY = 1.0, 10.0  # [rad or m], [rad/s or m/s] of joints without limits
+UNKNOWN_RANGE, UNKNOWN_VELOCITY = 1.0, 6.3  # [rad or m], [rad/s or m/s] of joints without limits
 
 
 class PublisherConflict:
@@ -44,16 +44,13 @@ class PublisherConflict:
         self._reversals: deque[tuple[float, int, float, float]] = deque()  # stamp, joint, values before and after
 
     def push(self, stamp: float, found: Selection) -> str:
-        """Add measured joints; returns what is wrong, or an empty text. Messages older than the newest are not looked at."""
+        """Add measured joints; returns what is wrong, or an empty text. Messages need not be in the order of their stamps."""
         joints = self._indices.get(found.joints)
         if joints is None:
             joints = self._indices[found.joints] = np.array(found.joints)
         since = stamp - self._stamps[joints]
-        earliest = since.min()
-        if earliest < -WINDOW:  # the clock was set back
+        if since.min() < -WINDOW:  # the clock was set back
             self.clear()
-        elif earliest < 0:
-            return ""
         change = found.values - self._values[joints]
         self._stamps[joints], self._values[joints] = stamp, found.values
         if (np.abs(change) > JUMP * self._ranges[joints]).any():
@@ -61,7 +58,7 @@ class PublisherConflict:
         return self.text(stamp) if self._reversals else ""
 
     def _add_jumps(self, stamp: float, joints: np.ndarray, change: np.ndarray, since: np.ndarray) -> None:
-        allowed = JUMP * self._ranges[joints] + 2 * self._velocities[joints] * np.maximum(since, 0.0)
+        allowed = JUMP * self._ranges[joints] + self._velocities[joints] * np.abs(since)
         for k in np.flatnonzero(np.abs(change) > allowed):
             joint, sign = int(joints[k]), 1 if change[k] > 0 else -1
             if self._signs[joint] == -sign:

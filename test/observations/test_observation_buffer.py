@@ -71,7 +71,7 @@ def test_order_of_arrival_does_not_matter():
     for k in range(11):
         pushes.append(lambda b, k=k: b.push_image("front", T0 + k * 0.05, image(k)))
     for k in range(51):
-        pushes.append(lambda b, k=k: b.push_joints(T0 + k * 0.01, NAMES, [k] * 3))
+        pushes.append(lambda b, k=k: b.push_joints(T0 + k * 0.01, NAMES, [k * 0.01] * 3))
         pushes.append(lambda b, k=k: b.push_wrist(T0 + k * 0.01, POSE))
     results = []
     for seed in range(3):
@@ -193,6 +193,19 @@ def test_joints_in_parts_are_merged_by_name():
         buffer.push_wrist(now + k * 0.01, POSE)
         buffer.push_joints(now + k * 0.01, ("j1", "j0"), (0.0, 0.0))
     assert buffer.missing(now + 0.5) == ("joint_states: stale",)
+
+
+@pytest.mark.parametrize("rate, late", [(50, -0.03), (50, 0.005), (30, 0.01), (10, 0.03)])
+def test_second_publisher_of_zeros_is_found_at_low_rates_and_with_late_stamps(rate, late):
+    buffer = make(("front",), more_joints=("arm",))
+    for k in range(2 * rate):
+        at = T0 + k / rate
+        buffer.push_image("front", at, image())
+        buffer.push_joints(at, NAMES, (0.5, 0.8, 0.1))
+        conflicts = [buffer.push_joints(at, ("arm",), (2.0,)), buffer.push_wrist(at, (0.45, *POSE[1:]))]
+        if k % 3 == 0:
+            conflicts += [buffer.push_joints(at + late, ("arm",), (0.0,)), buffer.push_wrist(at + late, (0.0, *POSE[1:]))]
+    assert "arm alternates" in conflicts[0] and "x alternates" in conflicts[1]
 
 
 def test_two_publishers_of_the_same_joints_leave_the_robot_out_until_one_is_gone():
