@@ -32,7 +32,8 @@ class MergedJoints:
         Args:
             stamp: Time of measurement [s].
             found: The joints.
-            limit: Largest time difference at which these joints are used [s]; 0 leaves that to the caller of ``nearest``.
+            limit: Largest age at which these joints are used [s], e.g. of a topic that is sent on changes only; 0 leaves
+                the choice to the caller of ``nearest``.
         """
         part = self._parts.get(found.joints)
         if part is None:
@@ -82,19 +83,19 @@ class MergedJoints:
     def nearest(self, stamp: float, slack: float = 0.0) -> tuple[float, np.ndarray] | None:
         """Positions (n,) measured nearest to ``stamp``, with the stamp of the part that is furthest from it.
 
-        None while joints are not known, or if a part is further away than its own limit and than ``slack`` [s].
+        Parts with a limit of their own have the newest positions up to ``stamp`` instead: a later change has not happened yet.
+        None while joints are not known, or if such a part is older than its limit and than ``slack`` [s].
         """
         if len(self._parts) == 1:
             ((joints, stream),) = self._parts.items()
-            if len(joints) == len(self.names):
-                found = stream.nearest(stamp)
-                limit = max(self._limits[joints], slack)
-                return found if not self._limits[joints] or found is None or abs(found[0] - stamp) <= limit else None
+            if len(joints) == len(self.names) and not self._limits[joints]:
+                return stream.nearest(stamp)
         parts = []
         for joints, stream in self._parts.items():
-            found = stream.nearest(stamp)
+            limit = self._limits[joints]
+            found = stream.held(stamp) if limit else stream.nearest(stamp)
             if found is not None:
-                parts.append((abs(found[0] - stamp), self._limits[joints], found[0], joints, found[1]))
+                parts.append((abs(found[0] - stamp), limit, found[0], joints, found[1]))
         values, stamps = np.full(len(self.names), np.nan), np.full(len(self.names), stamp)
         for offset, limit, at, joints, positions in sorted(parts, key=lambda part: -part[0]):
             if not limit or offset <= max(limit, slack):

@@ -161,7 +161,8 @@ class Alignment:
             if lag and newest - monitor.newest > timeout:
                 continue
             if topic not in self._intake.command_topics or (lag and not self._intake.commands.holding):
-                ends.append(monitor.newest)  # otherwise the newest command stays in force
+                holds = 0.0 if lag or topic not in self.topics.state else self.topics.state[topic].source.limit
+                ends.append(monitor.newest + holds)  # otherwise the newest command stays in force
         return min(ends, default=newest) - lag
 
     def _next(self, until: float) -> float | None:

@@ -82,7 +82,7 @@ class CommandStream:
 
     A command is in force from its time of receipt. Its stamp is ignored, because it may refer to an observation or to a
     deadline. Each point of a trajectory is in force until its ``time_from_start``, when the next one follows; a new
-    trajectory for the same joints replaces the rest of the previous one. A command without points holds the measured position.
+    command replaces the rest of the previous one for its joints. A command without points holds the measured position.
 
     Args:
         joints: The n joints, in the order of returned values.
@@ -91,7 +91,8 @@ class CommandStream:
 
     def __init__(self, joints: Sequence[str], keep: float) -> None:
         self.joints, self._keep = tuple(joints), keep
-        self._parts: dict[tuple[int, ...], Stream[tuple[np.ndarray, float]]] = {}  # values, time at which they are reached [s]
+        #: For each set of joints: values, time at which they are reached, and time of receipt [s].
+        self._parts: dict[tuple[int, ...], Stream[tuple[np.ndarray, float, float]]] = {}
         self._limits: dict[tuple[int, ...], float] = {}
 
     def push(self, received: float, reader: JointReader, message: Any, measured: np.ndarray | None) -> Selection | None:
@@ -113,7 +114,7 @@ class CommandStream:
             for part in list(self._parts) or [tuple(range(len(self.joints)))]:
                 if measured is not None:
                     stream = self._part(part, received, reader.source.limit)
-                    stream.push(received, (measured[list(part)], math.inf))
+                    stream.push(received, (measured[list(part)], math.inf, received))
             return None
         selected: list[tuple[float, float, Selection]] = []
         after = 0.0
@@ -128,7 +129,7 @@ class CommandStream:
         first = selected[0][2]
         stream = self._part(first.joints, received, reader.source.limit)
         for begins, after, found in selected:
-            stream.push(received + begins, (found.values, received + after))
+            stream.push(received + begins, (found.values, received + after, received))
         return first
 
     def held(self, stamp: float, max_age: float) -> np.ndarray | None:
@@ -142,7 +143,7 @@ class CommandStream:
             if found is not None:
                 limit = self._limits[joints] or max_age
                 if stamp - found[1][1] <= limit:
-                    parts.append((found[0], joints, found[1][0]))
+                    parts.append((found[1][2], joints, found[1][0]))
         if len(parts) == 1 and len(parts[0][1]) == len(self.joints):
             return parts[0][2]
         values = np.full(len(self.joints), np.nan)
@@ -154,9 +155,9 @@ class CommandStream:
     def newest(self) -> np.ndarray:
         """The newest command (n,), NaN for joints without one."""
         values = np.full(len(self.joints), np.nan)
-        for joints, stream in sorted(self._parts.items(), key=lambda part: part[1].newest or 0.0):
-            if stream.newest_value is not None:
-                values[list(joints)] = stream.newest_value[0]
+        newest = [(value[2], joints, value[0]) for joints, stream in self._parts.items() if (value := stream.newest_value)]
+        for _, joints, positions in sorted(newest, key=lambda part: part[0]):
+            values[list(joints)] = positions
         return values
 
     @property
@@ -171,7 +172,7 @@ class CommandStream:
         values = [stream.newest_value for stream in self._parts.values()]
         return bool(values) and all(value is not None and value[1] == math.inf for value in values)
 
-    def _part(self, joints: tuple[int, ...], received: float, limit: float) -> Stream[tuple[np.ndarray, float]]:
+    def _part(self, joints: tuple[int, ...], received: float, limit: float) -> Stream[tuple[np.ndarray, float, float]]:
         """The history of some joints, without commands that a new one replaces."""
         if joints not in self._parts:
             self._parts[joints] = Stream(math.inf)

@@ -33,6 +33,7 @@ from latent_policy_ros.observations.streams import Stream
 from latent_policy_ros.observations.video_stream import VideoStream, is_video
 
 SILENCE_TIMEOUT = 1.0  # [s] after which a silent topic is no longer waited for; longer if its limit is longer
+OTHER_UNIT_SHARE = 0.05  # of the messages far outside the limits, above which the joints are in another unit
 MAX_EQUAL_SHARE = 0.8  # share of commands that may be exactly equal to the measured state
 NO_STAMP = 1.0  # [s]; a stamp of 0 that is received later than this is none
 
@@ -100,7 +101,7 @@ class MessageIntake:
         free = np.full(len(robot.more_joints), np.inf)
         self._lower, self._upper = np.concatenate((e.lower - margins, -free)), np.concatenate((e.upper + margins, free))
         self._sent = 0.0  # time at which the newest message was sent [s]
-        self._other_unit = False  # whether measured joints were in another unit; their jumps mean nothing
+        self._stored = self._outside = 0  # messages of measured joints, and those of them far outside the limits
         self._add_topics(camera_limit, tolerances)
         self._camera_topics = set(topics.cameras.values())
 
@@ -177,6 +178,11 @@ class MessageIntake:
             text = f"equal to the command on {self.topics.command_topic}; are measured and commanded joints the same topic?"
             self._reporter.report("state equals command", self.topics.state_topic, None, text, fatal=False)
 
+    @property
+    def _other_unit(self) -> bool:
+        """Whether measured joints are in another unit, so that their jumps mean nothing; a few wrong values do not tell."""
+        return self._outside > OTHER_UNIT_SHARE * self._stored
+
     def _why_silent(self, topic: str) -> tuple[str, str, None, str]:
         """The issue of a topic without a usable message: kind, topic, time and text."""
         if topic in self._refused:
@@ -229,7 +235,8 @@ class MessageIntake:
     def _store_joints(self, topic: str, reader: JointReader, stamp: float, found: Selection) -> None:
         conflict = self.buffer.push_selected(stamp, found, reader.source.limit, self._sent if self._by_receipt else stamp)
         joints = list(found.joints)
-        self._other_unit |= bool(((found.values < self._lower[joints]) | (found.values > self._upper[joints])).any())
+        self._stored += 1
+        self._outside += bool(((found.values < self._lower[joints]) | (found.values > self._upper[joints])).any())
         if conflict and not self._other_unit:
             self._reporter.report("two publishers", topic, stamp, conflict)
         self._check_joint_order(topic, stamp, reader.joint_order)

@@ -28,7 +28,7 @@ from latent_policy_ros.observations.modalities import (
 
 RATE_SAMPLE = 50  # images per camera from which its rate is estimated
 RATE_LAG = 6  # images between two receipts that are compared, because a network may deliver several at once
-NAME_SAMPLE = 200  # commands in which joint names are looked up
+NAME_SAMPLE = 200  # commands of a topic in which joint names are looked up
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 
 Report = Callable[[Issue], None]
@@ -229,14 +229,13 @@ class _Search:
         return {topic: JointReader(source, kind, joints, self.robot.rename, path) for topic, (source, kind, path) in topics.items()}
 
     def commanded_names(self, topics: Mapping[str, tuple[JointSource, CommandType, str]]) -> set[str]:
-        """Joints that the first commands of the bag are for, renamed."""
+        """Joints that the first commands of each topic are for, renamed."""
         rename = self.robot.rename
         names = {name for source, kind, _ in topics.values() if source.order for name in source.order}
-        sampled = [topic for topic, (source, _, _) in topics.items() if not source.order]
-        if self.robot.more_joints:
-            for topic, _, message in islice(self.bag.messages(sampled), NAME_SAMPLE) if sampled else ():
-                for point in topics[topic][1].read(message) or ():
-                    names |= set(point.names or ())
+        for topic, (source, kind, _) in topics.items():
+            if self.robot.more_joints and not source.order:
+                for _, _, message in islice(self.bag.messages([topic]), NAME_SAMPLE):
+                    names |= {name for point in kind.read(message) or () for name in point.names or ()}
         return {rename.get(name, name) for name in names}
 
     def fail(self, kind: str, text: str, topic: str) -> None:

@@ -89,6 +89,16 @@ def test_commands_for_some_of_the_joints_are_merged_by_name():
     np.testing.assert_array_equal(stream.held(1.6, 0.2), [4, 5])
 
 
+def test_a_command_for_one_joint_replaces_the_rest_of_a_trajectory_for_it():
+    stream = CommandStream(("a", "b"), 1.0)
+    stream.push(1.0, reader(), trajectory((0.5, (1, 2)), (1.0, (3, 4)), (2.0, (5, 6))), None)
+    stream.push(1.2, reader(JOINT_STATE), SimpleNamespace(name=["b"], position=[9.0]), None)
+    np.testing.assert_array_equal(stream.held(1.6, 1.0), [4, 9])
+    np.testing.assert_array_equal(stream.newest, [6, 9])
+    stream.push(1.7, reader(), trajectory((0.5, (7, 8))), None)
+    np.testing.assert_array_equal(stream.held(1.8, 1.0), [8, 7])
+
+
 def test_arrays_need_as_many_numbers_as_names():
     stream, array = CommandStream(("a",), 1.0), reader(FLOAT64MULTIARRAY, ("a",), {"m": "a"}, order=("m", "other"))
     stream.push(1.0, array, SimpleNamespace(data=[1.0, 2.0]), None)

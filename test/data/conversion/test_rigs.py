@@ -87,6 +87,35 @@ def test_sources_on_two_topics_with_units_and_commands_apart(recording, rig):
     np.testing.assert_allclose(columns["action"][:, -1], columns["observation.state"][:, -1] + 0.01, atol=0.011)
 
 
+def test_command_topic_that_begins_late_is_part_of_the_action(recording, rig):
+    made = recording(seconds=8)
+    for k in range(250, 400):
+        made.add("arm_command", T0 + k / 50, made.joint_state(T0 + k / 50, ["arm1"], [0.2]))
+    for event in made.on("joint_states"):
+        event.message.name, event.message.position = [*event.message.name, "arm1"], np.append(event.message.position, 0.2)
+    issues, reader = rig(made, more_joints=["arm1"], command=["/left/hand_command", "/left/arm_command"])
+    assert "not commanded" not in issues and reader.joint_names("action") == (*made.joints, "arm1")
+
+
+def test_state_that_is_sent_on_changes_changes_then(recording, rig):
+    made = recording(seconds=4)
+    for at, value in ((-0.3, 0.0), (1.52, 1.0), (2.78, 0.0)):
+        made.add("valve", T0 + at, made.array([value]))
+    sources = ["/left/joint_states", {"topic": "/left/valve", "order": ["valve"], "limit": 60}]
+    issues, reader = rig(made, state=sources, more_joints=["valve"])
+    valve = reader.columns(0)["observation.state"][:, -1]
+    assert list(np.flatnonzero(np.diff(valve)) + 1) == [16, 28] and len(valve) == 41 and set(issues) <= {"not commanded"}
+
+
+def test_one_wrong_value_does_not_hide_a_second_publisher(recording, rig):
+    made = recording(seconds=3)
+    for event in made.on("joint_states")[::3]:
+        made.add("joint_states", event.received + 0.002, made.joint_state(event.received, made.joints, np.zeros(len(made.joints))))
+    made.add("joint_states", T0 - 0.5, made.joint_state(T0 - 0.5, made.joints, np.full(len(made.joints), 1234.0)))
+    issues, reader = rig(made)
+    assert reader is None and issues["two publishers"].fatal
+
+
 def test_a_part_that_falls_silent_is_a_hole(recording, rig):
     made = recording(seconds=4)
     split(made, made.joints[3:5], "rest")
