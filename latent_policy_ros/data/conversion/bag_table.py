@@ -31,7 +31,7 @@ class BagTable:
 
     Attributes:
         bags: The bags, in order.
-        rows: Rows of the bags that are in a table.
+        rows: Rows of the bags that are in a table, by resolved path.
     """
 
     bags: Sequence[Path]
@@ -49,18 +49,17 @@ class BagTable:
         rows: dict[Path, list[TableRow]] = {}
         for path in paths:
             if path.suffix != SUFFIX:
-                bags += [bag for bag in find_bags([path]) if bag not in rows]
+                bags += find_bags([path])
                 continue
             for bag, row in _read(path):
-                if bag not in rows:
-                    bags.append(bag)
-                rows.setdefault(bag, []).append(row)
-        return cls(list(dict.fromkeys(bags)), rows)
+                bags.append(bag)
+                rows.setdefault(bag.resolve(), []).append(row)
+        return cls(list({bag.resolve(): bag for bag in reversed(bags)}.values())[::-1], rows)
 
     def apply(self, bag: Bag) -> tuple[str, ...]:
         """Replace task and outcome in the metadata of a bag; returns the robots to convert, all if empty."""
-        rows = self.rows.get(bag.path, ())
-        for row in rows:
+        rows = self.rows.get(bag.path.resolve(), ())
+        for row in sorted(rows, key=lambda row: bool(row.robot)):  # those for one robot last, as they have precedence
             for key, value in (("task", row.task), ("outcome", row.outcome)):
                 if value and not row.robot:
                     bag.custom[key] = value
@@ -74,22 +73,32 @@ def _read(file: Path) -> list[tuple[Path, TableRow]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened, skipinitialspace=True)
-            names, lines = reader.fieldnames or [], list(reader)
+            names, lines = reader.fieldnames or [], [(reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ArtifactError(f"{file}: cannot be read: {error}") from error
     findings = [Finding(f"column {name}", f"unknown; {available(COLUMNS)}") for name in names if name not in COLUMNS]
     if "path" not in names:
         findings.append(Finding("column path", f"missing; got {', '.join(names) or 'no columns'}"))
-    rows: list[tuple[Path, TableRow]] = []
-    for number, line in enumerate(lines, 2):
+    findings += [Finding(f"column {name}", "more than once") for name in COLUMNS if list(names).count(name) > 1]
+    if not lines:
+        findings.append(Finding("rows", "expected at least one, got none"))
+    rows: dict[tuple[Path, str], tuple[Path, TableRow]] = {}  # by resolved path and robot
+    for number, line in lines:
         values = {name: (line.get(name) or "").strip() for name in COLUMNS}
         place = file.parent / Path(values["path"]).expanduser()
         if "path" in names and (not values["path"] or not place.exists()):
             findings.append(Finding(f"line {number}, path", f"no such bag: {values['path'] or '(empty)'}"))
         elif values["outcome"] not in ("", *WORDS):
             findings.append(Finding(f"line {number}, outcome", f"got {values['outcome']!r}; expected success, failure or nothing"))
-        else:
-            rows.append((place, TableRow(values["task"], values["outcome"], values["robot"])))
+        elif None in line:
+            more = ", ".join(line[None])
+            findings.append(Finding(f"line {number}", f"more values than columns: {more}; quote texts that contain commas"))
+        elif "path" in names:
+            row = TableRow(values["task"], values["outcome"], values["robot"])
+            for bag in find_bags([place]):
+                _, other = rows.setdefault((bag.resolve(), row.robot), (bag, row))
+                if other != row:
+                    findings.append(Finding(f"line {number}", f"contradicts another line about {bag}"))
     if findings:
         raise ConfigError(file, findings[0].path, findings[0].message, findings[1:])
-    return [(bag, row) for place, row in rows for bag in find_bags([place])]
+    return list(rows.values())

@@ -486,6 +486,19 @@ def test_a_table_of_bags_sets_tasks_outcomes_and_robots(tmp_path, recording, con
     with pytest.raises(ConfigError) as error:
         BagTable.find([table])
     assert "column succes: unknown" in str(error.value) and "line 3, path: no such bag: bags/none" in str(error.value)
+    table.write_text("path,task,task\n\nbags/one,,stack, the cups\n")
+    with pytest.raises(ConfigError, match=r"(?s)column task: more than once.*line 3: more values than columns: the cups; quote"):
+        BagTable.find([table])
+    table.write_text("path,task\nbags/one,stack\nbags/../bags/one,push\n")
+    with pytest.raises(ConfigError, match=r"line 3: contradicts another line about .*bags/\.\./bags/one"):
+        BagTable.find([table])
+    table.write_text("path\n")
+    with pytest.raises(ConfigError, match="rows: expected at least one, got none"):
+        BagTable.find([table])
+    table.write_text("path,task,robot\nbags/one,push,left\nbags/../bags/one,stack,\n")
+    found = BagTable.find([table, bags[0]])
+    report, out = converted(*found.bags, out=tmp_path / "tasks", table=found)
+    assert [row["tasks"] for row in LeRobotReader(out / "faive_hand").episodes] == [["push"]]
     table.write_text("path,robot\nbags/one,right\n")
     report, _ = converted(*bags[:1], out=tmp_path / "o", table=BagTable.find([table]), mapping=TopicMapping((), fps=10))
     assert "no right of the table; available: left" in report.left_out[0][1][0].text
