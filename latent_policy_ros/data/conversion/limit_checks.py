@@ -11,6 +11,7 @@ from latent_policy_ros.embodiments import Embodiment
 
 LIMIT_MARGIN = 0.05  # fraction of a joint's range; positions further outside of it violate the limits
 FAR_OUTSIDE = 0.5  # fraction of a joint's range; positions further outside of it are in another unit, or of another joint
+LEAST_USE = 0.1  # share of a joint's largest position that converted values must reach to be taken for its unit
 MAX_ANGLE = 4 * np.pi  # rad or m; larger values of joints without known limits are probably degrees
 OTHER_UNITS = {"revolute": (np.pi / 180, "degrees", "deg"), "prismatic": (1e-3, "millimetres", "mm")}
 
@@ -50,7 +51,9 @@ def _finding(embodiment: Embodiment, joint: str, q: np.ndarray, outside: np.ndar
     frame = int((outside > FAR_OUTSIDE).argmax())
     factor, name, short = OTHER_UNITS[kind]
     margin = LIMIT_MARGIN * (high - low)
-    fits = ((q * factor >= low - margin) & (q * factor <= high + margin)).all()
+    other = q * factor
+    fits = ((other >= low - margin) & (other <= high + margin)).all()
+    fits &= np.abs(other).max() > LEAST_USE * max(abs(low), abs(high))  # small values fit any unit
     remedy = f"is it in {name}? `units: {short}` converts them" if fits else "which unit is it in?"
     if embodiment.kind == "gripper":
         remedy += "; `closed:` and `open:` map the values of the bag to the joint"

@@ -177,6 +177,8 @@ class RobotMapping(Config):
         named |= {f"streams.{name}.topic": stream.topic for name, stream in self.streams.items()}
         if both := sorted(set(self.streams) & set(self.cameras)):
             yield "streams", f"{', '.join(both)} are cameras already; expected other names"
+        if self.wrist is None and self._wrist_follows:
+            yield "wrist_command", "next_state takes the next measured pose; `wrist` is missing"
         for name, topic in named.items():
             first = next(other for other, same in named.items() if same == topic)
             if first != name:
@@ -188,9 +190,9 @@ class EpisodesMapping(Config):
     """Topics that mark several episodes in one bag."""
 
     marker: Text = Field(description="Topic of marks (String, Bool or a number).")
-    begin: Union[str, bool, float] = Field("start", description="Value that begins an episode.")
-    end: Union[str, bool, float] = Field("stop", description="Value that ends an episode.")
-    task: str = Field("", description="Topic (String) of the task of the episodes that follow.")
+    begin: Union[str, bool, float] = Field("start", description="Value that begins an episode; case does not count.")
+    end: Union[str, bool, float] = Field("stop", description="Value that ends an episode; case does not count.")
+    task: str = Field("", description="Topic (String) of the task of an episode, sent before or during it.")
 
     @property
     def marks(self) -> EpisodeMarks:

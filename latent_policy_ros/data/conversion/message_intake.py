@@ -34,7 +34,8 @@ from latent_policy_ros.observations.video_stream import VideoStream, is_video
 
 SILENCE_TIMEOUT = 1.0  # [s] after which a silent topic is no longer waited for; longer if its limit is longer
 OTHER_UNIT_SHARE = 0.05  # of the messages far outside the limits, above which the joints are in another unit
-MAX_EQUAL_SHARE = 0.8  # share of commands that may be exactly equal to the measured state
+MAX_EQUAL_SHARE = 0.8  # share of changed commands that may be exactly equal to the measured state at once
+MIN_CHANGES = 10  # changes of the command from which they are compared
 NO_STAMP = 1.0  # [s]; a stamp of 0 that is received later than this is none
 
 Values = list[tuple[float, Any]]  # stamps [s] and values
@@ -86,7 +87,8 @@ class MessageIntake:
         self._command_conflict = SortedConflict(conflict, REORDER_WINDOW)
         self._columns = [robot.joints.index(name) for name in topics.action_joints]
         self._measured, self._command = np.full(len(robot.joints), np.nan), np.full(n, np.nan)
-        self._equal_count, self._moved = 0, False
+        self._changes = self._equal_count = 0  # commands that differ from the one before, and those of them equal to the state
+        self._is_new = False  # whether no state was measured since the command changed
         self._joint_order: dict[str, tuple[str, ...]] = {}
         self._refused: dict[str, tuple[str, str]] = {}  # topic: kind and text of the newest refusal
         self._foreign: dict[str, tuple[str, ...]] = {}  # topic: joints of a message without any of the robot's
@@ -173,8 +175,7 @@ class MessageIntake:
         self._check_joints()
         check_clocks(self.monitors, self.command_topics, self.limits.state, self._reporter)
         check_frames(self._poses, self._reporter)
-        count = min(self.monitors[topic].count for topic in (self.topics.state_topic, self.topics.command_topic) if topic)
-        if self._moved and self.topics.command and self._equal_count > MAX_EQUAL_SHARE * count:
+        if self._changes >= MIN_CHANGES and self._equal_count > MAX_EQUAL_SHARE * self._changes:
             text = f"equal to the command on {self.topics.command_topic}; are measured and commanded joints the same topic?"
             self._reporter.report("state equals command", self.topics.state_topic, None, text, fatal=False)
 
@@ -240,9 +241,9 @@ class MessageIntake:
         if conflict and not self._other_unit:
             self._reporter.report("two publishers", topic, stamp, conflict)
         self._check_joint_order(topic, stamp, reader.joint_order)
-        self._moved |= bool((found.values != self._measured[joints]).any()) and not np.isnan(self._measured[joints]).any()
         self._measured[joints] = found.values
-        self._equal_count += self._state_equals_command()
+        self._compare_with_state()
+        self._is_new = False
 
     def _store_command(self, topic: str, reader: JointReader, received: float, message: Any) -> None:
         whole = self._measured[self._columns]
@@ -251,8 +252,11 @@ class MessageIntake:
             return
         if not self._other_unit:
             self._report_perhaps_two(topic, self._command_conflict.push(self._sent, first))
-        self._command[list(first.joints)] = first.values
-        self._equal_count += self._state_equals_command()
+        joints = list(first.joints)
+        if (self._command[joints] != first.values).any():
+            self._changes, self._is_new = self._changes + 1, True
+        self._command[joints] = first.values
+        self._compare_with_state()
         self._check_joint_order(topic, received, reader.joint_order)
 
     def _store_wrist(self, stamp: float, pose: np.ndarray) -> None:
@@ -271,8 +275,10 @@ class MessageIntake:
         for sent, conflict in conflicts:
             self._reporter.report("two publishers", topic, sent, conflict.replace(CONFLICT, "perhaps two"), fatal=False)
 
-    def _state_equals_command(self) -> bool:
-        return bool((self._command == self._measured[self._columns]).all())
+    def _compare_with_state(self) -> None:
+        """Count a command that equals the state as soon as it changes: no robot is that fast."""
+        if self._is_new and (self._command == self._measured[self._columns]).all():
+            self._equal_count, self._is_new = self._equal_count + 1, False
 
     def _read_pose(self, topic: str, reader: PoseReader, commanded: bool, received: float, message: Any) -> Values:
         found = reader.read(message, self.topics.modalities[topic])

@@ -81,6 +81,7 @@ def test_values_of_a_mapping(tmp_path):
         ("robots.rig.state", [], "robots.rig.state: expected a source or a list of sources, got none"),
         ("robots.rig.command", {"next_state": 0}, "robots.rig.command.next_state: expected a whole number greater than 0, got 0"),
         ("robots.rig.wrist", {"frames": ["base"]}, "robots.rig.wrist.frames: expected two frames, base and wrist, got base"),
+        ("robots.rig.wrist_command", "next_state", "robots.rig.wrist_command: next_state takes .*; `wrist` is missing"),
         ("robots.rig.frames", {"tracker": [1, 2]}, "robots.rig.frames.tracker: expected `same` or 7 numbers"),
         ("on_hole", "fill", "on_hole: got 'fill'; available: drop, keep, split"),
         ("outcome", "good", "outcome: got 'good'; available: failure, success"),

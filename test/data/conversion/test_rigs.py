@@ -107,6 +107,30 @@ def test_state_that_is_sent_on_changes_changes_then(recording, rig):
     assert list(np.flatnonzero(np.diff(valve)) + 1) == [16, 28] and len(valve) == 41 and set(issues) <= {"not commanded"}
 
 
+def test_commands_that_copy_the_state_are_told(recording, rig):
+    made = recording(seconds=3)
+    for event in made.on("hand_command"):
+        event.message = made.joint_state(event.received, made.joints, made.state(event.received - 0.002))
+    issues, _ = rig(made)
+    assert "are measured and commanded joints the same topic?" in issues["state equals command"].text
+    made = recording(embodiment="panda_gripper", seconds=3)
+    for event in made.on("joint_states"):  # rests at the command most of the time
+        event.message.position = np.array([0.03 if event.at < 1.5 else 0.01])
+    made.drop("hand_command")
+    for k in range(150):
+        made.add("hand_command", T0 + k / 50 - 0.1, made.joint_state(T0, made.joints, [0.03 if k < 72 else 0.01]))
+    issues, _ = rig(made)
+    assert "state equals command" not in issues
+
+
+def test_small_values_are_not_taken_for_millimetres(recording, rig):
+    made = recording(embodiment="panda_gripper", seconds=1)
+    for event in made.on("joint_states"):
+        event.message.position = np.array([0.5 + 0.4 * np.sin(event.at)])
+    issues, _ = rig(made)
+    assert "which unit is it in?; `closed:` and `open:` map" in issues["units"].text
+
+
 def test_one_wrong_value_does_not_hide_a_second_publisher(recording, rig):
     made = recording(seconds=3)
     for event in made.on("joint_states")[::3]:
