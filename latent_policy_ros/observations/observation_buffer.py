@@ -20,7 +20,7 @@ from latent_policy_ros.observations.merged_joints import MergedJoints
 from latent_policy_ros.observations.messages import stamp_of
 from latent_policy_ros.observations.modalities import Modality
 from latent_policy_ros.observations.observation import Observation, RgbImage, normalize_pose
-from latent_policy_ros.observations.publisher_conflict import WRIST_JUMP, WRIST_VELOCITY, PublisherConflict
+from latent_policy_ros.observations.publisher_conflict import PoseConflict, PublisherConflict
 from latent_policy_ros.observations.resize import DEFAULT_RESIZE, Resize
 from latent_policy_ros.observations.streams import Stream
 from latent_policy_ros.observations.video_stream import VideoStream, is_video
@@ -107,7 +107,7 @@ class ObservationBuffer:
         self._conflict = PublisherConflict(
             self.joint_names, [*(embodiment.upper - embodiment.lower), *more], [*embodiment.max_velocity, *more]
         )
-        self._wrist_conflict = PublisherConflict(("x", "y", "z"), [WRIST_JUMP] * 3, [WRIST_VELOCITY] * 3)
+        self._wrist_conflict = PoseConflict()
         self.clock_offset = ClockOffset(self.tolerances.clock_offset)
         self._videos: dict[str, VideoStream] = {}
         self._last_refusal: dict[str, str] = {}  # by stream
@@ -192,7 +192,7 @@ class ObservationBuffer:
             self._note_refusal(WRIST, f"{WRIST} is not a valid pose")
             raise
         self._push(self._wrist, WRIST, stamp, values)
-        return self._wrist_conflict.push(stamp if sent is None else sent, Selection((0, 1, 2), values[:3]))
+        return self._wrist_conflict.push_pose(stamp if sent is None else sent, values)
 
     def push_value(self, name: str, stamp: float, value: np.ndarray) -> None:
         """Add a value of an additional stream.

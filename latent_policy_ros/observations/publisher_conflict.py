@@ -15,14 +15,13 @@ JUMP = 0.1  # share of a joint's range; smaller changes are not looked at
 MIN_REVERSALS = 3  # jumps of one joint, each back from the one before, that are a conflict
 WINDOW = 2.0  # [s] within which they must happen
 CONFLICT = "two publishers"  # begins the description of a conflict
-WRIST_JUMP, WRIST_VELOCITY = 0.5, 3.0  # range [m] and velocity [m/s] of each coordinate of a wrist
+POSE = dict.fromkeys(("x", "y", "z"), (0.5, 3.0))  # range [m] and velocity [m/s] of the coordinates of a wrist pose
+POSE |= dict.fromkeys(("qx", "qy", "qz", "qw"), (1.0, 3.0))  # and of its quaternion: at most 6 rad/s
 UNKNOWN_RANGE, UNKNOWN_VELOCITY = 1.0, 6.3  # [rad or m], [rad/s or m/s] of joints without limits
 
 
 class PublisherConflict:
     """Finds joints that jump forth and back faster than they can move: nobody's gripper closes in 5 ms and opens again.
-
-    It serves for the coordinates of poses too.
 
     Args:
         names: Names of the n joints.
@@ -76,6 +75,23 @@ class PublisherConflict:
             if counts[joint] >= MIN_REVERSALS:
                 return f"{CONFLICT}: {self.names[joint]} alternates between {before:.4g} and {after:.4g}"
         return ""
+
+
+class PoseConflict(PublisherConflict):
+    """As PublisherConflict, of poses (7,): x y z [m], qx qy qz qw. The sign of the quaternion does not count."""
+
+    def __init__(self) -> None:
+        super().__init__(tuple(POSE), *zip(*POSE.values()))
+
+    def push_pose(self, stamp: float, pose: np.ndarray) -> str:
+        """As :meth:`push`, of a pose."""
+        return self.push(stamp, Selection(tuple(range(7)), pose))
+
+    def push(self, stamp: float, found: Selection) -> str:
+        values = np.array(found.values)
+        if values[3:] @ self._values[3:] < 0:
+            values[3:] *= -1
+        return super().push(stamp, Selection(found.joints, values))
 
 
 class SortedConflict:

@@ -208,6 +208,17 @@ def test_second_publisher_of_zeros_is_found_at_low_rates_and_with_late_stamps(ra
     assert "arm alternates" in conflicts[0] and "x alternates" in conflicts[1]
 
 
+def test_second_publisher_of_another_orientation_is_found_and_signs_of_quaternions_do_not_count():
+    buffer, turned = make(("front",)), (*POSE[:3], 0.0, 0.0, 0.7071068, 0.7071068)
+    for k in range(100):
+        sign = 1.0 if k % 2 else -1.0
+        assert not buffer.push_wrist(T0 + k / 50, (*POSE[:6], sign))
+    for k in range(100, 110):
+        buffer.push_wrist(T0 + k / 50, turned)
+        conflict = buffer.push_wrist(T0 + k / 50 + 0.01, POSE)
+    assert "qz alternates" in conflict
+
+
 def test_two_publishers_of_the_same_joints_leave_the_robot_out_until_one_is_gone():
     buffer = make(("front",))
     now = push_at_50_hz(buffer, lambda t: (NAMES, (0.5, 0.8, t)), lambda t: (NAMES, (0.0, 0.0, 0.0)))

@@ -24,8 +24,7 @@ from latent_policy_ros.observations.observation import normalize_pose
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 from latent_policy_ros.observations.publisher_conflict import (
     CONFLICT,
-    WRIST_JUMP,
-    WRIST_VELOCITY,
+    PoseConflict,
     PublisherConflict,
     SortedConflict,
 )
@@ -96,8 +95,7 @@ class MessageIntake:
         #: Topics of commands, which are timed by their receipt.
         self.command_topics: set[str] = set(topics.command)
         self._handlers: dict[str, list[Handler]] = {}
-        conflict = PublisherConflict(("x", "y", "z"), [WRIST_JUMP] * 3, [WRIST_VELOCITY] * 3)
-        self._wrist_conflict = SortedConflict(conflict, REORDER_WINDOW)  # of commands
+        self._wrist_conflict = SortedConflict(PoseConflict(), REORDER_WINDOW)  # of commands
         self._poses: dict[str, PoseReader] = {}
         margins = FAR_OUTSIDE * (e.upper - e.lower)
         free = np.full(len(robot.more_joints), np.inf)
@@ -267,7 +265,7 @@ class MessageIntake:
     def _store_wrist_command(self, received: float, pose: np.ndarray) -> None:
         self._wrist_commands.push(received, pose)
         if self.topics.wrist_command is not None:
-            conflicts = self._wrist_conflict.push(self._sent, Selection((0, 1, 2), pose[:3]))
+            conflicts = self._wrist_conflict.push(self._sent, Selection(tuple(range(7)), pose))
             self._report_perhaps_two(self.topics.wrist_command.topic, conflicts)
 
     def _report_perhaps_two(self, topic: str, conflicts: Iterable[tuple[float, str]]) -> None:
