@@ -56,6 +56,6 @@ def _finding(embodiment: Embodiment, joint: str, q: np.ndarray, outside: np.ndar
     fits &= np.abs(other).max() > LEAST_USE * max(abs(low), abs(high))  # small values fit any unit
     remedy = f"is it in {name}? `units: {short}` converts them" if fits else "which unit is it in?"
     if embodiment.kind == "gripper":
-        remedy += "; `closed:` and `open:` map the values of the bag to the joint"
+        remedy += f"{';' if fits else ''} `closed:` and `open:` map the values of the bag to the joint"
     text = f"{joint} goes from {q.min():.4g} to {q.max():.4g}; {limits}; {remedy}"
     return LimitFinding("units", frame, text, True)

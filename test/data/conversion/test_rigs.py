@@ -128,7 +128,7 @@ def test_small_values_are_not_taken_for_millimetres(recording, rig):
     for event in made.on("joint_states"):
         event.message.position = np.array([0.5 + 0.4 * np.sin(event.at)])
     issues, _ = rig(made)
-    assert "which unit is it in?; `closed:` and `open:` map" in issues["units"].text
+    assert "which unit is it in? `closed:` and `open:` map" in issues["units"].text
 
 
 def test_one_wrong_value_does_not_hide_a_second_publisher(recording, rig):
