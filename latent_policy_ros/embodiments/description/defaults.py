@@ -75,9 +75,9 @@ class EmbodimentDefaults:
         for finger in self.fingers:
             knuckle = self._at[self._chains[finger][0]].point
             for joint in self._joints[finger]:
-                moved = next(name for name in self._chains[finger] if self._coupling[self._rows[name], joint])
-                if np.linalg.norm(self._at[moved].point - knuckle) < KNUCKLE_SHARE * self.lengths[finger]:
-                    continue  # at the knuckle, the distance to the tip changes only by the offsets of its axes
+                moved = [self._at[name].point for name in self._chains[finger] if self._coupling[self._rows[name], joint]]
+                if np.linalg.norm(moved - knuckle, axis=1).max() < KNUCKLE_SHARE * self.lengths[finger]:
+                    continue  # hinges at the knuckle change the distance to the tip only by the offsets of their axes
                 trials = np.tile(q, (41, 1))
                 trials[:, joint] = np.linspace(self._lower[joint], self._upper[joint], 41)
                 reach = np.linalg.norm(self.tips(np.vstack((q, trials)))[finger] - knuckle, axis=1)

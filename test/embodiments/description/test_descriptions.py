@@ -381,6 +381,29 @@ def test_shipped_allegro_hand_and_its_mirror_image_equal_the_published_ones(alle
     assert np.linalg.norm(published.T_base_hand[:3, 3] - shipped.T_base_hand[:3, 3]) < 0.002
 
 
+def bent_finger(name, y):
+    """A finger of three hinges that is bent by 1.2 rad at each of them at the zero pose; the last two follow the first."""
+    joint = '<joint name="{n}_{i}" axis="0 -1 0" range="0 1.2"/>'
+    inner = f'<site name="{name}_tip" pos="0 0 0.025"/>'
+    for i, length in ((3, 0.03), (2, 0.045), (1, 0.0)):
+        place = f"0 0 {length}" if i > 1 else f"0 {y} 0.09"
+        inner = f'<body pos="{place}" euler="0 1.2 0">{joint.format(n=name, i=i)}{inner}</body>'
+    return inner, "".join(f'<joint joint1="{name}_{i}" joint2="{name}_1" />' for i in (2, 3))
+
+
+def test_finger_of_one_motor_that_is_bent_at_the_zero_pose_gives_the_hand_frame(tmp_path):
+    """Fingers are straight at the other end of their range, although the motor's first hinge is at the knuckle."""
+    fingers, equalities = zip(*(bent_finger(name, y) for name, y in (("index", 0.03), ("middle", 0.01), ("ring", -0.01))))
+    thumb = '<body pos="0.01 0.05 0.03" euler="-0.8 0 0"><joint name="t" axis="0 1 0" range="0 1"/><site name="t" pos="0 0 0.06"/></body>'
+    model = f'<compiler angle="radian"/><worldbody><body name="palm">{"".join(fingers)}{thumb}</body></worldbody>'
+    (tmp_path / "bent.xml").write_text(f"<mujoco>{model}<equality>{''.join(equalities)}</equality></mujoco>")
+    tips = "{thumb: t, index: index_tip, middle: middle_tip, ring: ring_tip}"
+    (tmp_path / "bent.yaml").write_text(f"kind: hand\nside: right\ndescription: bent.xml\nfingertips: {tips}\n")
+    e = load_embodiment(tmp_path / "bent.yaml")
+    assert len(e.joint_names) == 4
+    np.testing.assert_allclose(e.T_base_hand[:3, [2, 0]].T, [[0, 0, 1], [1, 0, 0]], atol=0.15)
+
+
 @pytest.mark.parametrize("fingers", ["index: link_3.0_tip", "index: link_3.0_tip, middle: link_7.0_tip"])
 def test_side_follows_from_the_tip_of_the_thumb(tmp_path, fingers):
     """The thumb of the Allegro hand starts on the other side of its first two fingers."""
