@@ -10,7 +10,14 @@ import numpy as np
 from latent_policy_ros.common.errors import available
 from latent_policy_ros.embodiments.human.hand_size import HandMeasure, HandSize
 from latent_policy_ros.embodiments.human.handedness import Handedness, evidence, mirrored_keypoints
-from latent_policy_ros.embodiments.human.keypoint_layouts import AUTO, layout_name, metres, refuse_image_coordinates, to_21
+from latent_policy_ros.embodiments.human.keypoint_layouts import (
+    AUTO,
+    layout_name,
+    metres,
+    refuse_image_coordinates,
+    refuse_unknown_order,
+    to_21,
+)
 from latent_policy_ros.embodiments.human.keypoints import KEYPOINTS, KeypointsRefused, to_hand_frame
 from latent_policy_ros.embodiments.model.sides import SIDES
 
@@ -101,6 +108,7 @@ class HandInput:
         keypoints, layout = to_21(points, self.layout)
         refuse_image_coordinates(keypoints)
         keypoints = to_hand_frame(keypoints * self._metres)
+        refuse_unknown_order(keypoints, layout)
         self._measure.add(keypoints)
         self.layout = layout
         elapsed, self._time = min(stamp - self._time, _MAX_FRAME_TIME), stamp
@@ -172,6 +180,7 @@ def canonical_hands(points: np.ndarray, layout: str = AUTO, units: str = "m", si
         if sum(rejected.values()) == len(found):
             raise first from None
     valid = np.isfinite(keypoints).all(axis=(1, 2))
+    refuse_unknown_order(keypoints[valid], layout)
     score = float(evidence(keypoints[valid]).mean())
     detected = None if abs(score) < _MIN_MEAN_EVIDENCE else "right" if score > 0 else "left"
     warning = _side_warning(side, detected)

@@ -36,6 +36,15 @@ COUNTS = tuple(sorted({count for count, _ in LAYOUTS.values()}))
 #: A wrong layout makes the fingers of a fist 1.16 times as long, and those of other postures longer.
 WRONG_LAYOUT_FACTOR = 1.1
 IMAGE_DEPTH = 1e-3  # the depth of the wrist in image coordinates is zero: below this share of the width of the hand
+#: Share of the frames with such a wrist, and of the values of x and y inside the image, from which on a recording is of an image.
+#: A hand at the edge has some values outside. Single frames may be wrong.
+IMAGE_FRAMES, IMAGE_INSIDE = 0.9, 0.8
+# Ratios of distances that no motion changes; points in another order have other ones. In brackets: the range in recordings of a glove
+# and a video, and in 3,000 random hands of the motion generator, whose proportions vary more than those of people; then the nearest
+# value of the orders of other devices and of random orders.
+MAX_THUMB_BASE = 0.75  # from the wrist to the first joint of the thumb, in distances to the nearest knuckle [0.25 .. 0.58; 0.94]
+MAX_KNUCKLES = 1.6  # from the wrist to the farthest knuckle, in distances to the nearest one [1.01 .. 1.29; 1.79]
+MIN_FIRST_BONES = 0.25  # share of the first bones in the length of the four fingers [0.31 .. 0.50; 0.21]
 
 
 def layout_name(name: str) -> str:
@@ -107,11 +116,42 @@ def refuse_image_coordinates(keypoints: np.ndarray) -> None:
     frames = frames[np.isfinite(frames).all(axis=(1, 2))]
     if not len(frames):
         return
-    at_wrist = np.abs(frames[:, 0, 2]).max() < IMAGE_DEPTH * np.ptp(frames[..., 0], axis=1).max()
-    if at_wrist and np.abs(frames[:, 0, :2]).max() > 0.0 and (frames[..., :2] >= 0.0).all():
-        unit = "normalised to its size" if frames[..., :2].max() <= 1.5 else "in pixels"
+    at_wrist = np.abs(frames[:, 0, 2]) < IMAGE_DEPTH * np.ptp(frames[..., 0], axis=1)
+    at_wrist &= frames[:, 0, :2].any(axis=1)  # else the wrist is the origin of a recording in space
+    if at_wrist.mean() >= IMAGE_FRAMES and (frames[..., :2] >= 0.0).mean() >= IMAGE_INSIDE:
+        unit = "normalised to its size" if np.median(frames[..., :2].max(axis=(1, 2))) <= 1.5 else "in pixels"
         message = f"these are coordinates in an image, {unit}, which have no length in metres"
         raise KeypointsRefused(f"{message}: use the positions in space, which MediaPipe calls world landmarks")
+
+
+def refuse_unknown_order(keypoints: np.ndarray, layout: str) -> None:
+    """Raise KeypointsRefused if the distances between the points, medians over the frames, cannot be those of a hand.
+
+    Args:
+        keypoints: In any frame and unit, shape (..., 21, 3), finite.
+        layout: The layout from which they were selected, for the message.
+    """
+    frames = keypoints.reshape(-1, KEYPOINTS, 3)
+    fingers = frames[:, 1:].reshape(-1, 5, 4, 3)
+    to_base = np.linalg.norm(fingers[:, :, 0] - frames[:, :1], axis=-1)
+    bones = np.linalg.norm(np.diff(fingers[:, 1:], axis=2), axis=-1)
+    nearest = np.maximum(to_base[:, 1:].min(axis=1), 1e-12)
+    thumb = float(np.median(to_base[:, 0] / nearest))
+    knuckles = float(np.median(to_base[:, 1:].max(axis=1) / nearest))
+    first = float(np.median(bones[..., 0].sum(axis=1) / np.maximum(bones.sum(axis=(1, 2)), 1e-12)))
+    if thumb > MAX_THUMB_BASE:
+        got = f"the first joint of the thumb is {thumb:.2f} times as far from the wrist as the nearest knuckle"
+        expected = f"at most {MAX_THUMB_BASE:g}"
+    elif knuckles > MAX_KNUCKLES:
+        got = f"the farthest knuckle is {knuckles:.2f} times as far from the wrist as the nearest one"
+        expected = f"at most {MAX_KNUCKLES:g}"
+    elif first < MIN_FIRST_BONES:
+        got = f"the first bones are {100 * first:.0f}% of the length of the four fingers"
+        expected = f"at least {100 * MIN_FIRST_BONES:.0f}%"
+    else:
+        return
+    order = "wrist; thumb, index, middle, ring and pinky, each from the palm to the tip"
+    raise KeypointsRefused(f"the points are not in the order of layout {layout}: {got}, expected {expected}; order them as {order}")
 
 
 def _length_of_fingers(keypoints: np.ndarray) -> float:

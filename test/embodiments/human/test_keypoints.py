@@ -9,9 +9,10 @@ from latent_policy_ros.embodiments.human.hand_input import HandInput, canonical_
 from latent_policy_ros.embodiments.human.hand_size import HandMeasure, HandSize
 from latent_policy_ros.embodiments.human.handedness import Handedness, evidence, mirrored_keypoints
 from latent_policy_ros.embodiments.human.human_hand import HumanHand
-from latent_policy_ros.embodiments.human.keypoint_layouts import LAYOUTS, to_21
+from latent_policy_ros.embodiments.human.keypoint_layouts import LAYOUTS, refuse_unknown_order, to_21
 from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused, to_hand_frame
 from latent_policy_ros.retargeting import generate_motion
+from latent_policy_ros.retargeting.human_motion.generator import random_hand
 
 RECORDINGS = Path(__file__).resolve().parents[4] / "shared" / "data" / "human_hand"
 FILES = sorted(RECORDINGS.glob("*.npz")) if RECORDINGS.is_dir() else []
@@ -57,6 +58,40 @@ def test_layout_is_detected_or_given(name):
         assert detected == name and np.array_equal(found, MOTION)
 
 
+TIPS_FIRST = [finger + joint for finger in (1, 5, 9, 13, 17) for joint in (3, 2, 1, 0)]
+FARTHER_THUMB = "the first joint of the thumb is .* times as far from the wrist as the nearest knuckle, expected at most 0.75"
+UNKNOWN_ORDERS = {  # indices among the 21 keypoints, and what is found
+    "fingertips first, wrist last": ([*TIPS_FIRST, 0], "the first bones are 1.% of the length of the four fingers"),
+    "wrist, then each finger from its tip": ([0, *TIPS_FIRST], FARTHER_THUMB),
+    "thumb last": ([0, *range(5, 21), 1, 2, 3, 4], FARTHER_THUMB),
+    "pinky first": ([0, *(4 * finger + joint for finger in (4, 3, 2, 1, 0) for joint in (1, 2, 3, 4))], FARTHER_THUMB),
+    "wrist last": ([*range(1, 21), 0], "the first bones are 1.% of the length of the four fingers, expected at least 25%"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN_ORDERS)
+def test_points_in_an_unknown_order_are_refused(name):
+    order, found = UNKNOWN_ORDERS[name]
+    with pytest.raises(KeypointsRefused, match=f"points are not in the order of layout .*{found}.*; order them as wrist; thumb"):
+        canonical_hands(MOTION[:, order], side="right")
+
+
+def test_unknown_order_is_refused_in_a_stream_too():
+    with pytest.raises(KeypointsRefused, match="not in the order of layout mediapipe"):
+        HandInput(side="right").push(MOTION[0, UNKNOWN_ORDERS["thumb last"][0]], 0.0)
+    one_finger = HumanHand().keypoints(FLAT)[:, [*range(17), 20, 19, 18, 17]]  # the pinky from its tip
+    with pytest.raises(KeypointsRefused, match="the farthest knuckle is .* times as far from the wrist as the nearest one"):
+        HandInput(side="right").push(one_finger[0], 0.0)
+
+
+def test_hands_of_all_proportions_are_in_a_known_order():
+    """Also noisy single frames, as a stream has them."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        frame = random_hand(rng).keypoints(np.zeros((1, 21)))
+        refuse_unknown_order(frame + rng.normal(0.0, 0.003, frame.shape), "mediapipe")
+
+
 def test_wrong_layout_is_rejected_with_a_hint():
     rng = np.random.default_rng(0)
     with pytest.raises(KeypointsRefused, match="not in layout manus.*layout webxr"):
@@ -76,9 +111,9 @@ def test_units_are_converted_if_given_else_rejected_with_a_hint(units, factor):
     expected = canonical_hands(MOTION).keypoints
     assert np.allclose(canonical_hands(MOTION * factor, units=units).keypoints, expected)
     if units != "m":
-        with pytest.raises(KeypointsRefused, match=f"units: {units}"):
+        with pytest.raises(KeypointsRefused, match=f"set the units to {units} .command line: --units {units}"):
             canonical_hands(MOTION * factor)
-        with pytest.raises(KeypointsRefused, match=f"units: {units}"):
+        with pytest.raises(KeypointsRefused, match=f"set the units to {units} .command line: --units {units}"):
             HandInput().push(MOTION[0] * factor, 1.0)
     with pytest.raises(KeypointsRefused, match="no units 'inch'; available: cm, m, mm"):
         HandInput(units="inch")
@@ -279,3 +314,13 @@ def test_image_coordinates_are_refused(size, unit):
     with pytest.raises(KeypointsRefused, match="coordinates in an image"):
         HandInput(side="right").push(image[0], 0.0)
     assert canonical_hands(MOTION[:, :, [1, 2, 0]] + [0.5, 0.2, 0.4]).valid.all()  # metres, in front of a camera
+
+
+def test_image_coordinates_with_wrong_frames_or_a_hand_at_the_edge_are_refused():
+    image = MOTION[:, :, [1, 2, 0]] + [0.05, 0.2, 0.0]  # a tenth of x is left of the image
+    image = image - image[:, :1] * [0.0, 0.0, 1.0]
+    image[37], image[60, 0, 2], image[61, 20, 0] = np.nan, 0.01, -0.3
+    assert 0.02 < (image[..., :2] < 0.0).mean() < 0.15
+    with pytest.raises(KeypointsRefused, match="coordinates in an image, normalised to its size"):
+        canonical_hands(image, side="right")
+    assert canonical_hands(image - [0.05, 0.2, 0.0], side="right").valid.any()  # the camera's axis is the origin of x and y
