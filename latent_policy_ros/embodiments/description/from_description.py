@@ -72,6 +72,10 @@ def read_described(content: DescribedFile, actuated: Sequence[str] | None, findi
     paths = {finger: tree.joints_to(link) for finger, (link, _) in places.items()}
     kept = tree.closure({joint for path in paths.values() for joint in path} | set(actuated or ()), couplings)
     joints = [joint for name, joint in description.joints.items() if name in kept]
+    if not joints:
+        message = f"the fingertips do not move relative to the base {tree.base.name}: all joints between them are fixed"
+        findings.add("fingertips", f"{message} in {description.file.name}; expected a revolute or prismatic joint")
+        findings.check()
     free = [joint for joint in joints if joint.name not in {*couplings, *locked}]
     if actuated is None:
         _check_unsupported(description, [joint.name for joint in free], findings)
@@ -86,7 +90,7 @@ def read_described(content: DescribedFile, actuated: Sequence[str] | None, findi
     unlimited = [joint.name for joint in free if joint.range is None and joint.name not in content.ranges and joint.kind in MOVING]
     if unlimited:
         form = ", ".join(f"{name}: [lower, upper]" for name in unlimited)
-        message = f"{_nouns('joint', unlimited)} no limits in {content.description.name}"
+        message = f"{_nouns('joint', unlimited)} no limits, or a lower limit above the upper one, in {content.description.name}"
         findings.add("ranges", f"{message}; write ranges: {{{form}}} [rad, or m if it is prismatic]")
     unused = [name for name in tree.joints() if name not in kept and name not in locked]
     if unused:
@@ -160,7 +164,10 @@ def _check_names(content: DescribedFile, description: Description, actuated: Seq
 
 
 def _places(content: DescribedFile, description: Description, findings: Findings) -> dict[str, tuple[str, np.ndarray | None]]:
-    """(link, point in its frame [m] or None) of the fingertips by finger. A site is replaced by its link and point."""
+    """(link, point in its frame [m] or None) of the fingertips by finger. A site is replaced by its link and point.
+
+    A site on a link of the same name marks the fingertip better than the origin of the link.
+    """
     places: dict[str, tuple[str, np.ndarray | None]] = {}
     names = (*description.links, *description.sites)
     for finger, tip in content.fingertips.items():
@@ -168,9 +175,11 @@ def _places(content: DescribedFile, description: Description, findings: Findings
         if name not in names:
             findings.add(f"fingertips.{finger}", f"got {name!r}; {available(names)}")
             continue
-        if name not in description.links:
-            name, at = description.sites[name]
-            point = at if point is None else at + point
+        if other := next((other for other in places if content.fingertips[other] == tip), ""):
+            findings.add(f"fingertips.{finger}", f"got {name!r}, which is the tip of the {other} too; expected a place of its own")
+        site = description.sites.get(name)
+        if site is not None and (name not in description.links or (point is None and site.link == name and site.point.any())):
+            name, point = site.link, site.point if point is None else site.point + point
         places[finger] = name, point
     return places
 
@@ -183,8 +192,9 @@ def _base(content: DescribedFile, description: Description, tips: Sequence[str],
         findings.add("base", f"got {content.base!r}; {available(description.links)}")
     elif content.base is not None:
         return content.base
-    elif not content.fingertips:
-        message = f"expected the thumb and at least one other finger, got none; {available(description.links)}"
+    elif len(content.fingertips) < 2:
+        got = ", ".join(content.fingertips) or "none"
+        message = f"expected the thumb and at least one other finger, got {got}; {available(description.links)}"
         findings.add("fingertips", message)
     elif tips and found is None:
         findings.add("fingertips", f"these links have no common parent: {', '.join(tips)}")
@@ -233,10 +243,13 @@ def _passive(content: DescribedFile, description: Description, joints: Sequence[
 
 def _check_unsupported(description: Description, free: Sequence[str], findings: Findings) -> None:
     """Report the constraints on joints that are neither coupled nor fixed and that no actuator drives."""
-    driven = description.driven or frozenset()
+    if findings.at("couplings"):
+        return
+    driven, reported = description.driven or frozenset(), set[str]()
     for what, joints, loop in description.unsupported:
         open_joints = [name for name in joints if name in free and name not in driven]
-        if open_joints and not findings.at("couplings"):
+        if not reported.issuperset(open_joints):
+            reported.update(open_joints)
             names = ", ".join(open_joints)
             why = f"{what} {'closes a loop with' if loop else 'moves'} {names}, and their positions do not follow from it"
             form = f"couplings: {{{open_joints[0]}: {{follows: JOINT, ratio: R}}}} for each that follows another joint"

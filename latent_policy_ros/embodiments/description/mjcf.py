@@ -45,13 +45,15 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
 
     root.tag = "mujoco"  # instead of mujocoinclude
     _include(path, path, root, ())
-    notes, tendons = _complete(path, root), fixed_tendons(path, root)
+    _complete(path, root)
+    tendons, notes = fixed_tendons(path, root), list[str]()
     centred: set[str] = set()
     bare = _kinematics_only(path, root, centred, [0])
-    try:
-        model = mujoco.MjModel.from_xml_string(ET.tostring(bare, encoding="unicode"))
-    except ValueError as error:
-        raise ConfigError(path, "", f"MuJoCo cannot read it: {' '.join(str(error).split())}") from error
+    model = _compiled(path, bare)
+    if not any("angle" in compiler.attrib for compiler in root.iter("compiler")) and _is_in_radians(model):
+        ET.SubElement(bare, "compiler", {"angle": "radian"})
+        model = _compiled(path, bare)
+        notes.append("angles are read as radians: the file gives no unit, and in degrees the ranges would be too small")
     data = mujoco.MjData(model)
     data.qpos[:] = 0.0
     for joint in np.flatnonzero((model.jnt_type == mujoco.mjtJoint.mjJNT_FREE) | (model.jnt_type == mujoco.mjtJoint.mjJNT_BALL)):
@@ -81,6 +83,27 @@ def read_mjcf(path: Path, root: ET.Element) -> Description:
     }  # fmt: skip
     moved = read_transmission(root, tendons, model, joints, links, notes)
     return Description(path, links, joints, moved.couplings, moved.locked, sites, tuple(notes), moved.driven, moved.unsupported)
+
+
+def _compiled(path: Path, bare: ET.Element):
+    """The ``mujoco.MjModel`` of a file that is reduced to its kinematics."""
+    import mujoco
+
+    try:
+        return mujoco.MjModel.from_xml_string(ET.tostring(bare, encoding="unicode"))
+    except ValueError as error:
+        raise ConfigError(path, "", f"MuJoCo cannot read it: {' '.join(str(error).split())}") from error
+
+
+def _is_in_radians(model) -> bool:
+    """Whether the limits of the hinges, which MuJoCo has read as degrees, must be radians: every finger moves further.
+
+    MJCF's default is degrees. A partial file leaves the choice to the file that includes it.
+    """
+    import mujoco
+
+    ends = np.degrees(model.jnt_range[(model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE) & (model.jnt_limited != 0)])
+    return bool(len(ends)) and float(np.abs(ends).max()) < MIN_DEGREES
 
 
 def _include(main: Path, file: Path, element: ET.Element, above: tuple[Path, ...]) -> None:
@@ -138,9 +161,12 @@ def _included_names(file: Path, _modified: int) -> tuple[str, ...]:
     return tuple(element.get("file", "") for element in parse_xml(file).iter("include"))
 
 
-def _complete(path: Path, root: ET.Element) -> list[str]:
-    """Complete a partial file in place (world body, unit of angles, default classes); return notes on the assumptions."""
-    notes = []
+def _complete(path: Path, root: ET.Element) -> None:
+    """Complete a partial file in place: a world body, and names of tendons.
+
+    Raises:
+        ConfigError: It has no bodies, or default classes that it does not define.
+    """
     if root.find("worldbody") is None:
         bodies = root.findall("body")
         if not bodies:
@@ -149,22 +175,13 @@ def _complete(path: Path, root: ET.Element) -> list[str]:
         for body in bodies:
             root.remove(body)
             world.append(body)
-    if not any("angle" in compiler.attrib for compiler in root.iter("compiler")):
-        # MJCF's default is degrees. A partial file leaves the choice to the file that includes it. Ranges below
-        # MIN_DEGREES are taken to be in radians, because every finger moves further.
-        hinges = [j for j in root.iter("joint") if j.get("type", "hinge") == "hinge" and j.get("range")]
-        ends = [numbers(path, hinge, "range", 2, None, hinge.get("name", "")) for hinge in hinges]
-        if ends and np.abs(ends).max() < MIN_DEGREES:
-            ET.SubElement(root, "compiler", {"angle": "radian"})
-            notes.append("angles are read as radians: the file gives no unit, and in degrees the ranges would be too small")
     for i, tendon in enumerate(root.iterfind("tendon/*")):
         tendon.attrib.setdefault("name", f"tendon_{i + 1}")
-    classes = {default.get("class") for default in root.iter("default")}
-    for element in root.iter():
-        for attribute in ("class", "childclass"):
-            if element.tag != "default" and attribute in element.attrib and element.get(attribute) not in classes:
-                del element.attrib[attribute]
-    return notes
+    classes = {"main", *(default.get("class") for default in root.iter("default"))}
+    used = (element.get(attribute) for element in root.iter() for attribute in ("class", "childclass") if element.tag != "default")
+    if unknown := sorted(set(filter(None, used)) - classes):
+        message = f"has no <default class> of the name {', '.join(unknown)}"
+        raise ConfigError(path, "", f"{message}: this file is included by another one that defines them; give that one")
 
 
 def _kinematics_only(path: Path, element: ET.Element, centred: set[str], count: list[int]) -> ET.Element:

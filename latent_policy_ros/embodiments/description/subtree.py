@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from latent_policy_ros.embodiments.description.description import Coupling, Description, Joint, Link
+from latent_policy_ros.embodiments.description.description import Coupling, Description, Joint, Link, Site
 
 ON_AXIS = 0.003  # a point nearer than this [m] to the axis of the joint that carries it is not accepted as a fingertip
 LAST_BONE = 1.0  # guessed length of a finger's last link, relative to the one before; 0.7 (Allegro) to 1.4 (LEAP, Inspire)
@@ -81,7 +81,7 @@ class Subtree:
         """Find the fingertip on a moving link: (point in its frame [m], description of the source), or None.
 
         In this order: the origin of the link, if it is off the axis of its own joint; the farthest origin of the links fixed
-        to it; twice the centre of mass; a link as long as the one before it.
+        to it; twice the centre of mass; the farthest site; a link as long as the one before it.
         """
         joint, *before = (self.description.joints[name] for name in reversed(self.joints_to(link.name)))
         inverse = np.linalg.inv(link.pose)
@@ -96,6 +96,10 @@ class Subtree:
             return (inverse @ end.pose[:, 3])[:3], f"the origin of {end.name}"
         if link.centre is not None and _distance(joint, (link.pose @ [*link.centre, 1.0])[:3]) > ON_AXIS:
             return 2.0 * link.centre, f"estimated from the centre of mass of {link.name}; give its point to be exact"
+        sites = {name: self._root_point(site) for name, site in self.description.sites.items() if site.link in rigid}
+        name = max(sites, key=lambda name: _distance(joint, sites[name]), default="")
+        if name and _distance(joint, sites[name]) > ON_AXIS:
+            return (inverse @ [*sites[name], 1.0])[:3], f"the site {name}"
         steps = [joint.point - other.point for other in before if _distance(joint, other.point) > ON_AXIS]
         if steps:
             guess = joint.point + LAST_BONE * steps[0]
@@ -107,6 +111,10 @@ class Subtree:
         """Whether a point (3,) [m] of a link's frame is on the axis of a revolute joint, so that the joint does not move it."""
         moved = self.description.joints[joint]
         return moved.kind == "revolute" and _distance(moved, (link.pose @ [*point, 1.0])[:3]) < ON_AXIS
+
+    def _root_point(self, site: Site) -> np.ndarray:
+        """The point of a site in the root frame (3,) [m]."""
+        return (self.description.links[site.link].pose @ [*site.point, 1.0])[:3]
 
     def _upwards(self, link: str) -> Iterator[Link]:
         """The link and its parents up to the base, without the base."""

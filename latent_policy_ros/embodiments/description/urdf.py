@@ -255,7 +255,8 @@ def _end(path: Path, joint: ET.Element, end: str, links: Mapping[str, ET.Element
     element = joint.find(end)
     name = None if element is None else element.get("link")
     if name is None or name not in links:
-        raise ConfigError(path, f"joint {_name(path, joint)}", f"<{end} link={name!r}>: no such link; {available(links)}")
+        hint = "the name is a xacro expression: run xacro first" if "${" in (name or "") else available(links)
+        raise ConfigError(path, f"joint {_name(path, joint)}", f"<{end} link={name!r}>: no such link; {hint}")
     return name
 
 

@@ -39,9 +39,9 @@ IMAGE_DEPTH = 1e-3  # the depth of the wrist in image coordinates is zero: below
 #: Share of the frames with such a wrist, and of the values of x and y inside the image, from which on a recording is of an image.
 #: A hand at the edge has some values outside. Single frames may be wrong.
 IMAGE_FRAMES, IMAGE_INSIDE = 0.9, 0.8
-# Ratios of distances that no motion changes; points in another order have other ones. In brackets: the range in recordings of a glove
-# and a video, and in 3,000 random hands of the motion generator, whose proportions vary more than those of people; then the nearest
-# value of the orders of other devices and of random orders.
+# Ratios of distances that no motion changes; points in another order have other ones. In brackets: the range in recordings of a
+# glove and a video, and in 3,000 random hands of the motion generator, whose proportions vary more than those of people; then
+# the nearest value of the orders of other devices and of random orders.
 MAX_THUMB_BASE = 0.75  # from the wrist to the first joint of the thumb, in distances to the nearest knuckle [0.25 .. 0.58; 0.94]
 MAX_KNUCKLES = 1.6  # from the wrist to the farthest knuckle, in distances to the nearest one [1.01 .. 1.29; 1.79]
 MIN_FIRST_BONES = 0.25  # share of the first bones in the length of the four fingers [0.31 .. 0.50; 0.21]

@@ -196,7 +196,7 @@ def test_mjcf_moves_as_in_mujoco(hand):
 
 
 def test_partial_mjcf_loads_as_inside_the_whole(hand):
-    part = '<mujoco><body name="palm"><body name="a" pos="0 0 0.1" euler="0 0.5 0"><joint name="a" class="gone" axis="0 1 0" range="0 1.2"/><inertial pos="0 0 0.02" mass="1"/>'
+    part = '<mujoco><body name="palm"><body name="a" pos="0 0 0.1" euler="0 0.5 0"><joint name="a" axis="0 1 0" range="0 1.2"/><inertial pos="0 0 0.02" mass="1"/>'
     part += '</body><body name="t" pos="0.02 0.04 0.05"><joint name="t" axis="0 1 0" range="-0.5 1"/></body></body></mujoco>'
     e = hand(SHORT_MJCF.replace("middle: middle_tip", "index: a").replace("link: thumb", "link: t"), mjcf=part)
     assert e.upper[0] == 1.2 and any("radians" in note for note in e.notes)
@@ -235,6 +235,39 @@ def test_fingertip_is_found_from_links_and_centre_of_mass(hand):
     assert any("centre of mass of thumb_2" in note for note in centre.notes)
     on_axis = hand(SHORT.replace("index_tip", "index_3"))
     np.testing.assert_allclose(on_axis.fingertips["index"].point, hand().fingertips["index"].point)
+
+
+def test_site_marks_the_fingertip_of_its_link(hand):
+    """A site of the link's own name, or any site of a link whose end is unknown."""
+    plain = hand(SHORT_MJCF)
+    named = FINGERS.replace('quat="0.9 0 0.1 0">', 'quat="0.9 0 0.1 0" name="middle_tip">')
+    same = hand(SHORT_MJCF, fingers=named)
+    np.testing.assert_allclose(same.fingertips["middle"].point, plain.fingertips["middle"].point)
+    inside = named.replace('name="middle_tip" pos="0 0.003 0.02"', 'name="middle_tip"')
+    origin = hand(SHORT_MJCF, fingers=inside)  # the site adds nothing to the link
+    assert np.linalg.norm(origin.fingertips["middle"].point - plain.fingertips["middle"].point) == pytest.approx(0.0202, abs=1e-3)
+    bare = '<joint range="-40 40" axis="1 2 0"/><site name="nail" pos="0 0 0.06"/><site name="root" pos="0 0 0.01"/>\n</body>'
+    thumb = FINGERS[: FINGERS.index("<joint range")] + bare + "</mujocoinclude>"
+    end = hand(SHORT_MJCF.replace("{link: thumb, point: [0, 0, 0.06]}", "thumb"), fingers=thumb)
+    np.testing.assert_allclose(end.fingertips["thumb"].point, plain.fingertips["thumb"].point)
+    assert any("tip of the thumb: the site nail" in note for note in end.notes)
+
+
+def test_slides_of_a_default_class_do_not_decide_the_unit_of_angles(tmp_path):
+    """Their ranges are in metres; the file's angles stay in degrees."""
+    jaw = '<body name="{n}" pos="0 {y} 0.1" euler="90 0 0"><joint name="{n}" class="jaw" axis="0 0 {s}"/><site name="{n}" pos="0 0.03 0"/></body>'
+    default = '<default><default class="jaw"><joint type="slide" range="0 0.04"/></default></default>'
+    bodies = jaw.format(n="l", y=0.01, s=-1) + jaw.format(n="r", y=-0.01, s=1)
+    equality = '<equality><joint joint1="r" joint2="l"/></equality>'
+    explicit = default.replace(' range="0 0.04"', ""), bodies.replace('class="jaw"', 'class="jaw" range="0 0.04"')
+    for defaults, world in ((default, bodies), explicit):
+        model = f'<mujoco>{defaults}<worldbody><body name="base">{world}</body></worldbody>{equality}</mujoco>'
+        (tmp_path / "jaws.xml").write_text(model)
+        (tmp_path / "jaws.yaml").write_text("kind: gripper\nside: right\ndescription: jaws.xml\nfingertips: {thumb: r, index: l}\n")
+        e = load_embodiment(tmp_path / "jaws.yaml")
+        assert not e.notes
+        tips = base_tips(e, e.to_joints(np.array([[0.0], [1.0]])))
+        np.testing.assert_allclose(np.diff(tips, axis=1)[:, 0], [[0, 0.02, 0], [0, 0.1, 0]], atol=1e-9)
 
 
 def test_actuating_the_follower_inverts_the_coupling(hand):
@@ -313,7 +346,14 @@ MISTAKES = {
     "unknown range": (SHORT, "side: right", "side: right\nranges: {elbw: [0, 1]}", "ranges.elbw", "available: elbow"),
     "range reversed": (SHORT, "side: right", "side: right\nranges: {index_bend: [1, 0]}", "ranges.index_bend", "expected lower < upper, got [1, 0]"),
     "unknown coupled": (SHORT, "side: right", "side: right\ncouplings: {x: {follows: index_bend, ratio: 1}}", "couplings.x", "is not a moving joint; available"),
-    "joint without limits": (SHORT, '<limit lower="-0.1" upper="1.2"/>', "", "ranges", "joint thumb_bend has no limits in tiny.urdf; write ranges: {thumb_bend: [lower, upper]}"),
+    "joint without limits": (SHORT, '<limit lower="-0.1" upper="1.2"/>', "", "ranges", "joint thumb_bend has no limits, or a lower limit above the upper one, in tiny.urdf; write ranges: {thumb_bend: [lower, upper]}"),
+    "limits exchanged": (SHORT, '<limit lower="-0.1" upper="1.2"/>', '<limit lower="1.2" upper="-0.1"/>', "ranges", "joint thumb_bend has no limits, or a lower limit above the upper one, in tiny.urdf"),
+    "one tip for two fingers": (SHORT, "index: index_tip", "index: index_tip, middle: index_tip", "fingertips.middle", "got 'index_tip', which is the tip of the index too; expected a place of its own"),
+    "only a thumb": (SHORT, ", index: index_tip", "", "fingertips", "expected the thumb and at least one other finger, got thumb; available: cover, forearm"),
+    "tips that are fixed to each other": (SHORT, "thumb: {link: thumb_2, point: [0.001, 0, 0.035]}, index: index_tip", "thumb: index_3, index: index_tip", "fingertips", "the fingertips do not move relative to the base index_3: all joints between them are fixed in tiny.urdf"),
+    "a class of another file": (SHORT_MJCF, 'class="spread"/>', 'class="bend"/>', "", "has no <default class> of the name bend: this file is included by another one that defines them; give that one"),
+    "a class of a geom in another file": (SHORT_MJCF, '<geom type="capsule"', '<geom class="skin" type="capsule"', "", "has no <default class> of the name skin"),
+    "a xacro expression as a name": (SHORT, '<child link="thumb_2"/>', '<child link="${side}thumb_2"/>', "joint thumb_bend", "<child link='${side}thumb_2'>: no such link; the name is a xacro expression: run xacro first"),
     "mimic of nothing": (SHORT, 'mimic joint="index_bend"', 'mimic joint="bend_index"', "couplings.index_curl", "it follows 'bend_index', which is no joint; write index_curl: {follows"),
     "unknown type": (SHORT, '"thumb_bend" type="revolute"', '"thumb_bend" type="ball"', "joint thumb_bend", "got the type 'ball'; available: continuous, fixed"),
     "joint to nowhere": (SHORT, '<child link="thumb_2"/>', '<child link="thumb_3"/>', "joint thumb_bend", "<child link='thumb_3'>: no such link; available: cover"),

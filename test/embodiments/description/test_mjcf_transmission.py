@@ -155,6 +155,15 @@ def test_what_no_coupling_expresses_is_refused_with_the_remedy(finger, case):
     assert finger(more, follows + "actuated: [t, a]\n").joint_names == ("t", "a")
 
 
+def test_all_constraints_that_no_coupling_expresses_are_listed(finger):
+    tendon = f"<tendon>{fixed('sum', b=1, c=1, d=1)}</tendon>"
+    equalities = '<connect body1="thumb" body2="palm" anchor="0 0 0.01"/><tendon tendon1="sum"/><tendon tendon1="sum"/>'
+    with pytest.raises(ConfigError) as caught:
+        finger(f"{tendon}<equality>{equalities}</equality>")
+    messages = [finding.message.partition(",")[0] for finding in caught.value.findings]
+    assert messages == ["<connect body1=thumb body2=palm> closes a loop with t", "<tendon tendon1=sum> moves b"]
+
+
 def test_wires_as_many_as_joints_drive_them(finger):
     """Muscles: the moment arms vary, but each joint can be moved."""
     spatial = "".join(f'<spatial name="w{i}"><site site="low"/><site site="high"/></spatial>' for i in range(3))
