@@ -27,7 +27,7 @@ from latent_policy_ros.common.paths import config_dir
 from latent_policy_ros.control.command_guard import RAMP_TIME
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.embodiments.description.urdf import ONE_DOF_TYPES, UrdfFile
-from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
+from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, pinch_point
 from latent_policy_ros.embodiments.kinematics.pinocchio_model import pinocchio_model
 from latent_policy_ros.embodiments.model.schema import read_only
 
@@ -177,7 +177,7 @@ class Arm:
 
 def grasp_point(embodiment: Embodiment) -> np.ndarray:
     """Point at which thumb and fingers meet in a pinch, in the hand frame of an end-effector of this side (3,) [m]."""
-    return PINCH_POINT * ([1.0, -1.0, 1.0] if embodiment.side == "left" else 1.0)
+    return pinch_point(embodiment.side)
 
 
 def list_arms() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from latent_policy_ros.embodiments.description.mechanism import Mechanism
-from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
+from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, pinch_point
 from latent_policy_ros.embodiments.model.schema import Servo, Shape, read_only
 
 PALM_PER_FINGER = 0.093 / 0.105  # wrist to middle knuckle, in lengths of the middle finger: an average person's (HumanHand)
@@ -172,10 +172,9 @@ class EmbodimentDefaults:
         if np.linalg.norm(ahead) < 1e-3:
             return "the jaws do not point away from the base"
         ahead /= np.linalg.norm(ahead)
-        mirror = 1.0 if side == "right" else -1.0
         z, x = (PINCH_AXIS[i] * across + PINCH_AHEAD[i] * ahead for i in (2, 0))
         frame = _frame(x, z, np.zeros(3))
-        frame[:3, 3] = pinch - frame[:3, :3] @ (PINCH_POINT * [1.0, mirror, 1.0])
+        frame[:3, 3] = pinch - frame[:3, :3] @ pinch_point(side)
         return frame
 
     def gripper_ends(self) -> tuple[float, float]:

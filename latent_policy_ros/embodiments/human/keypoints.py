@@ -56,6 +56,11 @@ def to_hand_frame(keypoints: np.ndarray) -> np.ndarray:
     return (keypoints - wrist[..., None, :]) @ rotation.swapaxes(-1, -2)
 
 
+def pinch_point(side: str) -> np.ndarray:
+    """Middle between the tips of thumb and fingers in a pinch of an average hand of this side, hand frame (3,) [m]."""
+    return PINCH_POINT * ([1.0, -1.0, 1.0] if side == "left" else 1.0)
+
+
 def bone_rotations(keypoints: np.ndarray) -> np.ndarray:
     """Rotations of the bones, computed from positions alone: (..., 21, 3) -> (..., 21, 3, 3).
 

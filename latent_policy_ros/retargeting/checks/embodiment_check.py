@@ -122,7 +122,7 @@ def check_embodiment(embodiment: Embodiment, peers: Mapping[str, Mapping[str, fl
     colliding, jaw = 0.0, None
     if embodiment.kind == "gripper":
         jaw = aperture(embodiment)
-        diagnoses += check_gripper(jaw)
+        diagnoses += check_gripper(jaw, embodiment.side)
     else:
         touching = ReferenceContacts(embodiment, poses, motion[:, -1])
         contacts, colliding = touching.found(), touching.colliding(q[-SAMPLES:])

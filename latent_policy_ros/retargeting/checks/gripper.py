@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.embodiments import Embodiment, HandKinematics
-from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, PINCH_POINT
+from latent_policy_ros.embodiments.human.keypoints import PINCH_AXIS, pinch_point
 from latent_policy_ros.retargeting.checks.frame_checks import PALM_ANGLE
 from latent_policy_ros.retargeting.checks.geometry_checks import FAILURE, WARNING, Diagnosis
 
@@ -40,12 +40,12 @@ def aperture(embodiment: Embodiment) -> Aperture:
     tips = HandKinematics(embodiment).fingertips(embodiment.to_joints(np.linspace(0.0, 1.0, SAMPLES)[:, None]))
     across = tips[:, 1] - tips[:, 0]
     gap = np.linalg.norm(across, axis=1)
-    offset = float(np.linalg.norm(tips[0, :2].mean(axis=0) - PINCH_POINT))
+    offset = float(np.linalg.norm(tips[0, :2].mean(axis=0) - pinch_point(embodiment.side)))
     cosine = float(across[-1] @ PINCH_AXIS / max(gap[-1], 1e-12))
     return Aperture(float(gap[0]), float(gap[-1]), bool((np.diff(gap) > 0).all()), offset, float(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def check_gripper(jaw: Aperture) -> Iterator[Diagnosis]:
+def check_gripper(jaw: Aperture, side: str) -> Iterator[Diagnosis]:
     """Check the aperture and the hand frame."""
     closed, opened = f"{1000 * jaw.closed:.0f} mm", f"{1000 * jaw.open:.0f} mm"
     if jaw.closed >= jaw.open:
@@ -58,7 +58,7 @@ def check_gripper(jaw: Aperture) -> Iterator[Diagnosis]:
     if jaw.open > MAX_OPEN:
         yield Diagnosis(WARNING, "fingertips", f"the tips open {opened}; points must be in metres")
     if jaw.pinch_offset > MAX_PINCH_OFFSET:
-        point = ", ".join(f"{v:.3f}" for v in PINCH_POINT)
+        point = ", ".join(f"{v:.3f}" for v in pinch_point(side))
         message = f"the closed jaws are {1000 * jaw.pinch_offset:.0f} mm from ({point}) m, where a person's fingertips meet"
         yield Diagnosis(WARNING, "hand_frame.origin", message)
     if jaw.pinch_angle > PALM_ANGLE:

@@ -37,6 +37,13 @@ def test_shipped_embodiments_pass_on_both_sides(name):
     assert all(joint.travel > 1e-3 for joint in report.joints)
 
 
+@pytest.mark.parametrize("name", [name for name in ROBOTS if load_embodiment(name).kind == "gripper"])
+def test_grippers_are_as_near_to_a_pinch_on_both_sides(name):
+    right, left = (check_embodiment(load_embodiment(f"{name}{side}")).aperture for side in ("", "_left"))
+    assert left.pinch_offset == pytest.approx(right.pinch_offset, abs=1e-9) and right.pinch_offset < 0.02
+    assert left.pinch_angle == pytest.approx(right.pinch_angle, abs=1e-6)
+
+
 def test_report_of_the_human_hand_is_empty():
     report = check_embodiment(load_embodiment("human_hand"))
     assert report.kind == "human" and not report.failed and not report.joints
