@@ -354,12 +354,12 @@ class Teleoperation:
             ArtifactError, FileNotFoundError: The file cannot be read.
         """
         from latent_policy_ros.data.hand_recordings import read_hand_recording  # slow to import, and rarely needed
-        from latent_policy_ros.embodiments.human.hand_input import HandInput, canonical_hands
+        from latent_policy_ros.embodiments.human.hand_input import HandInput
 
         HandInput(self.layout, self.units, self.side)
         if not self.file:
             return None
-        return canonical_hands(read_hand_recording(self.file, self.entry).points, self.layout, self.units, self.side)
+        return read_hand_recording(self.file, self.entry).hands(self.layout, self.units, self.side)
 
 
 def load_fleet(name_or_path: str | Path, *, decoded: bool = True) -> Fleet:

@@ -29,13 +29,12 @@ def report_command(
 ) -> None:  # fmt: skip
     """Write a report: reconstruction between all pairs of embodiments, a map of the latents, and images of the hands."""
     from latent_policy_ros.data.hand_recordings import read_hand_recording
-    from latent_policy_ros.embodiments.human.hand_input import canonical_hands
     from latent_policy_ros.latent import LatentSpace
     from latent_policy_ros.latent.report import write_report
 
     hands = {}
     for file in recordings or []:
-        found = canonical_hands(read_hand_recording(file, entry).points, layout, units, side)
+        found = read_hand_recording(file, entry).hands(layout, units, side)
         hands[file.stem] = found.keypoints[found.valid]
     file = write_report(LatentSpace.load(artifact("latents", latent)), out, hands, console)
     console.print(f"wrote {file}", highlight=False)

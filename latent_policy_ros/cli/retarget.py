@@ -76,7 +76,6 @@ def retarget_command(
 
     from latent_policy_ros.data.hand_recordings import read_hand_recording
     from latent_policy_ros.embodiments import list_embodiments, load_embodiment
-    from latent_policy_ros.embodiments.human.hand_input import canonical_hands
     from latent_policy_ros.retargeting import Retargeter
     from latent_policy_ros.retargeting.quality import measure, unreachable_fingers
 
@@ -85,7 +84,7 @@ def retarget_command(
     within_limits, cells = True, []
     for file in recordings:
         recording = read_hand_recording(file, entry)
-        hands = canonical_hands(recording.points, layout, units, side)
+        hands = recording.hands(layout, units, side)
         keypoints = hands.keypoints[hands.valid]
         console.print(f"{file.name}: {len(keypoints)} of {len(hands.valid)} frames, {hands.side} hand, {hands.layout}")
         for warning in filter(None, (hands.side_warning, *(() if stills else recording.warnings))):

@@ -6,20 +6,24 @@ The order and the unit of the keypoints are interpreted by ``embodiments.human``
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError, available
-from latent_policy_ros.embodiments.human.keypoint_layouts import COUNTS
+from latent_policy_ros.embodiments.human.hand_input import CanonicalHands, canonical_hands
+from latent_policy_ros.embodiments.human.keypoint_layouts import AUTO, COUNTS
+from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused
+from latent_policy_ros.embodiments.model.sides import SIDES
 
 T = TypeVar("T")
 
-TIMES = ("timestamps", "timestamp", "stamps", "stamp", "times", "time", "t")
+TIMES = ("timestamps", "timestamp", "stamps", "stamp", "times", "time", "time_s", "t")
 MAX_STEP, MIN_STEP = 2.0, 0.0005  # s; outside of this range the median time between frames is not in seconds
 MAX_SIZE = 1 << 30  # bytes of a NumPy or CSV file, decompressed; an hour at 120 Hz takes 200 MB
 BAG_SUFFIXES = (".mcap", ".db3")
@@ -36,13 +40,33 @@ class HandRecording:
         file: The file that was read.
         timestamps: (T,) [s], not decreasing.
         points: (T, N, 3) in the order and unit of the device; NaN for frames without a hand.
-        warnings: Frozen points and gaps, for people.
+        warnings: Frozen points, gaps and missing times, for people.
+        entry: Selected part of the file, as given.
     """
 
     file: Path
     timestamps: np.ndarray = field(repr=False)
     points: np.ndarray = field(repr=False)
     warnings: tuple[str, ...] = ()
+    entry: str = ""
+
+    def hands(self, layout: str = AUTO, units: str = "m", side: str = AUTO) -> CanonicalHands:
+        """Convert to a right hand in the canonical hand frame. Arguments as of :func:`canonical_hands`.
+
+        A side in the name of the entry (``left``, ``right/points``) that contradicts the bending of the fingers gives a warning.
+
+        Raises:
+            KeypointsRefused: As of :func:`canonical_hands`; the message names the file.
+        """
+        try:
+            hands = canonical_hands(self.points, layout, units, side)
+        except KeypointsRefused as error:
+            raise KeypointsRefused(f"{self.file}: {error}") from error
+        named = re.findall(rf"(?<![a-z])({'|'.join(SIDES)})", self.entry.lower())
+        if side == AUTO and named and hands.side not in named:
+            warning = f"the entry is {self.entry}, but the fingers bend as those of a {hands.side} hand (are the hands exchanged?)"
+            return replace(hands, side_warning=warning)
+        return hands
 
 
 def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) -> HandRecording:
@@ -80,7 +104,7 @@ def read_hand_recording(file: str | Path, entry: str = "", fps: float = 30.0) ->
         times, points = _read_csv(path)
     else:
         raise ArtifactError(f"{path}: expected {FORMATS}, got {path.suffix or 'a file without a suffix'}")
-    return _checked(path, times, points, fps)
+    return replace(_checked(path, times, points, fps), entry=entry)
 
 
 class HandPlayer:
@@ -146,7 +170,7 @@ def _read_zarr(path: Path) -> dict[str, np.ndarray]:
         found: dict[str, Any] = {"": opened} if hasattr(opened, "shape") else arrays(opened, "")
         if (size := sum(array.nbytes for array in found.values() if _fits(array))) > MAX_SIZE:
             raise ArtifactError(f"{path}: {size} bytes, the limit of a hand recording is {MAX_SIZE}")
-        return {name: np.asarray(array) for name, array in found.items() if _fits(array) or name.split("/")[-1] in TIMES}
+        return {name: np.asarray(array) for name, array in found.items() if _fits(array) or (_is_time(name) and array.ndim < 3)}
 
     return _load(path, read)
 
@@ -159,9 +183,37 @@ def _fits(array: Any) -> bool:
     return (len(shape) == 3 and shape[2] in (3, 7)) or (len(shape) == 4 and shape[2:] == (4, 4))
 
 
+def _is_time(name: str) -> bool:
+    """Whether an array's name can be that of times: ``time``, ``left/time``, or ``left_time`` for an array ``left``."""
+    last = name.split("/")[-1]
+    return last in TIMES or last.endswith(tuple(f"_{time}" for time in TIMES))
+
+
+def _times_of(path: Path, arrays: Mapping[str, np.ndarray], chosen: str) -> np.ndarray | None:
+    """The times of the chosen array: those that stand beside it, else the only ones of its length; None without any.
+
+    Those of array ``left/points`` may be ``left/points_time`` or ``left/time``.
+
+    Raises:
+        ArtifactError: Only times of another length exist, or different ones of this length.
+    """
+    folder = chosen.rpartition("/")[0]
+    names = [*(f"{chosen}_{time}" for time in TIMES), *(f"{folder}/{time}".removeprefix("/") for time in TIMES)]
+    if beside := [arrays[name] for name in names if name in arrays]:
+        return beside[0]
+    times = {name: array for name, array in arrays.items() if name.split("/")[-1] in TIMES}
+    fits = [array for array in times.values() if array.shape == arrays[chosen].shape[:1]]
+    if fits and all(np.array_equal(array, fits[0]) for array in fits):
+        return fits[0]
+    if times:
+        got = ", ".join(f"{name} {array.shape}" for name, array in sorted(times.items()))
+        expected = f"expected one array of times beside {chosen} {arrays[chosen].shape}"
+        raise ArtifactError(f"{path}: {expected}, named {names[0]}; got {got}")
+    return None
+
+
 def _select(path: Path, arrays: Mapping[str, np.ndarray], entry: str) -> tuple[np.ndarray | None, np.ndarray]:
     """(times or None, points) of the array that ``entry`` names, or of the only one that fits."""
-    times = next((array for name, array in arrays.items() if name.split("/")[-1] in TIMES), None)
     name, _, hand = entry.rpartition(":") if entry.rpartition(":")[0] in arrays else (entry, "", "")
     if name and name not in arrays and name in HANDS:
         name, hand = "", name
@@ -175,7 +227,7 @@ def _select(path: Path, arrays: Mapping[str, np.ndarray], entry: str) -> tuple[n
         if fits:
             expected = "expected one of a hand, or one named keypoints; select one with --entry"
         raise ArtifactError(f"{path}: {expected}; got {shapes or 'nothing'}")
-    return times, _one_hand(path, arrays[chosen], hand)
+    return _times_of(path, arrays, chosen), _one_hand(path, arrays[chosen], hand)
 
 
 def _one_hand(path: Path, array: np.ndarray, hand: str) -> np.ndarray:
@@ -259,8 +311,11 @@ def _checked(path: Path, times: np.ndarray | None, points: np.ndarray, fps: floa
     if points.ndim != 3 or points.shape[2] != 3 or points.shape[1] not in COUNTS or not len(points):
         counts = " or ".join(map(str, COUNTS))
         raise ArtifactError(f"{path}: expected frames of {counts} points (frames, points, 3), got shape {points.shape}")
+    assumed = []
     if times is None:
         times = np.arange(len(points)) / fps
+        form = f"an array or column {TIMES[0]} [s] (or {', '.join(TIMES[1:])})"
+        assumed = [f"the file has no times: {fps:g} frames per second are assumed; add {form}"]
     times = np.asarray(times)
     if times.shape != (len(points),) or times.dtype.kind not in "fiu" or not np.isfinite(times).all():
         raise ArtifactError(f"{path}: expected a finite time for each of {len(points)} frames, got shape {times.shape}")
@@ -270,15 +325,17 @@ def _checked(path: Path, times: np.ndarray | None, points: np.ndarray, fps: floa
     if len(steps) and not MIN_STEP <= np.median(steps) <= MAX_STEP:
         raise ArtifactError(f"{path}: times must be in seconds, but the median step is {np.median(steps):g}")
     times, points = times.astype(np.float64), points.astype(np.float64)
-    return HandRecording(path, times, points, tuple(_warnings(times, points)))
+    return HandRecording(path, times, points, (*assumed, *_warnings(times, points)))
 
 
 def _warnings(times: np.ndarray, points: np.ndarray) -> Iterator[str]:
-    """Long gaps between frames, and times in which the device gave the same points."""
-    steps, begin = np.diff(times), times[0]
+    """Long gaps between frames that show a hand, and times in which the device gave the same points."""
+    begin = times[0]
+    seen = np.r_[begin, times[np.isfinite(points).all(axis=(1, 2))], times[-1]]
+    steps = np.diff(seen)
     if len(gaps := np.flatnonzero(steps > GAP)):
         longest = gaps[steps[gaps].argmax()]
-        yield f"{len(gaps)} gaps of more than {GAP:g} s, the longest {steps[longest]:.1f} s after {times[longest] - begin:.1f} s"
+        yield f"{len(gaps)} gaps of more than {GAP:g} s, the longest {steps[longest]:.1f} s after {seen[longest] - begin:.1f} s"
     edges = np.flatnonzero(np.r_[True, (points[1:] != points[:-1]).any(axis=(1, 2)), True])  # starts of constant runs, and the end
     lasting = times[edges[1:] - 1] - times[edges[:-1]]
     if len(frozen := np.flatnonzero(lasting > FROZEN)):

@@ -18,7 +18,7 @@ from latent_policy_ros.data.hand_recordings import FORMATS, HandPlayer, read_han
 from latent_policy_ros.drivers.camera import Camera
 from latent_policy_ros.drivers.hand_camera import HandCamera, mediapipe_detector
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.embodiments.human.hand_input import HandInput, canonical_hands
+from latent_policy_ros.embodiments.human.hand_input import HandInput
 from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.embodiments.human.keypoints import to_hand_frame
 from latent_policy_ros.latent import LatentSpace
@@ -136,7 +136,7 @@ class HumanHandNode(ManagedNode):
             self.webcam = HandCamera(Camera(self.value("webcam")), mediapipe_detector(self.value("hand_model")))
         if self.value("file"):
             recording = read_hand_recording(self.value("file"), self.value("entry"))
-            hands = canonical_hands(recording.points, self.value("layout"), self.value("units"), side)
+            hands = recording.hands(self.value("layout"), self.value("units"), side)
             side = hands.side  # decided from all frames
             self.player = HandPlayer(recording, self.value("speed"), self.value("loop"))
             self.get_logger().info(f"playing {recording.file}: {hands.valid.sum()} of {len(hands.valid)} frames show a {side} "

@@ -8,6 +8,8 @@ import zarr
 
 from latent_policy_ros.common.errors import ArtifactError
 from latent_policy_ros.data.hand_recordings import HandPlayer, HandRecording, read_hand_recording
+from latent_policy_ros.embodiments.human.handedness import mirrored_keypoints
+from latent_policy_ros.embodiments.human.keypoints import KeypointsRefused
 from latent_policy_ros.retargeting import generate_motion
 
 POINTS = generate_motion(3, 2.0).keypoints
@@ -133,6 +135,66 @@ def test_frozen_points_and_gaps_are_reported(tmp_path):
     gap, frozen = read_hand_recording(tmp_path / "stuck.npz").warnings
     assert gap == "1 gaps of more than 0.5 s, the longest 3.0 s after 1.6 s"
     assert frozen == "frozen 1 times: the points are constant for more than 1 s, the longest 1.3 s from 0.3 s"
+
+
+def test_time_without_a_hand_is_a_gap(tmp_path):
+    points = POINTS.copy()
+    points[10:40], points[50, 3] = np.nan, np.nan
+    np.savez(tmp_path / "lost.npz", keypoints=points, t=TIMES)
+    assert read_hand_recording(tmp_path / "lost.npz").warnings == ("1 gaps of more than 0.5 s, the longest 1.0 s after 0.3 s",)
+    points[:30] = np.nan
+    np.savez(tmp_path / "late.npz", keypoints=points, t=TIMES)
+    assert read_hand_recording(tmp_path / "late.npz").warnings == ("1 gaps of more than 0.5 s, the longest 1.3 s after 0.0 s",)
+
+
+def test_assumed_times_are_reported(tmp_path):
+    np.savez(tmp_path / "none.npz", keypoints=POINTS, clock=TIMES)
+    (warning,) = read_hand_recording(tmp_path / "none.npz", fps=60.0).warnings
+    assert warning.startswith("the file has no times: 60 frames per second are assumed; add an array or column timestamps [s]")
+    for name in ("time_s", "stamps", "timestamp"):
+        np.savez(tmp_path / "given.npz", keypoints=POINTS, **{name: TIMES})
+        given = read_hand_recording(tmp_path / "given.npz")
+        assert given.warnings == () and np.array_equal(given.timestamps, TIMES), name
+
+
+def test_times_of_the_selected_hand_are_used(tmp_path):
+    """Each hand has a clock of its own, in its group or by its name."""
+    later, short = TIMES + 7.0, POINTS[:40]
+    write_zarr(tmp_path / "a.zarr", {"left/hand": POINTS, "left/time": TIMES, "right/hand": short, "right/time": later[:40]})
+    np.savez(tmp_path / "b.npz", left=POINTS, left_timestamps=TIMES, right=POINTS, right_timestamps=later, timestamps=TIMES + 1.0)
+    write_zarr(tmp_path / "c.zarr", {"left/hand": POINTS, "right/hand": short, "time": TIMES, "short/time": later[:40]})
+    for file, left, right in (
+        ("a.zarr", "left/hand", "right/hand"),
+        ("b.npz", "left", "right"),
+        ("c.zarr", "left/hand", "right/hand"),
+    ):
+        assert np.array_equal(read_hand_recording(tmp_path / file, left).timestamps, TIMES), file
+        times = read_hand_recording(tmp_path / file, right).timestamps
+        assert np.array_equal(times, later[: len(times)]), file
+    write_zarr(tmp_path / "d.zarr", {"hand": short, "left/time": TIMES[:40], "right/time": later[:40]})
+    with pytest.raises(ArtifactError, match=r"one array of times beside hand \(40, 21, 3\), .*; got left/time \(40,\), right/time"):
+        read_hand_recording(tmp_path / "d.zarr")
+    np.savez(tmp_path / "e.npz", **{"left/hand": POINTS, "right/time": later[:40]})
+    with pytest.raises(ArtifactError, match=r"beside left/hand \(60, 21, 3\), .*; got right/time \(40,\)"):
+        read_hand_recording(tmp_path / "e.npz")
+
+
+def test_hand_of_another_side_than_the_entry_gives_a_warning(tmp_path):
+    both = np.stack((POINTS, mirrored_keypoints(POINTS)), axis=1)  # the right hand first
+    np.savez(tmp_path / "both.npz", keypoints=both, t=TIMES)
+    exchanged = read_hand_recording(tmp_path / "both.npz", "left")
+    assert "the entry is left, but the fingers bend as those of a right hand" in exchanged.hands().side_warning
+    assert not exchanged.hands(side="right").side_warning  # the side is given
+    np.savez(tmp_path / "both.npz", keypoints=both[:, ::-1], t=TIMES)
+    for entry in ("left", "keypoints:right", "0"):
+        assert not read_hand_recording(tmp_path / "both.npz", entry).hands().side_warning, entry
+
+
+def test_refused_hands_name_the_file(tmp_path):
+    np.savez(tmp_path / "mm.npz", keypoints=1e3 * POINTS, t=TIMES)
+    with pytest.raises(KeypointsRefused, match="mm.npz: expected 0.03 to 0.2 m from wrist to middle knuckle"):
+        read_hand_recording(tmp_path / "mm.npz").hands()
+    assert read_hand_recording(tmp_path / "mm.npz").hands(units="mm").valid.all()
 
 
 def glove_bag(folder, kind, definitions, make, **more):
