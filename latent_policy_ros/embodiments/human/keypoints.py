@@ -106,7 +106,7 @@ def _unit_hint(palm: float) -> str:
     """A hint for a palm of implausible length: the units that would make it plausible."""
     for units, factor in (("mm", 0.001), ("cm", 0.01)):
         if MIN_PALM <= factor * palm <= MAX_PALM:
-            remedy = f"set the units to {units} (command line: --units {units})"
+            remedy = f"set units: {units} (command line: --units {units})"
             return f"are the keypoints in metres? It would be a hand in {units}: {remedy}"
     return "are the keypoints in metres?"
 

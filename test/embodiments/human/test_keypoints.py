@@ -111,9 +111,9 @@ def test_units_are_converted_if_given_else_rejected_with_a_hint(units, factor):
     expected = canonical_hands(MOTION).keypoints
     assert np.allclose(canonical_hands(MOTION * factor, units=units).keypoints, expected)
     if units != "m":
-        with pytest.raises(KeypointsRefused, match=f"set the units to {units} .command line: --units {units}"):
+        with pytest.raises(KeypointsRefused, match=f"set units: {units} .command line: --units {units}"):
             canonical_hands(MOTION * factor)
-        with pytest.raises(KeypointsRefused, match=f"set the units to {units} .command line: --units {units}"):
+        with pytest.raises(KeypointsRefused, match=f"set units: {units} .command line: --units {units}"):
             HandInput().push(MOTION[0] * factor, 1.0)
     with pytest.raises(KeypointsRefused, match="no units 'inch'; available: cm, m, mm"):
         HandInput(units="inch")
