@@ -22,7 +22,9 @@ def pose_array(pose: Any) -> np.ndarray:
 
 
 def stamp_of(message: Any) -> float | None:
-    """The stamp in a message [s]: of its header, or of a message without one; None for a type without a stamp."""
+    """The stamp in a message [s]: of its header, of its first transform, or of itself; None for a message without a stamp."""
+    if hasattr(message, "transforms") and len(message.transforms):
+        message = message.transforms[0]
     if hasattr(message, "header"):
         return to_seconds(message.header.stamp)
     return to_seconds(message.timestamp) if hasattr(message, "timestamp") else None
