@@ -10,6 +10,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from trajectory_msgs.msg import JointTrajectory
 
+from latent_policy_ros.common.errors import ObservationRefused
 from latent_policy_ros.control.arm_controller import ANYWHERE, ArmController, Workspace
 from latent_policy_ros.control.arm_description import PANDA, load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
@@ -62,7 +63,13 @@ class ArmDriver(DriverNode):
             self.subscribe(tf_message, "/tf_static", lambda message: self._on_transforms(message, True), qos.LATCHED)
 
     def _on_transforms(self, message: Any, static: bool = False) -> None:
-        self._transformed = self._chain.push(message, static) or self._transformed
+        try:
+            poses = self._chain.push(message, static)
+        except ObservationRefused as error:
+            self.count("transform refused", str(error))
+            return
+        if poses:
+            self._transformed = poses[-1]
 
     def on_wrist_command(self, message: PoseStamped) -> None:
         """Follow a wrist command."""
@@ -79,6 +86,8 @@ class ArmDriver(DriverNode):
             measured, self._transformed = self._transformed, None
         if measured is not None:
             self._poses.publish(message_conversion.pose_stamped(measured[0], self.controller.base_frame, measured[1]))
+        elif conflict := self._chain.conflict:
+            self.count("no wrist pose", conflict)
         elif not self._chain.connected:
             known = ", ".join(self._chain.known) or "none"
             self.count("no wrist pose", f"no transform from {self._chain.parent} to {self._chain.child}; frames: {known}")

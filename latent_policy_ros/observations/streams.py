@@ -73,6 +73,11 @@ class Stream(Generic[T]):
         k = bisect_right(self._stamps, stamp)
         return (self._stamps[k - 1], self._values[self._stamps[k - 1]]) if k else None
 
+    def following(self, stamp: float) -> tuple[float, T] | None:
+        """The oldest stamp and value that are newer than ``stamp``; None if there are none."""
+        k = bisect_right(self._stamps, stamp)
+        return (self._stamps[k], self._values[self._stamps[k]]) if k < len(self._stamps) else None
+
     def forget_before(self, stamp: float) -> None:
         """Remove values that are no longer in force at ``stamp``."""
         while len(self._stamps) > 1 and self._stamps[1] <= stamp:

@@ -138,7 +138,7 @@ def pose(x):
 
 def transform(parent, child, x, yaw=0.0, stamp=T0):
     rotation = SimpleNamespace(x=0.0, y=0.0, z=np.sin(yaw / 2), w=np.cos(yaw / 2))
-    header = SimpleNamespace(frame_id=parent, stamp=SimpleNamespace(sec=int(stamp), nanosec=0))
+    header = SimpleNamespace(frame_id=parent, stamp=SimpleNamespace(sec=int(stamp), nanosec=round(stamp % 1 * 1e9)))
     move = SimpleNamespace(translation=SimpleNamespace(x=x, y=0.0, z=0.3), rotation=rotation)
     return SimpleNamespace(header=header, child_frame_id=child, transform=move)
 
@@ -157,15 +157,70 @@ def test_a_tree_of_transforms_needs_the_names_of_its_ends():
         load_modality("wrist_pose").read(tree)
 
 
+def tree(*transforms):
+    return SimpleNamespace(transforms=list(transforms))
+
+
 def test_transforms_are_composed_along_the_chain():
     chain = TransformChain("base", "/tool")
-    fixed = SimpleNamespace(transforms=[transform("/elbow", "tool", 0.5)])
-    assert chain.push(fixed, static=True) is None and chain.push(SimpleNamespace(transforms=[transform("map", "x", 1)])) is None
-    stamp, found = chain.push(SimpleNamespace(transforms=[transform("base", "elbow", 1.0, np.pi / 2, T0 + 3)]))
+    fixed = tree(transform("/elbow", "tool", 0.5))
+    assert chain.push(fixed, static=True) == [] == chain.push(tree(transform("map", "x", 1)))
+    [(stamp, found)] = chain.push(tree(transform("base", "elbow", 1.0, np.pi / 2, T0 + 3)))
     assert stamp == T0 + 3
     np.testing.assert_allclose(found, [1.0, 0.5, 0.6, 0, 0, np.sqrt(0.5), np.sqrt(0.5)], atol=1e-12)
     backwards = TransformChain("tool", "base")
     backwards.push(fixed, static=True)
-    _, inverse = backwards.push(SimpleNamespace(transforms=[transform("base", "elbow", 1.0, np.pi / 2)]))
+    [(_, inverse)] = backwards.push(transform("base", "elbow", 1.0, np.pi / 2))
     np.testing.assert_allclose(inverse, [-0.5, 1.0, -0.6, 0, 0, -np.sqrt(0.5), np.sqrt(0.5)], atol=1e-12)
-    assert chain.known == ("base", "elbow", "map", "tool", "x")
+    assert chain.known == ("base", "elbow", "map", "tool", "x") and chain.tree("x") == ("map", "x")
+
+
+def test_transforms_are_composed_at_a_time_that_all_of_them_cover():
+    """The elbow moves by 1 m/s, with stamps between those of the tool, and arrives late; the tool moves back by as much."""
+    chain, found = TransformChain("base", "tool"), []
+    for k in range(16):
+        found += chain.push(transform("elbow", "tool", 1.0 - k / 8, yaw=k / 8, stamp=T0 + k / 8))
+        if k >= 3:
+            at = (k - 3) / 8 + 1 / 16
+            found += chain.push(transform("base", "elbow", at, yaw=-at, stamp=T0 + at))
+    assert [16 * (stamp - T0) for stamp, _ in found] == [1, 3, 5, 7, *range(8, 26)]
+    np.testing.assert_allclose([pose[3:] for _, pose in found], np.tile([0, 0, 0, 1.0], (22, 1)), atol=1e-3)
+    chain = TransformChain("base", "tool")
+    for k in range(16):
+        moved = transform("base", "elbow", k / 8, stamp=T0 + k / 8)
+        poses = chain.push(tree(moved, transform("elbow", "tool", 1 - k / 8, stamp=T0)))
+        assert {stamp for stamp, _ in poses} == {T0}  # the tool's transform is not extrapolated
+
+
+@pytest.mark.parametrize("shift, known", [(0.0, [0.25, 0.5, 0.75, 1.0]), (0.1, [1.0])])
+def test_a_transform_that_pauses_is_known_only_if_it_did_not_move(shift, known):
+    chain = TransformChain("base", "tool", max_gap=0.5)
+    chain.push(transform("base", "elbow", 1.0, stamp=T0))
+    assert [stamp for stamp, _ in chain.push(transform("elbow", "tool", 0.5, stamp=T0))] == [T0]
+    for k in (1, 2, 3, 4):
+        assert chain.push(transform("elbow", "tool", 0.5, stamp=T0 + k / 4)) == []
+    assert [stamp - T0 for stamp, _ in chain.push(transform("base", "elbow", 1.0 + shift, stamp=T0 + 1))] == known
+
+
+def test_a_frame_with_two_parents_has_no_pose():
+    chain = TransformChain("base", "tool")
+    assert chain.push(transform("base", "tool", 1.0)) and chain.push(transform("base", "cup", 1.0)) == []
+    assert chain.push(transform("tool", "cup", 1.0)) == [] and not chain.conflict  # the cup was grasped
+    chain.push(transform("base", "tracker", 0.1), static=True)
+    assert chain.push(transform("tracker", "tool", 1.0)) == []
+    assert chain.conflict.startswith("frame tool has the parents base and tracker")
+
+
+def test_invalid_transforms_between_the_frames_are_refused():
+    chain = TransformChain("base", "tool")
+    assert len(chain.push(tree(transform("base", "tool", 1.0), transform("base", "cup", np.nan)))) == 1
+    with pytest.raises(NotFinite, match="transform from base to tool is not finite"):
+        chain.push(transform("base", "tool", np.nan, stamp=T0 + 1))
+    assert [stamp for stamp, _ in chain.push(transform("base", "tool", 1.0, stamp=T0 + 2))] == [T0 + 2]
+
+
+def test_a_message_of_one_transform_has_its_stamp():
+    buffer = ObservationBuffer((), HAND, wrist=True)
+    push_state(buffer, T0)
+    buffer.push_message("wrist_pose", load_modality("wrist_pose"), tree(transform("base", "tool", 0.4, stamp=T0)), T0 + 0.04)
+    assert buffer.observation(T0 + 0.04).offsets["wrist_pose"] == 0.0

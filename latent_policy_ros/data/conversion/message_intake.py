@@ -127,7 +127,7 @@ class MessageIntake:
         if source is None:
             return
         commanded = name == "wrist_command"
-        reader = self._poses[name] = PoseReader(source, self.robot.frames)
+        reader = self._poses[name] = PoseReader(source, self.robot.frames, 2 * self.limits.state)
         self._add(source.topic, partial(self._read_pose, source.topic, reader, commanded), store, max_gap)
         if commanded:
             self.command_topics.add(source.topic)
@@ -162,9 +162,10 @@ class MessageIntake:
 
     def finish(self) -> None:
         """Report what is only known at the end of the bag."""
+        chained = {reader.source.topic for reader in self._poses.values() if reader.chain is not None}  # see `check_frames`
         for topic, monitor in self.monitors.items():
             monitor.finish()
-            if not monitor.count:
+            if not monitor.count and (topic in self._refused or topic not in chained):
                 self._reporter.report(*self._why_silent(topic))
         if self.topics.command and not self._other_unit:
             self._report_perhaps_two(self.topics.command_topic, self._command_conflict.finish())
@@ -279,18 +280,14 @@ class MessageIntake:
             self._equal_count, self._is_new = self._equal_count + 1, False
 
     def _read_pose(self, topic: str, reader: PoseReader, commanded: bool, received: float, message: Any) -> Values:
-        found = reader.read(message, self.topics.modalities[topic])
-        if found is None:
-            return []
-        stamp, pose = found
+        stamp = received if commanded else self._stamp(topic, received, message)
+        replaced = (stamp_of(message) or 0.0) <= 0.0 if commanded else stamp != stamp_of(message)
+        poses = reader.read(message, self.topics.modalities[topic], stamp, replaced)
+        if reader.issue:
+            self._reporter.report("frames", topic, stamp, reader.issue)
         if commanded:
-            stamp = received
-        elif stamp is None or self._by_receipt:
-            stamp = self._stamp(topic, received, message)
-        pose = normalize_pose(pose, "wrist command" if commanded else "wrist pose")
-        if changed := reader.frame_change:
-            self._reporter.report("frames", topic, stamp, changed)
-        return [(stamp, pose)]
+            return [(received, normalize_pose(pose, "wrist command")) for _, pose in poses[-1:]]
+        return [(at, normalize_pose(pose, "wrist pose")) for at, pose in poses]
 
     def _read_static(self, reader: PoseReader, received: float, message: Any) -> Values:
         reader.read_static(message)

@@ -29,7 +29,7 @@ from latent_policy_ros.observations.modalities import (
 RATE_SAMPLE = 50  # images per camera from which its rate is estimated
 RATE_LAG = 6  # images between two receipts that are compared, because a network may deliver several at once
 NAME_SAMPLE = 200  # commands of a topic in which joint names are looked up
-TF_TYPE = "tf2_msgs/msg/TFMessage"
+TF_TYPES = "tf2_msgs/msg/TFMessage", "geometry_msgs/msg/TransformStamped"
 
 Report = Callable[[Issue], None]
 
@@ -194,7 +194,7 @@ class _Search:
         if source is None:
             return None
         if source.frames:
-            found = self.find((source.topic,), (TF_TYPE,), required)
+            found = self.find((source.topic,), TF_TYPES, required)
             self.modalities[TF_STATIC] = self.modalities[source.topic] = load_modality("wrist_pose")
         else:
             found = self.find_modality((source.topic,), "wrist_pose", required)
