@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from latent_policy_ros.common.errors import ObservationRefused
+
+#: Errors of messages that cannot be used: refused ones, and damaged ones or those of another definition.
+UNUSABLE = (ObservationRefused, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 
 def to_seconds(stamp: Any) -> float:
     """A builtin_interfaces/Time or Duration in seconds."""

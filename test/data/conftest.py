@@ -164,10 +164,10 @@ class Recording:
             connections = {}
             for event in events:
                 kind = event.message.__msgtype__
-                if event.topic not in connections:
-                    connections[event.topic] = writer.add_connection(event.topic, kind, typestore=STORE)
+                if (event.topic, kind) not in connections:
+                    connections[event.topic, kind] = writer.add_connection(event.topic, kind, typestore=STORE)
                 received = max(0, round(event.received * 1e9) - early)
-                writer.write(connections[event.topic], received, STORE.serialize_cdr(event.message, kind))
+                writer.write(connections[event.topic, kind], received, STORE.serialize_cdr(event.message, kind))
 
 
 def _put_together(path, folders):

@@ -91,10 +91,11 @@ def file_fingerprint(bag: Path) -> str:
 
 @dataclass(frozen=True)
 class BagTopic:
-    """A topic of an open bag: message type and number of messages."""
+    """A topic of an open bag: message type, number of messages, and further types of its messages, which should have one."""
 
     msg_type: str
     count: int
+    other_types: tuple[str, ...] = ()
 
 
 @dataclass
@@ -209,7 +210,11 @@ def _bag(path: Path, storage: BagStorage) -> Bag:
     topics: dict[str, BagTopic] = {}
     for topic in storage.topics:
         before = topics.get(topic.name)
-        topics[topic.name] = BagTopic(before.msg_type if before else topic.msg_type, topic.count + (before.count if before else 0))
+        if before is None or not before.count:
+            topics[topic.name] = BagTopic(topic.msg_type, topic.count)
+            continue
+        types = dict.fromkeys((before.msg_type, *before.other_types, *((topic.msg_type,) if topic.count else ())))
+        topics[topic.name] = BagTopic(before.msg_type, before.count + topic.count, tuple(types)[1:])
     return Bag(path, topics, _texts(storage.custom), storage.start * 1e-9, storage.end * 1e-9, storage, _unlisted(path))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latent_policy_ros.common.errors import LatentPolicyError
+from latent_policy_ros.common.errors import LatentPolicyError, ObservationRefused
 from latent_policy_ros.common.registry import Registry
 from latent_policy_ros.observations.messages import to_seconds
 
@@ -98,7 +98,13 @@ def _joint_state(message: Any) -> list[CommandPoint] | None:
 
 def _dynamic_joint_state(message: Any) -> list[CommandPoint] | None:
     positions, names = [], []
+    if len(message.joint_names) != len(message.interface_values):
+        counts = f"{len(message.joint_names)} names and {len(message.interface_values)} sets of values"
+        raise ObservationRefused(f"DynamicJointState has {counts}")
     for name, values in zip(message.joint_names, message.interface_values):
+        if len(values.interface_names) != len(values.values):
+            counts = f"{len(values.interface_names)} interfaces and {len(values.values)} values"
+            raise ObservationRefused(f"DynamicJointState has {counts} of {name}")
         if "position" in values.interface_names:
             names.append(name)
             positions.append(values.values[list(values.interface_names).index("position")])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latent_policy_ros.common.errors import NotFinite, ObservationRefused
+from latent_policy_ros.common.errors import NotFinite, ObservationRefused, describe_error
 from latent_policy_ros.data.conversion.command_stream import CommandStream, JointReader, NoNames
 from latent_policy_ros.data.conversion.limit_checks import FAR_OUTSIDE
 from latent_policy_ros.data.conversion.mapping import Limits, RobotTopics
@@ -19,7 +19,7 @@ from latent_policy_ros.data.conversion.stream_monitor import MAX_CLOCK_OFFSET, R
 from latent_policy_ros.data.conversion.topic_resolution import ResolvedTopics
 from latent_policy_ros.data.issues import IssueReporter
 from latent_policy_ros.observations.joint_matcher import Selection
-from latent_policy_ros.observations.messages import stamp_of
+from latent_policy_ros.observations.messages import UNUSABLE, stamp_of
 from latent_policy_ros.observations.observation import normalize_pose
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 from latent_policy_ros.observations.publisher_conflict import (
@@ -90,6 +90,7 @@ class MessageIntake:
         self._is_new = False  # whether no state was measured since the command changed
         self._joint_order: dict[str, tuple[str, ...]] = {}
         self._refused: dict[str, tuple[str, str]] = {}  # topic: kind and text of the newest refusal
+        self._without_positions: set[str] = set()  # topics of measured joints
         self._foreign: dict[str, tuple[str, ...]] = {}  # topic: joints of a message without any of the robot's
         self.monitors: dict[str, StreamMonitor] = {}
         #: Topics of commands, which are timed by their receipt.
@@ -136,29 +137,22 @@ class MessageIntake:
 
     def push(self, topic: str, received: float, message: Any) -> None:
         """Add a message that was received at a time [s]."""
-        self._reporter.received, self._sent = received, _time_sent(received, message)
+        self._reporter.received = received
         monitor = self.monitors.get(topic)
         for handler in self._handlers[topic]:
             try:
+                self._sent = _time_sent(received, message)
                 values = handler.read(received, message)
-            except ObservationRefused as error:
-                kind = "not finite" if isinstance(error, NotFinite) else "no names" if isinstance(error, NoNames) else "refused"
-                self._refuse(topic, kind, received, str(error))
+            except UNUSABLE as error:
+                self._refuse_message(topic, received, message, error)
                 continue
             for stamp, value in values:
                 in_order = monitor is None or monitor.add(stamp, received)
                 if in_order and not (self._reporter.failed and topic in self._camera_topics):
                     try:
                         handler.store(stamp, value)
-                    except ObservationRefused as error:
-                        kind = (
-                            "no names"
-                            if isinstance(error, NoNames)
-                            else "not finite"
-                            if isinstance(error, NotFinite)
-                            else "refused"
-                        )
-                        self._refuse(topic, kind, received, str(error))
+                    except UNUSABLE as error:
+                        self._refuse_message(topic, received, message, error)
 
     def finish(self) -> None:
         """Report what is only known at the end of the bag."""
@@ -192,6 +186,8 @@ class MessageIntake:
             expected, got = _shortened(self.robot.joints), _shortened(self._foreign[topic])
             text = f"expected the joints of {self.robot.embodiment.name} ({expected}), got {got}"
             return "another robot", topic, None, text
+        if topic in self._without_positions:
+            return "missing joints", topic, None, "no positions in its messages"
         return "missing topic", topic, None, "no message on it that concerns the robot"
 
     def wrist_command(self, stamp: float, max_age: float) -> np.ndarray | None:
@@ -225,9 +221,12 @@ class MessageIntake:
 
     def _read_joints(self, topic: str, reader: JointReader, received: float, message: Any) -> Values:
         points = reader.points(message)
-        found = reader.select(points[0]) if points else None
+        if not points:
+            self._without_positions.add(topic)
+            return []
+        found = reader.select(points[0])
         if found is None:
-            if points and points[0].names is not None:
+            if points[0].names is not None:
                 self._foreign.setdefault(topic, tuple(points[0].names))
             return []
         return [(self._stamp(topic, received, message), found)]
@@ -293,7 +292,14 @@ class MessageIntake:
         reader.read_static(message)
         return []
 
-    def _refuse(self, topic: str, kind: str, received: float, text: str) -> None:
+    def _refuse_message(self, topic: str, received: float, message: Any, error: Exception) -> None:
+        """Count a message as lost; it is damaged, or of another definition, if the error is none of this package."""
+        kind = "not finite" if isinstance(error, NotFinite) else "no names" if isinstance(error, NoNames) else "refused"
+        text = str(error)
+        if not isinstance(error, ObservationRefused):
+            name = getattr(message, "__msgtype__", type(message).__name__)
+            lacks = isinstance(error, AttributeError) and error.name
+            text = f"{name} without the field {error.name}" if lacks else f"damaged {name}: {describe_error(error)}"
         self._refused[topic] = kind, text
         self._reporter.report(kind, topic, received, text, fatal=False)
 

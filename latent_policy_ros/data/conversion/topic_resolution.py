@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,7 +16,7 @@ from latent_policy_ros.data.conversion.command_types import CommandPoint, Comman
 from latent_policy_ros.data.conversion.mapping import RobotTopics
 from latent_policy_ros.data.conversion.sources import TF_STATIC, JointSource, PoseSource
 from latent_policy_ros.data.issues import Issue
-from latent_policy_ros.observations.messages import stamp_of
+from latent_policy_ros.observations.messages import UNUSABLE, stamp_of
 from latent_policy_ros.observations.modalities import (
     DEPTH_IMAGE,
     Field,
@@ -181,6 +182,8 @@ class _Search:
             velocity = "; velocities are not integrated to poses: `wrist_command: next_state` takes the next measured pose"
             text = f"got {got}, expected {' or '.join(msg_types)}{velocity if '/Twist' in got else ''}"
             self.fail("wrong type", text, found)
+        elif others := self.bag.topics[found].other_types:
+            self.fail("wrong type", f"messages of {' and '.join((self.msg_type(found), *others))}; expected one type", found)
         return found
 
     def find_modality(self, names: Sequence[str], field: Field, required: bool = True) -> str:
@@ -235,7 +238,8 @@ class _Search:
         for topic, (source, kind, _) in topics.items():
             if self.robot.more_joints and not source.order:
                 for _, _, message in islice(self.bag.messages([topic]), NAME_SAMPLE):
-                    names |= {name for point in kind.read(message) or () for name in point.names or ()}
+                    with contextlib.suppress(*UNUSABLE):  # reported when the message is converted
+                        names |= {name for point in kind.read(message) or () for name in point.names or ()}
         return {rename.get(name, name) for name in names}
 
     def fail(self, kind: str, text: str, topic: str) -> None:

@@ -1,6 +1,7 @@
 """Bags as real rigs record them: joints in parts, several publishers, frames, units, marks, clocks and tables."""
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -11,6 +12,7 @@ from rosbags.rosbag2 import StoragePlugin
 
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.data.bags.message_types import message_types
+from latent_policy_ros.data.conversion import command_types
 from latent_policy_ros.data.conversion.bag_table import BagTable
 from latent_policy_ros.data.conversion.mapping import TopicMapping
 from latent_policy_ros.data.conversion.mapping_file import load_mapping
@@ -160,6 +162,58 @@ def test_messages_without_positions_or_names(recording, rig):
         event.message.name = []
     issues, _ = rig(made)
     assert "list their joints in `state.order` of the mapping" in issues["no names"].text
+    for event in made.on("joint_states"):
+        event.message.position = np.zeros(0)
+    issues, reader = rig(made)
+    assert reader is None and issues["missing joints"].text == "no positions in its messages" and "missing topic" not in issues
+
+
+def dynamic(made, at, names, positions):
+    interfaces = []
+    for position in positions:
+        found = np.array([0.0, *position])
+        interfaces.append(TYPES["control_msgs/msg/InterfaceValue"](interface_names=["velocity", "position"], values=found))
+    head = made.joint_state(at, [], []).header
+    return TYPES["control_msgs/msg/DynamicJointState"](header=head, joint_names=list(names), interface_values=interfaces)
+
+
+def test_a_damaged_message_is_a_lost_one_and_concerns_one_robot(recording, tmp_path, converted):
+    """Too few values in one message of the left robot."""
+    made, right = recording(seconds=2), recording("right", seconds=2)
+    for event in made.on("joint_states"):
+        lacks = 0.79 < event.at < 0.81
+        found = [[q] for q in event.message.position]
+        event.message = dynamic(made, event.received - 0.001, made.joints, [[], *found[1:]] if lacks else found)
+    made.events += right.events
+    robots = {name: yaml.safe_load(yaml.safe_dump(ROBOT).replace("left", name)) for name in ("left", "right")}
+    file = tmp_path / "rig.yaml"
+    file.write_text(yaml.safe_dump({"robots": {name: {"embodiment": "faive_hand", **robots[name]} for name in robots}}))
+    report, _ = converted(made.write(tmp_path / "bag", custom={"outcome": "success"}), mapping=load_mapping(file))
+    assert report.written == 2
+    [(issue, text)] = [(issue, str(issue)) for issue in report.warnings if issue.kind == "refused"]
+    assert issue.robot == "left" and issue.topic == "/left/joint_states" and issue.time == pytest.approx(0.82, abs=0.03)
+    assert text.endswith(f"DynamicJointState has 2 interfaces and 1 values of {made.joints[0]}")
+
+
+def test_messages_of_another_definition_are_refused(recording, rig, monkeypatch):
+    made = recording(seconds=1)
+    other = replace(command_types.JOINT_STATE, read=lambda message: message.positions)  # a field that the definition has not
+    monkeypatch.setattr(command_types, "JOINT_STATE", other)
+    issues, reader = rig(made)
+    assert reader is None and "refused" in issues
+    assert issues["refused"].text.startswith("sensor_msgs/msg/JointState without the field positions (and ")
+    assert issues["refused"].topic == "/left/joint_states"
+
+
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3], ids=["mcap", "sqlite3"])
+def test_a_topic_of_two_types_is_refused(tmp_path, recording, converted, storage):
+    made = recording(seconds=1)
+    for event in made.on("hand_command")[::2]:
+        event.message = made.joint_state(event.received, made.joints, event.message.points[0].positions)
+    report, _ = converted(made.write(tmp_path / "bag", storage=storage, custom=made.custom()))
+    [(_, issues)] = report.left_out
+    types = "trajectory_msgs/msg/JointTrajectory", "sensor_msgs/msg/JointState"
+    assert [issue.kind for issue in issues if issue.fatal] == ["wrong type"] and all(name in issues[0].text for name in types)
 
 
 def test_two_publishers_of_the_same_joints(recording, rig):
