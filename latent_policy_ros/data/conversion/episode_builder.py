@@ -47,8 +47,14 @@ class EpisodeBuilder:
         return refused
 
     def columns(self, robot: RobotTopics) -> dict[str, np.ndarray]:
-        """{feature: (T, d)}; the action of a recording without commands is the measured state some frames later."""
+        """{feature: (T, d)}; the action of a recording without commands is the measured state some frames later.
+
+        The signs of quaternions are continuous: a publisher may change them, and the rotation is the same.
+        """
         columns = {name: np.array(values) for name, values in self._columns.items() if values}
+        for name in (WRIST, WRIST_ACTION):
+            if name in columns:
+                columns[name] = _continuous(columns[name], columns[WRIST][0] if WRIST in columns else columns[name][0])
         later = np.minimum(np.arange(self.count) + max(1, robot.next_state), self.count - 1)
         if robot.next_state:
             columns[ACTION] = columns[STATE][later]
@@ -166,6 +172,14 @@ class RecordingBuilder:
             text = f"{damaged.error}; {frames} repeat another image, from {at:.2f} s of the episode on"
             fatal = damaged.count > limits.repeated * episode.count or damaged.longest > max(2, limits.bridge * fps)
             self._reporter.report("image" if fatal else "damaged images", topic, damaged.stamp, text, fatal)
+
+
+def _continuous(poses: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Poses (T, 7) with the signs of the quaternions nearest to the previous pose, and to ``before`` (7,) at the first one."""
+    quaternions = poses[:, 3:]
+    previous = np.concatenate((before[None, 3:], quaternions[:-1]))
+    signs = np.where((quaternions * previous).sum(axis=1) < 0.0, -1.0, 1.0).cumprod()
+    return np.concatenate((poses[:, :3], quaternions * signs[:, None]), axis=1).astype(poses.dtype)
 
 
 def _numbered(feature: str, size: int) -> tuple[str, ...]:
