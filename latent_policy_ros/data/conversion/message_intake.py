@@ -19,7 +19,7 @@ from latent_policy_ros.data.conversion.stream_monitor import MAX_CLOCK_OFFSET, R
 from latent_policy_ros.data.conversion.topic_resolution import ResolvedTopics
 from latent_policy_ros.data.issues import IssueReporter
 from latent_policy_ros.observations.joint_matcher import Selection
-from latent_policy_ros.observations.messages import UNUSABLE, stamp_of
+from latent_policy_ros.observations.messages import UNUSABLE, frame_of, stamp_of
 from latent_policy_ros.observations.observation import normalize_pose
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer, Tolerances
 from latent_policy_ros.observations.publisher_conflict import (
@@ -90,6 +90,7 @@ class MessageIntake:
         self._is_new = False  # whether no state was measured since the command changed
         self._joint_order: dict[str, tuple[str, ...]] = {}
         self._refused: dict[str, tuple[str, str]] = {}  # topic: kind and text of the newest refusal
+        self._image_frames: dict[str, list[str]] = {}  # topic: frames of its images, the newest last
         self._without_positions: set[str] = set()  # topics of measured joints
         self._foreign: dict[str, tuple[str, ...]] = {}  # topic: joints of a message without any of the robot's
         self.monitors: dict[str, StreamMonitor] = {}
@@ -214,6 +215,7 @@ class MessageIntake:
         stamp = self._stamp(topic, received, message)
         if is_video(message):
             return list(video.push(stamp, message))
+        self._check_image_frame(topic, stamp, frame_of(message))
         return [(stamp, partial(self.topics.modalities[topic].read, message))]
 
     def _read_value(self, topic: str, received: float, message: Any) -> Values:
@@ -305,6 +307,18 @@ class MessageIntake:
 
     def _report_timing(self, topic: str, kind: str, text: str, time: float, fatal: bool) -> None:
         self._reporter.report(kind, topic, time, text, fatal)
+
+    def _check_image_frame(self, topic: str, stamp: float, frame: str) -> None:
+        """Report images of two cameras on one topic: their ``frame_id`` alternates."""
+        seen = self._image_frames.setdefault(topic, [frame])
+        if frame == seen[-1]:
+            return
+        before, again = seen[-1], frame in seen
+        if again:
+            seen.remove(frame)
+        seen.append(frame)
+        text = f"frame_id changes from {before or '(none)'} {'back ' if again else ''}to {frame or '(none)'}; expected one camera"
+        self._reporter.report("two publishers", topic, stamp, f"{'two' if again else 'perhaps two'} cameras: {text}", fatal=again)
 
     def _check_joint_order(self, topic: str, stamp: float, names: tuple[str, ...]) -> None:
         before = self._joint_order.get(topic)

@@ -238,6 +238,34 @@ def test_two_publishers_of_the_same_wrist(recording, rig):
     assert reader is None and issues["two publishers"].text.startswith("two publishers: x alternates between")
 
 
+def test_two_cameras_on_one_topic(recording, rig):
+    made = recording(seconds=2)
+    images = made.on("front/image_raw")
+    for event in images:
+        event.message.header.frame_id = "left_eye" if event.at < 1 else "right_eye"
+    issues, reader = rig(made)
+    assert reader.frames == 21
+    assert issues["two publishers"].text.startswith("perhaps two cameras: frame_id changes from left_eye to right_eye")
+    images[-1].message.header.frame_id = "left_eye"
+    issues, reader = rig(made)
+    assert reader is None and "frame_id changes from right_eye back to left_eye" in issues["two publishers"].text
+
+
+def test_signs_of_quaternions_are_continuous_in_an_episode(recording, rig):
+    made, poses = recording(seconds=2), {"wrist": "/left/wrist_pose", "wrist_command": "/left/wrist_command"}
+    for name, every in (("wrist_pose", 7), ("wrist_command", 3)):
+        for k, event in enumerate(made.on(name)):
+            q, angle, sign = event.message.pose.orientation, 3 * event.at, -1.0 if k % every == 1 else 1.0
+            q.z, q.w = sign * np.sin(angle / 2), sign * np.cos(angle / 2)
+    _, reader = rig(made, **poses)
+    columns = reader.columns(0)
+    measured, commanded = columns["observation.wrist"][:, 3:], columns["action.wrist"][:, 3:]
+    angles = 3 * np.arange(21) / 10
+    expected = np.stack((0 * angles, 0 * angles, np.sin(angles / 2), np.cos(angles / 2)), axis=1)
+    np.testing.assert_allclose(np.sign(measured[0, 3]) * measured, expected, atol=0.04)
+    np.testing.assert_allclose(commanded, measured, atol=0.06)
+
+
 @pytest.mark.parametrize("stamps", ["header", "receive"])
 def test_messages_that_overtake_each_other_are_no_second_publisher(recording, rig, stamps):
     """Detection follows the time of sending; a second publisher is found among late messages too."""
