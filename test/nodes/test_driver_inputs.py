@@ -64,3 +64,5 @@ def test_wrist_pose_is_that_of_a_frame_in_tf(graph):
     np.testing.assert_allclose(pose_array(last.pose), [0.0, 0.0, 0.6, 0.0, 0.0, 0.0, 1.0])
     assert last.header.frame_id == "panda_link0" and min(abs(to_seconds(last.header.stamp) - np.array(stamps))) < 1e-6
     assert len(poses) <= len(stamps)  # each transform once
+    graph.publish(TFMessage, "/tf", qos.EVENTS, transforms(time.time(), "tracker", "flange", 0.5))
+    graph.until(lambda: "flange has the parents panda_link0 and tracker" in node.details["no wrist pose"], 5, "the conflict", move)

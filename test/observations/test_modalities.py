@@ -221,6 +221,6 @@ def test_invalid_transforms_between_the_frames_are_refused():
 
 def test_a_message_of_one_transform_has_its_stamp():
     buffer = ObservationBuffer((), HAND, wrist=True)
-    push_state(buffer, T0)
+    buffer.push_joints(T0, HAND.joint_names, [0.1, 0.2])
     buffer.push_message("wrist_pose", load_modality("wrist_pose"), tree(transform("base", "tool", 0.4, stamp=T0)), T0 + 0.04)
     assert buffer.observation(T0 + 0.04).offsets["wrist_pose"] == 0.0

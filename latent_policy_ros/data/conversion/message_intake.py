@@ -297,11 +297,11 @@ class MessageIntake:
     def _refuse_message(self, topic: str, received: float, message: Any, error: Exception) -> None:
         """Count a message as lost; it is damaged, or of another definition, if the error is none of this package."""
         kind = "not finite" if isinstance(error, NotFinite) else "no names" if isinstance(error, NoNames) else "refused"
-        text = str(error)
-        if not isinstance(error, ObservationRefused):
-            name = getattr(message, "__msgtype__", type(message).__name__)
-            lacks = isinstance(error, AttributeError) and error.name
-            text = f"{name} without the field {error.name}" if lacks else f"damaged {name}: {describe_error(error)}"
+        text, name = str(error), getattr(message, "__msgtype__", type(message).__name__)
+        if isinstance(error, AttributeError) and error.name:
+            text = f"{name} without the field {error.name}"
+        elif not isinstance(error, ObservationRefused):
+            text = f"damaged {name}: {describe_error(error)}"
         self._refused[topic] = kind, text
         self._reporter.report(kind, topic, received, text, fatal=False)
 

@@ -182,8 +182,8 @@ class _Search:
             velocity = "; velocities are not integrated to poses: `wrist_command: next_state` takes the next measured pose"
             text = f"got {got}, expected {' or '.join(msg_types)}{velocity if '/Twist' in got else ''}"
             self.fail("wrong type", text, found)
-        elif others := self.bag.topics[found].other_types:
-            self.fail("wrong type", f"messages of {' and '.join((self.msg_type(found), *others))}; expected one type", found)
+        elif more := self.bag.topics[found].other_types:
+            self.fail("wrong type", f"messages of {' and '.join((self.msg_type(found), *more))}; expected one type", found)
         return found
 
     def find_modality(self, names: Sequence[str], field: Field, required: bool = True) -> str:
