@@ -170,9 +170,26 @@ def _check_joints(content: RobotFile, mechanism: Mechanism, joint_names: tuple[s
     if content.kind == "gripper":
         if len(joint_names) > 1:
             got = f"got {len(joint_names)}: {', '.join(joint_names)}"
-            findings.add("actuated", f"a gripper has one actuated joint, {got}; let the others follow it by couplings")
+            remedy = f"let the others follow it by couplings{_example_of_couplings(mechanism, joint_names)}"
+            findings.add("actuated", f"a gripper has one actuated joint, {got}; {remedy}")
         if ("index" not in fingers or len(fingers) != 2) and not findings.at("fingertips"):
             findings.add("fingertips", f"a gripper has a thumb and an index, got {', '.join(fingers)}")
+
+
+def _example_of_couplings(mechanism: Mechanism, joint_names: tuple[str, ...]) -> str:
+    """Couplings of the joints of a gripper to the first one, if their ranges are equal or opposite; else an empty text."""
+    hinges = {hinge.name: hinge for hinge in mechanism.hinges}
+    if not set(joint_names) <= hinges.keys():
+        return ""
+    first, *others = (hinges[name] for name in joint_names)
+    entries = []
+    for hinge in others:
+        ratios = {(first.lower, first.upper): 1, (-first.upper, -first.lower): -1}
+        ratio = next((ratio for ends, ratio in ratios.items() if np.allclose(ends, (hinge.lower, hinge.upper), rtol=1e-3)), None)
+        if ratio is None or hinge.kind != first.kind or not np.isfinite([first.lower, first.upper]).all():
+            return ""
+        entries.append(f"{hinge.name}: {{follows: {first.name}, ratio: {ratio}}}")
+    return f", e.g. `couplings: {{{', '.join(entries)}}}`"
 
 
 def _check_lengths(content: RobotFile, defaults: EmbodimentDefaults, findings: Findings) -> None:

@@ -217,8 +217,13 @@ def test_gripper_with_two_actuated_joints_is_an_error(tmp_path):
     content["couplings"] = {}
     path = tmp_path / "gripper.yaml"
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(ConfigError, match="actuated: a gripper has one actuated joint, got 2"):
+    with pytest.raises(ConfigError, match="actuated: a gripper has one actuated joint, got 2") as error:
         load_embodiment(path)
+    remedy = yaml.safe_load(str(error.value).split("`")[1])
+    assert remedy == {"couplings": {"panda_finger_joint2": {"follows": "panda_finger_joint1", "ratio": 1}}}
+    del content["actuated"]["panda_finger_joint2"]
+    path.write_text(yaml.safe_dump({**content, **remedy}))
+    assert load_embodiment(path).coupling.tolist() == [[1.0], [1.0]]
 
 
 def test_changed_file_is_reloaded(tiny):
