@@ -25,6 +25,7 @@ class SerialLine(ABC):
         self.delay, self.corrupt, self.silent, self.baud_rate = 0.0, 0, False, 0
         self._wake = os.pipe()
         self._running = True
+        self._let_go = threading.Event()  # whether the thread has seen that there is no port
         self._master = None
         self.plug_in()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -60,6 +61,10 @@ class SerialLine(ABC):
         self.path.unlink()
         master, slave, self._master = self._master, self._slave, None
         os.close(slave)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._let_go.clear()
+            os.write(self._wake[1], b"x")
+            self._let_go.wait(1.0)  # else the thread may read from a file that is opened next and gets the same descriptor
         os.close(master)
 
     def plug_in(self):
@@ -82,6 +87,8 @@ class SerialLine(ABC):
     def _run(self):
         while self._running:
             master = self._master
+            if master is None:
+                self._let_go.set()
             try:
                 ready = select.select([self._wake[0], *([master] if master is not None else [])], [], [], 0.05)[0]
                 if self._wake[0] in ready:
