@@ -24,7 +24,6 @@ from latent_policy_ros.common.config import config_file, load
 from latent_policy_ros.common.paths import runs_dir
 from latent_policy_ros.data.hand_recordings import read_hand_recording
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
-from latent_policy_ros.embodiments.human.hand_input import canonical_hands
 from latent_policy_ros.latent.metrics import Measures, fingertips, measure
 from latent_policy_ros.latent.settings import LatentSettings
 from latent_policy_ros.latent.training import measure_held_out, train_latent
@@ -128,7 +127,7 @@ def _median(positions: np.ndarray) -> np.ndarray:
 
 def keypoints(file: Path) -> np.ndarray:
     """Keypoints (T, 21, 3) [m] of a recorded hand."""
-    found = canonical_hands(read_hand_recording(file).points)
+    found = read_hand_recording(file).hands()
     return found.keypoints[found.valid]
 
 

@@ -21,7 +21,6 @@ import numpy as np
 from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.data.hand_recordings import read_hand_recording
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.embodiments.human.hand_input import canonical_hands
 from latent_policy_ros.retargeting import Retargeter
 from latent_policy_ros.retargeting.quality import measure, unreachable_fingers
 
@@ -38,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     people = []
     for file in options.recordings:
-        hands = canonical_hands(read_hand_recording(file).points)
+        hands = read_hand_recording(file).hands()
         people.append(hands.keypoints[hands.valid])
     rows, touches, closed, held = [HEAD, ("---",) * len(HEAD)], 0, 0.0, True
     for file in sorted(options.folder.glob("*.yaml")):

@@ -172,12 +172,7 @@ class Arm:
             return self.tool * (HALF_TURN if opposite else pin.SE3.Identity()) * base_hand
         x, y = np.array([0.0, 1.0, 0.0]), PINCH_AXIS
         rotation = np.array([x, y, np.cross(x, y)])
-        return self.tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ grasp_point(embodiment))
-
-
-def grasp_point(embodiment: Embodiment) -> np.ndarray:
-    """Point at which thumb and fingers meet in a pinch, in the hand frame of an end-effector of this side (3,) [m]."""
-    return pinch_point(embodiment.side)
+        return self.tool * pin.SE3(rotation, np.array([0.0, 0.0, BRACKET_DEPTH]) - rotation @ pinch_point(embodiment.side))
 
 
 def list_arms() -> tuple[str, ...]:

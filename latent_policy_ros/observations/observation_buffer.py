@@ -20,7 +20,7 @@ from latent_policy_ros.observations.merged_joints import MergedJoints
 from latent_policy_ros.observations.messages import stamp_of
 from latent_policy_ros.observations.modalities import Modality
 from latent_policy_ros.observations.observation import Observation, RgbImage, normalize_pose
-from latent_policy_ros.observations.publisher_conflict import PoseConflict, PublisherConflict
+from latent_policy_ros.observations.publisher_conflict import PoseConflict, PublisherConflict, whole_pose
 from latent_policy_ros.observations.resize import DEFAULT_RESIZE, Resize
 from latent_policy_ros.observations.streams import Stream
 from latent_policy_ros.observations.video_stream import VideoStream, is_video
@@ -192,7 +192,7 @@ class ObservationBuffer:
             self._note_refusal(WRIST, f"{WRIST} is not a valid pose")
             raise
         self._push(self._wrist, WRIST, stamp, values)
-        return self._wrist_conflict.push_pose(stamp if sent is None else sent, values)
+        return self._wrist_conflict.push(stamp if sent is None else sent, whole_pose(values))
 
     def push_value(self, name: str, stamp: float, value: np.ndarray) -> None:
         """Add a value of an additional stream.

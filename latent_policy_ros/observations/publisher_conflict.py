@@ -78,20 +78,21 @@ class PublisherConflict:
 
 
 class PoseConflict(PublisherConflict):
-    """As PublisherConflict, of poses (7,): x y z [m], qx qy qz qw. The sign of the quaternion does not count."""
+    """As PublisherConflict, of poses, see :func:`whole_pose`. The sign of the quaternion does not count."""
 
     def __init__(self) -> None:
         super().__init__(tuple(POSE), *zip(*POSE.values()))
-
-    def push_pose(self, stamp: float, pose: np.ndarray) -> str:
-        """As :meth:`push`, of a pose."""
-        return self.push(stamp, Selection(tuple(range(7)), pose))
 
     def push(self, stamp: float, found: Selection) -> str:
         values = np.array(found.values)
         if values[3:] @ self._values[3:] < 0:
             values[3:] *= -1
         return super().push(stamp, Selection(found.joints, values))
+
+
+def whole_pose(pose: np.ndarray) -> Selection:
+    """A pose (7,), x y z [m], qx qy qz qw, as :class:`PoseConflict` takes it."""
+    return Selection(tuple(range(len(POSE))), pose)
 
 
 class SortedConflict:

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from latent_policy_ros.common.errors import ConfigError
-from latent_policy_ros.control.arm_description import grasp_point, list_arms, load_arm
+from latent_policy_ros.control.arm_description import list_arms, load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.embodiments.human.keypoints import PINCH_POINT
+from latent_policy_ros.embodiments.human.keypoints import PINCH_POINT, pinch_point
 
 GRIPPERS = ("panda_gripper", "robotiq_2f85", "so101_gripper", "xarm_gripper")
 
@@ -158,8 +158,8 @@ def test_hands_and_gripper_grasp_on_the_tool_axis_in_the_same_orientation(name):
 def test_left_hand_grasps_on_the_tool_axis():
     hand = load_embodiment("mimic_hand_left")
     T = load_arm("xarm7").mount(hand)
-    np.testing.assert_allclose((T * grasp_point(hand))[:2], 0.0, atol=1e-3)
-    assert grasp_point(hand)[1] == -PINCH_POINT[1]
+    np.testing.assert_allclose((T * pinch_point(hand.side))[:2], 0.0, atol=1e-3)
+    assert pinch_point(hand.side)[1] == -PINCH_POINT[1]
 
 
 def test_gripper_is_mounted_as_in_the_urdf_of_the_panda():

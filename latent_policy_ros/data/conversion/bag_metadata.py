@@ -84,6 +84,7 @@ def marked_episodes(bag: Bag, marks: EpisodeMarks | None, report: Report) -> lis
 
     if marks.task and marks.task not in bag.topics:
         note("missing topic", f"episodes.task: no such topic; {available(bag.topics)}", bag.start, marks.task)
+    begins, ends = marks.begin.casefold(), marks.end.casefold()
     windows: list[Window] = []
     begin: float | None = None
     task, next_task, has_task = "", "", False
@@ -101,21 +102,22 @@ def marked_episodes(bag: Bag, marks: EpisodeMarks | None, report: Report) -> lis
         if repeated:
             continue
         seen.setdefault(text, received)
-        if text.casefold() == marks.begin.casefold():
+        word = text.casefold()
+        if word == begins:
             if begin is not None:
                 note("marks", "begins before the last episode ended; that one is left out", received)
             begin = received
-        elif text.casefold() == marks.end.casefold() and begin is not None:
+        elif word == ends and begin is not None:
             windows.append(Window(begin, received, task))
             begin, has_task = None, bool(next_task)
             task, next_task = next_task or task, ""
-        elif text.casefold() == marks.end.casefold() and not is_flag:
+        elif word == ends and not is_flag:
             note("end without begin", f"{text!r} is ignored", received)
     if begin is not None:
         note("marks", "the last episode has no end; it ends with the bag", begin)
         windows.append(Window(begin, float("inf"), task))
     for text in seen:
-        if text.casefold() not in (marks.begin.casefold(), marks.end.casefold()):
+        if text.casefold() not in (begins, ends):
             note("unknown mark", f"{text!r}; {marks.begin!r} begins an episode, {marks.end!r} ends it", seen[text])
     for topic in (marks.marker, marks.task):
         if skipped := bag.skipped.get(topic):

@@ -27,6 +27,7 @@ from latent_policy_ros.observations.publisher_conflict import (
     PoseConflict,
     PublisherConflict,
     SortedConflict,
+    whole_pose,
 )
 from latent_policy_ros.observations.streams import Stream
 from latent_policy_ros.observations.video_stream import VideoStream, is_video
@@ -267,7 +268,7 @@ class MessageIntake:
     def _store_wrist_command(self, received: float, pose: np.ndarray) -> None:
         self._wrist_commands.push(received, pose)
         if self.topics.wrist_command is not None:
-            conflicts = self._wrist_conflict.push(self._sent, Selection(tuple(range(7)), pose))
+            conflicts = self._wrist_conflict.push(self._sent, whole_pose(pose))
             self._report_perhaps_two(self.topics.wrist_command.topic, conflicts)
 
     def _report_perhaps_two(self, topic: str, conflicts: Iterable[tuple[float, str]]) -> None:
