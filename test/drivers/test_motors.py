@@ -202,10 +202,10 @@ def test_two_drivers_share_a_bus(tmp_path):
     errors, counts = [], [0, 0]
 
     def control(index):
-        driver, until = drivers[index], time.monotonic() + 0.5
-        stamps = set()
+        driver, stamps = drivers[index], set()
         try:
             driver.connect()
+            until = time.monotonic() + 0.5
             while time.monotonic() < until:
                 stamps.add(driver.read().stamp)
                 driver.write(np.full(len(driver.joint_names), 0.1 * (index + 1)))
