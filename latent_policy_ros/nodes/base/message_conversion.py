@@ -36,11 +36,17 @@ def message_class(msg_type: str) -> type:
         raise LatentPolicyError(f"message type {msg_type} is not installed") from error
 
 
-def to_stamp(seconds: float) -> Time:
-    """Seconds as a stamp, rounded to nanoseconds."""
+def seconds_and_nanoseconds(seconds: float) -> tuple[int, int]:
+    """Whole seconds and nanoseconds, rounded, of a stamp or duration [s]."""
     whole = int(seconds // 1)
     nanoseconds = round((seconds - whole) * 1e9)
-    return Time(sec=whole + nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+    return whole + nanoseconds // 1_000_000_000, nanoseconds % 1_000_000_000
+
+
+def to_stamp(seconds: float) -> Time:
+    """Seconds as a stamp, rounded to nanoseconds."""
+    whole, nanoseconds = seconds_and_nanoseconds(seconds)
+    return Time(sec=whole, nanosec=nanoseconds)
 
 
 def doubles(values: Sequence[float] | np.ndarray) -> array:

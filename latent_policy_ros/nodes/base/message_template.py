@@ -1,0 +1,89 @@
+"""MessageTemplate: a message that is serialised once, and of which only times and arrays of numbers change."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from rclpy.serialization import deserialize_message, serialize_message
+
+from latent_policy_ros.nodes.base import message_conversion
+
+_LENGTH = struct.Struct("=I")
+_TIME = struct.Struct("=iI")  # builtin_interfaces/Time and Duration as they are serialised: seconds and nanoseconds
+
+
+class MessageTemplate:
+    """Serialises messages that differ in times and arrays of fixed lengths only, without a Python message for each.
+
+    Filling in a template takes a fifth of the time of creating and serialising a message. The places of the values are found in one
+    serialised message, by values that occur nowhere else in it.
+
+    Args:
+        make: Makes the message from its times [s] and arrays, all float64, in this order.
+        times: Number of its times.
+        lengths: Length of each array.
+
+    Raises:
+        ValueError: A time or an array is not a part of the message as it was given.
+    """
+
+    def __init__(self, make: Callable[..., Any], times: int, lengths: tuple[int, ...]) -> None:
+        probes = [1e8 + k + 0.123456789 for k in range(times)]
+        values = np.split(np.pi * np.arange(1, sum(lengths) + 1), np.cumsum(lengths)[:-1])
+        message = make(*probes, *values)
+        data = _without_padding(bytes(serialize_message(message)), message)
+        self._data = bytearray(data)
+        self._times = [_place(data, _TIME.pack(*message_conversion.seconds_and_nanoseconds(probe))) for probe in probes]
+        self._arrays = [np.frombuffer(self._data, np.float64, len(value), _place(data, value.tobytes())) for value in values]
+
+    def serialise(self, *values: float | np.ndarray) -> bytes:
+        """The message with these times [s] and arrays, in the order of ``make``."""
+        times = len(self._times)
+        for place, seconds in zip(self._times, values[:times], strict=True):
+            _TIME.pack_into(self._data, place, *message_conversion.seconds_and_nanoseconds(seconds))
+        for array, value in zip(self._arrays, values[times:], strict=True):
+            array[:] = value
+        return bytes(self._data)
+
+
+def _without_padding(data: bytes, message: Any) -> bytes:
+    """Serialised data without the bytes that rmw appends, which readers of bags refuse."""
+    while True:
+        try:
+            if deserialize_message(data[:-1], type(message)) != message:
+                return data
+        except Exception:  # each middleware has its own
+            return data
+        data = data[:-1]
+
+
+def _place(data: bytes, part: bytes) -> int:
+    if data.count(part) != 1:
+        raise ValueError(f"expected a value once in the serialised message, found it {data.count(part)} times")
+    return data.index(part)
+
+
+def joint_state_template(names: Sequence[str]) -> MessageTemplate:
+    """Measured joints ``names``; values: stamp [s], position (n,) [rad or m], velocity (n,) per second."""
+    make = lambda stamp, position, velocity: message_conversion.joint_state(stamp, names, position, velocity)
+    return MessageTemplate(make, 1, (len(names), len(names)))
+
+
+def pose_stamped_template(frame: str) -> MessageTemplate:
+    """A pose in ``frame``; values: stamp [s], pose (7,) x y z [m], qx qy qz qw."""
+    return MessageTemplate(lambda stamp, pose: message_conversion.pose_stamped(stamp, frame, pose), 1, (7,))
+
+
+def command_template(names: Sequence[str]) -> MessageTemplate:
+    """A command of the joints ``names``; values: stamp and time to reach the position [s], position (n,) [rad or m]."""
+    make = lambda stamp, reach_in, position: message_conversion.command(stamp, reach_in, names, position)
+    return MessageTemplate(make, 2, (len(names),))
+
+
+def serialised_text(text: str) -> bytes:
+    """A string as it occurs in a serialised message."""
+    data = text.encode() + b"\0"
+    return _LENGTH.pack(len(data)) + data

@@ -1,0 +1,57 @@
+"""MessageTemplate: the same content as that of the message itself."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
+
+from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
+
+from latent_policy_ros.data.bags.message_types import message_types  # noqa: E402
+from latent_policy_ros.nodes.base import message_conversion  # noqa: E402
+from latent_policy_ros.nodes.base.message_template import (  # noqa: E402
+    MessageTemplate,
+    command_template,
+    joint_state_template,
+    pose_stamped_template,
+    serialised_text,
+)
+
+STORE = message_types()
+NAMES = ("a", "index_2", "thumb_rotation")
+Q, V, POSE = np.array([0.1, np.inf, -3.0]), np.array([0.0, -0.0, 1e300]), np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.6, 0.8])
+
+
+@pytest.mark.parametrize("stamp", [0.0, 0.9999999999, 1764540000.123456])
+@pytest.mark.parametrize("frame", ["", "base", "left/panda_link0"])
+def test_a_filled_template_equals_the_serialised_message(stamp, frame):
+    for template, values, message in (
+        (joint_state_template(NAMES), (stamp, Q, V), message_conversion.joint_state(stamp, NAMES, Q, V)),
+        (pose_stamped_template(frame), (stamp, POSE), message_conversion.pose_stamped(stamp, frame, POSE)),
+        (command_template(NAMES), (stamp, 0.02, Q), message_conversion.command(stamp, 0.02, NAMES, Q)),
+    ):
+        template.serialise(*map(np.zeros_like, values))  # leaves nothing behind
+        data = template.serialise(*values)
+        assert deserialize_message(data, type(message)) == message
+        name = f"{type(message).__module__.partition('.')[0]}/msg/{type(message).__name__}"
+        assert STORE.serialize_cdr(STORE.deserialize_cdr(data, name), name)[4:12] == data[4:12]  # raises unless the size is exact
+
+
+def test_values_of_another_shape_are_refused():
+    template = joint_state_template(NAMES)
+    with pytest.raises(ValueError, match="shape"):
+        template.serialise(0.0, Q[:2], V)
+    with pytest.raises(ValueError, match="zip"):
+        template.serialise(0.0, Q)
+
+
+def test_a_value_that_is_not_in_the_message_is_refused():
+    make = lambda stamp, q: message_conversion.joint_state(stamp, NAMES, 2 * q, q)
+    with pytest.raises(ValueError, match="once in the serialised message, found it 0 times"):
+        MessageTemplate(lambda stamp, q, v: make(stamp, q), 1, (3, 3))
+
+
+def test_names_of_joints_are_found_whole():
+    data = serialize_message(message_conversion.joint_state(0.0, ("right_thumb", "thumb_2", "index"), Q, V))
+    assert serialised_text("index") in data and serialised_text("thumb") not in data and serialised_text("thumb_") not in data
