@@ -256,6 +256,9 @@ def test_postponed_cycle_does_not_postpone_the_following_ones():
         def receive(self):
             pass
 
+        def awaited(self, now):
+            return []
+
         def postpone(self, late):
             self.asked.append(late)
             return 0.0 if late > 0.018 else 0.009

@@ -77,7 +77,7 @@ class ManagedNode(LifecycleNode):
         refusal: Why the node stays unconfigured although its process continues; see ``ModeError``.
         counts: Number of occurrences of each unexpected event.
         details: Detail of the newest occurrence of each event.
-        poll_period: Longest time for which a received message waits [s].
+        poll_period: Longest time for which a received message waits [s]; see ``subscribe``.
     """
 
     needs_clock = True
@@ -95,6 +95,7 @@ class ManagedNode(LifecycleNode):
         self._reported_counts: Counter[str] = Counter()
         self._destructors: list[Callable[[], Any]] = []
         self._polled: dict[Subscription, PolledSubscription] = {}
+        self._awaited: list[PolledSubscription] = []
         self._cycled = False
         self._ready = False
         self._diagnostics_due = 0.0
@@ -178,15 +179,32 @@ class ManagedNode(LifecycleNode):
         """The tf frame of a name: ``~/link`` is ``link`` in the namespace of the node; all others are taken as they are."""
         return f"{self.get_namespace()}/{name[2:]}".strip("/") if name.startswith("~/") else name
 
-    def subscribe(self, msg_type: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> Subscription:
+    def subscribe(
+        self,
+        msg_type: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        profile: QoSProfile,
+        raw: bool = False,
+        awaited: bool = False,
+    ) -> Subscription:
         """Subscribe until cleanup. An exception in the callback, and a damaged message, are counted under the topic's name.
 
         The node reads its topics every ``poll_period``, at a bounded rate; see :class:`PolledSubscription`.
+
+        Args:
+            msg_type: Type of the messages.
+            topic: Name, relative to the node.
+            callback: Called with each message.
+            profile: Quality of service.
+            raw: Call ``callback`` with serialised messages, undamaged or not.
+            awaited: A message does not wait for ``poll_period``: its arrival ends the wait of the main loop.
         """
 
         def guarded(data: bytes) -> None:
             try:
-                message = deserialize_message(data, msg_type)  # here, because the middleware drops damaged messages unnoticed
+                # Here, because the middleware drops damaged messages unnoticed.
+                message = data if raw else deserialize_message(data, msg_type)
             except Exception as error:
                 self.count(f"{topic}: damaged message", describe_error(error))
                 return
@@ -199,10 +217,14 @@ class ManagedNode(LifecycleNode):
 
         own, options = copy(profile), {"qos_overriding_options": QoSOverridingOptions(qos.OVERRIDABLE)}  # overrides change it
         subscription = self.create_subscription(msg_type, topic, guarded, own, raw=True, **options)
-        self._polled[subscription] = PolledSubscription(subscription, own.depth, guarded)
+        self._polled[subscription] = polled = PolledSubscription(subscription, own.depth, guarded)
+        if awaited:
+            self._awaited.append(polled)
 
         def destroy() -> None:
             del self._polled[subscription]
+            if awaited:
+                self._awaited.remove(polled)
             self.destroy_subscription(subscription)
 
         self._destructors.append(destroy)
@@ -221,6 +243,10 @@ class ManagedNode(LifecycleNode):
     def polled(self) -> tuple[Subscription, ...]:
         """Subscriptions that the node reads itself."""
         return tuple(self._polled)
+
+    def awaited(self, now: float) -> list[Subscription]:
+        """Subscriptions whose messages end the wait of the main loop that begins at ``now`` [s], of a steady clock."""
+        return [polled.subscription for polled in self._awaited if polled.may_read(now)] if self._cycled else []
 
     def receive(self) -> None:
         """Handle the messages that arrived since the last call. Before the first cycle they wait: drivers have not measured yet."""

@@ -19,9 +19,13 @@ from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.processes import Watchdog, watch_parent
 from latent_policy_ros.nodes.base import ros_context
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
+from latent_policy_ros.nodes.base.message_wait import MessageWait
 
 RCLError = rclpy_implementation.RCLError
 MIN_EVENT_TIME = 0.001  # s per cycle for services, even when the loop is late
+SIMULTANEOUS = 0.0005  # s: what is due within this time is done at once, as each awakening has its cost
+MAX_WAIT = 0.1  # s between two calls of ``stop``
+MAX_AWAITED = 0.01  # s between two events of the executor while messages are awaited
 TRANSITION_TIMEOUT = 300.0  # s: hang timeout while a node configures, activates or shuts down
 
 
@@ -123,18 +127,24 @@ def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> N
     A node may postpone a cycle; the following ones are not postponed with it.
     """
     schedule, poll = dict.fromkeys(nodes, time.monotonic()), dict.fromkeys(nodes, 0.0)
-    due = dict(schedule)
+    due, messages = dict(schedule), MessageWait()
     while not stop():
         now = time.monotonic()
+        soon = now + SIMULTANEOUS
         for node in nodes:
-            if now >= due[node] or now >= poll[node]:
+            if soon >= due[node] or soon >= poll[node]:
                 node.receive()
-                poll[node] = now + node.poll_period if node.polled else float("inf")
-            if now >= due[node] and (wait := node.postpone(now - schedule[node])) > 0.0:
+                poll[node] = max(poll[node] + node.poll_period, now) if node.polled else float("inf")
+            if soon >= due[node] and (wait := node.postpone(max(0.0, now - schedule[node]))) > 0.0:
                 due[node] = time.monotonic() + wait
-            elif now >= due[node]:
+            elif soon >= due[node]:
                 node.cycle()
                 due[node] = schedule[node] = max(schedule[node] + 1.0 / node.rate, time.monotonic() - 1.0 / node.rate)
         until = max(min(*due.values(), *poll.values()), time.monotonic() + MIN_EVENT_TIME)
         while (left := until - time.monotonic()) > 0 and not stop():
-            executor.spin_once(timeout_sec=min(left, 0.1))
+            awaited = [subscription for node in nodes for subscription in node.awaited(time.monotonic())]
+            executor.spin_once(timeout_sec=0.0 if awaited else min(left, MAX_WAIT))
+            if awaited and messages.wait(awaited, min(left, MAX_AWAITED)):
+                for node in nodes:
+                    if node.awaited(time.monotonic()):
+                        node.receive()

@@ -28,6 +28,10 @@ class PolledSubscription:
         self._rate, self._burst = max(MIN_RATE, RATE_PER_PLACE * depth), max(MIN_BURST, depth)
         self._allowed, self._polled = float(self._burst), 0.0
 
+    def may_read(self, now: float) -> bool:
+        """Whether a message may be read at ``now`` [s], of a steady clock."""
+        return self._allowed + self._rate * (now - self._polled) >= 1.0
+
     def poll(self, now: float) -> None:
         """Handle the messages that are waiting at ``now`` [s], of a steady clock."""
         self._allowed = min(self._burst, self._allowed + self._rate * (now - self._polled))
