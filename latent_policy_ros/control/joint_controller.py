@@ -11,6 +11,7 @@ from latent_policy_ros.common.errors import ActionRefused
 from latent_policy_ros.control.command_guard import NO_COMMAND, CommandGuard, GuardedCommand
 
 CONTROL_RATE = 100.0  # Hz, of the control loop of a driver node
+STATE_RATE = 50.0  # Hz, of the measurements that it publishes: policies and recordings read them at 10 to 30 Hz
 COMMAND_RATE = 50.0  # Hz, of a decoder's commands
 COMMAND_LEAD = 1.5  # periods of its commands in which each is to be reached, so that a late one does not stop the motion
 MAX_COMMAND_AGE = 2.0  # s

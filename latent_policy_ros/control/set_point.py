@@ -67,7 +67,7 @@ class SetPoint:
             (n,) bool: joints whose velocity was limited to ``max_velocity``.
         """
         low, high = bounds
-        inside = np.clip(self.position, low, high)
+        inside = _clamp(self.position, low, high)
         self.velocity[inside != self.position] = 0.0
         self.position = inside
         limited = np.zeros(len(inside), bool)
@@ -82,15 +82,20 @@ class SetPoint:
             limited = np.abs(velocity + rate * way) > max_velocity + AT_REST
             wanted = self._limited(velocity + way * (rate.min() if self.together else rate), max_velocity)
         step = self.velocity + self._limited(wanted - self.velocity, a * elapsed)
-        step = np.clip(step, -_approach(inside - low, max_braking, elapsed), _approach(high - inside, max_braking, elapsed))
-        self.position, self.velocity = np.clip(inside + step * elapsed, low, high), step
+        step = _clamp(step, -_approach(inside - low, max_braking, elapsed), _approach(high - inside, max_braking, elapsed))
+        self.position, self.velocity = _clamp(inside + step * elapsed, low, high), step
         return limited
 
     def _limited(self, values: np.ndarray, most: np.ndarray) -> np.ndarray:
         """``values`` (n,) limited to -most .. most: all by the same factor if the joints move together."""
         if self.together:
             return values / max(1.0, float(np.max(np.abs(values) / most)))
-        return np.clip(values, -most, most)
+        return _clamp(values, -most, most)
+
+
+def _clamp(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """``np.clip``, which takes twice as long for the few joints of a robot."""
+    return np.minimum(np.maximum(values, low), high)
 
 
 def _approach(distance: np.ndarray, acceleration: np.ndarray, elapsed: float) -> np.ndarray:

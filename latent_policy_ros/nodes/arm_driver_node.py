@@ -18,6 +18,7 @@ from latent_policy_ros.drivers.base import JointReading
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.driver_node import DriverNode
 from latent_policy_ros.nodes.base.main_loop import run_node
+from latent_policy_ros.nodes.base.message_template import pose_stamped_template
 from latent_policy_ros.observations.messages import pose_array
 from latent_policy_ros.observations.transforms import TransformChain
 
@@ -52,10 +53,12 @@ class ArmDriver(DriverNode):
         return self.controller.base_frame, self.controller.kinematics.flange_pose
 
     def subscribe_commands(self) -> None:
+        frame = self.controller.base_frame
         self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
+        self._pose = pose_stamped_template(frame)
         self.subscribe(PoseStamped, "wrist_command", self.on_wrist_command, qos.COMMANDS)
         self.subscribe(JointTrajectory, "arm_command", self.on_trajectory, qos.COMMANDS)
-        self._chain = TransformChain(self.controller.base_frame, frame) if (frame := self.value("wrist_frame")) else None
+        self._chain = TransformChain(frame, wrist) if (wrist := self.value("wrist_frame")) else None
         self._transformed: tuple[float, np.ndarray] | None = None  # newest stamp and pose from tf, not yet published
         if self._chain:
             tf_message = message_conversion.message_class("tf2_msgs/msg/TFMessage")
@@ -85,7 +88,7 @@ class ArmDriver(DriverNode):
         else:
             measured, self._transformed = self._transformed, None
         if measured is not None:
-            self._poses.publish(message_conversion.pose_stamped(measured[0], self.controller.base_frame, measured[1]))
+            self._poses.publish(self._pose.serialise(*measured))
         elif conflict := self._chain.conflict:
             self.count("no wrist pose", conflict)
         elif not self._chain.connected:

@@ -19,6 +19,7 @@ from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
+from latent_policy_ros.nodes.base.message_template import command_template, pose_stamped_template, serialised_text
 from latent_policy_ros.nodes.base.source_monitor import SourceMonitor
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.liveness import Liveness
@@ -72,11 +73,15 @@ class Decoder(ManagedNode):
         self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", qos.OFFERED_COMMANDS)
         self._wrist_commands = self.publisher(PoseStamped, "wrist_command", qos.OFFERED_COMMANDS)
         self._arm_commands = self.publisher(JointTrajectory, "arm_command", qos.OFFERED_COMMANDS)
-        self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS)
+        names = self.embodiment.joint_names
+        self._joint_command, self._wrist_command = command_template(names), pose_stamped_template(self.frame_id)
+        # In simulation time the executor, which receives the clock, must not wait for chunks.
+        self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS, awaited=not self.simulated_time)
         self._sources = SourceMonitor(self, ("latent_action",))
-        # A short queue, as only the arrival counts.
-        self.subscribe(JointState, "joint_states", self._on_joints, qos.IMAGES)
-        self.subscribe(PoseStamped, "wrist_pose", self._on_wrist, qos.IMAGES)
+        # Of the drivers' messages only the arrival counts: a short queue, and no deserialisation.
+        self._first_joint = serialised_text(names[0])
+        self.subscribe(JointState, "joint_states", self._on_joints, qos.IMAGES, raw=True)
+        self.subscribe(PoseStamped, "wrist_pose", self._on_wrist, qos.IMAGES, raw=True)
         self._drivers: dict[str, Liveness] = {}
 
     def activate(self) -> None:
@@ -101,11 +106,11 @@ class Decoder(ManagedNode):
         self.chunk_age.add(now - to_seconds(message.header.stamp))
         self.tick(now)  # publish the first command without delay
 
-    def _on_joints(self, message: JointState) -> None:
-        if self.active and self.embodiment.joint_names[0] in message.name:
+    def _on_joints(self, data: bytes) -> None:
+        if self.active and self._first_joint in data:
             self._drivers["joint states of the end-effector"].receive(time.monotonic())
 
-    def _on_wrist(self, _: PoseStamped) -> None:
+    def _on_wrist(self, _: bytes) -> None:
         if self.active:
             self._drivers["wrist pose"].receive(time.monotonic())
 
@@ -134,8 +139,8 @@ class Decoder(ManagedNode):
             return
         self.following = True
         reach_in = now + COMMAND_LEAD / self.rate - command.observed
-        self._joint_commands.publish(message_conversion.command(command.observed, reach_in, self.embodiment.joint_names, command.q))
-        self._wrist_commands.publish(message_conversion.pose_stamped(command.observed, self.frame_id, command.wrist_pose))
+        self._joint_commands.publish(self._joint_command.serialise(command.observed, max(0.0, reach_in), command.q))
+        self._wrist_commands.publish(self._wrist_command.serialise(command.observed, command.wrist_pose))
         self.meter.tick(time.monotonic())
         if command.observed != self._observed:
             self._observed = command.observed

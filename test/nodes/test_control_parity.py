@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
 pytest.importorskip("latent_policy_ros.msg", reason="needs the generated messages", exc_type=ImportError)
 
+from rclpy.serialization import deserialize_message  # noqa: E402
 from servos import Clock, Servos, ServoWorld, action_chunks  # noqa: E402
 
 from latent_policy_ros.common.errors import ActionRefused  # noqa: E402
@@ -31,7 +32,10 @@ class LocalDecoder(Decoder):
         super().__init__(**options)
 
     def publisher(self, msg_type, topic, profile):
-        return SimpleNamespace(publish=lambda message: self.routes[topic](message))
+        def publish(message):
+            self.routes[topic](deserialize_message(message, msg_type) if isinstance(message, bytes) else message)
+
+        return SimpleNamespace(publish=publish)
 
 
 @pytest.mark.parametrize("embodiment", ["mimic_hand", "panda_gripper"])

@@ -62,12 +62,13 @@ def test_hand_follows_commands_by_name(graph, states):
     np.testing.assert_allclose(last.position, goal, atol=0.01)
 
 
-def test_joint_states_are_published_at_the_control_rate(graph, states):
-    hand(graph)
+@pytest.mark.parametrize(("state_rate", "rate"), [(50.0, 50), (200.0, 100), (30.0, 30)])
+def test_joint_states_are_published_at_their_rate_up_to_that_of_the_control_loop(graph, states, state_rate, rate):
+    hand(graph, state_rate=state_rate)
     graph.run(0.3)
     states.clear()
     graph.run(1.0)
-    assert 80 <= len(states) <= 105
+    assert 0.8 * rate <= len(states) <= 1.05 * rate + 1
     stamps = [to_seconds(m.header.stamp) for _, m in states]
     assert np.all(np.diff(stamps) > 0) and abs(stamps[-1] - time.time()) < 0.2
 

@@ -14,12 +14,13 @@ from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, ModeError, describe_error
 from latent_policy_ros.control.command_guard import HOLD_AFTER, NO_COMMAND, CommandGuard
-from latent_policy_ros.control.joint_controller import CONTROL_RATE, MAX_COMMAND_AGE, JointController
+from latent_policy_ros.control.joint_controller import CONTROL_RATE, MAX_COMMAND_AGE, STATE_RATE, JointController
 from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
 from latent_policy_ros.drivers.registry import DRIVERS, is_simulated, make_driver
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.base import qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
+from latent_policy_ros.nodes.base.message_template import joint_state_template
 from latent_policy_ros.nodes.base.source_monitor import SourceMonitor
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.messages import to_seconds
@@ -50,6 +51,7 @@ class DriverNode(ManagedNode, ABC):
         self.declare("driver", "mock", f"Hardware driver: {names}, or package.module:Class; an @address may follow.")
         self.declare("socket_path", "", "Socket of the simulator, for the driver sim.")
         self.declare("rate", CONTROL_RATE, "Rate of the control loop [Hz].", 10.0, 1000.0)
+        self.declare("state_rate", STATE_RATE, "Rate of published measurements [Hz], at most ``rate``.", 5.0, 1000.0)
         self.declare("hold_after", HOLD_AFTER, "Time without a command after which the measured pose is held [s].", 0.02, 2.0)
         self.declare("max_command_age", MAX_COMMAND_AGE, "Commands with a stamp further from now are refused [s].", 0.1, 10.0)
         self.driver: Driver | None = None
@@ -91,8 +93,11 @@ class DriverNode(ManagedNode, ABC):
         self._observed = 0.0  # stamp of the observation behind the newest command [s]
         self._sent, self._sent_time = None, 0.0
         self._cycle_time, self._retry = 0.0, 0.0
+        self._states_per_cycle, self._states_due = min(1.0, self.value("state_rate") / self.rate), 1.0
+        self._max_age = self.value("max_command_age")
         self.meter, self.latency = RateMeter(), Percentiles()
         self._states = self.publisher(JointState, "joint_states", qos.STATES)
+        self._state = joint_state_template(self.names)
         self._monitors = SourceMonitor(self, self.command_topics), SourceMonitor(self, ("joint_states",), STATE_SOURCES)
         self.conflict = ""
         self.subscribe_commands()
@@ -162,10 +167,13 @@ class DriverNode(ManagedNode, ABC):
         except Exception as error:
             self._disconnect(error)
             return
-        reading = self.reading
         self.meter.tick(time.monotonic())
-        self._states.publish(message_conversion.joint_state(reading.stamp, self.names, reading.position, reading.velocity))
-        self.publish_measurement(reading)
+        self._states_due += self._states_per_cycle
+        if self._states_due >= 1.0:
+            self._states_due %= 1.0
+            reading = self.reading
+            self._states.publish(self._state.serialise(reading.stamp, reading.position, reading.velocity))
+            self.publish_measurement(reading)
 
     def _check_sources(self) -> None:
         """Hold the measured pose while more than one node commands the joints or publishes their measurements."""
@@ -179,8 +187,8 @@ class DriverNode(ManagedNode, ABC):
         if not isinstance(reading, JointReading):
             raise HardwareError(f"driver: read() returned {type(reading).__name__}, expected JointReading (drivers/base.py)")
         self.reading = reading
-        if abs(age := self.now() - reading.stamp) > (most := self.value("max_command_age")):
-            detail = f"{age:.3f} s before this machine's clock, expected at most {most:g} s apart"
+        if abs(age := self.now() - reading.stamp) > self._max_age:
+            detail = f"{age:.3f} s before this machine's clock, expected at most {self._max_age:g} s apart"
             self.count("measurement stamp implausible", detail)
 
     def _cycle(self) -> None:
