@@ -26,9 +26,9 @@ class Liveness:
 
     def silence(self, now: float) -> float:
         """Time since the last message [s] if the stream has ended; 0 while it continues, and before its first message."""
-        if not self._arrivals:
+        if not self._arrivals or now - self._arrivals[-1] <= self.timeout:
             return 0.0
         arrivals = list(self._arrivals)
         period = median(after - before for before, after in zip(arrivals, arrivals[1:])) if len(arrivals) > 1 else 0.0
         silent = now - arrivals[-1]
-        return silent if silent > max(self.timeout, PERIODS * period) else 0.0
+        return silent if silent > PERIODS * period else 0.0

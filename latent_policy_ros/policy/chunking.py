@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -57,13 +58,14 @@ class ChunkBuffer:
             return None
         while len(self._arrivals) > 1 and self._share(self._arrivals[1], now) >= 1.0:
             self._arrivals.popleft()
-        weights = np.ones(1)
-        for arrival in list(self._arrivals)[1:]:
+        weights, rest = [], 1.0  # newest first
+        for arrival in list(self._arrivals)[:0:-1]:
             share = self._share(arrival, now)
-            weights = np.append((1.0 - share) * weights, share)
-        steps = [_step(arrival.chunk, now) for arrival in self._arrivals]
-        latent = weights @ np.stack([latent for latent, _ in steps])
-        return latent, _mean_pose(np.stack([pose for _, pose in steps]), weights)
+            weights.append(rest * share)
+            rest *= 1.0 - share
+        blend = np.array([rest, *reversed(weights)])
+        latents, poses = zip(*(_step(arrival.chunk, now) for arrival in self._arrivals))
+        return blend @ np.array(latents), _mean_pose(np.array(poses), blend)
 
     def _share(self, arrival: _Arrival, now: float) -> float:
         """Weight of a chunk against all before it: from 0 at its arrival to 1 after ``blend``."""
@@ -75,31 +77,31 @@ class ChunkBuffer:
 
 def _step(chunk: ActionChunk, now: float) -> tuple[np.ndarray, np.ndarray]:
     """Action of a chunk at ``now``: cubic interpolation between steps, constant beyond the ends."""
-    at = float(np.clip((now - chunk.stamp) / chunk.dt, 0, chunk.horizon - 1))
+    at = min(max((now - chunk.stamp) / chunk.dt, 0.0), chunk.horizon - 1.0)
     before = min(int(at), max(chunk.horizon - 2, 0))
     indices, weights = _catmull_rom(before, at - before, chunk.horizon)
     return weights @ chunk.latents[indices], _mean_pose(chunk.wrist_poses[indices], weights)
 
 
-def _catmull_rom(before: int, x: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _catmull_rom(before: int, x: float, count: int) -> tuple[list[int], np.ndarray]:
     """Indices and weights (4,) of the steps for the share ``x`` of the way from step ``before`` to the next of ``count``."""
-    weights = 0.5 * np.array([
-        -x + 2 * x**2 - x**3,
-        2 - 5 * x**2 + 3 * x**3,
-        x + 4 * x**2 - 3 * x**3,
-        -(x**2) + x**3,
-    ])  # fmt: skip
+    x2, x3 = x * x, x * x * x
+    a, b, c, d = 0.5 * (-x + 2 * x2 - x3), 0.5 * (2 - 5 * x2 + 3 * x3), 0.5 * (x + 4 * x2 - 3 * x3), 0.5 * (x3 - x2)
     if before == 0:  # a step beyond an end continues the line through the last two
-        weights += weights[0] * np.array([-1.0, 2.0, -1.0, 0.0])
+        a, b, c = 0.0, b + 2 * a, c - a
     if before + 2 >= count:
-        weights += weights[3] * np.array([0.0, -1.0, 2.0, -1.0])
-    return np.clip(np.arange(before - 1, before + 3), 0, count - 1), weights
+        b, c, d = b - d, c + 2 * d, 0.0
+    last = count - 1
+    return [max(before - 1, 0), before, min(before + 1, last), min(before + 2, last)], np.array([a, b, c, d])
 
 
 def _mean_pose(poses: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted mean of nearby poses (N, 7). q and -q are treated as the same rotation."""
-    quaternions = poses[:, 3:] * np.where(poses[:, 3:] @ poses[-1, 3:] < 0, -1.0, 1.0)[:, None]
-    quaternion = weights @ quaternions
-    norm = np.linalg.norm(quaternion)
-    quaternion = quaternion / norm if norm > 1e-6 else poses[-1, 3:]
-    return np.concatenate([weights @ poses[:, :3], quaternion])
+    opposite = poses[:, 3:] @ poses[-1, 3:] < 0.0
+    if opposite.any():
+        poses = poses.copy()
+        poses[opposite, 3:] *= -1.0
+    mean = weights @ poses
+    norm = math.sqrt(mean[3:] @ mean[3:])
+    mean[3:] = mean[3:] / norm if norm > 1e-6 else poses[-1, 3:]
+    return mean
