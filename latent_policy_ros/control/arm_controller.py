@@ -123,6 +123,8 @@ class ArmController(JointController):
 
     def workspace_violation(self, position: np.ndarray, measured: np.ndarray) -> str:
         """Refuse joints that move the wrist out of the workspace; those that bring it nearer are allowed."""
+        if self.workspace.bounds == ANYWHERE:
+            return ""
         outside = self._distance(position)
         if outside <= OVERSHOOT or outside <= self._distance(measured):
             return ""

@@ -113,6 +113,8 @@ class CommandGuard:
         if not np.all(np.asarray(max_lead) > 0):
             raise ValueError(f"max_lead must be positive, got {max_lead}")
         self.hold_after, self.max_lead, self.together = hold_after, max_lead, together
+        self._braking, half = BRAKING * self.max_acceleration, 0.5 * (self.upper - self.lower)
+        self._farthest = self.lower - half, self.upper + half  # a measured joint beyond is in other units, or another joint
         self.relatch = (
             np.minimum(MAX_RELATCH, 0.25 * (self.upper - self.lower))
             if relatch is None
@@ -182,9 +184,9 @@ class CommandGuard:
         """
         elapsed = self._elapsed(now)
         measured = np.array(measured, dtype=np.float64)
-        if measured.shape != self.lower.shape or not np.all(np.isfinite(measured)):
+        if measured.shape != self.lower.shape or not np.isfinite(measured).all():
             return self._brake(elapsed, "measured pose unusable", fault=True)
-        if (far := np.maximum(self.lower - measured, measured - self.upper) > 0.5 * (self.upper - self.lower)).any():
+        if (far := (measured < self._farthest[0]) | (measured > self._farthest[1])).any():
             self.reset()
             i = int(far.argmax())
             place = f"{self.names[i]} {measured[i]:.4g}, limits {self.lower[i]:.4g} to {self.upper[i]:.4g}"
@@ -216,7 +218,7 @@ class CommandGuard:
         if self._measured is None:
             return False
         possible = self.relatch + self.max_velocity * max(0.0, now - self._measured_time)
-        return bool(np.any(np.abs(measured - self._measured) > possible))
+        return bool((np.abs(measured - self._measured) > possible).any())
 
     def _accept(self, command: np.ndarray, reach_in: np.ndarray, now: float) -> None:
         expected = (*reach_in.shape, *self.lower.shape)
@@ -225,7 +227,7 @@ class CommandGuard:
             return
         points, times = np.atleast_2d(command), now + np.atleast_1d(reach_in)
         finite = np.isfinite(points).all(axis=0)
-        if not np.all(finite):
+        if not finite.all():
             self.hold("command not finite at " + ", ".join(n for n, ok in zip(self.names, finite) if not ok), fault=True)
             return
         if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
@@ -278,7 +280,7 @@ class CommandGuard:
         return known & (self._direction * (measured - before) <= SETTLED * self.max_velocity * (now - then))
 
     def _moved_away(self, measured: np.ndarray) -> bool:
-        return bool(np.any(np.abs(measured - self._held) > self.relatch))
+        return bool((np.abs(measured - self._held) > self.relatch).any())
 
     def _follow(self, now: float, elapsed: float, refusal: Refusal) -> GuardedCommand:
         point, measured = self._set_point, self._measured
@@ -304,9 +306,8 @@ class CommandGuard:
         point, measured = self._set_point, self._measured
         assert point is not None and measured is not None
         bounds = np.minimum(self.lower, measured), np.maximum(self.upper, measured)
-        braking = BRAKING * self.max_acceleration
-        acceleration = self.max_acceleration if following else braking
-        return point.step(target, velocity, duration, bounds, self.max_velocity, acceleration, braking, elapsed)
+        acceleration = self.max_acceleration if following else self._braking
+        return point.step(target, velocity, duration, bounds, self.max_velocity, acceleration, self._braking, elapsed)
 
     def _vector(self, label: str, value: np.ndarray) -> np.ndarray:
         array = np.array(value, dtype=np.float64)

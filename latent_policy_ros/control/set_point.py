@@ -33,7 +33,7 @@ class SetPoint:
     @property
     def at_rest(self) -> bool:
         """Whether no joint moves."""
-        return bool(np.all(np.abs(self.velocity) <= AT_REST))
+        return bool((np.abs(self.velocity) <= AT_REST).all())
 
     def rest(self, max_acceleration: np.ndarray) -> np.ndarray:
         """Position (n,) in which the joints come to rest if they brake from now on."""
@@ -89,7 +89,7 @@ class SetPoint:
     def _limited(self, values: np.ndarray, most: np.ndarray) -> np.ndarray:
         """``values`` (n,) limited to -most .. most: all by the same factor if the joints move together."""
         if self.together:
-            return values / max(1.0, float(np.max(np.abs(values) / most)))
+            return values / max(1.0, float((np.abs(values) / most).max()))
         return _clamp(values, -most, most)
 
 
@@ -100,4 +100,5 @@ def _clamp(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 def _approach(distance: np.ndarray, acceleration: np.ndarray, elapsed: float) -> np.ndarray:
     """Largest velocity v for a step after which the rest of ``distance`` suffices to stop: v t + v^2 / 2a = distance."""
-    return np.sqrt((acceleration * elapsed) ** 2 + 2.0 * acceleration * distance) - acceleration * elapsed
+    change = acceleration * elapsed
+    return np.sqrt(change * change + 2.0 * acceleration * distance) - change

@@ -94,7 +94,8 @@ def checked_command(joint_names: tuple[str, ...], position: np.ndarray) -> np.nd
     array = np.array(position, dtype=np.float64)
     if array.shape != (len(joint_names),):
         raise ValueError(f"command of {len(joint_names)} joints: expected shape ({len(joint_names)},), got {array.shape}")
-    bad = [name for name, value in zip(joint_names, array) if not np.isfinite(value)]
-    if bad:
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = [name for name, good in zip(joint_names, finite) if not good]
         raise ValueError(f"command: expected finite positions, got NaN or infinity for {', '.join(bad)}")
     return array
