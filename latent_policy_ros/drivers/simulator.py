@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +12,11 @@ import numpy as np
 from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.drivers import simulator_protocol
 from latent_policy_ros.drivers.base import DriverSetup, JointReading, checked_command
+from latent_policy_ros.drivers.simulator_protocol import CLAIM, ERROR, HELLO, ChannelMemory, Message
 
 
 class SimDriver:
-    """Joints of a simulated robot, over an AF_UNIX socket (messages: ``drivers/simulator_protocol.py``).
+    """Joints of a simulated robot, in memory shared with the simulator (``drivers/simulator_protocol.py``).
 
     Args:
         path: Socket of the simulator.
@@ -31,6 +32,8 @@ class SimDriver:
         self._names = tuple(joint_names)
         self._socket: socket.socket | None = None
         self._order = np.arange(len(self._names))  # indices: simulator's array -> this driver's array
+        self._reading: JointReading | None = None
+        self._claimed = False  # whether this driver commands the channel
 
     @classmethod
     def create(cls, setup: DriverSetup) -> SimDriver:
@@ -51,53 +54,86 @@ class SimDriver:
         except OSError as error:
             connection.close()
             raise HardwareError(f"no simulator at {self._path}: {error.strerror or error}; start sim_node first") from error
-        self._socket = connection
-        theirs = simulator_protocol.joint_names(self._ask(simulator_protocol.Message(simulator_protocol.HELLO, self._channel)))
-        if sorted(theirs) != sorted(self._names):
-            self.close()
+        self._socket, self._reading, self._claimed = connection, None, False
+        reply, files = self._ask(HELLO)
+        theirs = simulator_protocol.read_channel(reply)
+        if sorted(theirs.joint_names) != sorted(self._names):
+            self.close(files)
             raise HardwareError(
                 f"simulator at {self._path}, channel {self._channel}: expected joints {', '.join(self._names)}; "
-                f"got {', '.join(theirs)}. Start sim_node with the same embodiment."
+                f"got {', '.join(theirs.joint_names)}. Start sim_node with the same embodiment."
             )
-        self._order = np.array([theirs.index(name) for name in self._names])
+        if len(files) != 1:
+            self.close(files)
+            raise HardwareError(f"simulator at {self._path}: expected the file of its memory, got {len(files)} files")
+        self._order = np.array([theirs.joint_names.index(name) for name in self._names])
+        self._lower, self._upper = theirs.lower, theirs.upper
+        self._memory = ChannelMemory(len(self._names), files[0])
 
     def read(self) -> JointReading:
-        reply = self._ask(simulator_protocol.Message(simulator_protocol.READ, self._channel))
-        position, velocity = simulator_protocol.positions_velocities(reply, len(self._names))
-        return JointReading(reply.stamp, position[self._order], velocity[self._order])
+        self._check_connection()
+        if (measured := self._memory.measured()) is not None:
+            stamp, position, velocity = measured
+            self._reading = JointReading(stamp, position[self._order], velocity[self._order])
+        if self._reading is None:
+            raise HardwareError(f"simulator at {self._path}, channel {self._channel}: no measurement yet")
+        return JointReading(self._reading.stamp, self._reading.position.copy(), self._reading.velocity.copy())
 
     def write(self, position: np.ndarray) -> np.ndarray:
+        self._check_connection()
         theirs = np.empty(len(self._names))
         theirs[self._order] = checked_command(self._names, position)
-        reply = self._ask(simulator_protocol.write_message(self._channel, theirs, time.time()))
-        return reply.array()[self._order]
+        if not self._claimed:
+            self._ask(CLAIM)
+            self._claimed = True
+        theirs = np.minimum(np.maximum(theirs, self._lower), self._upper)
+        self._memory.command(theirs)
+        return theirs[self._order]
 
-    def close(self) -> None:
+    def close(self, files: Sequence[int] = ()) -> None:
+        for file in files:
+            os.close(file)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _ask(self, request: simulator_protocol.Message) -> simulator_protocol.Message:
+    def _check_connection(self) -> None:
+        """Raise HardwareError if the simulator has closed the connection."""
         if self._socket is None:
             raise HardwareError(f"simulator at {self._path}: not connected; call connect() first")
         try:
-            self._socket.send(simulator_protocol.pack(request))
-            data = self._socket.recv(simulator_protocol.MAX_MESSAGE)
+            data = self._socket.recv(1)
+        except BlockingIOError:
+            return  # it sends nothing unasked
+        except OSError as error:
+            self.close()
+            raise HardwareError(f"simulator at {self._path}: connection lost: {error.strerror or error}") from error
+        self.close()
+        raise HardwareError(f"simulator at {self._path}: {'unexpected message' if data else 'connection closed by the simulator'}")
+
+    def _ask(self, op: int) -> tuple[Message, list[int]]:
+        """The reply to a request, and the files that came with it."""
+        assert self._socket is not None
+        try:
+            self._socket.settimeout(self._timeout)
+            self._socket.send(simulator_protocol.pack(Message(op, self._channel)))
+            data, files, _, _ = socket.recv_fds(self._socket, simulator_protocol.MAX_MESSAGE, 1)
+            self._socket.setblocking(False)
         except OSError as error:
             self.close()  # a late reply would be read as the reply to the next request
             late = isinstance(error, TimeoutError)
             what = f"no reply within {self._timeout:g} s" if late else f"connection lost: {error.strerror or error}"
             raise HardwareError(f"simulator at {self._path}: {what}") from error
         if not data:
-            self.close()
+            self.close(files)
             raise HardwareError(f"simulator at {self._path}: connection closed by the simulator")
         reply = simulator_protocol.unpack(data)
-        if reply.op == simulator_protocol.ERROR:
+        if reply.op == ERROR:
             raise HardwareError(f"simulator at {self._path}: {reply.text()}")
-        if (reply.op, reply.channel) != (request.op, request.channel):
-            self.close()
+        if (reply.op, reply.channel) != (op, self._channel):
+            self.close(files)
             raise HardwareError(
-                f"simulator at {self._path}: expected the reply to op {request.op} of {request.channel!r}, "
+                f"simulator at {self._path}: expected the reply to op {op} of {self._channel!r}, "
                 f"got op {reply.op} of {reply.channel!r}"
             )
-        return reply
+        return reply, files

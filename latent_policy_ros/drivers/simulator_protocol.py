@@ -1,32 +1,37 @@
-"""Messages between drivers and the simulator: one datagram each over AF_UNIX SOCK_SEQPACKET, little-endian.
+"""Exchange between drivers and the simulator: requests over AF_UNIX SOCK_SEQPACKET, joints in shared memory.
 
-A message is ``header | channel (UTF-8) | payload``; the header is magic, op, length of the channel and stamp [s].
+A message is ``header | channel (UTF-8) | payload``, one datagram, little-endian; the header is magic, op and length of the channel.
 A client sends one request and receives one reply with the same op and channel, or ERROR with a text.
 
-====== ======================== =====================================================
-op     request payload          reply payload
-====== ======================== =====================================================
-HELLO  empty                    JSON {"joint_names": [n strings]}
-READ   empty                    2n float64: positions, velocities; stamp: time of measurement
-WRITE  n float64: positions     n float64: positions as set, after limits
-ERROR  -                        UTF-8 error message
-====== ======================== =====================================================
+====== =================== ==========================================================================================
+op     request             reply
+====== =================== ==========================================================================================
+HELLO  read a channel      JSON {"joint_names": [n strings], "lower": [n], "upper": [n]}, and the file of its memory
+CLAIM  command a channel   empty; this client alone may write commands, until it disconnects
+ERROR  -                   UTF-8 error message
+====== =================== ==========================================================================================
+
+The memory of a channel, :class:`ChannelMemory`, holds the newest measurement and the newest command. Neither side waits for the
+other: each awakening of a process costs more than all the rest of the exchange.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError
+from latent_policy_ros.drivers.shared_record import SharedRecord
 
-MAGIC = b"LPB1"
-HELLO, READ, WRITE, ERROR = 1, 2, 3, 255
-HEADER = struct.Struct("<4sBxHd")
-MAX_MESSAGE = 16384  # bytes, enough for 1000 joints
+MAGIC = b"LPB2"
+HELLO, CLAIM, ERROR = 1, 2, 255
+HEADER = struct.Struct("<4sBxH")
+MAX_MESSAGE = 65536  # bytes, enough for 1000 joints
 
 
 @dataclass(frozen=True)
@@ -34,22 +39,14 @@ class Message:
     """One request or reply.
 
     Attributes:
-        op: ``HELLO``, ``READ``, ``WRITE`` or ``ERROR``.
+        op: ``HELLO``, ``CLAIM`` or ``ERROR``.
         channel: Part of the robot: ``hand`` or ``arm``.
-        stamp: Time of the message or of its measurement [s since the epoch].
-        payload: Encoded values, see the module's table.
+        payload: Encoded content, see the module's table.
     """
 
     op: int
     channel: str
-    stamp: float = 0.0
     payload: bytes = b""
-
-    def array(self) -> np.ndarray:
-        """Decode the payload to (n,) float64; raises HardwareError if its length is no multiple of 8."""
-        if len(self.payload) % 8:
-            raise HardwareError(f"bus channel {self.channel!r}: payload must be whole float64, got {len(self.payload)} bytes")
-        return np.frombuffer(self.payload, "<f8").astype(float)
 
     def text(self) -> str:
         """Decode the payload of an ERROR reply."""
@@ -59,58 +56,111 @@ class Message:
 def pack(message: Message) -> bytes:
     """Encode a message."""
     channel = message.channel.encode()
-    return HEADER.pack(MAGIC, message.op, len(channel), message.stamp) + channel + message.payload
+    return HEADER.pack(MAGIC, message.op, len(channel)) + channel + message.payload
 
 
 def unpack(data: bytes) -> Message:
     """Decode a message; raises HardwareError if ``data`` is malformed."""
     if len(data) < HEADER.size:
         raise HardwareError(f"bus message: expected at least {HEADER.size} bytes, got {len(data)}")
-    magic, op, length, stamp = HEADER.unpack_from(data)
+    magic, op, length = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise HardwareError(f"bus message: expected magic {MAGIC!r}, got {magic!r}")
-    if op not in (HELLO, READ, WRITE, ERROR):
-        raise HardwareError(f"bus message: unknown op {op}, expected one of {HELLO}, {READ}, {WRITE}, {ERROR}")
+    if op not in (HELLO, CLAIM, ERROR):
+        raise HardwareError(f"bus message: unknown op {op}, expected one of {HELLO}, {CLAIM}, {ERROR}")
     if len(data) < HEADER.size + length:
         raise HardwareError(f"bus message: expected a channel name of {length} bytes, got {len(data) - HEADER.size}")
     channel = data[HEADER.size : HEADER.size + length].decode("utf-8", "replace")
-    return Message(op, channel, stamp, bytes(data[HEADER.size + length :]))
+    return Message(op, channel, bytes(data[HEADER.size + length :]))
 
 
-def hello_reply(channel: str, joint_names: tuple[str, ...], stamp: float) -> Message:
+@dataclass(frozen=True)
+class Channel:
+    """Joints of one driver.
+
+    Attributes:
+        joint_names: Their names.
+        lower, upper: Limits (n,) to which commands are clipped [rad or m].
+    """
+
+    joint_names: tuple[str, ...]
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def hello_reply(name: str, channel: Channel) -> Message:
     """Make the reply to HELLO."""
-    return Message(HELLO, channel, stamp, json.dumps({"joint_names": list(joint_names)}).encode())
+    content = {"joint_names": channel.joint_names, "lower": channel.lower.tolist(), "upper": channel.upper.tolist()}
+    return Message(HELLO, name, json.dumps(content).encode())
 
 
-def joint_names(message: Message) -> tuple[str, ...]:
-    """Decode the joint names of a HELLO reply; raises HardwareError if it has none."""
+def read_channel(message: Message) -> Channel:
+    """Decode a HELLO reply; raises HardwareError if it is malformed."""
     try:
-        names = json.loads(message.payload)["joint_names"]
-    except (ValueError, KeyError, TypeError) as e:
-        raise HardwareError(
-            f"bus channel {message.channel!r}: HELLO reply: expected JSON with joint_names, got {message.payload[:80]!r}"
-        ) from e
-    return tuple(str(n) for n in names)
-
-
-def read_reply(channel: str, position: np.ndarray, velocity: np.ndarray, stamp: float) -> Message:
-    """Make the reply to READ from positions (n,) and velocities (n,)."""
-    return Message(READ, channel, stamp, np.concatenate([position, velocity]).astype("<f8").tobytes())
-
-
-def write_message(channel: str, position: np.ndarray, stamp: float = 0.0) -> Message:
-    """Make a WRITE request, or its reply, from positions (n,)."""
-    return Message(WRITE, channel, stamp, np.asarray(position, "<f8").tobytes())
+        content = json.loads(message.payload)
+        return Channel(tuple(map(str, content["joint_names"])), np.array(content["lower"]), np.array(content["upper"]))
+    except (ValueError, KeyError, TypeError) as error:
+        expected = "expected JSON with joint_names, lower and upper"
+        raise HardwareError(f"bus channel {message.channel!r}: HELLO reply: {expected}, got {message.payload[:80]!r}") from error
 
 
 def error_reply(channel: str, text: str) -> Message:
     """Make an ERROR reply."""
-    return Message(ERROR, channel, 0.0, text.encode()[: MAX_MESSAGE // 2])
+    return Message(ERROR, channel, text.encode()[: MAX_MESSAGE // 2])
 
 
-def positions_velocities(message: Message, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Decode positions (n,) and velocities (n,) of a READ reply; raises HardwareError if their number differs."""
-    values = message.array()
-    if values.size != 2 * n:
-        raise HardwareError(f"bus channel {message.channel!r}: expected {2 * n} values (positions, velocities), got {values.size}")
-    return values[:n], values[n:]
+class ChannelMemory:
+    """Newest measurement and newest command of n joints, in memory that simulator and driver share.
+
+    Args:
+        joints: Number of joints n.
+        file: File descriptor of the memory, which is closed; None allocates it.
+
+    Raises:
+        HardwareError: The memory has another size.
+    """
+
+    def __init__(self, joints: int, file: int | None = None) -> None:
+        measured, commanded = 1 + 2 * joints, 1 + joints
+        size = SharedRecord.size(measured) + SharedRecord.size(commanded)
+        if file is None:
+            self.file = os.memfd_create("joints")  # in no folder: nothing is left behind
+            os.truncate(self.file, size)
+        else:
+            self.file = file
+            if (got := os.fstat(file).st_size) != size:
+                os.close(file)
+                raise HardwareError(f"bus: expected {size} bytes of memory for {joints} joints, got {got}")
+        memory = mmap.mmap(self.file, size)
+        self._measured = SharedRecord(memory, 0, measured)
+        self._commanded = SharedRecord(memory, SharedRecord.size(measured), commanded)
+        self._number = 0.0  # of the newest command, written or read
+        if (newest := self._commanded.read()) is not None:
+            self._number = newest[0]
+        if file is not None:
+            os.close(file)
+
+    def measure(self, stamp: float, position: np.ndarray, velocity: np.ndarray) -> None:
+        """Set the measurement: stamp [s], positions and velocities (n,)."""
+        self._measured.write(np.concatenate([[stamp], position, velocity]))
+
+    def measured(self) -> tuple[float, np.ndarray, np.ndarray] | None:
+        """Stamp [s], positions and velocities (n,) of the newest measurement; None before the first."""
+        values = self._measured.read()
+        if values is None:
+            return None
+        half = (len(values) + 1) // 2
+        return float(values[0]), values[1:half], values[half:]
+
+    def command(self, position: np.ndarray) -> None:
+        """Set the command: positions (n,)."""
+        self._number += 1.0
+        self._commanded.write(np.concatenate([[self._number], position]))
+
+    def take_command(self) -> np.ndarray | None:
+        """The newest command (n,), once; None if there is no new one."""
+        values = self._commanded.read()
+        if values is None or values[0] == self._number:
+            return None
+        self._number = float(values[0])
+        return values[1:]

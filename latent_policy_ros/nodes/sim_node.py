@@ -30,7 +30,6 @@ OVERVIEW, OVERVIEW_CAMERA = "overview", "front"
 OVERVIEW_RATE = 5.0  # Hz
 OVERVIEW_SHARE = 0.05  # largest share of the time spent on the overview, which is for people: a slow machine serves the policy
 OVERVIEW_PERIOD = 0.9  # longest time between two overviews [s]: a recorder refuses to begin while a topic is silent for 1 s
-SWITCH_INTERVAL = 0.001  # thread switch interval of Python [s], short because a thread answers the drivers
 SUCCESS_TIME = 0.3  # time for which the task must be done before success is published [s]
 
 
@@ -82,7 +81,6 @@ class Sim(ManagedNode):
         self.serve(Trigger, "~/reset", self._on_reset)
         if not self.value("socket_path"):
             raise LatentPolicyError("parameter socket_path: expected the path of a socket, got an empty string")
-        sys.setswitchinterval(SWITCH_INTERVAL)
         for name in names:
             self._image(name)  # the first image is slow: render it before drivers connect
         self._clock_output = None

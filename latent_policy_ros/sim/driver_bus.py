@@ -1,44 +1,31 @@
-"""Server of the simulator's sockets, over which driver nodes read and command simulated joints.
+"""Server of a simulator, whose joints driver nodes read and command.
 
-The messages are defined in ``drivers/simulator_protocol.py``. A thread answers every request immediately from the last
-published measurement; it does not access the simulation.
+Measurements and commands are exchanged in shared memory, which drivers get over a socket (``drivers/simulator_protocol.py``). A
+thread serves the socket; it does not access the simulation.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError, available
 from latent_policy_ros.drivers import simulator_protocol
+from latent_policy_ros.drivers.simulator_protocol import Channel, ChannelMemory
 from latent_policy_ros.sim.world import World
 
 MAX_PATH = 107  # longest AF_UNIX address on Linux [bytes]
 SLICE = 0.01  # simulated time between two exchanges with the bus [s]
 MAX_CATCH_UP = 0.1  # longest delay that one call of advance() makes up for [s]
-
-
-@dataclass(frozen=True)
-class Channel:
-    """Joints of one driver.
-
-    Attributes:
-        joint_names: Their names.
-        lower, upper: Limits (n,) to which commands are clipped [rad or m].
-    """
-
-    joint_names: tuple[str, ...]
-    lower: np.ndarray
-    upper: np.ndarray
 
 
 class Bus:
@@ -50,11 +37,9 @@ class Bus:
 
     def __init__(self, path: Path | str, channels: Mapping[str, Channel]) -> None:
         self.path, self.channels = Path(path), dict(channels)
-        self._lock = threading.Lock()
-        self._measured: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
-        self._written: dict[str, np.ndarray] = {}
         self._writers: dict[str, socket.socket] = {}  # the one driver that commands each channel
         self._listener = _listen(self.path)
+        self._memory = {name: ChannelMemory(len(channel.joint_names)) for name, channel in self.channels.items()}
         self._selector = selectors.DefaultSelector()  # the data of each key is its socket
         self._selector.register(self._listener, selectors.EVENT_READ, self._listener)
         self._wake, self._waken = socket.socketpair()
@@ -63,14 +48,13 @@ class Bus:
         self._thread.start()
 
     def publish(self, channel: str, position: np.ndarray, velocity: np.ndarray, stamp: float) -> None:
-        """Set the measurement that readers of a channel receive: positions and velocities (n,), measured at ``stamp`` [s]."""
-        with self._lock:
-            self._measured[channel] = position.copy(), velocity.copy(), stamp
+        """Set the measurement that readers of a channel get: positions and velocities (n,), measured at ``stamp`` [s]."""
+        self._memory[channel].measure(stamp, position, velocity)
 
     def take_command(self, channel: str) -> np.ndarray | None:
-        """Return the last commanded positions (n,), once; None if there is no new command."""
-        with self._lock:
-            return self._written.pop(channel, None)
+        """Return the last commanded positions (n,) within limits, once; None if there is no new and finite command."""
+        position, limits = self._memory[channel].take_command(), self.channels[channel]
+        return np.clip(position, limits.lower, limits.upper) if position is not None and np.isfinite(position).all() else None
 
     def close(self) -> None:
         """Stop serving, disconnect all drivers, remove the socket, and its folder if that is empty. A second call has no effect."""
@@ -82,6 +66,8 @@ class Bus:
             key.data.close()
         self._selector.close()
         self._wake.close()
+        for memory in self._memory.values():
+            os.close(memory.file)
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it contains sockets of other simulators, or belongs to another user
             self.path.parent.rmdir()
@@ -102,7 +88,9 @@ class Bus:
         try:
             data = client.recv(simulator_protocol.MAX_MESSAGE)
             if data:
-                client.send(simulator_protocol.pack(self._answer(client, data)))
+                reply = self._answer(client, data)
+                files = [self._memory[reply.channel].file] if reply.op == simulator_protocol.HELLO else []
+                socket.send_fds(client, [simulator_protocol.pack(reply)], files)
                 return
         except BlockingIOError:
             return  # the client does not read its answers, so this one is dropped
@@ -127,23 +115,11 @@ class Bus:
         if channel is None:
             raise HardwareError(f"no channel {name!r}; {available(self.channels)}")
         if request.op == simulator_protocol.HELLO:
-            return simulator_protocol.hello_reply(name, channel.joint_names, time.time())
-        if request.op == simulator_protocol.READ:
-            with self._lock:
-                measured = self._measured.get(name)
-            if measured is None:
-                raise HardwareError(f"channel {name!r}: no measurement yet")
-            return simulator_protocol.read_reply(name, *measured)
-        if request.op == simulator_protocol.WRITE:
-            position = request.array()
-            if position.shape != channel.lower.shape or not np.isfinite(position).all():
-                raise HardwareError(f"channel {name!r}: expected {channel.lower.size} finite positions, got {position}")
+            return simulator_protocol.hello_reply(name, channel)
+        if request.op == simulator_protocol.CLAIM:
             if self._writers.setdefault(name, client) is not client:
                 raise HardwareError(f"channel {name!r}: another driver commands it; stop one of the two")
-            position = np.clip(position, channel.lower, channel.upper)
-            with self._lock:
-                self._written[name] = position
-            return simulator_protocol.write_message(name, position, time.time())
+            return simulator_protocol.Message(simulator_protocol.CLAIM, name)
         raise HardwareError(f"channel {name!r}: op {request.op} is not a request")
 
 

@@ -1,6 +1,9 @@
 """Exchange of measurements and commands between the simulator and its driver."""
 
+import gc
+import os
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -72,8 +75,10 @@ def test_commands_are_executed_and_measured(robot, clock):
     np.testing.assert_allclose(hand.read().position, [0.01], atol=1e-3)
 
 
-def test_reply_to_a_command_has_the_clipped_positions(robot):
+def test_commands_are_clipped_to_the_limits(robot):
     np.testing.assert_allclose(_driver(robot, "hand").write(np.array([0.3])), [0.04])
+    np.testing.assert_allclose(robot.bus.take_command("hand"), [0.04])
+    assert robot.bus.take_command("hand") is None  # it is new once
 
 
 def test_one_driver_commands_a_channel_until_it_disconnects(robot):
@@ -110,13 +115,8 @@ def test_long_delay_is_skipped(robot, clock):
     "request_bytes, text",
     [
         (b"hello?", "at least"),
-        (
-            simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.READ, "tail")),
-            "no channel 'tail'; available: arm, hand",
-        ),
-        (simulator_protocol.pack(simulator_protocol.write_message("arm", np.zeros(6))), "expected 7 finite positions"),
-        (simulator_protocol.pack(simulator_protocol.write_message("arm", np.full(7, np.nan))), "expected 7 finite positions"),
-        (simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.WRITE, "arm", 0.0, b"12345")), "whole float64"),
+        (simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.HELLO, "tail")), "no channel 'tail'; available"),
+        (simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.CLAIM, "tail")), "no channel 'tail'; available"),
         (simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.ERROR, "arm")), "not a request"),
     ],
 )
@@ -127,8 +127,8 @@ def test_invalid_request_is_answered_with_an_error(robot, request_bytes, text):
         client.send(request_bytes)
         reply = simulator_protocol.unpack(client.recv(simulator_protocol.MAX_MESSAGE))
         assert reply.op == simulator_protocol.ERROR and text in reply.text()
-        client.send(simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.READ, "arm")))
-        assert simulator_protocol.unpack(client.recv(simulator_protocol.MAX_MESSAGE)).op == simulator_protocol.READ
+        client.send(simulator_protocol.pack(simulator_protocol.Message(simulator_protocol.HELLO, "arm")))
+        assert simulator_protocol.unpack(client.recv(simulator_protocol.MAX_MESSAGE)).op == simulator_protocol.HELLO
     assert robot.bus.take_command("arm") is None
 
 
@@ -152,3 +152,32 @@ def test_driver_raises_when_the_simulator_has_closed(robot):
     robot.close()
     with pytest.raises(HardwareError, match="simulator at"):
         driver.read()
+
+
+def test_memory_of_another_size_is_refused():
+    memory = simulator_protocol.ChannelMemory(3)
+    with pytest.raises(HardwareError, match="expected 128 bytes of memory for 4 joints, got 104"):
+        simulator_protocol.ChannelMemory(4, os.dup(memory.file))
+    os.close(memory.file)
+
+
+def test_commands_that_are_not_finite_are_ignored(robot):
+    robot.bus._memory["hand"]._commanded.write(np.array([7.0, np.nan]))
+    assert robot.bus.take_command("hand") is None
+
+
+def test_no_file_stays_open(tmp_path, clock):
+    opened = lambda: len(os.listdir("/proc/self/fd"))
+    robot = SimulatedRobot(World("panda_gripper", cameras=()), tmp_path / "robot.sock", clock)
+    before = opened()
+    for _ in range(3):
+        driver = _driver(robot, "hand")
+        driver.write(driver.read().position)
+        driver.close()
+    del driver
+    gc.collect()
+    deadline = time.monotonic() + 2.0
+    while opened() > before and time.monotonic() < deadline:
+        time.sleep(0.01)  # until the simulator has closed its ends
+    assert opened() == before
+    robot.close()
