@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rclpy.node import Node
 
-PERIOD = 0.2  # s between two counts of the publishers
-NAMES_PERIOD = 1.0  # s between two queries of their names while their numbers are the same: names cost ten times as much
+PERIOD = 0.5  # s between two counts of the publishers
+NAMES_PERIOD = 2.0  # s between two queries of their names while their numbers are the same: names cost ten times as much
 LEASE = 30.0  # s: a killed publisher stays in the graph for up to 20 s, beside its successor of the same name
 UNKNOWN = "_NODE_NAME_UNKNOWN_"  # a publisher whose node has not been discovered yet, or that is no ROS node
 
