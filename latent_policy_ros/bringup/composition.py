@@ -12,6 +12,7 @@ from latent_policy_ros.common.errors import LatentPolicyError
 NONE, ROBOT, FLEET = "none", "robot", "fleet"
 MODES = NONE, ROBOT, FLEET
 COMPOSABLE = "decoder_node", "description_node", "arm_driver_node", "hand_driver_node", "gripper_driver_node"
+ROBOTS_PER_PROCESS = 8  # with ``fleet``; their nodes need about half of a core, and a process of Python uses one at most
 EXECUTABLE, NAME = "composed_node", "composed"  # the name is that of the process; it has no node of that name
 
 
@@ -23,7 +24,7 @@ def compose(specs: Sequence[NodeSpec], mode: str) -> list[NodeSpec]:
 
     Args:
         specs: Nodes, each in a process of its own.
-        mode: ``none``, ``robot`` (one process for each robot) or ``fleet`` (one for all robots).
+        mode: ``none``, ``robot`` (one process for each robot) or ``fleet`` (one for ``ROBOTS_PER_PROCESS`` robots).
 
     Raises:
         LatentPolicyError: Unknown mode.
@@ -32,15 +33,22 @@ def compose(specs: Sequence[NodeSpec], mode: str) -> list[NodeSpec]:
         raise LatentPolicyError(f"compose: expected {', '.join(MODES)}, got {mode!r}")
     if mode == NONE:
         return list(specs)
-    groups: dict[str, list[NodeSpec]] = {}
+    robots: dict[str, list[NodeSpec]] = {}
     for spec in specs:
         if spec.executable in COMPOSABLE:
-            groups.setdefault(spec.namespace if mode == ROBOT else "", []).append(spec)
-    processes = [
-        NodeSpec(EXECUTABLE, NAME, namespace, members=tuple(members), stop_timeout=max(spec.stop_timeout for spec in members))
-        for namespace, members in groups.items()
-    ]
+            robots.setdefault(spec.namespace, []).append(spec)
+    if mode == ROBOT:
+        processes = [_process(NAME, namespace, members) for namespace, members in robots.items()]
+    else:
+        every = list(robots.values())
+        groups = [every[k : k + ROBOTS_PER_PROCESS] for k in range(0, len(every), ROBOTS_PER_PROCESS)]
+        names = [NAME, *(f"{NAME}_{number}" for number in range(2, len(groups) + 1))]
+        processes = [_process(name, "", [spec for specs in group for spec in specs]) for name, group in zip(names, groups)]
     return [*(spec for spec in specs if spec.executable not in COMPOSABLE), *processes]
+
+
+def _process(name: str, namespace: str, members: Sequence[NodeSpec]) -> NodeSpec:
+    return NodeSpec(EXECUTABLE, name, namespace, members=tuple(members), stop_timeout=max(spec.stop_timeout for spec in members))
 
 
 def write_members(spec: NodeSpec, folder: Path, namespace: str = "", ros_arguments: Sequence[str] = ()) -> Path:

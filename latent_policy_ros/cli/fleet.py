@@ -36,7 +36,7 @@ ParamsOption = Annotated[
     Optional[Path], typer.Option("--params-file", help="ROS parameter file; its values replace those of the fleet file.")
 ]
 ComposeOption = Annotated[
-    str, typer.Option(help="Drivers and decoders share a process: those of a `robot`, those of the `fleet`, or `none`.")
+    str, typer.Option(help="Drivers and decoders share a process: those of a `robot`, of eight robots of the `fleet`, or `none`.")
 ]
 TfOption = Annotated[bool, typer.Option("--tf", help="Publish the URDF of each robot, and the transforms of its links.")]
 EngageOption = Annotated[

@@ -58,7 +58,7 @@ def _run_round(fleet: Fleet, episodes: int, seed: int, out: Path, console: Conso
     with private_domain() as domain, tempfile.TemporaryDirectory(prefix="lpr-") as scratch:
         environment = node_environment(os.environ | domain)
         sockets = Path(scratch)
-        specs = compose(node_specs(fleet, record=True, bag_folder=out / "bags", socket_folder=sockets, overview=True), "robot")
+        specs = compose(node_specs(fleet, record=True, bag_folder=out / "bags", socket_folder=sockets, overview=True), "fleet")
         runner = runner_spec(fleet, episodes=episodes, seed=seed, summary=summary)
         nodes = sum(len(spec.nodes) for spec in specs)
         console.print(

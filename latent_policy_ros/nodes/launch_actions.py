@@ -74,7 +74,7 @@ def common_arguments() -> list[DeclareLaunchArgument]:
         argument(
             "compose",
             "none",
-            "Drivers and decoders share a process: those of a robot, those of the fleet, or none.",
+            "Drivers and decoders share a process: those of a robot, those of eight robots of the fleet, or none.",
             bringup.COMPOSE_MODES,
         ),
         argument("only", "", "Parts on this machine: names of robots, shared (policy, episodes, recorder), or both; empty: all."),

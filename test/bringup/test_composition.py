@@ -1,6 +1,7 @@
 """Composition: which nodes share a process, and the file that tells the process its nodes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def test_drivers_and_decoders_of_a_fleet_share_a_process(specs):
         set(shared) == {"/policy", "/episode", "/recorder", "/left/sim", "/right/sim", "/composed"}
         and len(shared["/composed"]) == 6
     )
+
+
+def test_large_fleets_have_several_processes(specs):
+    robot = [spec for spec in specs if spec.namespace == "left"]
+    many = [replace(spec, namespace=f"r{number:02d}") for number in range(20) for spec in robot]
+    shared = {name: nodes for name, nodes in processes(many, "fleet").items() if "composed" in name}
+    assert {name: len(nodes) for name, nodes in shared.items()} == {"/composed": 24, "/composed_2": 24, "/composed_3": 12}
+    assert "/r07/decoder" in shared["/composed"] and "/r08/decoder" in shared["/composed_2"]  # a robot is never split
 
 
 def test_unknown_mode_is_refused(specs):
