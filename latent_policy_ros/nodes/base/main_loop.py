@@ -134,7 +134,7 @@ def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> N
         for node in nodes:
             if soon >= due[node] or soon >= poll[node]:
                 node.receive()
-                poll[node] = max(poll[node] + node.poll_period, now) if node.polled else float("inf")
+                poll[node] = _next(poll[node], node.poll_period, now) if node.polled else float("inf")
             if soon >= due[node] and (wait := node.postpone(max(0.0, now - schedule[node]))) > 0.0:
                 due[node] = time.monotonic() + wait
             elif soon >= due[node]:
@@ -148,3 +148,8 @@ def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> N
                 for node in nodes:
                     if node.awaited(time.monotonic()):
                         node.receive()
+
+
+def _next(last: float, period: float, now: float) -> float:
+    """The time ``period`` after ``last`` [s], or after ``now`` if that is over: what was missed is not made up for."""
+    return last + period if last + period > now else now + period
