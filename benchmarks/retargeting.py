@@ -9,9 +9,9 @@ frame by frame, in one thread.
 
 `vector` is dex-retargeting's problem: wrist to fingertips times one scale. Its scale is the one of SCALES with the smallest error;
 the solver of this package gets the same targets. `dexpilot` is dex-retargeting's method with contacts. `Retargeter` is the method
-of this package: a scale for each finger, and contacts. Its error is relative to these targets. `aligned` is the error after the
-person's four tips were moved, turned and scaled to the robot's, frame by frame; `near` is the error of the distance between thumb
-and finger where the person's is below 30 mm.
+of this package: one scale and offset for this hand, and contacts. Its error is relative to these targets. `aligned` is the error
+after the person's four tips were moved, turned and scaled to the robot's, frame by frame; `near` is the error of the distance
+between thumb and finger where the person's is below 30 mm.
 """
 
 from __future__ import annotations

@@ -15,7 +15,14 @@ from latent_policy_ros.common.errors import ConfigError, Findings, available
 from latent_policy_ros.common.path_names import UnsafeName, path_name
 from latent_policy_ros.common.yaml_file import YAML_SUFFIXES, read_yaml
 from latent_policy_ros.embodiments.description.defaults import EmbodimentDefaults
-from latent_policy_ros.embodiments.description.embodiment_file import DescribedFile, HumanFile, RobotFile, TableFile, file_model
+from latent_policy_ros.embodiments.description.embodiment_file import (
+    DEFAULT_CORRESPONDENCE,
+    DescribedFile,
+    HumanFile,
+    RobotFile,
+    TableFile,
+    file_model,
+)
 from latent_policy_ros.embodiments.description.from_description import described_files, read_described, with_ranges
 from latent_policy_ros.embodiments.description.hinge_table import joint_limits, read_table
 from latent_policy_ros.embodiments.description.mechanism import Mechanism
@@ -108,7 +115,7 @@ def _human(content: HumanFile) -> dict:
         "joint_names": (), "hinges": (), "coupling": read_only(np.zeros((0, 0))),
         "fingertips": MappingProxyType({}), "T_base_hand": read_only(np.eye(4)), "action_names": tuple(names),
         "action_lower": read_only(-bound), "action_upper": bound, "action_closed": 0.0, "action_open": 1.0,
-        "shape": None, "servo": None, "notes": (),
+        "shape": None, "servo": None, "correspondence": DEFAULT_CORRESPONDENCE, "notes": (),
     }  # fmt: skip
 
 
@@ -147,7 +154,7 @@ def _robot(content: TableFile | DescribedFile) -> dict:
         "servo": (
             Servo(**content.servo.model_dump()) if content.servo else defaults.servo(mechanism.max_effort)
         ),
-        "notes": mechanism.notes,
+        "correspondence": content.correspondence, "notes": mechanism.notes,
     }  # fmt: skip
 
 

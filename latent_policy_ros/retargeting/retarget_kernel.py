@@ -38,13 +38,19 @@ ALL_FRAMES = -1  # returned by retarget_frames if no frame was rejected
 
 
 class Correspondence(NamedTuple):
-    """Correspondence between a person's hand and a robot's with F fingers, thumb first; in the hand frame."""
+    """Correspondence between a person's hand and a robot's with F fingers, thumb first; in the hand frame.
 
+    It maps each finger on its own, from its knuckle, by the lengths of the person's and the robot's finger; or the whole hand: all
+    fingers then have one anchor, origin and length, and the person's length is the mean of the fingers.
+    """
+
+    whole_hand: bool
     bases: np.ndarray  # (F,) keypoint index of each finger's knuckle
     tips: np.ndarray  # (F,) keypoint index of each fingertip
-    origins: np.ndarray  # (F, 3) [m] point of the robot that corresponds to the person's knuckle
+    anchors: np.ndarray  # (F,) keypoint index from which the person's fingertip is measured
+    origins: np.ndarray  # (F, 3) [m] point of the robot that corresponds to the anchor
     rotations: np.ndarray  # (F, 3, 3) from the person's finger to the robot's
-    lengths: np.ndarray  # (F,) [m] of the robot's fingers
+    lengths: np.ndarray  # (F,) [m] of the robot's fingers; of a whole hand their mean, scaled by the fit
     last_bones: np.ndarray  # (F,) [m] length of the last bone of the robot's fingers
 
 
@@ -64,7 +70,7 @@ class RetargetState(NamedTuple):
     frames: np.ndarray  # (1,) count of frames so far
     q: np.ndarray  # (n,) joints of the last frame
     bones: np.ndarray  # (20, 3) directions of the person's bones
-    lengths: np.ndarray  # (F,) [m] mean lengths of the person's fingers
+    lengths: np.ndarray  # (F,) [m] lengths of the person's fingers, averaged over the frames
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -72,7 +78,7 @@ def retarget_frames(vectors: Keyvectors, hand_map, joints, state, hands, dt, q):
     """Write the joints q (T, n) for T frames of keypoints (T, 21, 3) [m], ``dt`` [s] apart (0: unknown).
 
     Args:
-        vectors: Keyvectors of the robot: knuckle to tip, thumb to finger, last bone.
+        vectors: Keyvectors of the robot: origin of the hand frame to tip, thumb to finger, last bone.
         hand_map: The Correspondence.
         joints: The JointBounds.
         state: RetargetState of the frame before; updated.
@@ -157,7 +163,7 @@ def to_hand_frame_kernel(keypoints, hand):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def wanted_keyvectors(hand_map, hand, lengths, targets, weights, length_weights):
-    """Write the wanted keyvectors (3 F - 1, 3) [m] and their weights: F knuckle to tip, F - 1 thumb to finger, F last bones.
+    """Write the wanted keyvectors (3 F - 1, 3) [m] and their weights: F fingertips, F - 1 thumb to finger, F last bones.
 
     ``hand`` (21, 3) are keypoints in the hand frame; ``lengths`` (F,) those of the person's fingers. The lengths of the vectors
     from thumb to finger get weights of their own in ``length_weights`` (3 F - 1,); those of the others stay as given.
@@ -166,13 +172,13 @@ def wanted_keyvectors(hand_map, hand, lengths, targets, weights, length_weights)
     bone = np.empty(3)
     thumb = hand[hand_map.tips[0]]
     for f in range(count):
-        tip, base, rotation = hand[hand_map.tips[f]], hand[hand_map.bases[f]], hand_map.rotations[f]
+        tip, anchor, rotation = hand[hand_map.tips[f]], hand[hand_map.anchors[f]], hand_map.rotations[f]
         scale = hand_map.lengths[f] / lengths[f]
         _direction(hand[hand_map.tips[f] - 1], tip, bone)
         for r in range(3):
             targets[f, r], targets[2 * count - 1 + f, r] = hand_map.origins[f, r], 0.0
             for c in range(3):
-                targets[f, r] += scale * rotation[r, c] * (tip[c] - base[c])
+                targets[f, r] += scale * rotation[r, c] * (tip[c] - anchor[c])
                 targets[2 * count - 1 + f, r] += hand_map.last_bones[f] * rotation[r, c] * bone[c]
         weights[f], weights[2 * count - 1 + f] = 1.0, LAST_BONE_WEIGHT
         if f > 0:
@@ -218,7 +224,7 @@ def _bone_directions(hand, bones):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _finger_lengths(hand_map, hand, lengths):
-    """Write the length [m] of each finger along its bones; False if one is shorter than MIN_FINGER_LENGTH."""
+    """Write the length [m] of each finger along its bones, or their mean for a whole hand; False if a finger is too short."""
     bone = np.empty(3)
     for f in range(len(lengths)):
         lengths[f] = 0.0
@@ -226,6 +232,8 @@ def _finger_lengths(hand_map, hand, lengths):
             lengths[f] += _direction(hand[k], hand[k + 1], bone)
         if lengths[f] < MIN_FINGER_LENGTH:
             return False
+    if hand_map.whole_hand:
+        lengths[:] = lengths.mean()
     return True
 
 

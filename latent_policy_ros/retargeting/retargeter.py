@@ -1,10 +1,14 @@
 """Retargeter: human keypoints to joints of one embodiment.
 
-Hands are retargeted by keyvectors. The vector from each knuckle to its fingertip is scaled by the ratio of the lengths of the
-person's and the robot's finger, so that hands of other proportions move alike; the scale, origin and rotation of the thumb are
-fitted (:mod:`latent_policy_ros.retargeting.thumb_fit`). The vectors from the thumb tip to the other tips are not scaled, because
-the objects between the fingers do not grow with the hand; they are shortened when the person's tips touch, and the weight of vector
-and length grows as the tips come near, so that the robot pinches when the person pinches. Joint limits and couplings hold exactly.
+Hands are retargeted by keyvectors. The field ``correspondence`` of the embodiment decides on the targets of the fingertips. With
+``fingers``, the vector from each knuckle to its fingertip is scaled by the ratio of the lengths of the person's and the robot's
+finger, so that hands of other proportions move alike; the scale, origin and rotation of the thumb are fitted
+(:mod:`latent_policy_ros.retargeting.correspondence_fit`). With ``hand``, one scale and origin are fitted for all fingertips, so
+that their arrangement stays similar to the person's.
+
+The vectors from the thumb tip to the other tips are not scaled, because the objects between the fingers do not grow with the hand;
+they are shortened when the person's tips touch, and the weight of vector and length grows as the tips come near, so that the robot
+pinches when the person pinches. Joint limits and couplings hold exactly.
 
 For grippers, the distance of the jaws is the shortest vector from the person's thumb tip to another tip (Bauer et al. 2025).
 """
@@ -23,6 +27,7 @@ from latent_policy_ros.embodiments import Embodiment, HandKinematics
 from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.embodiments.human.keypoints import BASES, TIPS, KeypointsRefused, to_hand_frame
 from latent_policy_ros.retargeting.checks.geometry_checks import require_plausible
+from latent_policy_ros.retargeting.correspondence_fit import fit_correspondence
 from latent_policy_ros.retargeting.human_motion.generator import generate_motion
 from latent_policy_ros.retargeting.retarget_kernel import (
     ALL_FRAMES,
@@ -35,16 +40,16 @@ from latent_policy_ros.retargeting.retarget_kernel import (
     retarget_frames,
 )
 from latent_policy_ros.retargeting.solver import keyvectors
-from latent_policy_ros.retargeting.thumb_fit import fit_thumb
 
-REFERENCE_SECONDS, REFERENCE_FPS = 24.0, 10.0  # of the generated motion that the thumb is fitted to
+REFERENCE_SECONDS, REFERENCE_FPS = 24.0, 10.0  # of the generated motion that correspondences are fitted to
+ANCHOR = BASES["middle"]  # keypoint from which fingertips are measured if the hand corresponds as a whole
 GRIPPER_CONTACT = 0.012  # distance of a person's tips [m] at which the jaws are closed
 TRAVEL_PER_RADIAN = 0.05  # travel of a prismatic joint [m] that counts as 1 rad of a revolute one
 
 # (keypoints (T, 21, 3) [m], dt [s] or 0 if unknown, q (T, n)): retargets successive frames and writes the joints to q.
 _RetargetFrames = Callable[[np.ndarray, float, np.ndarray], None]
 
-_FITTED: dict[tuple[str, bytes], Correspondence] = {}  # by content hash and rest pose
+_FITTED: dict[tuple[str, str, bytes], Correspondence] = {}  # by content hash, kind of correspondence and rest pose
 
 
 class Retargeter:
@@ -147,36 +152,38 @@ class _HandMethod:
         self._mirror = mirror = np.array([1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0])
         chains = [mirror * _from_knuckle(finger, chain) for finger, chain in kinematics.fingers_at_zero().items()]
         bones = [np.linalg.norm(np.diff(chain, axis=0), axis=1) for chain in chains]
+        count, whole_hand = len(chains), embodiment.correspondence == "hand"
+        bases, lengths = np.array([BASES[finger] for finger in self._fingers]), np.array([along.sum() for along in bones])
+        origins = np.array([chain[0] for chain in chains])
         initial = Correspondence(
-            bases=np.array([BASES[finger] for finger in self._fingers]),
+            whole_hand=whole_hand,
+            bases=bases,
             tips=np.array([TIPS[finger] for finger in self._fingers]),
-            origins=np.array([chain[0] for chain in chains]),
-            rotations=np.tile(np.eye(3), (len(chains), 1, 1)),
-            lengths=np.array([lengths.sum() for lengths in bones]),
-            last_bones=np.array([lengths[-1] for lengths in bones]),
+            anchors=np.full(count, ANCHOR) if whole_hand else bases,
+            origins=np.tile(origins[1:].mean(axis=0), (count, 1)) if whole_hand else origins,
+            rotations=np.tile(np.eye(3), (count, 1, 1)),
+            lengths=np.full(count, lengths.mean()) if whole_hand else lengths,
+            last_bones=np.array([along[-1] for along in bones]),
         )
-        tree, count = kinematics.tree_in_hand_frame(mirror), len(chains)
+        tree = kinematics.tree_in_hand_frame(mirror)
         tips, hinges = list(range(count)), list(range(count, 2 * count))  # indices of the points of the tree
         self._vectors = keyvectors(tree, [-1] * count + [0] * (count - 1) + hinges, tips + tips[1:] + tips)
         self._joints = JointBounds(
             embodiment.lower.copy(), embodiment.upper.copy(), embodiment.rest.copy(), embodiment.max_velocity.copy(),
             _per_radian(embodiment),
         )  # fmt: skip
-        key = embodiment.content_hash, embodiment.rest.tobytes()
+        key = embodiment.content_hash, embodiment.correspondence, embodiment.rest.tobytes()
         if key not in _FITTED:
-            _FITTED[key] = fit_thumb(initial, lambda trial: self._thumb_tips(trial, kinematics, mirror))
+            _FITTED[key] = fit_correspondence(initial, lambda trial: self._reference_tips(trial, kinematics))
         self._hand_map = _FITTED[key]
 
-    def _thumb_tips(
-        self, hand_map: Correspondence, kinematics: HandKinematics, mirror: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Thumb tips in the reference motion, (T, 3) each: the person's from its base, in thumb lengths; the robot's [m]."""
+    def _reference_tips(self, hand_map: Correspondence, kinematics: HandKinematics) -> tuple[np.ndarray, np.ndarray]:
+        """Fingertips in the reference motion, (T, F, 3) each: the person's from their anchors, in lengths; the robot's [m]."""
         hands = _reference_hands()
         q = np.empty((len(hands), len(self._joints.rest)))
         retarget_frames(self._vectors, hand_map, self._joints, self._initial_state(), hands, 0.0, q)
-        thumb = hands[:, hand_map.bases[0] : hand_map.tips[0] + 1]
-        length = np.linalg.norm(np.diff(thumb, axis=1), axis=-1).sum(axis=-1, keepdims=True)
-        return (thumb[:, -1] - thumb[:, 0]) / length, mirror * kinematics.fingertips(q)[:, 0]
+        vectors, lengths = _from_anchors(hand_map, hands)
+        return vectors / lengths[..., None], self._mirror * kinematics.fingertips(q)
 
     def start(self) -> _RetargetFrames:
         return partial(self._retarget, self._initial_state())
@@ -189,9 +196,8 @@ class _HandMethod:
     def wanted_fingertips(self, hands: np.ndarray) -> np.ndarray:
         """Targets of the fingertips (T, F, 3) [m] for a recording (T, 21, 3) in the hand frame."""
         hand_map = self._hand_map
-        bones = np.stack([hands[:, base : tip + 1] for base, tip in zip(hand_map.bases, hand_map.tips, strict=True)], axis=1)
-        lengths = np.linalg.norm(np.diff(bones, axis=2), axis=-1).sum(axis=-1).mean(axis=0)
-        vectors = (hand_map.lengths / lengths)[:, None] * (bones[:, :, -1] - bones[:, :, 0])
+        vectors, lengths = _from_anchors(hand_map, hands)
+        vectors = (hand_map.lengths / lengths.mean(axis=0))[:, None] * vectors
         return self._mirror * (hand_map.origins + np.einsum("frc,tfc->tfr", hand_map.rotations, vectors))
 
     def _retarget(self, state: RetargetState, keypoints: np.ndarray, dt: float, q: np.ndarray) -> None:
@@ -208,6 +214,15 @@ class _HandMethod:
             raise KeypointsRefused(f"frame {rejected}: not a hand")
 
 
+def _from_anchors(hand_map: Correspondence, hands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (T, F, 3) [m] from the anchors to the fingertips of hands (T, 21, 3), and the person's lengths (T, F) [m]."""
+    bones = np.stack([hands[:, base : tip + 1] for base, tip in zip(hand_map.bases, hand_map.tips, strict=True)], axis=1)
+    lengths = np.linalg.norm(np.diff(bones, axis=2), axis=-1).sum(axis=-1)
+    if hand_map.whole_hand:
+        lengths[:] = lengths.mean(axis=1, keepdims=True)
+    return hands[:, hand_map.tips] - hands[:, hand_map.anchors], lengths
+
+
 def _from_knuckle(finger: str, chain: np.ndarray) -> np.ndarray:
     """Points of a finger without a moving metacarpal: the first of at least four bones, if it is longer than all others."""
     bones = np.linalg.norm(np.diff(chain, axis=0), axis=1)
@@ -221,7 +236,7 @@ def _per_radian(embodiment: Embodiment) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _reference_hands() -> np.ndarray:
-    """Generated motion of an average hand, keypoints (T, 21, 3), for the fit of thumbs."""
+    """Generated motion of an average hand, keypoints (T, 21, 3), for the fit of correspondences."""
     return to_hand_frame(generate_motion(0, REFERENCE_SECONDS, REFERENCE_FPS, HumanHand()).keypoints)
 
 

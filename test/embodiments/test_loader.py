@@ -13,7 +13,7 @@ from latent_policy_ros.common.errors import ConfigError
 from latent_policy_ros.embodiments import HandKinematics, list_embodiments, load_embodiment
 from latent_policy_ros.embodiments.kinematics.capsules import capsules
 from latent_policy_ros.embodiments.model.catalogue import FOLDERS_VARIABLE
-from latent_policy_ros.embodiments.model.content_hash import content_hash
+from latent_policy_ros.embodiments.model.content_hash import EmbodimentKey, content_hash
 
 TINY = """
 name: tiny_hand
@@ -142,6 +142,16 @@ def test_hash_depends_on_meaning_not_on_text(tiny):
     assert tiny("point: [0, 0, 0.2]", "point: [0, 0, 0.21]").content_hash != plain
 
 
+def test_correspondence_is_that_of_the_fingers_unless_the_file_says_the_hand(tiny):
+    plain, whole = tiny(), tiny("", "correspondence: hand\n")
+    assert (plain.correspondence, whole.correspondence) == ("fingers", "hand")
+    assert whole.content_hash == plain.content_hash  # the meaning of joints does not depend on it
+    assert EmbodimentKey.of(whole) != EmbodimentKey.of(plain)
+    assert load_embodiment("allegro_hand_left").correspondence == "hand"
+    others = [name for name in list_embodiments() if name != "allegro_hand"]
+    assert {load_embodiment(name).correspondence for name in others} == {"fingers"}
+
+
 MISTAKES = {
     "unknown field": ("side: right", "side: right\ncolour: red", "colour", "unknown field; available: action, actuated"),
     "unknown field of a hinge": ("range: [0, 1.0]", "range: [0, 1.0], rnage: 1", "hinges.a.rnage", "unknown field"),
@@ -182,6 +192,8 @@ MISTAKES = {
     "duplicate hinge": ("  b: {parent", "  a: {parent", "", "duplicate key 'a', first given in line 10"),
     "not YAML": ("side: right", "side: [right", "", "is not valid YAML"),
     "action of a hand": ("side: right", "side: right\naction: {name: grip, closed: 0, open: 1}", "action", "only a gripper has one"),
+    "unknown correspondence": ("side: right", "side: right\ncorrespondence: palm", "correspondence", "available: fingers, hand"),
+    "correspondence of a gripper": ("kind: hand", "kind: gripper\ncorrespondence: hand", "correspondence", "only a hand has one, got kind gripper"),
     "axis of a fixed hinge": ("b: {parent: a,", "b: {kind: fixed, parent: a,", "hinges.b.axis", "a fixed hinge has none"),
     "gripper with two joints": ("kind: hand", "kind: gripper", "actuated", "a gripper has one actuated joint, got 2: a, t"),
 }  # fmt: skip

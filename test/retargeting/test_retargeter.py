@@ -1,6 +1,7 @@
 """Retargeter: pinches, grasps, joint limits, step bounds, online and batched operation, rejected keypoints."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -268,6 +269,49 @@ def test_quality_of_a_short_recording_has_nan(frames, motions):
     assert quality.frames == frames and quality.within_limits and quality.keyvector_error < 0.1
     unknown = np.isnan([quality.largest_step, quality.bone_turn, quality.jerk])
     assert unknown.tolist() == [frames < 2, frames < 2, frames < 4]
+
+
+def arrangement_error(robot, person):
+    """Mean distance [m] of fingertips (F, 3) from a person's after the similarity transform that brings those nearest to them."""
+    robot, person = robot - robot.mean(axis=0), person - person.mean(axis=0)
+    U, S, Vt = np.linalg.svd(robot.T @ person)
+    proper = np.array([1.0, 1.0, np.linalg.det(U @ Vt)])
+    scale = (S * proper).sum() / np.square(person).sum()
+    return np.linalg.norm(robot - scale * person @ (U * proper @ Vt).T, axis=-1).mean()
+
+
+def mean_arrangement_error(name, correspondence, motions):
+    """Arrangement error [m] of a hand's fingertips and of their targets."""
+    hand = replace(load_embodiment(name), correspondence=correspondence)
+    kinematics, retargeter = HandKinematics(hand), Retargeter(hand)
+    person = to_hand_frame(motions)[:, :, [TIPS[finger] for finger in kinematics.fingers]].reshape(-1, len(kinematics.fingers), 3)
+    reached = kinematics.fingertips(retargeter.retarget_sequence(motions).reshape(len(person), -1))
+    wanted = np.concatenate([retargeter.wanted_fingertips(motion) for motion in motions])
+    return [np.mean([arrangement_error(*tips) for tips in zip(robot, person, strict=True)]) for robot in (reached, wanted)]
+
+
+@pytest.mark.parametrize("name", ("allegro_hand", "leap_hand"))
+def test_arrangement_of_fingertips_is_the_persons_if_the_whole_hand_corresponds(name, motions):
+    reached, wanted = mean_arrangement_error(name, "hand", motions)
+    assert wanted < 1e-9 and reached < 0.0035
+    assert mean_arrangement_error(name, "fingers", motions)[0] > 1.5 * reached
+
+
+def test_shipped_allegro_hand_keeps_the_arrangement_of_fingertips(motions):
+    hand = load_embodiment("allegro_hand")
+    assert mean_arrangement_error("allegro_hand", hand.correspondence, motions)[0] < 0.0035
+
+
+def test_left_hand_that_corresponds_as_a_whole_is_a_mirror_image(motions):
+    right, left = (Retargeter(load_embodiment(name)) for name in ("allegro_hand", "allegro_hand_left"))
+    np.testing.assert_allclose(left.retarget_sequence(motions[:1]), right.retarget_sequence(motions[:1]), atol=1e-6)
+    mirrored = left.wanted_fingertips(motions[0]) * [1.0, -1.0, 1.0]
+    np.testing.assert_allclose(mirrored, right.wanted_fingertips(motions[0]), atol=1e-9)
+
+
+def test_size_of_the_person_does_not_matter_to_a_whole_hand(motions):
+    q = [Retargeter(load_embodiment("allegro_hand")).wanted_fingertips(size * motions[0]) for size in (0.8, 1.1)]
+    np.testing.assert_allclose(*q, atol=1e-9)
 
 
 def test_negative_dt_does_not_move_a_gripper(motions):

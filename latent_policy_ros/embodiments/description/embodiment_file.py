@@ -26,6 +26,8 @@ from latent_policy_ros.common.path_names import PathName
 from latent_policy_ros.embodiments.description.description import Coupling
 from latent_policy_ros.embodiments.model.schema import FINGERS, PALM, RAMP_TIME
 
+DEFAULT_CORRESPONDENCE: Literal["fingers"] = "fingers"
+
 
 def _finger(name: str) -> str:
     if name not in FINGERS:
@@ -203,11 +205,18 @@ class RobotFile(EmbodimentFile):
     action: ActionSection | None = Field(None, description="Action of a gripper. Default: derived from the geometry.")
     shape: ShapeSection | None = Field(None, description="Radii for collisions and images. Default: derived from the geometry.")
     servo: ServoSection | None = Field(None, description="Servo in simulation. Default: derived from the geometry.")
+    correspondence: Literal["fingers", "hand"] = Field(
+        DEFAULT_CORRESPONDENCE,
+        description="What retargeting maps to a hand: `fingers`, each in proportion to its own length; or `hand`, all fingertips "
+        "by one scale and offset.",
+    )
 
     @model_validator(mode="after")
-    def _check_action(self) -> RobotFile:
+    def _check_kind(self) -> RobotFile:
         if self.action is not None and self.kind != "gripper":
             raise field_errors([("action", f"only a gripper has one, got kind {self.kind}; remove it")])
+        if self.correspondence != DEFAULT_CORRESPONDENCE and self.kind != "hand":
+            raise field_errors([("correspondence", f"only a hand has one, got kind {self.kind}; remove it")])
         return self
 
     def coupling_table(self) -> dict[str, Coupling]:

@@ -34,7 +34,7 @@ class EmbodimentKey:
 
     Attributes:
         embodiment: The embodiment; not part of the comparison.
-        content: Its content hash, shape, servo, hinge ranges, rest pose and velocity limits.
+        content: Its content hash, shape, servo, correspondence, hinge ranges, rest pose and velocity limits.
     """
 
     embodiment: Embodiment = field(compare=False)
@@ -45,7 +45,7 @@ class EmbodimentKey:
         """The key of an embodiment. Its hash is computed again, for it may differ from the one that was loaded."""
         e = embodiment
         ranges = tuple((hinge.lower, hinge.upper) for hinge in e.hinges)
-        return cls(e, (content_hash(e), e.shape, e.servo, ranges, e.rest.tobytes(), e.max_velocity.tobytes()))
+        return cls(e, (content_hash(e), e.shape, e.servo, e.correspondence, ranges, e.rest.tobytes(), e.max_velocity.tobytes()))
 
 
 def _rounded(content):

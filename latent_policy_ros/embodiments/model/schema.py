@@ -105,8 +105,10 @@ class Embodiment:
         action_names, action_lower, action_upper: Names and limits of x, shape (action_dim,).
         action_closed, action_open: q of a gripper at x = 0 and at x = 1 [m or rad]; unused for other kinds.
         shape, servo: For simulation; None for the human hand.
+        correspondence: What retargeting to a hand maps: ``fingers``, each on its own, or the whole ``hand``.
         notes: What the reader of the file assumed or left out, for people.
-        content_hash: sha256 of everything that defines the meaning of q and x (not file names, comments, radii or gains).
+        content_hash: sha256 of everything that defines the meaning of q and x (not file names, comments, radii, gains or how people
+            are retargeted to it).
     """
 
     name: str
@@ -131,6 +133,7 @@ class Embodiment:
     action_open: float
     shape: Shape | None
     servo: Servo | None
+    correspondence: str
     notes: tuple[str, ...]
     content_hash: str
 

@@ -1,7 +1,7 @@
 """Pinches: distance of thumb and fingertips where a person's touch, and the kept values of the shipped embodiments.
 
-The shipped ones are computed once, because each needs its own fit of the thumb. After a change of retargeting or of a shipped
-embodiment, ``python -m latent_policy_ros.retargeting.checks.pinches`` writes ``config/checks/pinches.json`` anew.
+The shipped ones are computed once, because each needs its own fit of the correspondence. After a change of retargeting or of a
+shipped embodiment, ``python -m latent_policy_ros.retargeting.checks.pinches`` writes ``config/checks/pinches.json`` anew.
 """
 
 from __future__ import annotations
