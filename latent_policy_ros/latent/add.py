@@ -1,13 +1,15 @@
-"""Addition of an embodiment to a frozen latent space.
+"""Addition of an embodiment to a frozen latent space, and refit of one that it was trained with.
 
-Encoder and decoder of the new embodiment are trained against the frozen ones, on generated hand motion that is retargeted as in
-the training of the space. No demonstrations are needed. The other codecs and the ``latent_id`` do not change, so existing
-policies remain valid.
+Encoder and decoder of the embodiment are trained against the frozen ones, on generated hand motion that is retargeted as in the
+training of the space. No demonstrations are needed, and the other codecs do not change. An addition leaves the ``latent_id`` as it
+is, so existing policies remain valid. A refit changes it, because it covers the codec; :meth:`Checkpoint.for_refitted_space
+<latent_policy_ros.policy.checkpoint.Checkpoint.for_refitted_space>` makes a policy valid for the new id.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,17 +18,17 @@ import torch
 from rich.console import Console
 
 from latent_policy_ros.common.artifacts import write_atomically
-from latent_policy_ros.common.errors import ArtifactError, ConfigError
+from latent_policy_ros.common.errors import ArtifactError, ConfigError, available
 from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.embodiments import Embodiment
-from latent_policy_ros.latent.codec import RETRAIN
+from latent_policy_ros.latent.codec import RETRAIN, Codec
 from latent_policy_ros.latent.metrics import Measures, measure, split_by_recording
 from latent_policy_ros.latent.networks import TorchCodec
 from latent_policy_ros.latent.objective import Objective
 from latent_policy_ros.latent.settings import LatentSettings
 from latent_policy_ros.latent.space import LatentSpace, both_sides
-from latent_policy_ros.latent.training import reconstruct
-from latent_policy_ros.retargeting.pairs import make_pairs
+from latent_policy_ros.latent.training import reconstruct, refuse_added
+from latent_policy_ros.retargeting.pairs import PairedActions, make_pairs
 
 FRAMES, STEPS = 20_000, 1500
 SEED = 1_000_003  # of the hand motion; differs from the seeds in config/training
@@ -45,15 +47,77 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
     there = [name for name in both_sides(embodiment.name) if name in others]
     if there:
         raise ArtifactError(f"latent space {space.latent_id[:12]} was trained with {there[0]}; give {embodiment.name} another name")
-    started = time.monotonic()
-    known = _known(space)
+    started, known = time.monotonic(), _known(space)
+    codec, held_out = _fit(space, embodiment, known, _settings(space), FRAMES, SEED, console)
+    extended = replace(space, added={**space.added, embodiment.name: codec})
+    measures = measure(extended, held_out, {**known, embodiment.name: embodiment})
     if console:
-        console.print(f"Retargeting {FRAMES} frames of hand motion to {embodiment.name} and {len(known)} embodiments of the space")
-    settings = _settings(space)
+        console.print(f"fitted {embodiment.name} to latent space {space.latent_id[:12]} in {time.monotonic() - started:.0f} s")
+    return extended, measures
+
+
+def refit_embodiment(
+    space: LatentSpace, embodiment: Embodiment, console: Console | None = None
+) -> tuple[LatentSpace, Measures]:  # fmt: skip
+    """Fit the codec of an embodiment that the space was trained with anew, e.g. after its retargeting was changed.
+
+    The motion and the number of steps are those of the training of the space. All other codecs and the out-of-distribution detector
+    stay as they are. Embodiments that were added are left out, because their files state the ``latent_id``, which changes.
+
+    Returns:
+        The new space and its metrics on the recordings that its training held out.
+
+    Raises:
+        ArtifactError: The space was not trained with the embodiment.
+        ConfigError: The embodiment is a human hand, whose actions do not depend on retargeting.
+    """
+    if embodiment.kind == "human":
+        raise ConfigError(embodiment.file, "kind", "expected a hand or a gripper to refit, got human")
+    if embodiment.name not in space.codecs:
+        raise ArtifactError(
+            f"latent space {space.latent_id[:12]} was not trained with {embodiment.name}; {available(space.codecs)}"
+        )
+    started = time.monotonic()
+    known = {name: other for name, other in _known(space).items() if name != embodiment.name}
+    frames = space.report.get("settings", {}).get("frames", FRAMES)
+    steps = space.report.get("settings", {}).get("decoding_steps", STEPS)
+    settings = _settings(space).model_copy(update={"decoding_steps": steps})
+    codec, held_out = _fit(space, embodiment, known, settings, frames, settings.seed, console)
+    refitted = LatentSpace({**space.codecs, embodiment.name: codec}, space.report, space.ood_detector)
+    measures = measure(refitted, held_out, {**known, embodiment.name: embodiment})
+    record = {"from": space.latent_id, "seconds": round(time.monotonic() - started, 1), "held_out": measures.plain()}
+    refits = {**space.report.get("refitted", {}), embodiment.name: record}
+    return replace(refitted, report={**space.report, "refitted": refits}), measures
+
+
+def refit_in_folder(
+    embodiment: Embodiment, latent: Path, out: Path, console: Console | None = None
+) -> tuple[LatentSpace, Measures]:  # fmt: skip
+    """Refit an embodiment of the latent space in a folder, and write the new space to the folder ``out``.
+
+    Raises:
+        ArtifactError, ConfigError: As in :meth:`LatentSpace.load` and :func:`refit_embodiment`; or ``out`` has embodiments that
+            were added to a latent space.
+    """
+    space = LatentSpace.load(latent)
+    refuse_added(out)
+    out.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
+    refitted, measures = refit_embodiment(space, embodiment, console)
+    refitted.save(out)
+    return refitted, measures
+
+
+def _fit(
+    space: LatentSpace, embodiment: Embodiment, known: Mapping[str, Embodiment], settings: LatentSettings, frames: int, seed: int,
+    console: Console | None,
+) -> tuple[Codec, PairedActions]:  # fmt: skip
+    """A codec of ``embodiment``, trained against the frozen ones of ``known``; and the held-out pairs."""
+    if console:
+        console.print(f"Retargeting {frames} frames of hand motion to {embodiment.name} and {len(known)} embodiments of the space")
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
     embodiments = {**known, embodiment.name: embodiment}
-    pairs = make_pairs(list(embodiments.values()), seed=SEED, frames=FRAMES)
+    pairs = make_pairs(list(embodiments.values()), seed=seed, frames=frames)
     train, held_out = split_by_recording(pairs.recording, settings.held_out, generator)
     actions = {name: x[train] for name, x in pairs.actions.items()}
     codecs = {name: TorchCodec.from_numpy(space.codec(name)) for name in known}
@@ -62,12 +126,7 @@ def add_embodiment(space: LatentSpace, embodiment: Embodiment, console: Console 
     objective = Objective(settings, codecs, embodiments, actions, pairs.keyvectors[train], {embodiment.name})
     with training_progress(console, settings.decoding_steps, embodiment.name) as advance:
         reconstruct(objective, generator, advance)
-    added = {**space.added, embodiment.name: new.to_numpy(embodiment)}
-    extended = replace(space, added=added)
-    measures = measure(extended, pairs.subset(np.unique(pairs.recording[held_out])), embodiments)
-    if console:
-        console.print(f"fitted {embodiment.name} to latent space {space.latent_id[:12]} in {time.monotonic() - started:.0f} s")
-    return extended, measures
+    return new.to_numpy(embodiment), pairs.subset(np.unique(pairs.recording[held_out]))
 
 
 def add_to_folder(

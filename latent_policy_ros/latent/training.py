@@ -139,9 +139,7 @@ def train_latent_from_settings(settings: str | Path, out_dir: Path | str, consol
     if len(embodiments) != len(chosen.embodiments):
         raise ConfigError(settings, "embodiments", f"expected each once, got {list(chosen.embodiments)}")
     Path(out_dir).mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
-    if any(Path(out_dir).glob("added/*.json")):
-        folder = Path(out_dir) / "added"
-        raise ArtifactError(f"{folder}: these embodiments were added to an earlier latent space; choose another folder")
+    refuse_added(Path(out_dir))
     if console:
         console.print(f"Retargeting {chosen.frames} frames of hand motion to {', '.join(embodiments)}")
     pairs = make_pairs(list(embodiments.values()), seed=chosen.seed, frames=chosen.frames)
@@ -153,6 +151,16 @@ def train_latent_from_settings(settings: str | Path, out_dir: Path | str, consol
         console.print(report_table(measures))
         console.print(f"latent space {space.latent_id[:12]} in {out_dir}, trained in {space.report['seconds']:.0f} s")
     return space
+
+
+def refuse_added(folder: Path) -> None:
+    """Check that a folder for a new latent space has no embodiments that were added to an earlier one.
+
+    Raises:
+        ArtifactError: It has.
+    """
+    if any(folder.glob("added/*.json")):
+        raise ArtifactError(f"{folder / 'added'}: these embodiments were added to an earlier latent space; choose another folder")
 
 
 def measure_held_out(

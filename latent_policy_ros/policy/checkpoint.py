@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from latent_policy_ros.common.artifacts import artifact_hash, load_artifact, save_artifact
 from latent_policy_ros.common.config import validate
 from latent_policy_ros.common.errors import ArtifactError, ConfigError
+from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import ModelSettings
 
@@ -62,6 +63,24 @@ class Checkpoint:
     def _tensors(self) -> dict[str, np.ndarray]:
         scaling = {tensor: getattr(self.scaling, name) for name, tensor in SCALING.items()}
         return {**{f"{NETWORK}{name}": array for name, array in self.weights.items()}, **scaling, GRASP: self.grasp}
+
+    def for_refitted_space(self, space: LatentSpace) -> Checkpoint:
+        """The same weights for ``space``, which is the policy's latent space with a refitted embodiment.
+
+        Latents mean the same poses as before, because all other codecs are equal. ``latent_ids`` in ``training`` lists the spaces
+        that the policy was for before.
+
+        Raises:
+            ArtifactError: ``space`` does not state that it was made from the policy's latent space by a refit.
+        """
+        origins = {refit["from"]: name for name, refit in space.report.get("refitted", {}).items()}
+        if self.latent_id not in origins:
+            raise ArtifactError(
+                f"policy {self.policy_id[:12]} is for latent space {self.latent_id[:12]}; expected a space refitted from it, got "
+                f"{space.latent_id[:12]}, refitted from {', '.join(origin[:12] for origin in origins) or 'none'}; {RETRAIN}"
+            )
+        training = {**self.training, "latent_ids": [*self.training.get("latent_ids", []), self.latent_id]}
+        return replace(self, latent_id=space.latent_id, training=training)
 
     def save(self, folder: Path | str) -> None:
         """Write both files. policy.json is written last, because it holds the hash of both."""

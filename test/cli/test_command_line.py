@@ -60,7 +60,13 @@ def test_retarget_table_fits_into_80_columns(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("train", "latent", "-o"), ("latent", "add", "leap_hand", "--to", "default", "-o"), ("latent", "report", "-o")]
+    "arguments",
+    [
+        ("train", "latent", "-o"),
+        ("latent", "add", "leap_hand", "--to", "default", "-o"),
+        ("latent", "refit", "leap_hand", "--in", "default", "-o"),
+        ("latent", "report", "-o"),
+    ],
 )
 def test_output_folder_that_is_a_file_is_refused(arguments, tmp_path):
     (tmp_path / "file").touch()

@@ -1,6 +1,7 @@
-"""Addition of an embodiment to a frozen latent space, in files of its own."""
+"""Addition of an embodiment to a frozen latent space, in files of its own, and refit of one of the space."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from typer.testing import CliRunner
 
 from latent_policy_ros.cli import app
 from latent_policy_ros.common.errors import ArtifactError, ConfigError
+from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import add
-from latent_policy_ros.latent.add import add_embodiment, add_to_folder
+from latent_policy_ros.latent.add import add_embodiment, add_to_folder, refit_embodiment, refit_in_folder
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.latent.training import train_latent_from_settings
 
@@ -130,6 +132,43 @@ def test_refused_embodiments(trained):
             add_embodiment(trained, load_embodiment(name))
     with pytest.raises(ConfigError, match="expected a hand or a gripper to add, got human"):
         add_embodiment(trained, load_embodiment("human_hand"))
+
+
+def test_refit_changes_one_codec_and_the_id(trained, tmp_path):
+    space = replace(trained, report={"settings": {**trained.report["settings"], "frames": 3000, "decoding_steps": 300}})
+    space.save(tmp_path / "a")
+    refitted, measures = refit_in_folder(load_embodiment("faive_hand"), tmp_path / "a", tmp_path / "b")
+    loaded = LatentSpace.load(tmp_path / "b")
+    assert loaded.latent_id == refitted.latent_id != trained.latent_id == LatentSpace.load(tmp_path / "a").latent_id
+    assert loaded.embodiments == trained.embodiments and not loaded.added
+    for name in trained.codecs:
+        same = [np.array_equal(loaded.codec(name).tensors[key], array) for key, array in trained.codec(name).tensors.items()]
+        assert all(same) == (name != "faive_hand")
+    z = trained.encode("human_hand", np.zeros((1, 189)))
+    assert np.array_equal(loaded.distance(z), trained.distance(z))
+    at = {name: i for i, name in enumerate(measures.names)}
+    assert measures.pairs["tips"][at["human_hand"], at["faive_hand"]] < 14  # mm, on held-out recordings
+    assert loaded.report["refitted"]["faive_hand"]["from"] == trained.latent_id
+    assert loaded.report["settings"] == space.report["settings"]
+
+
+def test_refused_refits(trained, extended, tmp_path):
+    with pytest.raises(ArtifactError, match="was not trained with mimic_hand; available: faive_hand, human_hand, panda_gripper"):
+        refit_embodiment(trained, load_embodiment("mimic_hand"))
+    with pytest.raises(ConfigError, match="expected a hand or a gripper to refit, got human"):
+        refit_embodiment(trained, load_embodiment("human_hand"))
+    trained.save(tmp_path)
+    with pytest.raises(ArtifactError, match="added: these embodiments were added to an earlier .*; choose another folder"):
+        refit_in_folder(load_embodiment("faive_hand"), tmp_path, extended[0])
+
+
+def test_refit_command_refuses_a_policy_of_another_space_before_the_work(trained, tmp_path):
+    trained.save(tmp_path / "a")
+    command = ["latent", "refit", "faive_hand", "--in", str(tmp_path / "a"), "--policy", "default", "-o", str(tmp_path / "b")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, ArtifactError) and not (tmp_path / "b").exists()
+    shipped = LatentSpace.load(artifact("latents", "default"))
+    assert f"is for latent space {shipped.latent_id[:12]}, got {trained.latent_id[:12]}" in str(result.exception)
 
 
 def test_error_of_an_unknown_embodiment_names_the_command(trained):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,23 @@ def test_old_format_is_refused_with_the_command_to_train(shipped):
 def test_shipped_policy_loads():
     policy = Policy.load(artifact("policies", "default"), LatentSpace.load(artifact("latents", "default")))
     assert policy.policy_id == "02b381e391d728e680b53d75566aebffd869300b69a744cfd7b0686591e5c99c"
+
+
+def test_policy_of_a_refitted_space_has_the_same_weights(saved, space):
+    before = Checkpoint.load(saved)
+    codecs = dict(space.codecs)
+    name, codec = next((name, codec) for name, codec in codecs.items() if codec.action_dim > 1)
+    codecs[name] = replace(codec, tensors={**codec.tensors, "mean": codec.tensors["mean"] + 0.01})
+    refitted = LatentSpace(codecs, {"refitted": {name: {"from": space.latent_id}}}, space.ood_detector)
+    with pytest.raises(ArtifactError, match=f"trained for latent space '{space.latent_id}', got"):
+        Policy.load(saved, refitted)
+    before.for_refitted_space(refitted).save(saved)
+    policy, after = Policy.load(saved, refitted), Checkpoint.load(saved)
+    assert policy.policy_id == after.policy_id != before.policy_id
+    assert all(np.array_equal(array, before.weights[key]) for key, array in after.weights.items())
+    assert after.training["latent_ids"] == [space.latent_id]
+    with pytest.raises(ArtifactError, match=f"expected a space refitted from it, got {space.latent_id[:12]}, refitted from "):
+        before.for_refitted_space(space)
 
 
 def test_new_model_setting_keeps_the_id_of_a_stored_policy(shipped, tmp_path, monkeypatch):
