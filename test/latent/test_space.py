@@ -123,7 +123,7 @@ def test_runtime_imports_without_torch():
 
 def test_shipped_space_loads():
     space = LatentSpace.load(artifact("latents", "default"))
-    assert space.latent_id == "f470f1db94a631e036945fe07c25611f4b37087d50c0959b4f368191a84a448e"
+    assert space.latent_id == "0ee56d0d0d605431b2f2165dfdea1c5a567580c0969445fda4e7fdd7b4a38d9a"
 
 
 def test_new_description_field_keeps_the_id_of_a_stored_space(space, tmp_path, monkeypatch):
