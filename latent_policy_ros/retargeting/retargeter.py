@@ -3,7 +3,7 @@
 Hands are retargeted by keyvectors. The field ``correspondence`` of the embodiment decides on the targets of the fingertips. With
 ``fingers``, the vector from each knuckle to its fingertip is scaled by the ratio of the lengths of the person's and the robot's
 finger, so that hands of other proportions move alike; the scale, origin and rotation of the thumb are fitted
-(:mod:`latent_policy_ros.retargeting.correspondence_fit`). With ``hand``, one scale and origin are fitted for all fingertips, so
+(:mod:`latent_policy_ros.retargeting.correspondence_fit`). With ``hand``, all fingertips have one scale and one fitted origin, so
 that their arrangement stays similar to the person's.
 
 The vectors from the thumb tip to the other tips are not scaled, because the objects between the fingers do not grow with the hand;
