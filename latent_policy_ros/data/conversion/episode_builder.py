@@ -23,7 +23,9 @@ class EpisodeBuilder:
 
     def __init__(self, part: tuple[int, int], start: float, writer: EpisodeWriter) -> None:
         self.part, self.start, self.writer, self.count = part, start, writer, 0
-        self._columns: dict[str, list[np.ndarray]] = {STATE: [], WRIST: [], ACTION: [], WRIST_ACTION: []}
+        self._rows: dict[str, list[np.ndarray]] = {STATE: [], WRIST: [], ACTION: [], WRIST_ACTION: []}
+        #: {feature: (T, d)}, once the episode is complete.
+        self.columns: dict[str, np.ndarray] = {}
 
     def add(self, row: Row) -> set[str]:
         """Add one row; returns the additional streams whose values are neither vectors nor images."""
@@ -43,15 +45,15 @@ class EpisodeBuilder:
         self.count += 1
         for name, values in vectors.items():
             if values is not None:
-                self._columns.setdefault(name, []).append(values.astype(np.float32))
+                self._rows.setdefault(name, []).append(values.astype(np.float32))
         return refused
 
-    def columns(self, robot: RobotTopics) -> dict[str, np.ndarray]:
-        """{feature: (T, d)}; the action of a recording without commands is the measured state some frames later.
+    def complete(self, robot: RobotTopics) -> None:
+        """Make the columns; the action of a recording without commands is the measured state some frames later.
 
         The signs of quaternions are continuous: a publisher may change them, and the rotation is the same.
         """
-        columns = {name: np.array(values) for name, values in self._columns.items() if values}
+        columns = {name: np.array(values) for name, values in self._rows.items() if values}
         for name in (WRIST, WRIST_ACTION):
             if name in columns:
                 columns[name] = _continuous(columns[name], columns[WRIST][0] if WRIST in columns else columns[name][0])
@@ -60,7 +62,7 @@ class EpisodeBuilder:
             columns[ACTION] = columns[STATE][later]
         if robot.wrist_follows and WRIST in columns:
             columns[WRIST_ACTION] = columns[WRIST][later]
-        return columns
+        self.columns = columns
 
 
 class RecordingBuilder:
@@ -106,6 +108,7 @@ class RecordingBuilder:
             if episode.writer.image_error:
                 self._report_image(episode)
                 return
+            episode.complete(self.robot)
             self._check_values(episode)
         for name in sorted(self._not_stored):
             text = f"values of {name} are neither vectors nor depth images"
@@ -128,8 +131,9 @@ class RecordingBuilder:
         skew = self.alignment.skew
         offsets = {name: {"mean": total / self.alignment.count, "max": largest} for name, (total, largest) in skew.items()}
         for number, episode in reversed(list(enumerate(self._episodes))):
-            columns = episode.columns(self.robot)
-            vectors = {name: (names.get(name) or _numbered(name, values.shape[1]), values) for name, values in columns.items()}
+            vectors = {
+                name: (names.get(name) or _numbered(name, values.shape[1]), values) for name, values in episode.columns.items()
+            }
             ends = number + 1 == len(self._episodes) or self._episodes[number + 1].part[0] != episode.part[0]
             content = {**about, "begins": episode.start, "skew": offsets, "part": list(episode.part), "success": success}
             episode.writer.rename(key(number))
@@ -158,7 +162,7 @@ class RecordingBuilder:
         self._reporter.report("image", self.topics.image_topic(camera), stamp, text)
 
     def _check_values(self, episode: EpisodeBuilder) -> None:
-        columns, fps = episode.columns(self.robot), self.alignment.fps
+        columns, fps = episode.columns, self.alignment.fps
         checked = [(STATE, self.robot.joints, self.topics.state_topic)]
         if self.topics.command:
             checked.append((ACTION, self.topics.action_joints, self.topics.command_topic))
