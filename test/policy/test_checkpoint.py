@@ -70,7 +70,7 @@ def test_old_format_is_refused_with_the_command_to_train(shipped):
 
 def test_shipped_policy_loads():
     policy = Policy.load(artifact("policies", "default"), LatentSpace.load(artifact("latents", "default")))
-    assert policy.policy_id == "e41ffa203846e698811741f115048d0945b4188d8c251a65453d02891bfa391a"
+    assert policy.policy_id == "24cd99e1c943671f273942e8344f38a66aadac48bfb1ab8790777221eb6fe6d2"
 
 
 def test_policy_of_a_refitted_space_has_the_same_weights(saved, space):

@@ -189,9 +189,9 @@ def test_memory_does_not_grow_with_the_number_of_bags(tmp_path, recording):
         conversion.convert(bags, tmp_path / "out", conversion.Options(), measure)
     finally:
         tracemalloc.stop()
-    sizes = np.array(list(held.values()))
-    growth = (sizes[-4:].mean() - sizes[4:8].mean()) / 16  # bytes a bag: what the report says about it
-    assert len(sizes) == 24 and growth < 20e3, np.diff(sizes)
+    steps = np.diff(list(held.values()))[4:]
+    growth = np.sort(steps)[:-1].mean()  # bytes a bag: what the report says about it; without one import, of any thread
+    assert len(steps) == 19 and growth < 20e3, steps
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path, recording, converted):
