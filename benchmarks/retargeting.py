@@ -35,6 +35,8 @@ SCALES = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.6)
 
 def figures_of(times, q, tips, targets, keypoints):
     """The figures of one method: times (T,) [s], q (T, 16), tips and targets (T, 4, 3) [m]."""
+    from latent_policy_ros.retargeting.quality import aligned_error
+
     person = np.linalg.norm(keypoints[:, PERSON[1:]] - keypoints[:, PERSON[:1]], axis=-1)
     robot = np.linalg.norm(tips[:, 1:] - tips[:, :1], axis=-1)
     gaps, near = robot[person < TOUCH], np.abs(robot - person)[person < NEAR]
@@ -44,15 +46,6 @@ def figures_of(times, q, tips, targets, keypoints):
         "step": float(np.abs(np.diff(q, axis=0)).max()), "near_mm": 1e3 * float(near.mean()),
         "aligned_mm": 1e3 * float(np.mean([aligned_error(*frame) for frame in zip(tips, keypoints[:, PERSON])])),
     }  # fmt: skip
-
-
-def aligned_error(robot, person):
-    """Mean distance [m] of points (4, 3) from another four after the similarity transform that brings those nearest to them."""
-    robot, person = robot - robot.mean(axis=0), person - person.mean(axis=0)
-    U, S, Vt = np.linalg.svd(robot.T @ person)
-    proper = np.array([1.0, 1.0, np.linalg.det(U @ Vt)])
-    scale = (S * proper).sum() / np.square(person).sum()
-    return np.linalg.norm(robot - scale * person @ (U * proper @ Vt).T, axis=-1).mean()
 
 
 def generated():

@@ -67,7 +67,7 @@ class SetPoint:
             (n,) bool: joints whose velocity was limited to ``max_velocity``.
         """
         low, high = bounds
-        inside = _clamp(self.position, low, high)
+        inside = clamp(self.position, low, high)
         self.velocity[inside != self.position] = 0.0
         self.position = inside
         limited = np.zeros(len(inside), bool)
@@ -82,18 +82,18 @@ class SetPoint:
             limited = np.abs(velocity + rate * way) > max_velocity + AT_REST
             wanted = self._limited(velocity + way * (rate.min() if self.together else rate), max_velocity)
         step = self.velocity + self._limited(wanted - self.velocity, a * elapsed)
-        step = _clamp(step, -_approach(inside - low, max_braking, elapsed), _approach(high - inside, max_braking, elapsed))
-        self.position, self.velocity = _clamp(inside + step * elapsed, low, high), step
+        step = clamp(step, -_approach(inside - low, max_braking, elapsed), _approach(high - inside, max_braking, elapsed))
+        self.position, self.velocity = clamp(inside + step * elapsed, low, high), step
         return limited
 
     def _limited(self, values: np.ndarray, most: np.ndarray) -> np.ndarray:
         """``values`` (n,) limited to -most .. most: all by the same factor if the joints move together."""
         if self.together:
             return values / max(1.0, float((np.abs(values) / most).max()))
-        return _clamp(values, -most, most)
+        return clamp(values, -most, most)
 
 
-def _clamp(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def clamp(values: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     """``np.clip``, which takes twice as long for the few joints of a robot."""
     return np.minimum(np.maximum(values, low), high)
 

@@ -84,6 +84,18 @@ def measure(
     )  # fmt: skip
 
 
+def aligned_error(robot: np.ndarray, person: np.ndarray) -> float:
+    """Mean distance [m] of a robot's fingertips (F, 3) from a person's, which are moved, turned and scaled to be nearest to them.
+
+    The similarity transform is that of least squares (Umeyama 1991).
+    """
+    robot, person = robot - robot.mean(axis=0), person - person.mean(axis=0)
+    U, S, Vt = np.linalg.svd(robot.T @ person)
+    proper = np.array([1.0, 1.0, np.linalg.det(U @ Vt)])
+    scale = (S * proper).sum() / np.square(person).sum()
+    return float(np.linalg.norm(robot - scale * person @ (U * proper @ Vt).T, axis=-1).mean())
+
+
 def bone_turns(keypoints: np.ndarray) -> np.ndarray:
     """Turn of the person's fastest bone between frames [rad]: keypoints (T, 21, 3) in the hand frame -> (T - 1,)."""
     chord = np.linalg.norm(np.diff(_bones(keypoints), axis=0), axis=-1).max(axis=1)

@@ -12,7 +12,7 @@ from latent_policy_ros.embodiments.human.keypoints import TIPS, KeypointsRefused
 from latent_policy_ros.retargeting import Retargeter, generate_motion, grasp_plan
 from latent_policy_ros.retargeting.human_motion.generator import random_hand
 from latent_policy_ros.retargeting.human_motion.postures import fist, pinch, relaxed, spread
-from latent_policy_ros.retargeting.quality import measure, unreachable_fingers
+from latent_policy_ros.retargeting.quality import aligned_error, measure, unreachable_fingers
 
 HANDS = ("faive_hand", "mimic_hand")
 ROBOTS = (*HANDS, "panda_gripper")
@@ -271,15 +271,6 @@ def test_quality_of_a_short_recording_has_nan(frames, motions):
     assert unknown.tolist() == [frames < 2, frames < 2, frames < 4]
 
 
-def arrangement_error(robot, person):
-    """Mean distance [m] of fingertips (F, 3) from a person's after the similarity transform that brings those nearest to them."""
-    robot, person = robot - robot.mean(axis=0), person - person.mean(axis=0)
-    U, S, Vt = np.linalg.svd(robot.T @ person)
-    proper = np.array([1.0, 1.0, np.linalg.det(U @ Vt)])
-    scale = (S * proper).sum() / np.square(person).sum()
-    return np.linalg.norm(robot - scale * person @ (U * proper @ Vt).T, axis=-1).mean()
-
-
 def mean_arrangement_error(name, correspondence, motions):
     """Arrangement error [m] of a hand's fingertips and of their targets."""
     hand = replace(load_embodiment(name), correspondence=correspondence)
@@ -287,7 +278,7 @@ def mean_arrangement_error(name, correspondence, motions):
     person = to_hand_frame(motions)[:, :, [TIPS[finger] for finger in kinematics.fingers]].reshape(-1, len(kinematics.fingers), 3)
     reached = kinematics.fingertips(retargeter.retarget_sequence(motions).reshape(len(person), -1))
     wanted = np.concatenate([retargeter.wanted_fingertips(motion) for motion in motions])
-    return [np.mean([arrangement_error(*tips) for tips in zip(robot, person, strict=True)]) for robot in (reached, wanted)]
+    return [np.mean([aligned_error(*tips) for tips in zip(robot, person, strict=True)]) for robot in (reached, wanted)]
 
 
 @pytest.mark.parametrize("name", ("allegro_hand", "leap_hand"))
