@@ -18,7 +18,8 @@ from latent_policy_ros.policy.device import choose_device
 from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
-from latent_policy_ros.policy.scaling import POSITION
+from latent_policy_ros.policy.relative_chunk import absolute_chunks
+from latent_policy_ros.policy.scaling import POSE
 
 #: Plausibility bound of joints [rad or m] and wrist pose [m]; observations with larger values are rejected.
 MAX_MAGNITUDE = 100.0
@@ -135,8 +136,8 @@ class Policy:
         if not inputs:
             return []
         scaled = self._network.sample(self._batch(inputs).to(self.device), self._generator).cpu().numpy()
-        position = np.stack([robot.states[-1, POSITION] for robot in inputs])
-        chunks = self.checkpoint.scaling.unscale_chunks(scaled, position)
+        poses = np.stack([robot.states[-1, :POSE] for robot in inputs])
+        chunks = absolute_chunks(self.checkpoint.scaling.unscale_chunks(scaled), poses, self.settings.action_axes)
         return [self._chunk(robot, chunk) for robot, chunk in zip(inputs, chunks, strict=True)]
 
     def _validate(self, observation: Observation) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:

@@ -39,17 +39,13 @@ class Scaling:
         """Raw states (..., 10 + L) to scaled states."""
         return (states - self.state_offset) / self.state_scale
 
-    def scale_chunks(self, chunks: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Raw chunks (B, H, 9 + L) in the base frame and newest measured positions (B, 3) to scaled chunks."""
-        relative = chunks.copy()
-        relative[..., POSITION] -= position[:, None]
-        return (relative - self.chunk_offset) / self.chunk_scale
+    def scale_chunks(self, chunks: np.ndarray) -> np.ndarray:
+        """Relative chunks (B, H, 9 + L) to scaled chunks."""
+        return (chunks - self.chunk_offset) / self.chunk_scale
 
-    def unscale_chunks(self, scaled: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Scaled chunks (B, H, 9 + L) to raw chunks in the base frame; the inverse of :meth:`scale_chunks`."""
-        raw = scaled.astype(np.float64) * self.chunk_scale + self.chunk_offset
-        raw[..., POSITION] += position[:, None]
-        return raw
+    def unscale_chunks(self, scaled: np.ndarray) -> np.ndarray:
+        """Scaled chunks (B, H, 9 + L) to relative chunks; the inverse of :meth:`scale_chunks`."""
+        return scaled.astype(np.float64) * self.chunk_scale + self.chunk_offset
 
 
 # Components of a group, least scale, and whether each step of a chunk has a scale of its own.

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from latent_policy_ros.common.config import Config, Names, Positive, field_errors
+from latent_policy_ros.common.config import Config, Names, Positive, Vector3, field_errors
 from latent_policy_ros.observations.resize import ImageFit, Resize
 
 Noise = Annotated[float, Field(ge=0.0)]
+ActionAxes = Literal["base", "grasp"]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -37,6 +38,11 @@ class ModelSettings(Config):
     embodiments: Names = Field(
         (), description="Embodiments with a learned embedding; all others share one. Empty: the network is not told the embodiment."
     )
+    action_axes: ActionAxes = Field(
+        "base",
+        description="Axes of the poses in an action chunk: those of the robot's base frame, or of the newest observed grasp frame. "
+        "With ``grasp``, what the wrist camera sees asks for the same action wherever the hand is and however it is turned.",
+    )
     horizon: int = Field(16, ge=1, description="Steps H of an action chunk.")
     feature_dim: int = Field(256, ge=1, description="Features of each camera, of the state and of the fused observation.")
     image_encoder: str = Field("keypoints", description="Image encoder, see latent_policy_ros/policy/encoders.")
@@ -63,6 +69,32 @@ class ModelSettings(Config):
         if self.sampling_steps > self.diffusion_steps:
             message = f"expected at most diffusion_steps = {self.diffusion_steps}, got {self.sampling_steps}"
             raise field_errors([("sampling_steps", message)])
+        return self
+
+
+class Displacement(Config):
+    """Displaced hands in training, see ``latent_policy_ros/policy/training/displacement.py``."""
+
+    share: Probability = Field(0.6, description="Share of the observations in which the hand is displaced.")
+    position: Noise = Field(
+        0.3, description="Standard deviation of the displacement along x and y, as a share of the height above the plane."
+    )
+    rotation: Noise = Field(0.15, description="Standard deviation of the rotation about each axis, 0.2 m above the plane [rad].")
+    plane: float = Field(0.02, description="Height of the plane in the robot's base frame: about that of the objects' centres [m].")
+    camera: str = Field("wrist", description="The camera at the wrist.")
+    camera_position: Vector3 = Field(description="Position of that camera in the grasp frame of a right hand [m].")
+    camera_target: Vector3 = Field(
+        description="A point on its optical axis, in the same frame [m]. The approach direction is downwards in the image."
+    )
+    field_of_view: float = Field(gt=0.0, lt=180.0, description="Its vertical field of view [deg].")
+
+    @model_validator(mode="after")
+    def _check(self) -> Displacement:
+        if self.camera_position[:2] == self.camera_target[:2]:
+            message = (
+                f"expected another x or y than in camera_position, {list(self.camera_position)}, got {list(self.camera_target)}"
+            )
+            raise field_errors([("camera_target", f"{message}: along z, there is no direction of approach in the image")])
         return self
 
 
@@ -96,6 +128,14 @@ class TrainingSettings(Config):
     position_noise: Noise = Field(
         0.003, description="Standard deviation of the noise on observed positions of the grasp frame [m]."
     )
+    horizontal_offset: Noise = Field(
+        0.0,
+        description="Standard deviation of an offset of all observed positions of a history along x and y [m]. Actions stay as "
+        "they are, so the network cannot tell the scenes of few demonstrations by where the robot is.",
+    )
+    displacement: Displacement | None = Field(
+        None, description="Displaced hands with mapped images of the wrist camera, and actions that lead back; null: none."
+    )
     rotation_noise: Noise = Field(0.02, description="Standard deviation of the noise on observed rotations, as 6D components.")
     latent_noise: Noise = Field(0.1, description="Length of the noise on observed hand latents, which have length 1.")
     aperture_noise: Noise = Field(0.003, description="Standard deviation of the noise on observed apertures [m].")
@@ -111,3 +151,11 @@ class PolicySettings(Config):
 
     model: ModelSettings = Field(ModelSettings(), description="The network; part of the policy's identity.")
     training: TrainingSettings = Field(TrainingSettings(), description="Its training; recorded, but no identity.")
+
+    @model_validator(mode="after")
+    def _check(self) -> PolicySettings:
+        displacement, cameras = self.training.displacement, self.model.cameras
+        if displacement and displacement.camera not in cameras:
+            message = f"expected one of model.cameras, {list(cameras)}, got {displacement.camera!r}"
+            raise field_errors([("training.displacement.camera", message)])
+        return self

@@ -140,7 +140,7 @@ def test_every_model_setting_counts_in_the_id(shipped):
         "cameras": ("front", "left"), "image_size": 128, "dt": 0.05, "observation_steps": 3, "horizon": 8, "feature_dim": 64,
         "image_encoder": "x", "image_encoder_options": {}, "denoiser": "x", "denoiser_options": {}, "diffusion_steps": 50,
         "sampling_steps": 4, "embodiments": ("faive_hand",), "text_encoder": "words", "text_encoder_options": {"words": 8},
-        "objective": "consistency", "image_fit": "pad",
+        "objective": "consistency", "image_fit": "pad", "action_axes": "grasp",
     }  # fmt: skip
     assert set(other) == set(ModelSettings.model_fields)
     ids = {stored.policy_id}
@@ -156,5 +156,5 @@ def test_defaults_of_model_settings_are_fixed():
         "cameras": ["front", "wrist"], "image_size": 96, "dt": 0.1, "observation_steps": 2, "horizon": 16, "feature_dim": 256,
         "image_encoder": "keypoints", "image_encoder_options": {}, "denoiser": "mlp", "denoiser_options": {},
         "text_encoder": "none", "text_encoder_options": {}, "objective": "diffusion", "diffusion_steps": 100, "sampling_steps": 8,
-        "embodiments": [], "image_fit": "crop",
+        "embodiments": [], "image_fit": "crop", "action_axes": "base",
     }  # fmt: skip

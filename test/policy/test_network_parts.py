@@ -11,7 +11,7 @@ from latent_policy_ros.policy.rotations import (
     quaternion_to_matrix,
     rotation_6d_to_matrix,
 )
-from latent_policy_ros.policy.scaling import POSITION, Scaling
+from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import ModelSettings
 
 
@@ -41,13 +41,11 @@ def test_chunk_scaling_round_trip():
     rng = np.random.default_rng(0)
     rotations = matrix_to_rotation_6d(quaternion_to_matrix(random_quaternions(472))).reshape(30, 16, 6)
     chunks = np.concatenate([rng.normal(size=(30, 16, 3)), rotations, rng.normal(size=(30, 16, 8))], axis=-1)
-    position, relative = chunks[:, 0, POSITION].copy(), chunks.copy()
-    relative[..., POSITION] -= position[:, None]
     states = np.concatenate([chunks[:, 0], rng.normal(size=(30, 1))], axis=-1)
-    scaling = Scaling.fit(states, relative)
-    scaled = scaling.scale_chunks(chunks, position)
+    scaling = Scaling.fit(states, chunks)
+    scaled = scaling.scale_chunks(chunks)
     assert np.abs(scaled).max() <= 1 + 1e-5 and np.abs(scaling.scale_states(states)).max() <= 1 + 1e-5
-    assert np.allclose(scaling.unscale_chunks(scaled, position), chunks, atol=1e-5)
+    assert np.allclose(scaling.unscale_chunks(scaled), chunks, atol=1e-5)
 
 
 def test_constant_components_have_a_minimum_scale():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,12 @@ from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.encoders.keypoint_net import shifted_images
 from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
-from latent_policy_ros.policy.scaling import APERTURE, POSITION, ROTATION, STATE_LATENT, Scaling
+from latent_policy_ros.policy.relative_chunk import relative_chunks
+from latent_policy_ros.policy.scaling import POSE, STATE_LATENT, Scaling
 from latent_policy_ros.policy.settings import PolicySettings
 from latent_policy_ros.policy.training.colour_jitter import colour_matrices, coloured_images
+from latent_policy_ros.policy.training.displacement import warped_image
+from latent_policy_ros.policy.training.perturbation import Perturbation, PerturbedStates
 from latent_policy_ros.policy.training.processes import WHOLE, Share
 from latent_policy_ros.policy.training.sampling import EmbodimentSampler, held_out
 
@@ -71,12 +74,14 @@ class DemonstrationDataset:
         scaling: Scaling | None = None,
     ) -> None:
         self.model, self.training, self._share = settings.model, settings.training, share
+        self._perturbation = Perturbation(settings)
         self.episodes: dict[str, int] = {}
         self._images: list[dict[str, np.ndarray]] = []  # of each episode
         self._tasks: list[str] = []  # of each episode
         self._image_hashes: list[str] = []
         states, commands, names, weights = [], [], [], []
         frames: list[tuple[int, int, int, int, bool]] = []
+        sides: dict[str, str] = {}  # by embodiment
         images = ImageCache(cache or runs_dir() / "cache" / "images", self.model.resize)
         for episode, weight, is_held_out in self._successful_episodes(folders, grasp_space.latent_space, images):
             name, number = episode.meta.embodiment, len(self._tasks)
@@ -87,6 +92,7 @@ class DemonstrationDataset:
             frames += [(number, t, first, last, is_held_out) for t in range(len(episode))]
             self._tasks.append(episode.meta.task)
             embodiment = load_embodiment(name)
+            sides[name] = embodiment.side
             states.append(grasp_space.states(embodiment, episode.wrist_pose, episode.hand))
             commands.append(grasp_space.actions(embodiment, episode.wrist_command, episode.hand_command))
         if not frames:
@@ -95,12 +101,18 @@ class DemonstrationDataset:
         self._frames = np.array(frames)  # (N, 5): episode, frame in the episode, first and last row of the episode, validation
         validation = self._frames[:, 4] == 1
         rows = np.flatnonzero(~validation)
+        self._sides = np.array([sides[name] for name in names])
         self._sampler = EmbodimentSampler(names, self._weights, rows)
         self._validation = EmbodimentSampler(names, self._weights, np.flatnonzero(validation)) if validation.any() else None
         self.scaling = scaling or Scaling.fit(self._states[rows], self._chunk_range(rows))
 
     def __len__(self) -> int:
         return len(self._states)
+
+    @property
+    def cameras(self) -> set[str]:
+        """The policy's cameras of which any episode has images."""
+        return set().union(*self._images)
 
     @property
     def validation_frames(self) -> int:
@@ -123,51 +135,60 @@ class DemonstrationDataset:
         names, rows = sampler.draw(generator, self.training.batch_size * self._share.processes)
         states = self._states[self._windows(rows, 1 - self.model.observation_steps, self.model.observation_steps)]
         chunks = self._commands[self._windows(rows, 0, self.model.horizon)]
+        perturbed = PerturbedStates(states, states, {})
         if augment:
-            self._add_noise(states, generator)
-        scaled = self.scaling.scale_states(states)
+            perturbed = self._perturbation.perturb(states, self._sides[rows], self._has_wrist_image(rows), generator)
+        chunks = relative_chunks(chunks, perturbed.origin[:, -1, :POSE], self.model.action_axes)
+        scaled = self.scaling.scale_states(perturbed.observed)
         if augment:
             scaled[generator.random(len(rows)) < self.training.latent_dropout, :, STATE_LATENT] = 0.0
             withheld = generator.random(len(rows)) < self.training.embodiment_dropout
             names = ["" if hidden else name for name, hidden in zip(names, withheld)]
-        images, tasks = self._camera_images(rows, generator, augment), self._task_texts(rows, generator, augment)
+        images, tasks = (
+            self._camera_images(rows, generator, augment, perturbed.homographies),
+            self._task_texts(rows, generator, augment),
+        )
         own = self._share.part(len(rows))
         observations = ObservationBatch(torch.from_numpy(scaled[own]), images, tasks[own], names[own])
-        scaled_chunks = self.scaling.scale_chunks(chunks[own], states[own, -1, POSITION])
+        scaled_chunks = self.scaling.scale_chunks(chunks[own])
         return TrainingBatch(observations, torch.from_numpy(scaled_chunks))
 
     def _chunk_range(self, rows: np.ndarray) -> np.ndarray:
-        """Smallest and largest values (2, H, 9 + L) of the raw chunks at ``rows``, of which few are in memory at a time."""
-        ranges = []
+        """Smallest and largest values (2, H, 9 + L) of the relative chunks at ``rows``, of which few are in memory at a time."""
+        ranges, generator = [], np.random.default_rng(0)
         for some in np.array_split(rows, -(-len(rows) // BLOCK)):
-            chunks = self._commands[self._windows(some, 0, self.model.horizon)]
-            chunks[..., POSITION] -= self._states[some, None, POSITION]
-            ranges += [chunks.min(axis=0), chunks.max(axis=0)]
+            chunks, states = self._commands[self._windows(some, 0, self.model.horizon)], self._states[some, None]
+            for origin in self._perturbation.origins(states, self._sides[some], self._has_wrist_image(some), generator):
+                relative = relative_chunks(chunks, origin[:, 0, :POSE], self.model.action_axes)
+                ranges += [relative.min(axis=0), relative.max(axis=0)]
         return np.stack([np.min(ranges, axis=0), np.max(ranges, axis=0)])
-
-    def _add_noise(self, states: np.ndarray, generator: np.random.Generator) -> None:
-        """Add noise to raw states (B, S, 10 + L), in place."""
-        t, latent_dim = self.training, states.shape[-1] - 10
-        for group, sigma in (
-            (POSITION, t.position_noise),
-            (ROTATION, t.rotation_noise),
-            (STATE_LATENT, t.latent_noise / np.sqrt(latent_dim)),
-            (APERTURE, t.aperture_noise),
-        ):
-            states[..., group] += sigma * generator.standard_normal(states[..., group].shape, dtype=np.float32)
 
     def _windows(self, rows: np.ndarray, first: int, count: int) -> np.ndarray:
         """Rows (B, count) from ``rows + first`` on, clamped to the episode of each row."""
         spans = self._frames[rows]
         return np.clip(rows[:, None] + first + np.arange(count), spans[:, 2:3], spans[:, 3:4])
 
-    def _camera_images(self, rows: np.ndarray, generator: np.random.Generator, augment: bool) -> dict[str, CameraImages]:
+    def _has_image(self, rows: np.ndarray, camera: str | None) -> np.ndarray:
+        """Which rows have an image of a camera, (B,) bool."""
+        return np.array([camera in self._images[e] for e in self._frames[rows, 0]])
+
+    def _has_wrist_image(self, rows: np.ndarray) -> np.ndarray:
+        """Which rows have an image of the camera whose hand can be displaced, (B,) bool."""
+        return self._has_image(rows, self._perturbation.wrist_camera)
+
+    def _camera_images(
+        self, rows: np.ndarray, generator: np.random.Generator, augment: bool, homographies: Mapping[int, np.ndarray]
+    ) -> dict[str, CameraImages]:
+        """Images of a batch; those of displaced hands are mapped by their homographies."""
         cameras = self.model.cameras
-        has = np.array([[camera in self._images[e] for camera in cameras] for e in self._frames[rows, 0]])
+        has = np.stack([self._has_image(rows, camera) for camera in cameras], axis=1)
         if augment:
             dropout = np.array([self.training.camera_dropout.get(camera, 0.0) for camera in cameras])
             kept = has & (generator.random(has.shape) >= dropout)
             has = np.where(kept.any(axis=1, keepdims=True), kept, has)
+        wrist = self._perturbation.wrist_camera
+        if homographies:
+            has[list(homographies)] = np.array(cameras) == wrist  # others would show the hand where it was
         largest, jitter = (self.training.image_shift, self.training.colour_jitter) if augment else (0, 0.0)
         own, batch = self._share.part(len(rows)), {}
         for column, camera in enumerate(cameras):
@@ -178,6 +199,8 @@ class DemonstrationDataset:
             chosen, shifts = chosen[mine], shifts[mine]
             if len(chosen):
                 images = np.stack([self._images[e][camera][t] for e, t in self._frames[rows[chosen], :2]])
+                if camera == wrist:
+                    images = np.stack([warped_image(image, homographies.get(row)) for image, row in zip(images, chosen)])
                 images = images if matrices is None else coloured_images(images, matrices[mine])
                 arrays = chosen - own.start, shifted_images(images, shifts), shifts.astype(np.float32)
                 batch[camera] = CameraImages(*map(torch.from_numpy, arrays))

@@ -120,6 +120,9 @@ class Trainer:
         if self._console:
             counts = ", ".join(f"{count} of {name}" for name, count in sorted(self.data.episodes.items()))
             self._console.print(f"{len(self.data)} frames in episodes: {counts}")
+            displacement = self.training.displacement
+            if displacement and displacement.camera not in self.data.cameras:
+                self._console.print(f"training.displacement: no image of the camera {displacement.camera}; no hand is displaced")
 
     def resume(self) -> None:
         """Continue from the state in the output folder, if there is one. Raises ArtifactError if it is of another training."""
