@@ -27,12 +27,14 @@ from latent_policy_ros.policy.grasp_space import GraspSpace
 from latent_policy_ros.policy.settings import PolicySettings
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
 from latent_policy_ros.policy.training.loader import default_workers, step_batches
+from latent_policy_ros.policy.training.picture import write_observations
 from latent_policy_ros.policy.training.processes import WHOLE, Share, first_process_first, wait_for_all
 from latent_policy_ros.policy.training.step import learning_rate, train_step, validation_loss
 from latent_policy_ros.policy.training.training_log import LOGS, TrainingLog
 from latent_policy_ros.policy.training.training_state import Progress, load_training_state, save_training_state
 
 REPORT_EVERY = 20  # steps between updates of the reported loss
+OBSERVATIONS = "observations.png"  # in the output folder: what the network sees
 BEST = "best"  # folder of the policy with the lowest validation loss, in the output folder
 
 
@@ -136,6 +138,8 @@ class Trainer:
             LatentPolicyError: The training diverged.
             KeyboardInterrupt: After Ctrl-C, once the state was saved.
         """
+        if self._share.rank == 0:
+            write_observations(self.data, self._out_dir / OBSERVATIONS)
         steps, before = range(self.progress.step, self.training.steps), self.progress.seconds
         started = time.monotonic() - before
         workers = self._options.workers

@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pinocchio as pin
 import pytest
@@ -111,6 +112,9 @@ def test_training_tells_that_no_hand_can_be_displaced(space, quick, with_trainin
     console = Console(record=True, file=io.StringIO(), width=200)
     train_policy(settings, [tmp_path / "data"], space, tmp_path / "policy", console=console)
     assert "training.displacement: no image of the camera wrist; no hand is displaced" in console.export_text()
+    picture = cv2.imread(str(tmp_path / "policy" / "observations.png"))  # of each camera: as recorded, and as trained
+    front, trained, *wrist = np.split(picture, 4)
+    assert front.mean() > 50 and trained.mean() > 50 and not np.any(wrist)
 
 
 @pytest.mark.parametrize(
