@@ -1,6 +1,7 @@
 """Study of one policy for many end-effectors, in simulation: left-out end-effectors, few demonstrations, co-training, all tasks.
 
     python benchmarks/one_policy.py left-out       # end-effectors without demonstrations, cube_in_box
+    python benchmarks/one_policy.py ablations      # three left-out hands, one setting of the policy changed at a time
     python benchmarks/one_policy.py few-shot       # eight demonstrations of a left-out hand, beside those of the others
     python benchmarks/one_policy.py co-training    # one policy for three end-effectors against one for each
     python benchmarks/one_policy.py shipped        # the shipped policy, every end-effector and task
@@ -16,8 +17,9 @@ import argparse
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,10 +49,12 @@ END_EFFECTORS = (
 # Each training knows three grippers: with two, the others stayed closed or dragged the cube.
 LEFT_OUT = (("faive_hand", "orca_hand", "so101_gripper"), ("shadow_hand", "leap_hand", "robotiq_2f85"))
 DEMONSTRATIONS, STEPS = 40, 12_000  # of each end-effector and of a training in the study of left-out end-effectors
+ABLATED, ABLATION_STEPS = ("orca_hand", "shadow_hand", "faive_hand"), 6000
 FEW, FEW_STEPS, FEW_RATE = 8, 900, 0.0002
 COTRAINED, COTRAINED_DEMONSTRATIONS, COTRAINED_STEPS = ("mimic_hand", "faive_hand", "panda_gripper"), 10, 1700
 SAMPLED, SAMPLING_STEPS = ("mimic_hand", "panda_gripper", "so101_gripper", "shadow_hand"), 1
-LEFT_OUT_SEED, FEW_SEED, COTRAINED_SEED, SHIPPED_SEED = 44_500_000, 47_500_000, 46_500_000, 45_500_000  # of the first rollout
+# Seeds of the first rollout.
+LEFT_OUT_SEED, ABLATION_SEED, FEW_SEED, COTRAINED_SEED, SHIPPED_SEED = 44_500_000, 44_800_000, 47_500_000, 46_500_000, 45_500_000
 
 
 class Study:
@@ -75,12 +79,20 @@ class Study:
             )  # fmt: skip
         return folder / embodiment
 
-    def policy(self, name: str, data: Sequence[Path], settings_file: str = "policy", start: Path | None = None, **training) -> Path:
-        """Train a policy with the settings of a file of config/training, except for those in ``training``; returns its folder."""
+    def policy(
+        self,
+        name: str,
+        data: Sequence[Path],
+        settings_file: str = "policy",
+        start: Path | None = None,
+        model: Mapping[str, Any] | None = None,
+        **training: Any,
+    ) -> Path:
+        """Train a policy with settings of config/training, except for those in ``model`` and ``training``; returns its folder."""
         settings = load(PolicySettings, config_file("training", settings_file, "settings"))
         settings = settings.model_copy(
             update={
-                "model": Checkpoint.load(start).settings if start else settings.model,
+                "model": Checkpoint.load(start).settings if start else settings.model.model_copy(update=model),
                 "training": settings.training.model_copy(update=training),
             }
         )
@@ -101,11 +113,15 @@ class Study:
             )  # fmt: skip
         return [rollout.success for rollout in results]
 
-    def trained_without(self, left_out: Sequence[str]) -> Path:
-        """Policy trained with the demonstrations of all other end-effectors."""
-        names = [name for name in END_EFFECTORS if name not in left_out]
-        data = [self.demonstrations(name, DEMONSTRATIONS) for name in names]
-        return self.policy("without-" + "-".join(left_out), data, steps=STEPS)
+    def trained_without(self, left_out: Sequence[str], steps: int = STEPS, **changes: Any) -> Path:
+        """Policy trained with the demonstrations of all other end-effectors; ``changes`` are those of :meth:`policy`."""
+        data = [self.demonstrations(name, DEMONSTRATIONS) for name in others(left_out)]
+        return self.policy("without-" + "-".join(left_out), data, steps=steps, **changes)
+
+
+def others(left_out: Sequence[str]) -> list[str]:
+    """All other end-effectors."""
+    return [name for name in END_EFFECTORS if name not in left_out]
 
 
 def left_out(study: Study) -> list[list[str]]:
@@ -119,13 +135,37 @@ def left_out(study: Study) -> list[list[str]]:
     return [*rows, ["all", rate(every)]]
 
 
+def ablations(study: Study) -> list[list[str]]:
+    """Success with hands that were left out of the training, and its difference to that with the settings of policy.yaml."""
+    displacement = load(PolicySettings, config_file("training", "policy_few", "settings")).training.displacement
+    variants: dict[str, dict[str, Any]] = {
+        "`policy.yaml`": {},
+        "latents seen, exactly: `latent_dropout: 0`, `latent_noise: 0`": {"latent_dropout": 0.0, "latent_noise": 0.0},
+        "wrist camera rarely masked: `camera_dropout: 0.1`": {"camera_dropout": {"front": 0.1, "wrist": 0.1}},
+        "exact poses and apertures: their noise 0": {"position_noise": 0.0, "rotation_noise": 0.0, "aperture_noise": 0.0},
+        "an embedding of the embodiment": {"model": {"embodiments": tuple(others(ABLATED))}},
+        "`action_axes: grasp`": {"model": {"action_axes": "grasp"}},
+        "`action_axes: grasp`, and displaced hands as in `policy_few.yaml`": {
+            "model": {"action_axes": "grasp"}, "displacement": displacement,
+        },
+    }  # fmt: skip
+    rows, usual = [["settings", *(f"`{name}`" for name in ABLATED), "all", "difference on the same seeds"]], list[bool]()
+    for label, changes in variants.items():
+        policy = study.trained_without(ABLATED, ABLATION_STEPS, **changes)
+        won = [study.successes(policy, name, ABLATION_SEED) for name in ABLATED]
+        every = sum(won, [])
+        usual = usual or every
+        rows.append([label, *(f"{sum(hand)}/{len(hand)}" for hand in won), rate(every), difference(usual, every)])
+    return rows
+
+
 def few_shot(study: Study) -> list[list[str]]:
     rows, zero, few = [["hand", "without demonstrations", f"{FEW} demonstrations", "difference on the same seeds"]], [], []
     for names in LEFT_OUT:
         before = study.trained_without(names)
-        others = [study.demonstrations(name, DEMONSTRATIONS) for name in END_EFFECTORS if name not in names]
+        known = [study.demonstrations(name, DEMONSTRATIONS) for name in others(names)]
         for name in (name for name in names if name.endswith("_hand")):
-            data = [study.demonstrations(name, FEW), *others]  # alone, a few demonstrations make a policy forget
+            data = [study.demonstrations(name, FEW), *known]  # alone, a few demonstrations make a policy forget
             after = study.policy(f"few-{name}", data, "policy_finetune", before, steps=FEW_STEPS, learning_rate=FEW_RATE)
             won = [study.successes(policy, name, FEW_SEED) for policy in (before, after)]
             rows.append([f"`{name}`", *map(rate, won), difference(*won)])
@@ -203,7 +243,10 @@ def difference(before: Sequence[bool], after: Sequence[bool]) -> str:
 
 
 def main() -> None:
-    studies = {"left-out": left_out, "few-shot": few_shot, "co-training": co_training, "shipped": shipped, "sampling": sampling}
+    studies = {
+        "left-out": left_out, "ablations": ablations, "few-shot": few_shot, "co-training": co_training, "shipped": shipped,
+        "sampling": sampling,
+    }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=studies)
     parser.add_argument("--rollouts", type=int, default=100, help="of each end-effector and policy")
