@@ -141,7 +141,8 @@ class JointController:
 
     def _sorted(self, names: list[str], position: Any, reach_in: float | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """Points in the order of the controller's joints, and their times."""
-        if sorted(names) != sorted(self.names):
+        in_order = tuple(names) == self.names
+        if not in_order and sorted(names) != sorted(self.names):
             missing = [name for name in self.names if name not in names]
             unknown = [name for name in names if name not in self.names]
             repeated = sorted({name for name in names if names.count(name) > 1})
@@ -158,8 +159,9 @@ class JointController:
         if (np.diff(times) <= 0).any() if times.ndim else False:
             late = int(np.argmax(np.diff(times) <= 0))
             raise ActionRefused(f"command: time_from_start of point {late + 1} is not larger than that of point {late}")
-        order = [names.index(name) for name in self.names]
-        ordered = np.array(points, dtype=np.float64)[:, order]
+        ordered = np.array(points, dtype=np.float64)
+        if not in_order:
+            ordered = ordered[:, [names.index(name) for name in self.names]]
         return (ordered if times.ndim else ordered[0]), times
 
     def _guarded(self, command: tuple[np.ndarray, np.ndarray] | None, measured: np.ndarray, now: float) -> GuardedCommand:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from trajectory_msgs.msg import JointTrajectory
+from rclpy.subscription import Subscription
 
 from latent_policy_ros.common.errors import ObservationRefused
 from latent_policy_ros.control.arm_controller import ANYWHERE, ArmController, Workspace
@@ -19,7 +19,7 @@ from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.driver_node import DriverNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.message_template import pose_stamped_template
-from latent_policy_ros.observations.messages import pose_array
+from latent_policy_ros.observations.messages import pose_array, to_seconds
 from latent_policy_ros.observations.transforms import TransformChain
 
 
@@ -52,18 +52,19 @@ class ArmDriver(DriverNode):
     def flange(self) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
         return self.controller.base_frame, self.controller.kinematics.flange_pose
 
-    def subscribe_commands(self) -> None:
+    def subscribe_commands(self) -> list[Subscription]:
         frame = self.controller.base_frame
         self._poses = self.publisher(PoseStamped, "wrist_pose", qos.STATES)
         self._pose = pose_stamped_template(frame)
-        self.subscribe(PoseStamped, "wrist_command", self.on_wrist_command, qos.COMMANDS)
-        self.subscribe(JointTrajectory, "arm_command", self.on_trajectory, qos.COMMANDS)
         self._chain = TransformChain(frame, wrist) if (wrist := self.value("wrist_frame")) else None
         self._transformed: tuple[float, np.ndarray] | None = None  # newest stamp and pose from tf, not yet published
         if self._chain:
             tf_message = message_conversion.message_class("tf2_msgs/msg/TFMessage")
             self.subscribe(tf_message, "/tf", self._on_transforms, qos.TRANSFORMS)
             self.subscribe(tf_message, "/tf_static", lambda message: self._on_transforms(message, True), qos.LATCHED)
+        usual = self._pose, self.on_pose
+        wrist_commands = self.subscribe(PoseStamped, "wrist_command", self.on_wrist_command, qos.COMMANDS, usual=usual)
+        return [wrist_commands, self.subscribe_trajectories("arm_command")]
 
     def _on_transforms(self, message: Any, static: bool = False) -> None:
         try:
@@ -76,11 +77,12 @@ class ArmDriver(DriverNode):
 
     def on_wrist_command(self, message: PoseStamped) -> None:
         """Follow a wrist command."""
-        if not self.accepts_commands:
-            return
-        pose, frame = pose_array(message.pose), message.header.frame_id
-        if self.controller.set_wrist_command(pose, frame, self.age(message.header)):
-            self.note_latency(message.header)
+        self.on_pose(to_seconds(message.header.stamp), pose_array(message.pose), message.header.frame_id)
+
+    def on_pose(self, stamp: float, pose: np.ndarray, frame: str = "") -> None:
+        """As :meth:`on_wrist_command`, with the values of a message; an empty ``frame`` is the base frame."""
+        if self.accepts_commands and self.controller.set_wrist_command(pose, frame, self.age(stamp)):
+            self.note_latency(stamp)
 
     def publish_measurement(self, reading: JointReading) -> None:
         if self._chain is None:

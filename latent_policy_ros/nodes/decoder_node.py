@@ -54,6 +54,12 @@ class Decoder(ManagedNode):
         self.declare("blend", 0.2, "Time in which a new chunk replaces the previous ones [s]; 0 replaces them at once.", 0.0, 2.0)
         self.declare("alarm", 1.5, "Out-of-distribution distance that is reported; 0.1% of good latents exceed 1.", 0.1, 1e3)
         self.declare(
+            "deadline", qos.COMMAND_DEADLINE,
+            "Longest time between two commands that their publishers offer [s]; with 0 none, which costs less: with one, Fast DDS "
+            "awakens a thread for every command.",
+            0.0, 2.0,
+        )  # fmt: skip
+        self.declare(
             "base_frame",
             "panda_link0",
             "Frame of wrist poses, of chunks and of commands: the arm's base; ~/ stands for the node's namespace.",
@@ -70,14 +76,16 @@ class Decoder(ManagedNode):
         self.following, self.distance = False, 0.0
         self.meter, self.latency, self.chunk_age = RateMeter(), Percentiles(), Percentiles()
         self._observed = 0.0
-        self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", qos.OFFERED_COMMANDS)
-        self._wrist_commands = self.publisher(PoseStamped, "wrist_command", qos.OFFERED_COMMANDS)
-        self._arm_commands = self.publisher(JointTrajectory, "arm_command", qos.OFFERED_COMMANDS)
+        commands = qos.offered_commands(self.value("deadline"))
+        self._joint_commands = self.publisher(JointTrajectory, f"{kind}_command", commands)
+        self._wrist_commands = self.publisher(PoseStamped, "wrist_command", commands)
+        self._arm_commands = self.publisher(JointTrajectory, "arm_command", commands)
         names = self.embodiment.joint_names
         self._joint_command, self._wrist_command = command_template(names), pose_stamped_template(self.frame_id)
         # In simulation time the executor, which receives the clock, must not wait for chunks.
-        self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS, awaited=not self.simulated_time)
-        self._sources = SourceMonitor(self, ("latent_action",))
+        awaited = not self.simulated_time
+        chunks = self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS, awaited=awaited)
+        self._sources = SourceMonitor(self, ("latent_action",), 1, [chunks])
         # Of the drivers' messages only the arrival counts: a short queue, and no deserialisation.
         self._first_joint = serialised_text(names[0])
         self.subscribe(JointState, "joint_states", self._on_joints, qos.IMAGES, raw=True)

@@ -285,7 +285,8 @@ class HumanHandNode(ManagedNode):
             robot.output = self.publisher(LatentAction, f"{prefix}latent_action", qos.LATENTS)
             self.subscribe(PoseStamped, f"{prefix}wrist_pose", robot.on_wrist, qos.STATES)
         else:
-            robot.output = self.publisher(JointTrajectory, f"{prefix}{embodiment.command}_command", qos.OFFERED_COMMANDS)
+            commands = qos.offered_commands(qos.COMMAND_DEADLINE)
+            robot.output = self.publisher(JointTrajectory, f"{prefix}{embodiment.command}_command", commands)
         self.subscribe(JointState, f"{prefix}joint_states", robot.on_joints, qos.STATES)
         return robot
 

@@ -33,6 +33,12 @@ def test_drivers_and_decoder_of_a_robot_share_a_process(specs):
     }
 
 
+@pytest.mark.parametrize(("mode", "deadlines"), [("none", {None}), ("robot", {None}), ("fleet", {0.0})])
+def test_commands_have_a_deadline_but_in_a_fleet(specs, mode, deadlines):
+    decoders = [node for spec in compose(specs, mode) for node in spec.nodes if node.name == "decoder"]
+    assert len(decoders) == 2 and {node.parameters.get("deadline") for node in decoders} == deadlines
+
+
 def test_drivers_and_decoders_of_a_fleet_share_a_process(specs):
     shared = processes(specs, "fleet")
     assert (

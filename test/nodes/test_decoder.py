@@ -256,7 +256,7 @@ def test_quality_of_service_is_overridden_by_parameters(graph, artifacts):
     node = graph.add(Decoder, "left", embodiment="mimic_hand", latent=artifacts.latent, **overrides)
     depth = lambda: node._joint_commands.qos_profile.depth
     assert depth() == 7 and node.value("qos_overrides./left/latent_action.subscription.depth") == 3
-    assert qos.OFFERED_COMMANDS.depth == 1  # the profile of the other nodes
+    assert qos.COMMANDS.depth == 1  # the profiles of the other nodes
     node.trigger_deactivate()
     node.trigger_cleanup()
     node.trigger_configure()
@@ -264,3 +264,10 @@ def test_quality_of_service_is_overridden_by_parameters(graph, artifacts):
     graph.until(lambda: graph.probe.get_publishers_info_by_topic("left/hand_command"), what="publisher")
     offered = graph.probe.get_publishers_info_by_topic("left/hand_command")[0].qos_profile
     assert offered.deadline.nanoseconds == 200_000_000 and offered.liveliness_lease_duration.nanoseconds == 2_000_000_000
+
+
+def test_without_a_deadline_the_publisher_still_offers_a_lease(graph, artifacts):
+    graph.add(Decoder, "left", embodiment="mimic_hand", latent=artifacts.latent, deadline=0.0)
+    graph.until(lambda: graph.probe.get_publishers_info_by_topic("left/hand_command"), what="publisher")
+    offered = graph.probe.get_publishers_info_by_topic("left/hand_command")[0].qos_profile
+    assert offered.deadline.nanoseconds >= 2**62 and offered.liveliness_lease_duration.nanoseconds == 2_000_000_000

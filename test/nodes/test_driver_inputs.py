@@ -40,6 +40,17 @@ def test_trajectory_is_followed_along_its_times(graph):
     assert 0.9 < moved.max() < 1.01 and moved[-1] < 0.02 and moved.argmax() < len(moved) - 3
 
 
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["usual", "reversed"])
+def test_commands_in_any_order_of_the_joints_are_followed(graph, order):
+    """The usual order is read without a Python message."""
+    node = graph.add(lambda **options: EndEffectorDriver("hand", **options), "left", embodiment="mimic_hand")
+    graph.until(lambda: node.controller.measured is not None, 5, "a measurement")
+    target = HAND.rest + np.linspace(0.1, 0.2, len(HAND.rest)) * (HAND.upper - HAND.rest)
+    make = lambda: message_conversion.command(time.time(), 0.02, HAND.joint_names[order], target[order])
+    send = lambda: graph.publish(JointTrajectory, "left/hand_command", qos.COMMANDS, make())
+    graph.until(lambda: np.abs(node.controller.measured - target).max() < 0.01, 5, "the target", each=send)
+
+
 def transforms(stamp, parent, child, z):
     made = TransformStamped(child_frame_id=child)
     made.header.stamp, made.header.frame_id = message_conversion.to_stamp(stamp), parent

@@ -38,6 +38,50 @@ def test_a_filled_template_equals_the_serialised_message(stamp, frame):
         assert STORE.serialize_cdr(STORE.deserialize_cdr(data, name), name)[4:12] == data[4:12]  # raises unless the size is exact
 
 
+def test_values_are_read_from_bytes_whoever_serialised_them():
+    stamp = 1764540000.25
+    for template, values, message in (
+        (joint_state_template(NAMES), (stamp, Q, V), message_conversion.joint_state(stamp, NAMES, Q, V)),
+        (pose_stamped_template("base"), (stamp, POSE), message_conversion.pose_stamped(stamp, "base", POSE)),
+        (command_template(NAMES), (stamp, 0.5, Q), message_conversion.command(stamp, 0.5, NAMES, Q)),
+    ):
+        for data in (template.serialise(*values), bytes(serialize_message(message))):
+            for found, value in zip(template.read(data), values, strict=True):
+                np.testing.assert_array_equal(found, value)
+
+
+def test_bytes_that_align_numbers_may_be_anything():
+    template = command_template(NAMES)
+    data = bytearray(template.serialise(1.0, 0.5, Q))
+    after = data.index(serialised_text("a")) + len(serialised_text("a"))
+    for filling in (b"\x07\x08", b"\0\0"):
+        data[after : after + 2] = filling
+        np.testing.assert_array_equal(template.read(bytes(data) + bytes(5))[2], Q)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        message_conversion.command(1.0, 0.5, NAMES[::-1], Q),
+        message_conversion.command(1.0, 0.5, NAMES[:2], Q[:2]),
+        message_conversion.command(1.0, 0.5, (*NAMES, "b"), np.append(Q, 1.0)),
+        message_conversion.command(1.0, 0.0, NAMES, None),
+    ],
+    ids=["order", "fewer", "more", "hold"],
+)
+def test_other_messages_are_not_read(other):
+    template = command_template(NAMES)
+    for _ in range(20):  # they are not learned either
+        assert template.read(bytes(serialize_message(other))) is None
+
+
+def test_damaged_bytes_are_not_read():
+    template = command_template(NAMES)
+    data = template.serialise(1.0, 0.5, Q)
+    for length in range(len(data)):
+        assert template.read(data[:length]) is None
+
+
 def test_values_of_another_shape_are_refused():
     template = joint_state_template(NAMES)
     with pytest.raises(ValueError, match="shape"):

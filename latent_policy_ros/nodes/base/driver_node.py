@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, ModeError, describe_error
@@ -20,7 +20,7 @@ from latent_policy_ros.drivers.registry import DRIVERS, is_simulated, make_drive
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.nodes.base import qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
-from latent_policy_ros.nodes.base.message_template import joint_state_template
+from latent_policy_ros.nodes.base.message_template import command_template, joint_state_template
 from latent_policy_ros.nodes.base.source_monitor import SourceMonitor
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.observations.messages import to_seconds
@@ -67,8 +67,13 @@ class DriverNode(ManagedNode, ABC):
         return None
 
     @abstractmethod
-    def subscribe_commands(self) -> None:
-        """Subscribe to ``command_topics``."""
+    def subscribe_commands(self) -> list[Subscription]:
+        """Subscribe to ``command_topics``, in their order."""
+
+    def subscribe_trajectories(self, topic: str) -> Subscription:
+        """Follow joint commands of a topic."""
+        usual = command_template(self.names), self.on_position
+        return self.subscribe(JointTrajectory, topic, self.on_trajectory, qos.COMMANDS, usual=usual)
 
     def publish_measurement(self, reading: JointReading) -> None:
         """Publish what follows from a measurement besides ``joint_states``."""
@@ -98,9 +103,9 @@ class DriverNode(ManagedNode, ABC):
         self.meter, self.latency = RateMeter(), Percentiles()
         self._states = self.publisher(JointState, "joint_states", qos.STATES)
         self._state = joint_state_template(self.names)
-        self._monitors = SourceMonitor(self, self.command_topics), SourceMonitor(self, ("joint_states",), STATE_SOURCES)
+        commands = SourceMonitor(self, self.command_topics, 1, self.subscribe_commands())
+        self._monitors = commands, SourceMonitor(self, ("joint_states",), STATE_SOURCES)
         self.conflict = ""
-        self.subscribe_commands()
 
     def activate(self) -> None:
         self.controller.reset(self._control_time())
@@ -134,14 +139,12 @@ class DriverNode(ManagedNode, ABC):
         """Whether commands count now; others are ignored."""
         return self.active and self.connected and not self.conflict
 
-    def age(self, header: Header) -> float:
+    def age(self, stamp: float) -> float:
         """Time since the stamp of a command, that of the observation that it answers [s]; 0 without a stamp."""
-        stamp = to_seconds(header.stamp)
         return self.now() - stamp if stamp else 0.0
 
-    def note_latency(self, header: Header) -> None:
+    def note_latency(self, stamp: float) -> None:
         """Note the latency of an accepted command, if it is the first that answers its observation."""
-        stamp = to_seconds(header.stamp)
         if stamp != self._observed:
             self._observed = stamp
             if (age := self.now() - stamp) > 0.0:
@@ -149,13 +152,20 @@ class DriverNode(ManagedNode, ABC):
 
     def on_trajectory(self, message: JointTrajectory) -> None:
         """Follow a joint command along the times of its points; without points, hold the measured pose."""
+        points = [point.positions for point in message.points] or None
+        reach_in = [to_seconds(point.time_from_start) for point in message.points]
+        self._follow(to_seconds(message.header.stamp), message.joint_names, points, reach_in)
+
+    def on_position(self, stamp: float, reach_in: float, position: np.ndarray) -> None:
+        """As :meth:`on_trajectory`, with the values of a message of one point that has the joints ``names``."""
+        self._follow(stamp, self.names, [position], [reach_in])
+
+    def _follow(self, stamp: float, names: Sequence[str], points: Sequence[Any] | None, reach_in: Sequence[float]) -> None:
         if not self.accepts_commands:
             return
-        age = self.age(message.header)
-        points = [point.positions for point in message.points] or None
-        reach_in = [to_seconds(point.time_from_start) - age for point in message.points]
-        if self.controller.set_command(message.joint_names, points, age, reach_in) and points is not None:
-            self.note_latency(message.header)
+        age = self.age(stamp)
+        if self.controller.set_command(names, points, age, [time - age for time in reach_in]) and points is not None:
+            self.note_latency(stamp)
 
     def tick(self, now: float) -> None:
         if not self.connected and not self._connect():
@@ -264,5 +274,5 @@ class EndEffectorDriver(DriverNode):
         guard = CommandGuard.of(e, self.value("hold_after"))
         return JointController(guard, self.value("max_command_age"), self.count), e.rest
 
-    def subscribe_commands(self) -> None:
-        self.subscribe(JointTrajectory, self.command_topics[0], self.on_trajectory, qos.COMMANDS)
+    def subscribe_commands(self) -> list[Subscription]:
+        return [self.subscribe_trajectories(self.command_topics[0])]

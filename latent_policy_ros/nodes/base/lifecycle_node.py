@@ -23,6 +23,7 @@ from latent_policy_ros.common.processes import HANG_TIMEOUT, report_ready
 from latent_policy_ros.nodes.base import qos
 from latent_policy_ros.nodes.base.filters import Subscriber
 from latent_policy_ros.nodes.base.message_conversion import to_stamp
+from latent_policy_ros.nodes.base.message_template import MessageTemplate
 from latent_policy_ros.nodes.base.polled_subscription import PolledSubscription
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -187,6 +188,7 @@ class ManagedNode(LifecycleNode):
         profile: QoSProfile,
         raw: bool = False,
         awaited: bool = False,
+        usual: tuple[MessageTemplate, Callable[..., None]] | None = None,
     ) -> Subscription:
         """Subscribe until cleanup. An exception in the callback, and a damaged message, are counted under the topic's name.
 
@@ -199,17 +201,24 @@ class ManagedNode(LifecycleNode):
             profile: Quality of service.
             raw: Call ``callback`` with serialised messages, undamaged or not.
             awaited: A message does not wait for ``poll_period``: its arrival ends the wait of the main loop.
+            usual: A template, and a function that is called with the values of messages that fit it, in place of ``callback``:
+                it takes a fifth of the time.
         """
+        template, on_values = usual or (None, callback)
 
         def guarded(data: bytes) -> None:
             try:
                 # Here, because the middleware drops damaged messages unnoticed.
-                message = data if raw else deserialize_message(data, msg_type)
+                values = template.read(data) if template else None
+                message = data if raw or values is not None else deserialize_message(data, msg_type)
             except Exception as error:
                 self.count(f"{topic}: damaged message", describe_error(error))
                 return
             try:
-                callback(message)
+                if values is None:
+                    callback(message)
+                else:
+                    on_values(*values)
             except LatentPolicyError as error:
                 self.count(f"{topic}: refused", str(error))
             except Exception as error:  # a defect in one callback must not stop the safety functions of the node

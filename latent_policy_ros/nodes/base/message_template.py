@@ -1,4 +1,4 @@
-"""MessageTemplate: a message that is serialised once, and of which only times and arrays of numbers change."""
+"""MessageTemplate: messages of which only times and arrays of numbers change are written and read as bytes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from latent_policy_ros.nodes.base import message_conversion
 
 _LENGTH = struct.Struct("=I")
 _TIME = struct.Struct("=iI")  # builtin_interfaces/Time and Duration as they are serialised: seconds and nanoseconds
+MAX_PATTERNS = 8  # contents of the bytes between the values that are known to mean the same
 
 
 class MessageTemplate:
-    """Serialises messages that differ in times and arrays of fixed lengths only, without a Python message for each.
+    """Serialises and reads messages that differ in times and arrays of fixed lengths only, without a Python message for each.
 
     Filling in a template takes a fifth of the time of creating and serialising a message. The places of the values are found in one
     serialised message, by values that occur nowhere else in it.
@@ -32,12 +33,22 @@ class MessageTemplate:
 
     def __init__(self, make: Callable[..., Any], times: int, lengths: tuple[int, ...]) -> None:
         probes = [1e8 + k + 0.123456789 for k in range(times)]
-        values = np.split(np.pi * np.arange(1, sum(lengths) + 1), np.cumsum(lengths)[:-1])
+        values = [np.pi * np.arange(first, first + length) for first, length in zip(np.cumsum([1, *lengths]), lengths)]
         message = make(*probes, *values)
         data = _without_padding(bytes(serialize_message(message)), message)
         self._data = bytearray(data)
         self._times = [_place(data, _TIME.pack(*message_conversion.seconds_and_nanoseconds(probe))) for probe in probes]
-        self._arrays = [np.frombuffer(self._data, np.float64, len(value), _place(data, value.tobytes())) for value in values]
+        places = [_place(data, value.tobytes()) for value in values]
+        self._arrays = [np.frombuffer(self._data, np.float64, len(value), place) for value, place in zip(values, places)]
+        self._array_places = [(place, len(value)) for value, place in zip(values, places)]
+        self._changing = sorted(
+            [slice(place, place + _TIME.size) for place in self._times]
+            + [slice(place, place + value.nbytes) for value, place in zip(values, places)],
+            key=lambda part: part.start,
+        )
+        ends, starts = [0, *(part.stop for part in self._changing)], [*(part.start for part in self._changing), len(data)]
+        self._constant = [slice(end, start) for end, start in zip(ends, starts)]
+        self._type, self._patterns = type(message), [[data[part] for part in self._constant]]
 
     def serialise(self, *values: float | np.ndarray) -> bytes:
         """The message with these times [s] and arrays, in the order of ``make``."""
@@ -47,6 +58,33 @@ class MessageTemplate:
         for array, value in zip(self._arrays, values[times:], strict=True):
             array[:] = value
         return bytes(self._data)
+
+    def read(self, data: bytes) -> tuple[float | np.ndarray, ...] | None:
+        """Times [s] and arrays of a serialised message, in the order of ``make``; None if anything else in it differs.
+
+        Raises:
+            Exception: The message is damaged; each middleware has its own.
+        """
+        if len(data) < len(self._data):
+            return None
+        pattern = [data[part] for part in self._constant]
+        if pattern not in self._patterns and not self._learn(pattern, data):
+            return None
+        times = [seconds + 1e-9 * nanoseconds for seconds, nanoseconds in (_TIME.unpack_from(data, at) for at in self._times)]
+        # Copies, as arrays of numbers are aligned in memory, but not in a message.
+        return *times, *(np.frombuffer(data, np.float64, length, place).copy() for place, length in self._array_places)
+
+    def _learn(self, pattern: list[bytes], data: bytes) -> bool:
+        """Whether a message differs in its values only, and in the bytes between them that align numbers, which may be anything."""
+        if len(self._patterns) >= MAX_PATTERNS:
+            return False
+        filled = bytearray(self._data)
+        for part in self._changing:
+            filled[part] = data[part]
+        same = bool(deserialize_message(bytes(filled), self._type) == deserialize_message(data, self._type))
+        if same:
+            self._patterns.append(pattern)
+        return same
 
 
 def _without_padding(data: bytes, message: Any) -> bytes:

@@ -23,13 +23,9 @@ STATES = _profile(ReliabilityPolicy.BEST_EFFORT, 50)
 LATENTS = _profile(ReliabilityPolicy.RELIABLE, 1)
 #: Joint and wrist commands: each replaces the one before.
 COMMANDS = _profile(ReliabilityPolicy.RELIABLE, 1)
+COMMAND_DEADLINE = 0.2  # s that publishers of commands offer
 #: Commands and action chunks of which every one counts, and which may wait.
 RECEIPTS = _profile(ReliabilityPolicy.RELIABLE, 50)
-#: Commands, as a publisher offers it: subscribers may ask for a deadline, and notice within the lease that the publisher has ended.
-OFFERED_COMMANDS = _profile(ReliabilityPolicy.RELIABLE, 1)
-OFFERED_COMMANDS.deadline = Duration(seconds=0.2)
-OFFERED_COMMANDS.liveliness = LivelinessPolicy.AUTOMATIC
-OFFERED_COMMANDS.liveliness_lease_duration = Duration(seconds=2.0)
 #: Simulation time, as the clock of ROS subscribes to it.
 CLOCK = _profile(ReliabilityPolicy.BEST_EFFORT, 1)
 #: Episode events, diagnostics and other rare messages that must arrive.
@@ -41,6 +37,18 @@ LATCHED = _profile(ReliabilityPolicy.RELIABLE, 100, DurabilityPolicy.TRANSIENT_L
 
 #: States that change rarely, whose newest value a late subscriber gets too.
 STATE_CHANGES = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def offered_commands(deadline: float) -> QoSProfile:
+    """Commands, as a publisher offers them: subscribers notice within the lease that the publisher has ended.
+
+    Args:
+        deadline: Longest time between two commands, for which subscribers may ask [s]; 0 offers none.
+    """
+    profile = _profile(ReliabilityPolicy.RELIABLE, 1)
+    profile.deadline = Duration(seconds=deadline)
+    profile.liveliness, profile.liveliness_lease_duration = LivelinessPolicy.AUTOMATIC, Duration(seconds=2.0)
+    return profile
 
 
 def matching(offered: Iterable[QoSProfile], depth: int) -> QoSProfile:

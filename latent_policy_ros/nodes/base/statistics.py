@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
-
 
 class RateMeter:
     """Events per second over a sliding window.
@@ -52,8 +50,13 @@ class Percentiles:
         if not self._values:
             return {}
         values = sorted(self._values)
-        at = np.interp([0.5, 0.95, 0.99, 1.0], np.linspace(0.0, 1.0, len(values)), values)  # np.percentile imports numpy.ma
-        return dict(zip(("p50", "p95", "p99", "max"), at.tolist(), strict=True))
+
+        def at(share: float) -> float:
+            place = share * (len(values) - 1)
+            below = int(place)
+            return values[below] + (place - below) * (values[min(below + 1, len(values) - 1)] - values[below])
+
+        return {"p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": values[-1]}
 
     def text_ms(self) -> str:
         """The summary as text in milliseconds, for values in seconds."""
