@@ -5,6 +5,7 @@ A wrist pose (7,) is the pose of the end-effector's hand frame H in the arm's ba
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,10 @@ def towards(start: np.ndarray, goal: np.ndarray, distance: float, angle: float) 
     Raises:
         ActionRefused: A pose is not finite, or its quaternion is zero.
     """
+    if len(start) == len(goal) == 7:  # the usual case first, as this runs for every command
+        away, p, q = goal[:3] - start[:3], start[3:], goal[3:]
+        if away @ away <= distance**2 and abs(p @ q) >= math.cos(angle / 2) * math.sqrt((p @ p) * (q @ q)) > 0.0:
+            return goal
     T_start, T_goal = pose_to_se3(start), pose_to_se3(goal)
     shift, rotation = T_goal.translation - T_start.translation, pin.log3(T_start.rotation.T @ T_goal.rotation)
     ratio = max(np.linalg.norm(shift) / distance, np.linalg.norm(rotation) / angle)

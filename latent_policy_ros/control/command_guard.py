@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latent_policy_ros.control.set_point import SetPoint
+from latent_policy_ros.control.set_point import SetPoint, clamp
 from latent_policy_ros.control.trajectory import Trajectory
 from latent_policy_ros.embodiments.model.schema import RAMP_TIME, Embodiment
 
@@ -225,21 +225,22 @@ class CommandGuard:
         if command.shape != expected or command.ndim > 2 or not command.size:
             self.hold(f"command has shape {command.shape}, expected {expected}", fault=True)
             return
-        points, times = np.atleast_2d(command), now + np.atleast_1d(reach_in)
-        finite = np.isfinite(points).all(axis=0)
-        if not finite.all():
+        points, times = command.reshape(-1, len(self.names)), now + reach_in.reshape(-1)
+        if not np.isfinite(points).all():
+            finite = np.isfinite(points).all(axis=0)
             self.hold("command not finite at " + ", ".join(n for n, ok in zip(self.names, finite) if not ok), fault=True)
             return
-        if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        if not np.isfinite(times).all() or (times[1:] <= times[:-1]).any():
             self.hold("times of the command's points are not increasing", fault=True)
             return
         assert self._set_point is not None
-        inside = np.clip(points, self.lower, self.upper)
-        outside = (np.abs(inside - points) > ROUNDING).any(axis=0)
-        self._clamped = tuple(name for name, out in zip(self.names, outside) if out) if outside.any() else ()
+        inside, self._clamped = clamp(points, self.lower, self.upper), ()
+        if (inside != points).any():
+            outside = (np.abs(inside - points) > ROUNDING).any(axis=0)
+            self._clamped = tuple(name for name, out in zip(self.names, outside) if out)
         times[-1] = max(times[-1], now + COMMAND_DURATION)
         if times[0] > now:
-            times, inside = np.append(now, times), np.vstack([self._set_point.position, inside])
+            times, inside = np.concatenate(([now], times)), np.concatenate((self._set_point.position[None], inside))
         self._path, self._received = Trajectory(times, inside), now
         self._expiry = self.hold_after + max(0.0, float(reach_in.max()) - COMMAND_DURATION)
 

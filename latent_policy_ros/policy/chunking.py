@@ -15,6 +15,7 @@ from latent_policy_ros.policy.action_chunk import ActionChunk
 class _Arrival:
     chunk: ActionChunk
     time: float  # from which the chunk fades in [s]
+    actions: np.ndarray  # (H, 7 + L): wrist poses whose quaternions have no change of sign, and latents
 
 
 class ChunkBuffer:
@@ -49,7 +50,7 @@ class ChunkBuffer:
         """
         if self.newest is not None and chunk.stamp - self.newest.stamp > self.max_age:
             self.clear()
-        self._arrivals.append(_Arrival(chunk, now))
+        self._arrivals.append(_Arrival(chunk, now, np.hstack([_without_sign_changes(chunk.wrist_poses), chunk.latents])))
 
     def sample(self, now: float) -> tuple[np.ndarray, np.ndarray] | None:
         """Latent (L,) and wrist pose (7,) for time ``now`` [s]; None without a fresh chunk for that time."""
@@ -64,8 +65,9 @@ class ChunkBuffer:
             weights.append(rest * share)
             rest *= 1.0 - share
         blend = np.array([rest, *reversed(weights)])
-        latents, poses = zip(*(_step(arrival.chunk, now) for arrival in self._arrivals))
-        return blend @ np.array(latents), _mean_pose(np.array(poses), blend)
+        actions = np.array([_step(arrival, now) for arrival in self._arrivals])
+        mean = _unit_rotation(blend @ (_without_sign_changes(actions) if len(actions) > 1 else actions))
+        return mean[7:], mean[:7]
 
     def _share(self, arrival: _Arrival, now: float) -> float:
         """Weight of a chunk against all before it: from 0 at its arrival to 1 after ``blend``."""
@@ -75,12 +77,13 @@ class ChunkBuffer:
         return x * x * (3.0 - 2.0 * x)
 
 
-def _step(chunk: ActionChunk, now: float) -> tuple[np.ndarray, np.ndarray]:
-    """Action of a chunk at ``now``: cubic interpolation between steps, constant beyond the ends."""
+def _step(arrival: _Arrival, now: float) -> np.ndarray:
+    """Action (7 + L,) of a chunk at ``now``: cubic interpolation between steps, constant beyond the ends."""
+    chunk = arrival.chunk
     at = min(max((now - chunk.stamp) / chunk.dt, 0.0), chunk.horizon - 1.0)
     before = min(int(at), max(chunk.horizon - 2, 0))
     indices, weights = _catmull_rom(before, at - before, chunk.horizon)
-    return weights @ chunk.latents[indices], _mean_pose(chunk.wrist_poses[indices], weights)
+    return _unit_rotation(weights @ arrival.actions[indices])
 
 
 def _catmull_rom(before: int, x: float, count: int) -> tuple[list[int], np.ndarray]:
@@ -95,13 +98,18 @@ def _catmull_rom(before: int, x: float, count: int) -> tuple[list[int], np.ndarr
     return [max(before - 1, 0), before, min(before + 1, last), min(before + 2, last)], np.array([a, b, c, d])
 
 
-def _mean_pose(poses: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of nearby poses (N, 7). q and -q are treated as the same rotation."""
-    opposite = poses[:, 3:] @ poses[-1, 3:] < 0.0
-    if opposite.any():
-        poses = poses.copy()
-        poses[opposite, 3:] *= -1.0
-    mean = weights @ poses
-    norm = math.sqrt(mean[3:] @ mean[3:])
-    mean[3:] = mean[3:] / norm if norm > 1e-6 else poses[-1, 3:]
-    return mean
+def _without_sign_changes(actions: np.ndarray) -> np.ndarray:
+    """Actions (N, 7 ...) whose neighbouring quaternions have no angle above 90 degrees; q and -q are the same rotation."""
+    quaternions = actions[:, 3:7]
+    changes = (quaternions[1:] * quaternions[:-1]).sum(axis=1) < 0.0
+    if not changes.any():
+        return actions
+    actions = actions.copy()
+    actions[1:, 3:7] *= np.where(np.cumsum(changes) % 2, -1.0, 1.0)[:, None]
+    return actions
+
+
+def _unit_rotation(action: np.ndarray) -> np.ndarray:
+    """An action (7 + L,), a mean of nearby ones, with its quaternion scaled to length 1."""
+    action[3:7] /= max(math.sqrt(action[3:7] @ action[3:7]), 1e-9)
+    return action

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from latent_policy_ros.common.errors import ArtifactError
@@ -45,13 +47,15 @@ class GraspSpace:
         pose, _ = self._pose(embodiment, wrist_pose, embodiment.to_joints(x))
         return np.concatenate([pose, self.latent_space.encode(embodiment.name, x)], axis=-1).astype(np.float32)
 
-    def commands(self, embodiment: Embodiment, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Wrist poses (T, 7) and latents (T, L) of actions (T, 9 + L), for one end-effector."""
-        latents = actions[:, LATENT]
-        q = embodiment.to_joints(self.latent_space.decode(embodiment.name, latents).astype(np.float64))
-        frame = self.frame(embodiment)
-        position, rotation = frame.to_wrist(actions[:, POSITION], rotation_6d_to_matrix(actions[:, ROTATION]), frame.measure(q)[0])
-        return np.concatenate([position, matrix_to_quaternion(rotation)], axis=-1), latents
+    def commands(self, embodiments: Sequence[Embodiment], actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Wrist poses (N, T, 7) and latents (N, T, L) of actions (N, T, 9 + L) of N end-effectors."""
+        latents, rotations, wrists = actions[..., LATENT], rotation_6d_to_matrix(actions[..., ROTATION]), []
+        for embodiment, position, rotation, latent in zip(embodiments, actions[..., POSITION], rotations, latents, strict=True):
+            q = embodiment.to_joints(self.latent_space.decode(embodiment.name, latent).astype(np.float64))
+            frame = self.frame(embodiment)
+            wrists.append(frame.to_wrist(position, rotation, frame.measure(q)[0]))
+        positions, rotations = (np.stack(parts) for parts in zip(*wrists))
+        return np.concatenate([positions, matrix_to_quaternion(rotations)], axis=-1), latents
 
     def frame(self, embodiment: Embodiment) -> GraspFrame:
         """Grasp frame of an end-effector.

@@ -138,7 +138,8 @@ class Policy:
         scaled = self._network.sample(self._batch(inputs).to(self.device), self._generator).cpu().numpy()
         poses = np.stack([robot.states[-1, :POSE] for robot in inputs])
         chunks = absolute_chunks(self.checkpoint.scaling.unscale_chunks(scaled), poses, self.settings.action_axes)
-        return [self._chunk(robot, chunk) for robot, chunk in zip(inputs, chunks, strict=True)]
+        wrists, latents = self._grasp_space.commands([robot.observation.embodiment for robot in inputs], chunks)
+        return [self._chunk(robot, *parts) for robot, *parts in zip(inputs, wrists, latents, strict=True)]
 
     def _validate(self, observation: Observation) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Images by camera, wrist pose (7,), and joints in the action representation (d,)."""
@@ -180,8 +181,7 @@ class Policy:
         embodiments = tuple(robot.observation.embodiment.name for robot in inputs)
         return ObservationBatch(torch.from_numpy(states), images, tasks, embodiments)
 
-    def _chunk(self, robot: PolicyInput, actions: np.ndarray) -> ActionChunk:
-        wrist, latents = self._grasp_space.commands(robot.observation.embodiment, actions)
+    def _chunk(self, robot: PolicyInput, wrist: np.ndarray, latents: np.ndarray) -> ActionChunk:
         self._sequence += 1
         stamp = robot.observation.stamp
         return ActionChunk(stamp, self.dt, latents, wrist, self.latent_space.latent_id, self.policy_id, self._sequence)

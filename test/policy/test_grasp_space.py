@@ -37,7 +37,7 @@ def test_commands_invert_actions(grasp_space, name):
     e = load_embodiment(name)
     x = grasp_space.latent_space.decode(name, grasp_space._grasp)[::10]
     pose = np.tile([0.4, -0.1, 0.3, 0.0, 0.0, 0.0, 1.0], (len(x), 1))
-    wrist, latents = grasp_space.commands(e, grasp_space.actions(e, pose, x).astype(float))
+    wrist, latents = (found[0] for found in grasp_space.commands([e], grasp_space.actions(e, pose, x).astype(float)[None]))
     assert np.abs(wrist[:, :3] - pose[:, :3]).max() < 0.006  # the codec does not return exactly the same joints
     assert np.abs(wrist[:, 3:] @ pose[0, 3:]).min() > 0.99999
     assert latents.shape == (len(x), grasp_space.latent_space.dim)

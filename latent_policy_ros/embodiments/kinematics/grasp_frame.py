@@ -49,8 +49,9 @@ class GraspFrame:
         self.embodiment = embodiment
         self._model = pinocchio_model(embodiment)
         self._data = self._model.createData()
-        self._thumb = self._model.getFrameId("thumb_tip")
-        self._fingers = [self._model.getFrameId(f"{finger}_tip") for finger in opposing]
+        # Views of the positions in ``_data``, in the base frame.
+        tips = [self._data.oMf[self._model.getFrameId(f"{finger}_tip")].translation for finger in ("thumb", *opposing)]
+        self._thumb, self._fingers = tips[0], tips[1:]
         self._tips = 2 * shape_of(embodiment).tip_radius
         thumb, fingers = self._fingertips(grasp)
         apertures = np.linalg.norm(fingers - thumb, axis=-1) - self._tips
@@ -92,10 +93,12 @@ class GraspFrame:
         """Tip of the thumb and mean tip of the opposing fingers, each (..., 3) [m, hand frame]."""
         hinges = np.asarray(q, dtype=np.float64) @ self.embodiment.coupling.T
         tips = np.empty((*hinges.shape[:-1], 2, 3))
-        frames, hand = self._data.oMf, self.embodiment.T_base_hand
-        for index in np.ndindex(hinges.shape[:-1]):
-            pin.framesForwardKinematics(self._model, self._data, hinges[index])
-            tips[index][0] = frames[self._thumb].translation
-            tips[index][1] = sum(frames[finger].translation for finger in self._fingers) / len(self._fingers)
+        hand = self.embodiment.T_base_hand
+        for angles, (thumb, finger) in zip(hinges.reshape(-1, hinges.shape[-1]), tips.reshape(-1, 2, 3)):
+            pin.framesForwardKinematics(self._model, self._data, angles)
+            thumb[:], finger[:] = self._thumb, self._fingers[0]
+            for other in self._fingers[1:]:
+                finger += other
+        tips[..., 1, :] /= len(self._fingers)
         tips = (tips - hand[:3, 3]) @ hand[:3, :3]
         return tips[..., 0, :], tips[..., 1, :]
