@@ -4,9 +4,9 @@
     .venv/bin/python benchmarks/fleet.py --robots 4 --compose robot --json fleet.json
     .venv/bin/python benchmarks/fleet.py --robots 2 --compose none --flood 8000     # one robot's joint_states flooded
 
-The policy, decoders and drivers of all robots run as real nodes over ROS 2, with joints that follow every command. One process
-publishes a 96 x 96 image of each robot's camera at 30 Hz. It and this process, which counts messages, are not part of the cost. Run
-it with nothing else on the machine; ``taskset -c 0,1`` gives the figures of two cores.
+The policy, decoders and drivers of all robots run as real nodes over ROS 2, with joints that follow every command. A process for
+each four robots publishes a 96 x 96 image of each robot's camera at 30 Hz. These and this process, which counts messages, are not
+part of the cost. Run it with nothing else on the machine; ``taskset -c 0,1`` gives the figures of two cores.
 
 With ``--flood``, each fleet is measured a second time while another process publishes that many joint states per second on the
 topic of the first robot. That row gives the rates and latencies of the other robots, and no cost of the flooding process.
@@ -24,8 +24,8 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,14 @@ from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.common.ros_environment import private_domain
 from latent_policy_ros.nodes.episode_summary import RobotMeasures
 
-FLOOR = "floor/hand_command"
+FLOOR, FLOOR_JOINTS = "floor/hand_command", [f"joint_{k}" for k in range(16)]
 WRIST = np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])
 EMBODIMENTS = "mimic_hand", "panda_gripper", "orca_hand", "robotiq_2f85"
 IMAGE_RATE = 30.0  # Hz
+ROBOTS_PER_CAMERA_PROCESS = 4  # of more images in one burst, the last arrive up to 0.15 s late on two busy cores
 SETTLE, READY_TIMEOUT = 3.0, 240.0  # s
 COLUMNS = (
-    "robots", "processes", "chunks [Hz]", "commands [Hz]", "camera to command p50 / p99 [ms]", "policy [cores]",
+    "robots", "processes", "chunks [Hz]", "commands [Hz]", "holds", "camera to command p50 / p99 [ms]", "policy [cores]",
     "others [cores per robot]",
     "policy [MB]", "others [MB per robot]", "flood [1/s]", "floor p50 / p99 [ms]", "network [ms]", "ratio",
 )  # fmt: skip
@@ -70,15 +71,17 @@ def publish_images(names: list[str]) -> None:
     from sensor_msgs.msg import Image
 
     from latent_policy_ros.nodes.base import message_conversion, qos, ros_context
+    from latent_policy_ros.nodes.base.message_template import MessageTemplate
 
     ros_context.init(images=True, signal_handler_options=SignalHandlerOptions.NO)  # SIGTERM ends this process at once
     node = rclpy.create_node("benchmark_cameras")
     publishers = [node.create_publisher(Image, f"{name}/front/image_raw", qos.IMAGES) for name in names]
     film = np.random.default_rng(0).integers(0, 255, (30, 96, 96, 3), dtype=np.uint8)
+    frames = [MessageTemplate(lambda stamp, image=image: message_conversion.image(stamp, "front", image), 1, ()) for image in film]
     due, frame = time.monotonic(), 0
     while True:
         for publisher in publishers:
-            publisher.publish(message_conversion.image(time.time(), "front", film[frame % len(film)]))
+            publisher.publish(frames[frame % len(frames)].serialise(time.time()))
         frame, due = frame + 1, due + 1 / IMAGE_RATE
         time.sleep(max(0.0, due - time.monotonic()))
 
@@ -88,17 +91,18 @@ def answer_images(images: str, commands: str) -> None:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
     from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
     from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
     from latent_policy_ros.nodes.base import qos, ros_context
 
     ros_context.init(images=True, signal_handler_options=SignalHandlerOptions.NO)
     node, executor = rclpy.create_node("benchmark_floor"), ros_context.Executor()
-    publisher = node.create_publisher(JointTrajectory, commands, qos.OFFERED_COMMANDS)
-    names, points = [f"joint_{k}" for k in range(16)], [JointTrajectoryPoint(positions=[0.0] * 16)]
+    publisher = node.create_publisher(JointTrajectory, commands, qos.COMMANDS)
+    points = [JointTrajectoryPoint(positions=[0.0] * len(FLOOR_JOINTS))]
 
     def answer(image: Image) -> None:
-        publisher.publish(JointTrajectory(header=image.header, joint_names=names, points=points))
+        publisher.publish(JointTrajectory(header=Header(stamp=image.header.stamp), joint_names=FLOOR_JOINTS, points=points))
 
     node.create_subscription(Image, images, answer, qos.IMAGES)
     executor.add_node(node)
@@ -170,32 +174,39 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floo
 
     from latent_policy_ros.msg import LatentAction
     from latent_policy_ros.nodes.base import qos, ros_context
-    from latent_policy_ros.observations.messages import to_seconds
+    from latent_policy_ros.nodes.base.message_template import MessageTemplate, command_template
 
     with tempfile.TemporaryDirectory() as scratch:
         fleet = bringup.load_fleet(str(fleet_file(robots, Path(scratch))))
         hands = [robot.embodiment.name for robot in fleet.robots.values()]
         network = median_time(planning(hands, ("front",)), 30) if with_floor else np.nan
         measures: dict[str, RobotMeasures] = defaultdict(RobotMeasures)
+        holds: Counter[str] = Counter()
         counting, node, executor = False, rclpy.create_node(f"benchmark_{mode}_{robots}"), ros_context.Executor()
         executor.add_node(node)
 
-        def on_chunk(name: str, message: LatentAction) -> None:
+        def on_chunk(name: str, _: bytes) -> None:
             measures[name].chunks += counting
 
-        def on_command(name: str, message: JointTrajectory) -> None:
-            if counting and message.points:
-                measures[name].add_command(to_seconds(message.header.stamp), time.time())
-            elif message.points:
+        def on_command(name: str, template: MessageTemplate, data: bytes) -> None:
+            values = template.read(data)
+            if counting and values:
+                measures[name].add_command(values[0], time.time())
+            elif counting:
+                holds[name] += 1
+            elif values:
                 measures[name].commands += 1
 
+        def count_commands(name: str, topic: str, joint_names: Sequence[str]) -> None:
+            callback = partial(on_command, name, command_template(joint_names))
+            node.create_subscription(JointTrajectory, topic, callback, qos.COMMANDS, raw=True)
+
         for name, robot in fleet.robots.items():
-            node.create_subscription(LatentAction, f"{name}/latent_action", partial(on_chunk, name), qos.LATENTS)
-            topic = f"{name}/{robot.embodiment.command}_command"
-            node.create_subscription(JointTrajectory, topic, partial(on_command, name), qos.COMMANDS)
+            node.create_subscription(LatentAction, f"{name}/latent_action", partial(on_chunk, name), qos.LATENTS, raw=True)
+            count_commands(name, f"{name}/{robot.embodiment.command}_command", robot.embodiment.joint_names)
 
         if with_floor:
-            node.create_subscription(JointTrajectory, FLOOR, partial(on_command, FLOOR), qos.COMMANDS)
+            count_commands(FLOOR, FLOOR, FLOOR_JOINTS)
 
         def spin(until) -> None:
             while not until():
@@ -207,6 +218,7 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floo
             settled = time.monotonic() + SETTLE
             spin(lambda: time.monotonic() > settled)
             measures.clear()
+            holds.clear()
             counting, before, first, flooded = True, usage(supervisor), time.monotonic(), sent.value
             spin(lambda: time.monotonic() > first + seconds)
             counting, elapsed, after = False, time.monotonic() - first, usage(supervisor)
@@ -217,6 +229,7 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floo
             return {
                 "robots": robots, "compose": mode, "processes": len(specs), "seconds_to_first_commands": round(start_time, 1),
                 "chunks_hz": min(m.chunks for m in worst) / elapsed, "commands_hz": min(m.commands for m in worst) / elapsed,
+                "holds": sum(holds[name] for name in names),
                 "latency_p50_ms": latency["p50"], "latency_p99_ms": latency["p99"],
                 "floor_p50_ms": floor["p50"], "floor_p99_ms": floor["p99"], "network_ms": 1e3 * network,
                 "ratio": latency["p50"] / (floor["p50"] + 1e3 * network),
@@ -229,14 +242,14 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floo
         specs = bringup.compose(bringup.node_specs(fleet), mode)
         spawn, names = multiprocessing.get_context("spawn"), list(fleet.robots)
         sent = spawn.Value("L", 0, lock=False)
-        cameras = spawn.Process(target=publish_images, args=(names,), daemon=True)
+        parts = [names[k : k + ROBOTS_PER_CAMERA_PROCESS] for k in range(0, robots, ROBOTS_PER_CAMERA_PROCESS)]
+        cameras = [spawn.Process(target=publish_images, args=(part,), daemon=True) for part in parts]
         answerer = spawn.Process(target=answer_images, args=(f"{names[0]}/front/image_raw", FLOOR), daemon=True)
         flooder = spawn.Process(target=flood, args=(f"{names[0]}/joint_states", flood_rate, sent), daemon=True)
         began = time.monotonic()
         with Supervisor(specs, log_folder=Path(scratch) / "log", say=lambda _: None) as supervisor:
-            cameras.start()
-            if with_floor:
-                answerer.start()
+            for process in (*cameras, *([answerer] if with_floor else [])):
+                process.start()
             try:
                 ready = lambda: len(measures) == robots + with_floor and all(m.commands > 20 for m in measures.values())
                 spin(lambda: ready() or time.monotonic() - began > READY_TIMEOUT)
@@ -249,7 +262,7 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floo
                     spin(lambda: sent.value > 0)
                     yield counted(supervisor, names[1:])
             finally:
-                for process in (cameras, answerer, flooder):
+                for process in (*cameras, answerer, flooder):
                     if process.is_alive():
                         process.terminate()
                         process.join()
@@ -259,7 +272,7 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floo
 def cells(r: dict) -> list[str]:
     """The row of a measurement, in the order of ``COLUMNS``. Rates and latencies are those of the worst robot."""
     return [
-        f"{r['robots']}", f"{r['processes']} ({r['compose']})", f"{r['chunks_hz']:.1f}", f"{r['commands_hz']:.1f}",
+        f"{r['robots']}", f"{r['processes']} ({r['compose']})", f"{r['chunks_hz']:.1f}", f"{r['commands_hz']:.1f}", f"{r['holds']}",
         f"{r['latency_p50_ms']:.0f} / {r['latency_p99_ms']:.0f}", f"{r['policy_cores']:.2f}", f"{r['cores_per_robot']:.3f}",
         f"{r['policy_mb']:.0f}", f"{r['mb_per_robot']:.0f}", f"{r['flood_hz']:.0f}",
         f"{r['floor_p50_ms']:.1f} / {r['floor_p99_ms']:.1f}", f"{r['network_ms']:.1f}", f"{r['ratio']:.2f}",
