@@ -110,9 +110,9 @@ class Decoder(ManagedNode):
             raise LatentPolicyError(f"header.frame_id, the frame of wrist poses: {expected}")
         chunk = ActionChunk.from_message(message)
         self.decoder.accept(chunk, now, time.monotonic())
+        self.tick(now)  # publish the first command without delay
         self._check_distribution(chunk)
         self.chunk_age.add(now - to_seconds(message.header.stamp))
-        self.tick(now)  # publish the first command without delay
 
     def _on_joints(self, data: bytes) -> None:
         if self.active and self._first_joint in data:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 OPTIONAL_COLUMNS = "images", "streams"  # parameters with one entry per robot that may be left out
 MAX_WAIT = 0.4  # share of a period by which a plan waits for observations that are about to arrive
-EARLY, STEP = 0.006, 0.002  # s: how long before its expected arrival an observation is looked for, and how often from then on
+EARLY, STEP = 0.006, 0.001  # s: how long before its expected arrival an observation is looked for, and how often from then on
 
 
 def parse_streams(where: str, text: str) -> dict[str, tuple[Modality, str]]:

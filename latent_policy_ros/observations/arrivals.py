@@ -12,7 +12,7 @@ from latent_policy_ros.observations.clock_offset import ClockOffset
 
 STAMPS = 9  # of which the interval is determined
 OVERDUE = 0.005  # s that an observation may be late before it is taken for lost
-RETRY = 0.002  # s until an observation that is due is looked for again
+RETRY = 0.001  # s until an observation that is due is looked for again
 GAIN = 0.005  # s by which observations must become younger on average to be waited for
 
 

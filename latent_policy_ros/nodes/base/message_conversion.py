@@ -65,7 +65,7 @@ def to_pose(values: np.ndarray) -> Pose:
     """(7,) x y z [m], qx qy qz qw as a Pose."""
     pose = Pose()
     p, q = pose.position, pose.orientation
-    p.x, p.y, p.z, q.x, q.y, q.z, q.w = (float(v) for v in values)
+    p.x, p.y, p.z, q.x, q.y, q.z, q.w = np.asarray(values, dtype=np.float64).tolist()
     return pose
 
 
