@@ -2,7 +2,7 @@
 
     python benchmarks/experts.py [--episodes 100] [--task stack_blocks] [--embodiment orca_hand] [--embodiment my_hand.yaml]
 
-Prints a table with 95% Wilson intervals and the seeds that failed. All tasks with 100 episodes take about 2.5 core hours.
+Prints a table with 95% Wilson intervals and the seeds that failed. All tasks with 100 episodes take 40 core minutes.
 """
 
 from __future__ import annotations
