@@ -261,7 +261,8 @@ class Fleet:
         from latent_policy_ros.control.arm_kinematics import ArmKinematics
         from latent_policy_ros.control.command_guard import CommandGuard
         from latent_policy_ros.embodiments import load_embodiment
-        from latent_policy_ros.nodes.base import qos, ros_context
+        from latent_policy_ros.nodes.base import ros_context
+        from latent_policy_ros.nodes.topics import qos
 
         command = [sys.executable, __file__, "--fleet", "--folder", str(folder)]
         self.log = folder / "up.log"

@@ -73,7 +73,8 @@ def publish_images(names: list[str]) -> None:
     from rclpy.signals import SignalHandlerOptions
     from sensor_msgs.msg import Image
 
-    from latent_policy_ros.nodes.base import message_conversion, qos, ros_context
+    from latent_policy_ros.nodes.base import ros_context
+    from latent_policy_ros.nodes.topics import message_conversion, qos
 
     ros_context.init(images=True, signal_handler_options=SignalHandlerOptions.NO)  # SIGTERM ends this process at once
     node = rclpy.create_node("benchmark_cameras")
@@ -98,7 +99,8 @@ def answer_images(images: str, commands: str) -> None:
     from std_msgs.msg import Header
     from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-    from latent_policy_ros.nodes.base import qos, ros_context
+    from latent_policy_ros.nodes.base import ros_context
+    from latent_policy_ros.nodes.topics import qos
 
     ros_context.init(images=True, signal_handler_options=SignalHandlerOptions.NO)
     node, executor = rclpy.create_node("benchmark_floor"), ros_context.Executor()
@@ -149,7 +151,8 @@ def flood(topic: str, rate: float, sent: Any) -> None:
     from rclpy.signals import SignalHandlerOptions
     from sensor_msgs.msg import JointState
 
-    from latent_policy_ros.nodes.base import qos, ros_context
+    from latent_policy_ros.nodes.base import ros_context
+    from latent_policy_ros.nodes.topics import qos
 
     ros_context.init(images=False, signal_handler_options=SignalHandlerOptions.NO)
     publisher = rclpy.create_node("benchmark_flood").create_publisher(JointState, topic, qos.STATES)
@@ -178,8 +181,9 @@ def measure(robots: int, mode: str, seconds: float, flood_rate: float, with_floo
     from trajectory_msgs.msg import JointTrajectory
 
     from latent_policy_ros.msg import LatentAction
-    from latent_policy_ros.nodes.base import qos, ros_context
-    from latent_policy_ros.nodes.base.message_template import MessageTemplate, command_template
+    from latent_policy_ros.nodes.base import ros_context
+    from latent_policy_ros.nodes.topics import qos
+    from latent_policy_ros.nodes.topics.message_template import MessageTemplate, command_template
 
     with tempfile.TemporaryDirectory() as scratch:
         fleet = bringup.load_fleet(str(fleet_file(robots, Path(scratch))))

@@ -64,7 +64,7 @@ def inputs(space_dim: int, latent_id: str, policy_id: str = "fuzz") -> list[Inpu
     from latent_policy_ros.control.arm_description import load_arm
     from latent_policy_ros.embodiments import load_embodiment
     from latent_policy_ros.msg import EpisodeEvent, LatentAction
-    from latent_policy_ros.nodes.base import message_conversion as convert
+    from latent_policy_ros.nodes.topics import message_conversion as convert
     from latent_policy_ros.policy import ActionChunk
 
     e, arm_joints = load_embodiment(EMBODIMENT), load_arm("panda").joint_names
@@ -168,7 +168,7 @@ class Fuzzer:
     """Publishes hostile messages on all inputs, in an order that the seed determines."""
 
     def __init__(self, node: Any, all_inputs: list[Input], seed: int, variants: int = VARIANTS) -> None:
-        from latent_policy_ros.nodes.base import qos
+        from latent_policy_ros.nodes.topics import qos
 
         self._rng = random.Random(seed)
         self._publishers = [node.create_publisher(i.message_type, i.topic, qos.EVENTS) for i in all_inputs]
@@ -290,7 +290,7 @@ def make_node(name: str, **options: Any) -> Any:
 def run_child(name: str, folder: Path) -> int:
     """Run one node in this process; drivers report what their judge finds to ``<folder>/<name>.json``."""
     from latent_policy_ros.nodes.base.main_loop import run_node
-    from latent_policy_ros.nodes.base.polled_subscription import PolledSubscription
+    from latent_policy_ros.nodes.topics.polled_subscription import PolledSubscription
 
     texts: list[str] = []
     judges = judge_drivers(texts.append) if name.endswith("driver") else []

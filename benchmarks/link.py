@@ -191,7 +191,8 @@ def watch(file: Path) -> None:
     import rclpy
     from trajectory_msgs.msg import JointTrajectory
 
-    from latent_policy_ros.nodes.base import qos, ros_context
+    from latent_policy_ros.nodes.base import ros_context
+    from latent_policy_ros.nodes.topics import qos
 
     ros_context.init(images=False)
     node, executor = rclpy.create_node("command_watch"), ros_context.Executor()

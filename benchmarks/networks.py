@@ -26,9 +26,9 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 import numpy as np
 import torch
 
-from latent_policy_ros.policy.denoisers.unet import UNetDenoiser
-from latent_policy_ros.policy.diffusion import PolicyNetwork
-from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
+from latent_policy_ros.policy.network.denoisers.unet import UNetDenoiser
+from latent_policy_ros.policy.network.diffusion import PolicyNetwork
+from latent_policy_ros.policy.network.observation_batch import CameraImages, ObservationBatch
 from latent_policy_ros.policy.settings import ModelSettings
 
 HORIZON, ACTION, SIZE = 16, 10, 96

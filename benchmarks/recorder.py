@@ -56,7 +56,7 @@ def publish(robot: str, images: str) -> None:
     from geometry_msgs.msg import PoseStamped
     from sensor_msgs.msg import CompressedImage, Image, JointState
 
-    from latent_policy_ros.nodes.base import qos
+    from latent_policy_ros.nodes.topics import qos
 
     stopping: list[int] = []
     rclpy.init()

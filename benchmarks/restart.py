@@ -46,7 +46,8 @@ class Outputs:
         from trajectory_msgs.msg import JointTrajectory
 
         from latent_policy_ros.msg import LatentAction
-        from latent_policy_ros.nodes.base import qos, ros_context
+        from latent_policy_ros.nodes.base import ros_context
+        from latent_policy_ros.nodes.topics import qos
 
         ros_context.init(images=True)
         import rclpy

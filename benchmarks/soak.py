@@ -34,7 +34,8 @@ from latent_policy_ros.bringup.supervisor import Supervisor
 from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.common.ros_environment import private_domain
 from latent_policy_ros.msg import LatentAction
-from latent_policy_ros.nodes.base import qos, ros_context
+from latent_policy_ros.nodes.base import ros_context
+from latent_policy_ros.nodes.topics import qos
 
 SAMPLE, EPISODE = 60.0, 300.0  # s
 WARM_UP = 0.1  # share of the samples before the memory is compared: buffers and caches fill

@@ -51,7 +51,7 @@ def drive(shared: bool, pipe) -> None:
 
     from sensor_msgs.msg import JointState
 
-    from latent_policy_ros.nodes.base import qos
+    from latent_policy_ros.nodes.topics import qos
 
     publisher = me.create_publisher(JointState, "joint_states", qos.STATES)
     message = JointState(name=[f"joint_{k}" for k in range(20)], position=array("d", [0.5] * 20))
@@ -71,7 +71,7 @@ def listen(shared: bool, heard) -> None:
     import rclpy
     from sensor_msgs.msg import JointState
 
-    from latent_policy_ros.nodes.base import qos
+    from latent_policy_ros.nodes.topics import qos
 
     def note(_) -> None:
         heard.value = time.monotonic()
@@ -151,7 +151,7 @@ def show(shared: bool, seconds: float, size, rate) -> None:
 
     from sensor_msgs.msg import Image
 
-    from latent_policy_ros.nodes.base import qos
+    from latent_policy_ros.nodes.topics import qos
 
     publisher = me.create_publisher(Image, "image_raw", qos.IMAGES)
     height, width = size
@@ -174,7 +174,7 @@ def look(shared: bool, pipe) -> None:
     import rclpy
     from sensor_msgs.msg import Image
 
-    from latent_policy_ros.nodes.base import qos
+    from latent_policy_ros.nodes.topics import qos
 
     delays: list[float] = []
 
@@ -214,7 +214,7 @@ def main() -> None:
     from latent_policy_ros.common.ros_environment import node_environment, private_domain
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rclpy", "sensor_msgs.msg", "latent_policy_ros.nodes.base.qos"])
+    context.set_forkserver_preload(["rclpy", "sensor_msgs.msg", "latent_policy_ros.nodes.topics.qos"])
     with private_domain() as domain:
         os.environ.update(node_environment(os.environ | domain))
         print("way     image      Hz   sent   lost   p50 ms   p99 ms", flush=True)

@@ -118,7 +118,8 @@ class Observer:
         from sensor_msgs.msg import JointState
 
         from latent_policy_ros.msg import LatentAction
-        from latent_policy_ros.nodes.base import qos, ros_context
+        from latent_policy_ros.nodes.base import ros_context
+        from latent_policy_ros.nodes.topics import qos
 
         ros_context.init(images=True)
         self.node, self.executor = rclpy.create_node("benchmark_two_cells"), ros_context.Executor()
@@ -165,7 +166,7 @@ class Observer:
         from rclpy.serialization import deserialize_message
         from rosbags.highlevel import AnyReader
 
-        from latent_policy_ros.nodes.base import message_conversion, qos
+        from latent_policy_ros.nodes.topics import message_conversion, qos
 
         with AnyReader([bag]) as reader:
             messages = [(stamp * 1e-9, c.topic, c.msgtype, data) for c, stamp, data in reader.messages()]

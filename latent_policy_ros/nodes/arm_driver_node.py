@@ -15,10 +15,10 @@ from latent_policy_ros.control.arm_controller import ANYWHERE, ArmController, Wo
 from latent_policy_ros.control.arm_description import PANDA, load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
 from latent_policy_ros.drivers.base import JointReading
-from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.driver_node import DriverNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.message_template import pose_stamped_template
+from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.message_template import pose_stamped_template
 from latent_policy_ros.observations.messages import pose_array, to_seconds
 from latent_policy_ros.observations.transforms import TransformChain
 

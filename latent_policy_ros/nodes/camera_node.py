@@ -12,10 +12,10 @@ import numpy as np
 from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, ModeError
 from latent_policy_ros.drivers.camera import Camera
 from latent_policy_ros.drivers.camera_calibration import CameraCalibration
-from latent_policy_ros.nodes.base.camera_publisher import CameraPublisher
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import RateMeter
+from latent_policy_ros.nodes.topics.camera_publisher import CameraPublisher
 
 CONNECTED_RATE = 1000.0  # Hz, an upper bound: each cycle waits for the next image
 RECONNECT_RATE = 1.0  # Hz

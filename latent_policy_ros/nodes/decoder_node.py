@@ -16,12 +16,12 @@ from latent_policy_ros.control.joint_controller import COMMAND_LEAD
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
-from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.message_template import command_template, pose_stamped_template, serialised_text
-from latent_policy_ros.nodes.base.source_monitor import SourceMonitor
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.message_template import command_template, pose_stamped_template, serialised_text
+from latent_policy_ros.nodes.topics.source_monitor import SourceMonitor
 from latent_policy_ros.observations.liveness import Liveness
 from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.policy import ActionChunk, RobotDecoder

@@ -14,9 +14,9 @@ from latent_policy_ros.common.transformations import quaternion_from_euler, quat
 from latent_policy_ros.control.arm_description import PANDA, Arm, load_arm
 from latent_policy_ros.control.robot_description import LinkTransforms, robot_urdf
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
+from latent_policy_ros.nodes.topics import message_conversion, qos
 from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.observations.transforms import compose
 

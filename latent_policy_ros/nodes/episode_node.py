@@ -20,10 +20,10 @@ from std_srvs.srv import Trigger
 from latent_policy_ros.action import RunEpisode
 from latent_policy_ros.common.errors import LatentPolicyError, describe_error
 from latent_policy_ros.msg import EpisodeEvent
-from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
+from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 
 RATE = 20.0  # Hz
 SETTLE_TIME = 0.5  # s before and after a reset: old chunks become stale and the drivers hold

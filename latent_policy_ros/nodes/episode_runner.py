@@ -25,10 +25,11 @@ from latent_policy_ros.action import RunEpisode
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.processes import HANG_TIMEOUT, Watchdog
 from latent_policy_ros.msg import LatentAction
-from latent_policy_ros.nodes.base import qos, ros_context
+from latent_policy_ros.nodes.base import ros_context
 from latent_policy_ros.nodes.base.lifecycle_node import parameter_descriptor
-from latent_policy_ros.nodes.base.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.nodes.episode_summary import EpisodeResult, RobotMeasures, write_summary
+from latent_policy_ros.nodes.topics import qos
+from latent_policy_ros.nodes.topics.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 
 CALL_TIMEOUT = 10.0  # s for the answer of the action server
 DISCOVERY_TIME = 0.3  # s for the action server to discover this client: it drops answers to clients that it does not know

@@ -23,11 +23,11 @@ from latent_policy_ros.embodiments.human.human_hand import HumanHand
 from latent_policy_ros.embodiments.human.keypoints import to_hand_frame
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
-from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.observations.joint_matcher import JointMatcher
 from latent_policy_ros.observations.messages import pose_array, stamp_of
 from latent_policy_ros.observations.modalities import message_types, modality_for

@@ -18,12 +18,12 @@ from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
-from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.observation_synchronizer import ObservationSynchronizer
-from latent_policy_ros.nodes.base.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.observation_synchronizer import ObservationSynchronizer
+from latent_policy_ros.nodes.topics.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.observations.arrivals import Arrivals, best_moment
 from latent_policy_ros.observations.modalities import Modality, value_modality
 from latent_policy_ros.observations.observation import Observation

@@ -29,10 +29,8 @@ from latent_policy_ros.data.recording.episode_recording import (
 )
 from latent_policy_ros.data.recording.jpeg import IMAGE_FORMATS, IMAGE_TYPE, JPEG
 from latent_policy_ros.msg import EpisodeEvent
-from latent_policy_ros.nodes.base import qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import TRANSITION_TIMEOUT, run_node
-from latent_policy_ros.nodes.base.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.nodes.recorder.requesters import clients_of, publishers_of, shortened
 from latent_policy_ros.nodes.recorder.subscriptions import TopicSubscription, TopicSubscriptions
 from latent_policy_ros.nodes.recorder.topics import (
@@ -43,6 +41,8 @@ from latent_policy_ros.nodes.recorder.topics import (
     renamed_topics,
     status_message,
 )
+from latent_policy_ros.nodes.topics import qos
+from latent_policy_ros.nodes.topics.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.observations.messages import to_seconds
 
 POLL_RATE = 20.0  # Hz

@@ -16,11 +16,11 @@ from latent_policy_ros.bringup.fleet import MAX_SEED
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.control.arm_description import PANDA
 from latent_policy_ros.msg import EpisodeEvent
-from latent_policy_ros.nodes.base import message_conversion, qos
-from latent_policy_ros.nodes.base.camera_publisher import CameraPublisher
 from latent_policy_ros.nodes.base.lifecycle_node import OK, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import RateMeter
+from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.camera_publisher import CameraPublisher
 from latent_policy_ros.sim.driver_bus import SimulatedRobot, SimulationClock
 from latent_policy_ros.sim.scene import MAX_IMAGE_SIZE
 from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK

@@ -14,10 +14,10 @@ from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.policy.action_chunk import ActionChunk
 from latent_policy_ros.policy.checkpoint import RETRAIN, Checkpoint
-from latent_policy_ros.policy.device import choose_device
-from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.grasp_space import GraspSpace
-from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
+from latent_policy_ros.policy.network.device import choose_device
+from latent_policy_ros.policy.network.diffusion import PolicyNetwork
+from latent_policy_ros.policy.network.observation_batch import CameraImages, ObservationBatch
 from latent_policy_ros.policy.relative_chunk import absolute_chunks
 from latent_policy_ros.policy.scaling import POSE
 
@@ -47,7 +47,7 @@ class Policy:
         checkpoint: Settings, weights and scaling.
         latent_space: The latent space that the policy was trained for.
         seed: Random seed of the noise from which chunks are sampled.
-        device: Device of the network, see :func:`~latent_policy_ros.policy.device.choose_device`.
+        device: Device of the network, see :func:`~latent_policy_ros.policy.network.device.choose_device`.
         sampling_steps: Sampling steps of an action chunk; 0: those of the checkpoint's settings.
 
     Raises:

@@ -45,12 +45,13 @@ class ModelSettings(Config):
     )
     horizon: int = Field(16, ge=1, description="Steps H of an action chunk.")
     feature_dim: int = Field(256, ge=1, description="Features of each camera, of the state and of the fused observation.")
-    image_encoder: str = Field("keypoints", description="Image encoder, see latent_policy_ros/policy/encoders.")
+    image_encoder: str = Field("keypoints", description="Image encoder, see latent_policy_ros/policy/network/encoders.")
     image_encoder_options: dict[str, Any] = Field(default_factory=dict, description="Options of the image encoder.")
-    denoiser: str = Field("mlp", description="Denoiser, see latent_policy_ros/policy/denoisers.")
+    denoiser: str = Field("mlp", description="Denoiser, see latent_policy_ros/policy/network/denoisers.")
     denoiser_options: dict[str, Any] = Field(default_factory=dict, description="Options of the denoiser.")
     text_encoder: str = Field(
-        "none", description="Encoder of the task's text, see latent_policy_ros/policy/encoders; ``none``: the text is not used."
+        "none",
+        description="Encoder of the text of a task, see latent_policy_ros/policy/network/encoders; ``none``: it is not used.",
     )
     text_encoder_options: dict[str, Any] = Field(default_factory=dict, description="Options of the text encoder.")
     objective: Literal["diffusion", "consistency"] = Field(

@@ -22,8 +22,9 @@ from latent_policy_ros.common.errors import HardwareError  # noqa: E402
 from latent_policy_ros.drivers import check as checks  # noqa: E402
 from latent_policy_ros.drivers.base import Driver, DriverSetup  # noqa: E402
 from latent_policy_ros.drivers.registry import make_driver  # noqa: E402
-from latent_policy_ros.nodes.base import qos, ros_context  # noqa: E402
+from latent_policy_ros.nodes.base import ros_context  # noqa: E402
 from latent_policy_ros.nodes.ros2_control import driver as ros2_control  # noqa: E402
+from latent_policy_ros.nodes.topics import qos  # noqa: E402
 
 FAKES = Path(__file__).parents[1] / "helpers" / "fake_controllers.py"
 ARM, GRIPPER = ("one", "two", "three"), ("jaw",)

@@ -31,7 +31,8 @@ from latent_policy_ros.control.arm_description import load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics, se3_to_pose
 from latent_policy_ros.drivers.simulator import SimDriver
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.nodes.base import message_conversion, qos, ros_context
+from latent_policy_ros.nodes.base import ros_context
+from latent_policy_ros.nodes.topics import message_conversion, qos
 
 PERIOD = 0.01  # s
 REACHED = 0.02  # share of a gripper's range

@@ -9,7 +9,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.data.bags import metadata
 from latent_policy_ros.msg import EpisodeEvent, LatentAction
-from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.topics import message_conversion, qos
 from latent_policy_ros.policy import ActionChunk
 
 FLEET = "robots:\n  left: {embodiment: mimic_hand, cameras: [front], driver: mock}\n"

@@ -26,7 +26,7 @@ def artifacts(tmp_path_factory, space):
     """Folders of an untrained latent space and of an untrained policy of it."""
     torch = pytest.importorskip("torch")
     from latent_policy_ros.policy.checkpoint import Checkpoint
-    from latent_policy_ros.policy.diffusion import PolicyNetwork
+    from latent_policy_ros.policy.network.diffusion import PolicyNetwork
     from latent_policy_ros.policy.scaling import Scaling
     from latent_policy_ros.policy.settings import ModelSettings
     from latent_policy_ros.policy.training.train import human_grasp
@@ -149,7 +149,7 @@ class FakeRobot:
         from geometry_msgs.msg import PoseStamped
         from sensor_msgs.msg import Image, JointState
 
-        from latent_policy_ros.nodes.base import qos
+        from latent_policy_ros.nodes.topics import qos
 
         self.embodiment, self.cameras, self.silent = load_embodiment(embodiment), set(cameras), set()
         make = graph.probe.create_publisher
@@ -159,7 +159,7 @@ class FakeRobot:
         self.size, self.value = (32, 32), 100
 
     def publish(self):
-        from latent_policy_ros.nodes.base import message_conversion
+        from latent_policy_ros.nodes.topics import message_conversion
 
         now = time.time()
         for camera, publisher in self.images.items():

@@ -11,8 +11,8 @@ pytest.importorskip("latent_policy_ros.msg", reason="needs the generated message
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
-from latent_policy_ros.nodes.base import qos  # noqa: E402
 from latent_policy_ros.nodes.camera_node import CameraNode  # noqa: E402
+from latent_policy_ros.nodes.topics import qos  # noqa: E402
 from latent_policy_ros.observations.images import raw_to_rgb, rgb_image  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 

@@ -16,8 +16,9 @@ from latent_policy_ros.common.paths import artifact  # noqa: E402
 from latent_policy_ros.latent import LatentSpace  # noqa: E402
 from latent_policy_ros.nodes import decoder_node  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
-from latent_policy_ros.nodes.base import driver_node, message_conversion  # noqa: E402
+from latent_policy_ros.nodes.base import driver_node  # noqa: E402
 from latent_policy_ros.nodes.decoder_node import Decoder  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion  # noqa: E402
 from latent_policy_ros.policy import ActionChunk  # noqa: E402
 from latent_policy_ros.sim.evaluation import RobotRollout  # noqa: E402
 

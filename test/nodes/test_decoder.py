@@ -21,9 +21,9 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import LatentAction  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.decoder_node import OUT_OF_DISTRIBUTION, Decoder  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")
 WRIST = np.array([0.4, 0.1, 0.3, 1.0, 0.0, 0.0, 0.0])

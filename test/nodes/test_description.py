@@ -13,9 +13,9 @@ from std_msgs.msg import String  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
-from latent_policy_ros.nodes.base import qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.description_node import DescriptionNode  # noqa: E402
+from latent_policy_ros.nodes.topics import qos  # noqa: E402
 from latent_policy_ros.observations.messages import pose_array, to_seconds, transform_array  # noqa: E402
 
 PLACES = {"left": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0], "right": [0.5, -1.5, 0.2, 0.1, -0.2, 1.5]}  # in the frame world

@@ -15,8 +15,8 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 from latent_policy_ros.observations.messages import pose_array, to_seconds  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")

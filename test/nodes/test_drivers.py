@@ -24,8 +24,8 @@ from latent_policy_ros.common.processes import READY  # noqa: E402
 from latent_policy_ros.control.arm_description import load_arm  # noqa: E402
 from latent_policy_ros.control.arm_kinematics import ArmKinematics  # noqa: E402
 from latent_policy_ros.nodes.arm_driver_node import ArmDriver  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos, source_monitor  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos, source_monitor  # noqa: E402
 from latent_policy_ros.observations.messages import pose_array, to_seconds  # noqa: E402
 
 HAND = load_embodiment("mimic_hand")

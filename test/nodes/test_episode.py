@@ -18,8 +18,8 @@ from std_srvs.srv import Trigger  # noqa: E402
 from latent_policy_ros.action import RunEpisode  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
 from latent_policy_ros.nodes import episode_node  # noqa: E402
-from latent_policy_ros.nodes.base import qos  # noqa: E402
 from latent_policy_ros.nodes.episode_node import EpisodeNode  # noqa: E402
+from latent_policy_ros.nodes.topics import qos  # noqa: E402
 
 
 class Fleet:

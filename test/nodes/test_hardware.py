@@ -14,8 +14,8 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 
 HAND = load_embodiment("leap_hand")
 

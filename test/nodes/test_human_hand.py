@@ -25,8 +25,8 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import LatentAction  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.human_hand_node import HumanHandNode  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 from latent_policy_ros.policy import ActionChunk  # noqa: E402
 

@@ -22,9 +22,10 @@ from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from latent_policy_ros.nodes.base import main_loop, qos  # noqa: E402
+from latent_policy_ros.nodes.base import main_loop  # noqa: E402
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode  # noqa: E402
 from latent_policy_ros.nodes.base.main_loop import run_node, spin  # noqa: E402
+from latent_policy_ros.nodes.topics import qos  # noqa: E402
 
 
 class FailingNode(ManagedNode):

@@ -9,8 +9,8 @@ pytest.importorskip("latent_policy_ros.msg", reason="needs the generated message
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 
 from latent_policy_ros.data.bags.message_types import message_types  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion  # noqa: E402
-from latent_policy_ros.nodes.base.message_template import (  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion  # noqa: E402
+from latent_policy_ros.nodes.topics.message_template import (  # noqa: E402
     MessageTemplate,
     command_template,
     joint_state_template,

@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 from latent_policy_ros.data.bags.metadata import read  # noqa: E402
 from latent_policy_ros.data.conversion.mapping import robots_of_bag  # noqa: E402
 from latent_policy_ros.msg import LatentAction  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 
 REMAPS = {"cell_a": [], "cell_b": [("joint_states", "measured")]}  # as PushRosNamespace and SetRemap give them
 

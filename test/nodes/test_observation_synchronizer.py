@@ -18,7 +18,7 @@ from std_msgs.msg import Float64MultiArray  # noqa: E402
 
 from latent_policy_ros.common.errors import LatentPolicyError, ObservationRefused  # noqa: E402
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 from latent_policy_ros.observations.modalities import value_modality  # noqa: E402
 from latent_policy_ros.observations.observation_buffer import ObservationBuffer  # noqa: E402
@@ -36,7 +36,7 @@ def modules(request, monkeypatch):
         pytest.importorskip("message_filters", reason="needs message_filters, which comes with a ROS 2 installation")
     else:
         monkeypatch.setitem(sys.modules, "message_filters", None)
-    names = [f"latent_policy_ros.nodes.base.{name}" for name in ("filters", "observation_synchronizer")]
+    names = [f"latent_policy_ros.nodes.topics.{name}" for name in ("filters", "observation_synchronizer")]
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     filters, synchronizer = map(importlib.import_module, names)

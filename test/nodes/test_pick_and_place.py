@@ -17,7 +17,7 @@ pytest.importorskip("latent_policy_ros.msg", reason="needs the generated message
 from std_srvs.srv import Trigger  # noqa: E402
 
 from latent_policy_ros.msg import EpisodeEvent, LatentAction  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 from latent_policy_ros.sim.tasks.motion import DT  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402
 

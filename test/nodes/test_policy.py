@@ -16,8 +16,8 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from latent_policy_ros.common.errors import LatentPolicyError  # noqa: E402
 from latent_policy_ros.msg import LatentAction  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.policy_node import PolicyNode, parse_streams  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 
 

@@ -13,9 +13,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from rclpy.serialization import deserialize_message  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 
-from latent_policy_ros.nodes.base import qos  # noqa: E402
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode  # noqa: E402
-from latent_policy_ros.nodes.base.polled_subscription import MIN_BURST, MIN_RATE, RATE_PER_PLACE, PolledSubscription  # noqa: E402
+from latent_policy_ros.nodes.topics import qos  # noqa: E402
+from latent_policy_ros.nodes.topics.polled_subscription import MIN_BURST, MIN_RATE, RATE_PER_PLACE, PolledSubscription  # noqa: E402
 
 
 class Queue:

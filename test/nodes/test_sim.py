@@ -15,9 +15,9 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from latent_policy_ros.msg import EpisodeEvent  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.sim_node import Sim  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds, transform_array  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402
 

@@ -21,10 +21,10 @@ from latent_policy_ros.bringup.supervisor import Supervisor, node_command  # noq
 from latent_policy_ros.common.errors import ConfigError  # noqa: E402
 from latent_policy_ros.common.ros_environment import node_environment  # noqa: E402
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.base.driver_node import EndEffectorDriver  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
 from latent_policy_ros.nodes.sim_node import Sim  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 from latent_policy_ros.sim.driver_bus import SimulationClock  # noqa: E402
 from latent_policy_ros.sim.world import World  # noqa: E402

@@ -46,8 +46,8 @@ def test_every_registry_finds_the_entry_of_another_package(run):
 from latent_policy_ros.data.conversion.command_types import COMMAND_TYPES
 from latent_policy_ros.drivers.registry import DRIVERS
 from latent_policy_ros.observations.modalities import MODALITIES
-from latent_policy_ros.policy.denoisers import DENOISERS
-from latent_policy_ros.policy.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
+from latent_policy_ros.policy.network.denoisers import DENOISERS
+from latent_policy_ros.policy.network.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 from latent_policy_ros.sim.tasks.registry import TASKS
 networks = {"gru": DENOISERS, "small_cnn": IMAGE_ENCODERS, "letters": TEXT_ENCODERS}
 entries = {"lift_can": TASKS, **networks, "echo": DRIVERS, "range": MODALITIES, "channel": COMMAND_TYPES}

@@ -13,7 +13,7 @@ from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError, Ob
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.policy import Policy
-from latent_policy_ros.policy.device import choose_device
+from latent_policy_ros.policy.network.device import choose_device
 
 
 @pytest.mark.parametrize("sampling_steps", [0, 1])

@@ -10,7 +10,7 @@ from latent_policy_ros.control.joint_controller import CONTROL_RATE
 from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.policy import Policy
 from latent_policy_ros.policy.checkpoint import Checkpoint
-from latent_policy_ros.policy.diffusion import PolicyNetwork
+from latent_policy_ros.policy.network.diffusion import PolicyNetwork
 from latent_policy_ros.policy.scaling import Scaling
 from latent_policy_ros.policy.settings import ModelSettings
 from latent_policy_ros.policy.training.train import human_grasp

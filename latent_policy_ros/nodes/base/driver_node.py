@@ -18,11 +18,11 @@ from latent_policy_ros.control.joint_controller import CONTROL_RATE, MAX_COMMAND
 from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
 from latent_policy_ros.drivers.registry import DRIVERS, is_simulated, make_driver
 from latent_policy_ros.embodiments import load_embodiment
-from latent_policy_ros.nodes.base import qos
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, WARN, ManagedNode
-from latent_policy_ros.nodes.base.message_template import command_template, joint_state_template
-from latent_policy_ros.nodes.base.source_monitor import SourceMonitor
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.nodes.topics import qos
+from latent_policy_ros.nodes.topics.message_template import command_template, joint_state_template
+from latent_policy_ros.nodes.topics.source_monitor import SourceMonitor
 from latent_policy_ros.observations.messages import to_seconds
 
 RECONNECT_PERIOD = 0.5  # s between attempts to connect

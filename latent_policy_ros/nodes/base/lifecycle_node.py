@@ -20,11 +20,11 @@ from rclpy.subscription import Subscription
 
 from latent_policy_ros.common.errors import LatentPolicyError, ModeError, describe_error
 from latent_policy_ros.common.processes import HANG_TIMEOUT, report_ready
-from latent_policy_ros.nodes.base import qos
-from latent_policy_ros.nodes.base.filters import Subscriber
-from latent_policy_ros.nodes.base.message_conversion import to_stamp
-from latent_policy_ros.nodes.base.message_template import MessageTemplate
-from latent_policy_ros.nodes.base.polled_subscription import PolledSubscription
+from latent_policy_ros.nodes.topics import qos
+from latent_policy_ros.nodes.topics.filters import Subscriber
+from latent_policy_ros.nodes.topics.message_conversion import to_stamp
+from latent_policy_ros.nodes.topics.message_template import MessageTemplate
+from latent_policy_ros.nodes.topics.polled_subscription import PolledSubscription
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LOG_PERIOD = 5.0  # s between log lines about the same event

@@ -19,7 +19,7 @@ from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.processes import Watchdog, watch_parent
 from latent_policy_ros.nodes.base import ros_context
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
-from latent_policy_ros.nodes.base.message_wait import MessageWait
+from latent_policy_ros.nodes.topics.message_wait import MessageWait
 
 RCLError = rclpy_implementation.RCLError
 MIN_EVENT_TIME = 0.001  # s per cycle for services, even when the loop is late

@@ -15,8 +15,8 @@ from rclpy.subscription import Subscription
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.recording.episode_bag import offered_qos
-from latent_policy_ros.nodes.base import qos
-from latent_policy_ros.nodes.base.message_conversion import message_class
+from latent_policy_ros.nodes.topics import qos
+from latent_policy_ros.nodes.topics.message_conversion import message_class
 
 LATCHED_DEPTH = 100  # largest number of stored messages of a transient local topic
 Candidate = tuple[str, str]  # topic, message type; an empty type accepts the type it is published as

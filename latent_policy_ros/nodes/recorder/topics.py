@@ -13,8 +13,8 @@ from trajectory_msgs.msg import JointTrajectory
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.data.recording.bag_writer import BagWriter
 from latent_policy_ros.data.recording.jpeg import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JPEG
-from latent_policy_ros.nodes.base.message_conversion import to_stamp
 from latent_policy_ros.nodes.recorder.subscriptions import TopicSubscription
+from latent_policy_ros.nodes.topics.message_conversion import to_stamp
 
 IMAGE_DEPTH, DEPTH = 60, 1000  # queued messages: 2 s of a camera at 30 Hz, 5 s of joint states at 200 Hz
 STATES = (("joint_states", "sensor_msgs/msg/JointState"), ("wrist_pose", "geometry_msgs/msg/PoseStamped"))

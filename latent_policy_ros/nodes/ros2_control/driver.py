@@ -24,7 +24,7 @@ from latent_policy_ros.drivers.base import DriverSetup, JointReading, checked_co
 from latent_policy_ros.drivers.bus.serial_port import split_address
 from latent_policy_ros.drivers.bus.threaded import Differentiator
 from latent_policy_ros.drivers.bus.urdf_ranges import UNLIMITED, joint_ranges
-from latent_policy_ros.nodes.base import qos, ros_context
+from latent_policy_ros.nodes.base import ros_context
 from latent_policy_ros.nodes.ros2_control.outputs import (
     GripperOutput,
     Output,
@@ -33,6 +33,7 @@ from latent_policy_ros.nodes.ros2_control.outputs import (
     PositionsOutput,
     TrajectoryOutput,
 )
+from latent_policy_ros.nodes.topics import qos
 from latent_policy_ros.observations.messages import to_seconds
 
 KINDS = ("trajectory", "positions", "gripper", "parallel_gripper", "target_pose")

@@ -16,7 +16,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.nodes.base import message_conversion, qos
+from latent_policy_ros.nodes.topics import message_conversion, qos
 
 REACH_IN = 0.03  # s in which a joint_trajectory_controller is to reach a set point: three periods of the driver
 GOAL_PERIOD = 0.1  # s, the shortest between two goals of an action

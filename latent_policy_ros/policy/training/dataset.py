@@ -20,9 +20,9 @@ from latent_policy_ros.data.lerobot.image_cache import ImageCache
 from latent_policy_ros.data.lerobot.reader import LeRobotReader
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.latent.space import LatentSpace
-from latent_policy_ros.policy.encoders.keypoint_net import shifted_images
 from latent_policy_ros.policy.grasp_space import GraspSpace
-from latent_policy_ros.policy.observation_batch import CameraImages, ObservationBatch
+from latent_policy_ros.policy.network.encoders.keypoint_net import shifted_images
+from latent_policy_ros.policy.network.observation_batch import CameraImages, ObservationBatch
 from latent_policy_ros.policy.relative_chunk import relative_chunks
 from latent_policy_ros.policy.scaling import POSE, STATE_LATENT, Scaling
 from latent_policy_ros.policy.settings import PolicySettings

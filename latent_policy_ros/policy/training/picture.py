@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from latent_policy_ros.policy.observation_batch import ObservationBatch
+from latent_policy_ros.policy.network.observation_batch import ObservationBatch
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
 
 COLUMNS = 10

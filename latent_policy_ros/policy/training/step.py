@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_policy_ros.policy.diffusion import PolicyNetwork
+from latent_policy_ros.policy.network.diffusion import PolicyNetwork
 from latent_policy_ros.policy.settings import TrainingSettings
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset, TrainingBatch
 from latent_policy_ros.policy.training.processes import WHOLE, Share, average_gradients, average_value

@@ -14,10 +14,10 @@ from latent_policy_ros.embodiments.human.keypoints import human_action
 from latent_policy_ros.embodiments.kinematics.grasp_frame import REFERENCE_WIDTH
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
-from latent_policy_ros.policy.components import complete_options
-from latent_policy_ros.policy.denoisers import DENOISERS
-from latent_policy_ros.policy.device import choose_device
-from latent_policy_ros.policy.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
+from latent_policy_ros.policy.network.components import complete_options
+from latent_policy_ros.policy.network.denoisers import DENOISERS
+from latent_policy_ros.policy.network.device import choose_device
+from latent_policy_ros.policy.network.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 from latent_policy_ros.policy.settings import ModelSettings, PolicySettings
 from latent_policy_ros.policy.training.processes import process_group
 from latent_policy_ros.policy.training.trainer import DEFAULT_RUN, RunOptions, Trainer

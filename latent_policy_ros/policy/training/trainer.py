@@ -22,8 +22,8 @@ from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
 from latent_policy_ros.common.progress import training_progress
 from latent_policy_ros.latent.space import LatentSpace
 from latent_policy_ros.policy.checkpoint import Checkpoint
-from latent_policy_ros.policy.diffusion import PolicyNetwork
 from latent_policy_ros.policy.grasp_space import GraspSpace
+from latent_policy_ros.policy.network.diffusion import PolicyNetwork
 from latent_policy_ros.policy.settings import PolicySettings
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
 from latent_policy_ros.policy.training.loader import default_workers, step_batches
@@ -43,7 +43,7 @@ class RunOptions:
     """How a training runs. Except for rounding, the result does not depend on it.
 
     Attributes:
-        device: See :func:`~latent_policy_ros.policy.device.choose_device`.
+        device: See :func:`~latent_policy_ros.policy.network.device.choose_device`.
         workers: Processes that read images and make batches; None: see :func:`~.loader.default_workers`.
         log: Name of a training log, see :mod:`~.training_log`; empty: none.
         share: Part of each batch that this process takes.

@@ -19,8 +19,8 @@ from recordings import begin, counts, end, event, information, record  # noqa: E
 from latent_policy_ros.cli.record import recorder as recorder_of  # noqa: E402
 from latent_policy_ros.data.recording.jpeg import IMAGE_FORMATS  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent  # noqa: E402
-from latent_policy_ros.nodes.base import qos  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
+from latent_policy_ros.nodes.topics import qos  # noqa: E402
 
 
 def test_each_episode_has_a_bag_and_a_discarded_bag_is_in_the_trash(graph, recorder, robot):

@@ -21,8 +21,8 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from latent_policy_ros.common.ros_environment import ros_distribution  # noqa: E402
 from latent_policy_ros.embodiments import load_embodiment  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 
 
 def test_episode_is_recorded_as_one_bag_readable_by_other_tools(graph, recorder, robot, space):

@@ -23,8 +23,8 @@ from latent_policy_ros.common.ros_environment import node_environment  # noqa: E
 from latent_policy_ros.data.bags import metadata  # noqa: E402
 from latent_policy_ros.data.bags.repair import repair_bag  # noqa: E402
 from latent_policy_ros.msg import EpisodeEvent  # noqa: E402
-from latent_policy_ros.nodes.base import message_conversion, qos  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
+from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
 
 
 def test_recording_stops_before_the_disk_is_full(graph, recorder, robot, call, monkeypatch):

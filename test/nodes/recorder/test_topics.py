@@ -13,8 +13,8 @@ from recordings import LATCHED, RELIABLE, information  # noqa: E402
 from rosbags.highlevel import AnyReader  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-from latent_policy_ros.nodes.base import qos  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
+from latent_policy_ros.nodes.topics import qos  # noqa: E402
 
 
 def test_subscriptions_match_publishers_and_latched_messages_are_in_every_bag(graph, tmp_path, call):

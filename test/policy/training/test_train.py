@@ -14,7 +14,7 @@ from reaching import reach, save
 from latent_policy_ros.common import artifacts
 from latent_policy_ros.common.artifacts import load_tensors
 from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
-from latent_policy_ros.policy.diffusion import PolicyNetwork
+from latent_policy_ros.policy.network.diffusion import PolicyNetwork
 from latent_policy_ros.policy.training import trainer
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
 from latent_policy_ros.policy.training.step import train_step

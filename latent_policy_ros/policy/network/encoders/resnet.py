@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latent_policy_ros.policy.encoders.spatial_softmax import SpatialSoftmax
+from latent_policy_ros.policy.network.encoders.spatial_softmax import SpatialSoftmax
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels and stride of each pair of blocks
 GROUP = 16  # channels

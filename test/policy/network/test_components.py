@@ -12,11 +12,12 @@ from torch import nn
 
 from latent_policy_ros.common.errors import ArtifactError, LatentPolicyError
 from latent_policy_ros.common.registry import Registry
-from latent_policy_ros.policy import Policy, diffusion
-from latent_policy_ros.policy.components import complete_options
-from latent_policy_ros.policy.denoisers import DENOISERS
-from latent_policy_ros.policy.diffusion import PolicyNetwork
-from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
+from latent_policy_ros.policy import Policy
+from latent_policy_ros.policy.network import diffusion
+from latent_policy_ros.policy.network.components import complete_options
+from latent_policy_ros.policy.network.denoisers import DENOISERS
+from latent_policy_ros.policy.network.diffusion import PolicyNetwork
+from latent_policy_ros.policy.network.encoders import IMAGE_ENCODERS
 from latent_policy_ros.policy.training import train
 from latent_policy_ros.policy.training.train import train_policy
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latent_policy_ros.policy.denoisers.embedding import LevelEmbedding
-from latent_policy_ros.policy.denoisers.step_convolution import Downsampling, StepConvolution, Upsampling
+from latent_policy_ros.policy.network.denoisers.embedding import LevelEmbedding
+from latent_policy_ros.policy.network.denoisers.step_convolution import Downsampling, StepConvolution, Upsampling
 
 
 class ConvolutionBlock(nn.Module):

@@ -10,9 +10,9 @@ from policy_inputs import predict
 
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.policy import Policy
-from latent_policy_ros.policy.components import build, complete_options
-from latent_policy_ros.policy.encoders import IMAGE_ENCODERS
-from latent_policy_ros.policy.encoders.spatial_softmax import SpatialSoftmax
+from latent_policy_ros.policy.network.components import build, complete_options
+from latent_policy_ros.policy.network.encoders import IMAGE_ENCODERS
+from latent_policy_ros.policy.network.encoders.spatial_softmax import SpatialSoftmax
 from latent_policy_ros.policy.training.train import train_policy
 
 

@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from latent_policy_ros.common.errors import LatentPolicyError
-from latent_policy_ros.policy.components import build
-from latent_policy_ros.policy.denoisers import DENOISERS
-from latent_policy_ros.policy.denoisers.step_convolution import Downsampling, StepConvolution, Upsampling
+from latent_policy_ros.policy.network.components import build
+from latent_policy_ros.policy.network.denoisers import DENOISERS
+from latent_policy_ros.policy.network.denoisers.step_convolution import Downsampling, StepConvolution, Upsampling
 
 SHAPE = {"horizon": 8, "action_dim": 5, "condition_dim": 16}
 SMALL = {

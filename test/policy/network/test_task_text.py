@@ -9,7 +9,7 @@ from reaching import reach, save
 
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.policy import Policy
-from latent_policy_ros.policy.encoders.task_text import WordEmbedding, hashed_words
+from latent_policy_ros.policy.network.encoders.task_text import WordEmbedding, hashed_words
 from latent_policy_ros.policy.training.dataset import DemonstrationDataset
 from latent_policy_ros.policy.training.train import train_policy
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latent_policy_ros.common.errors import LatentPolicyError
-from latent_policy_ros.policy.encoders.spatial_softmax import SpatialSoftmax
+from latent_policy_ros.policy.network.encoders.spatial_softmax import SpatialSoftmax
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that DINOv2 was trained with
 ARCHITECTURE = (

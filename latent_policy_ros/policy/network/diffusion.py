@@ -7,13 +7,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from latent_policy_ros.policy.components import build
-from latent_policy_ros.policy.denoisers import DENOISERS
-from latent_policy_ros.policy.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
-from latent_policy_ros.policy.encoders.state import StateEncoder
-from latent_policy_ros.policy.noise_schedule import NoiseSchedule
-from latent_policy_ros.policy.objectives import OBJECTIVES
-from latent_policy_ros.policy.observation_batch import ObservationBatch
+from latent_policy_ros.policy.network.components import build
+from latent_policy_ros.policy.network.denoisers import DENOISERS
+from latent_policy_ros.policy.network.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
+from latent_policy_ros.policy.network.encoders.state import StateEncoder
+from latent_policy_ros.policy.network.noise_schedule import NoiseSchedule
+from latent_policy_ros.policy.network.objectives import OBJECTIVES
+from latent_policy_ros.policy.network.observation_batch import ObservationBatch
 from latent_policy_ros.policy.scaling import LATENT, POSE, POSITION, ROTATION
 from latent_policy_ros.policy.settings import ModelSettings
 

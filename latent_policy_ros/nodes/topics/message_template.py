@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 
-from latent_policy_ros.nodes.base import message_conversion
+from latent_policy_ros.nodes.topics import message_conversion
 
 _LENGTH = struct.Struct("=I")
 _TIME = struct.Struct("=iI")  # builtin_interfaces/Time and Duration as they are serialised: seconds and nanoseconds

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from latent_policy_ros.policy.noise_schedule import NoiseSchedule
+from latent_policy_ros.policy.network.noise_schedule import NoiseSchedule
 
 #: The network: (noisy samples (B, ...), noise levels (B,)) to clean samples (B, ...).
 Denoise = Callable[[Tensor, Tensor], Tensor]

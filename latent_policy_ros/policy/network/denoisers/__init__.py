@@ -23,8 +23,8 @@ DENOISERS = Registry(
     "denoiser",
     "latent_policy_ros.denoisers",
     {
-        "mlp": "latent_policy_ros.policy.denoisers.mlp:MLPDenoiser",
-        "unet": "latent_policy_ros.policy.denoisers.unet:UNetDenoiser",
-        "transformer": "latent_policy_ros.policy.denoisers.transformer:TransformerDenoiser",
+        "mlp": "latent_policy_ros.policy.network.denoisers.mlp:MLPDenoiser",
+        "unet": "latent_policy_ros.policy.network.denoisers.unet:UNetDenoiser",
+        "transformer": "latent_policy_ros.policy.network.denoisers.transformer:TransformerDenoiser",
     },
 )

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from latent_policy_ros.policy.denoisers.mlp import MLPDenoiser
-from latent_policy_ros.policy.noise_schedule import NoiseSchedule
-from latent_policy_ros.policy.objectives import Consistency
+from latent_policy_ros.policy.network.denoisers.mlp import MLPDenoiser
+from latent_policy_ros.policy.network.noise_schedule import NoiseSchedule
+from latent_policy_ros.policy.network.objectives import Consistency
 
 MODES = torch.tensor([[0.6, -0.6], [-0.6, 0.6]])
 

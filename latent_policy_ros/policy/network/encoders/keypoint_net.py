@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latent_policy_ros.policy.encoders.spatial_softmax import expected_positions
+from latent_policy_ros.policy.network.encoders.spatial_softmax import expected_positions
 
 
 class KeypointNet(nn.Module):

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from latent_policy_ros.policy.diffusion import PolicyNetwork
-from latent_policy_ros.policy.encoders.keypoint_net import KeypointNet, shifted_images
+from latent_policy_ros.policy.network.diffusion import PolicyNetwork
+from latent_policy_ros.policy.network.encoders.keypoint_net import KeypointNet, shifted_images
 from latent_policy_ros.policy.rotations import (
     matrix_to_quaternion,
     matrix_to_rotation_6d,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from latent_policy_ros.policy.denoisers.embedding import LevelEmbedding
+from latent_policy_ros.policy.network.denoisers.embedding import LevelEmbedding
 
 
 class Block(nn.Module):

@@ -9,8 +9,8 @@ from typing import Any
 from std_msgs.msg import Header
 
 from latent_policy_ros.common.errors import LatentPolicyError, available
-from latent_policy_ros.nodes.base.filters import SimpleFilter
-from latent_policy_ros.nodes.base.message_conversion import to_stamp
+from latent_policy_ros.nodes.topics.filters import SimpleFilter
+from latent_policy_ros.nodes.topics.message_conversion import to_stamp
 from latent_policy_ros.observations.modalities import COLOR_IMAGE, JOINT_STATE, WRIST_POSE, Modality
 from latent_policy_ros.observations.observation import Observation
 from latent_policy_ros.observations.observation_buffer import JOINTS, WRIST, ObservationBuffer

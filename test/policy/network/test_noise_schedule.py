@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latent_policy_ros.policy.noise_schedule import NoiseSchedule
+from latent_policy_ros.policy.network.noise_schedule import NoiseSchedule
 
 LEVELS_AND_STEPS = [(100, 8), (100, 100), (100, 7), (100, 1), (50, 16), (1000, 10)]
 

@@ -7,8 +7,8 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from latent_policy_ros.drivers.camera_calibration import CameraCalibration
-from latent_policy_ros.nodes.base import message_conversion, qos
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
+from latent_policy_ros.nodes.topics import message_conversion, qos
 
 JPEG_QUALITY = 95  # of compressed images, which a policy sees
 

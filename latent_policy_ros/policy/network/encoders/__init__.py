@@ -42,13 +42,13 @@ IMAGE_ENCODERS = Registry(
     "image encoder",
     "latent_policy_ros.image_encoders",
     {
-        "keypoints": "latent_policy_ros.policy.encoders.keypoint_net:KeypointNet",
-        "resnet18": "latent_policy_ros.policy.encoders.resnet:ResNet18",
-        "dinov2": "latent_policy_ros.policy.encoders.dinov2:Dinov2Encoder",
+        "keypoints": "latent_policy_ros.policy.network.encoders.keypoint_net:KeypointNet",
+        "resnet18": "latent_policy_ros.policy.network.encoders.resnet:ResNet18",
+        "dinov2": "latent_policy_ros.policy.network.encoders.dinov2:Dinov2Encoder",
     },
 )
 TEXT_ENCODERS = Registry(
     "text encoder",
     "latent_policy_ros.text_encoders",
-    {"words": "latent_policy_ros.policy.encoders.task_text:WordEmbedding"},
+    {"words": "latent_policy_ros.policy.network.encoders.task_text:WordEmbedding"},
 )

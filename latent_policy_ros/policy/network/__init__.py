@@ -1,0 +1,1 @@
+"""The network of a policy: encoders of observations, denoisers of action chunks, objectives and samplers."""
