@@ -131,7 +131,7 @@ class Joints:
 
     def _sample(self, socket: Path, channel: str) -> None:
         from latent_policy_ros.common.errors import HardwareError
-        from latent_policy_ros.drivers.simulator import SimDriver
+        from latent_policy_ros.drivers.simulated.simulator import SimDriver
 
         driver, connected = SimDriver(socket, channel, self._names, timeout=0.3), False
         while True:

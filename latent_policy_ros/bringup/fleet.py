@@ -181,7 +181,7 @@ class Robot(Config):
 
     @property
     def sources(self) -> dict[str, str]:
-        """Cameras that a camera node of this package opens, with what OpenCV opens; see ``drivers/camera.py``."""
+        """Cameras that a camera node of this package opens, with what OpenCV opens; see ``drivers/cameras/camera.py``."""
         return {camera: source for camera, source in self.cameras.items() if source != NONE}
 
     def moves_hardware(self) -> bool:

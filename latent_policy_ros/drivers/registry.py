@@ -23,7 +23,7 @@ DRIVERS = Registry(
         "orca": "latent_policy_ros.drivers.orca:OrcaDriver",
         "robotiq": "latent_policy_ros.drivers.robotiq:RobotiqDriver",
         "ros2_control": "latent_policy_ros.nodes.ros2_control.driver:Ros2ControlDriver",
-        "sim": "latent_policy_ros.drivers.simulator:SimDriver",
+        "sim": "latent_policy_ros.drivers.simulated.simulator:SimDriver",
     },
 )
 ALLOWED_MODULES = "LATENT_POLICY_DRIVER_MODULES"  # environment variable: modules, separated by commas, that driver names may import

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError, LatentPolicyError, ModeError
-from latent_policy_ros.drivers.camera import Camera
-from latent_policy_ros.drivers.camera_calibration import CameraCalibration
+from latent_policy_ros.drivers.cameras.camera import Camera
+from latent_policy_ros.drivers.cameras.camera_calibration import CameraCalibration
 from latent_policy_ros.nodes.base.lifecycle_node import ERROR, OK, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import RateMeter

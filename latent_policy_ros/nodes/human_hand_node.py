@@ -15,8 +15,8 @@ from latent_policy_ros.bringup.fleet import LATENT, MODES
 from latent_policy_ros.common.errors import LatentPolicyError, available
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.data.hand_recordings import FORMATS, HandPlayer, read_hand_recording
-from latent_policy_ros.drivers.camera import Camera
-from latent_policy_ros.drivers.hand_camera import HandCamera, mediapipe_detector
+from latent_policy_ros.drivers.cameras.camera import Camera
+from latent_policy_ros.drivers.cameras.hand_camera import HandCamera, mediapipe_detector
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
 from latent_policy_ros.embodiments.human.hand_input import HandInput
 from latent_policy_ros.embodiments.human.human_hand import HumanHand

@@ -1,7 +1,7 @@
 """Server of a simulator, whose joints driver nodes read and command.
 
-Measurements and commands are exchanged in shared memory, which drivers get over a socket (``drivers/simulator_protocol.py``). A
-thread serves the socket; it does not access the simulation.
+Measurements and commands are exchanged in shared memory, which drivers get over a socket
+(``drivers/simulated/simulator_protocol.py``). A thread serves the socket; it does not access the simulation.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError, available
-from latent_policy_ros.drivers import simulator_protocol
-from latent_policy_ros.drivers.simulator_protocol import Channel, ChannelMemory
+from latent_policy_ros.drivers.simulated import simulator_protocol
+from latent_policy_ros.drivers.simulated.simulator_protocol import Channel, ChannelMemory
 from latent_policy_ros.sim.world import World
 
 MAX_PATH = 107  # longest AF_UNIX address on Linux [bytes]

@@ -10,7 +10,7 @@ import numpy as np
 from latent_policy_ros.common.errors import LatentPolicyError, available
 from latent_policy_ros.common.transformations import quaternion_from_matrix, quaternion_matrix
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
-from latent_policy_ros.drivers.camera_calibration import CameraCalibration
+from latent_policy_ros.drivers.cameras.camera_calibration import CameraCalibration
 from latent_policy_ros.embodiments import Embodiment
 from latent_policy_ros.sim.render import SceneRenderer
 

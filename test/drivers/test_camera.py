@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers.camera import Camera
+from latent_policy_ros.drivers.cameras.camera import Camera
 
 RATE, SHADES = 20.0, (40, 120, 200)
 

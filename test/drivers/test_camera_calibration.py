@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from latent_policy_ros.common.errors import ConfigError
-from latent_policy_ros.drivers.camera_calibration import CameraCalibration
+from latent_policy_ros.drivers.cameras.camera_calibration import CameraCalibration
 
 CONTENT = {
     "image_width": 640, "image_height": 480, "camera_name": "narrow",

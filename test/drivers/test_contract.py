@@ -17,7 +17,7 @@ from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.drivers.base import Driver, DriverSetup, JointReading
 from latent_policy_ros.drivers.mock import MockDriver
 from latent_policy_ros.drivers.registry import ALLOWED_MODULES, DRIVERS, driver_class, make_driver
-from latent_policy_ros.drivers.simulator import SimDriver
+from latent_policy_ros.drivers.simulated.simulator import SimDriver
 
 NAMES = ("one", "two", "three")
 SETUP = DriverSetup(NAMES, np.zeros(3))

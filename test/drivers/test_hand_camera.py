@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import HardwareError, LatentPolicyError
-from latent_policy_ros.drivers.camera import Camera
-from latent_policy_ros.drivers.hand_camera import NO_HAND, HandCamera, mediapipe_detector
+from latent_policy_ros.drivers.cameras.camera import Camera
+from latent_policy_ros.drivers.cameras.hand_camera import NO_HAND, HandCamera, mediapipe_detector
 
 
 def wait_for(condition, seconds=5.0):
@@ -62,7 +62,7 @@ def test_a_lost_camera_is_reported_and_opened_again(monkeypatch):
         def close(self):
             self.connected = False
 
-    monkeypatch.setattr("latent_policy_ros.drivers.hand_camera.RECONNECT", 0.2)
+    monkeypatch.setattr("latent_policy_ros.drivers.cameras.hand_camera.RECONNECT", 0.2)
     hands = HandCamera(Loose(), lambda pixels, at: NO_HAND)
     hands.start()
     assert wait_for(lambda: hands.error) == "camera 0: no image received"

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from latent_policy_ros.drivers.shared_record import SharedRecord
+from latent_policy_ros.drivers.simulated.shared_record import SharedRecord
 
 COUNT, ROUNDS = 40, 20_000
 

@@ -29,7 +29,7 @@ from trajectory_msgs.msg import JointTrajectory
 from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.control.arm_description import load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics, se3_to_pose
-from latent_policy_ros.drivers.simulator import SimDriver
+from latent_policy_ros.drivers.simulated.simulator import SimDriver
 from latent_policy_ros.embodiments import load_embodiment
 from latent_policy_ros.nodes.base import ros_context
 from latent_policy_ros.nodes.topics import message_conversion, qos

@@ -13,7 +13,7 @@ from franky_sim.mujoco_simulator import MujocoSimulator
 
 from latent_policy_ros.common.errors import HardwareError
 from latent_policy_ros.control.arm_description import load_arm
-from latent_policy_ros.drivers.simulator import SimDriver
+from latent_policy_ros.drivers.simulated.simulator import SimDriver
 
 PERIOD = 0.01  # s
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers import simulator_protocol
-from latent_policy_ros.drivers.simulator import SimDriver
+from latent_policy_ros.drivers.simulated import simulator_protocol
+from latent_policy_ros.drivers.simulated.simulator import SimDriver
 from latent_policy_ros.sim.driver_bus import SimulatedRobot
 from latent_policy_ros.sim.world import World
 

@@ -6,7 +6,7 @@ import numpy as np
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from latent_policy_ros.drivers.camera_calibration import CameraCalibration
+from latent_policy_ros.drivers.cameras.camera_calibration import CameraCalibration
 from latent_policy_ros.nodes.base.lifecycle_node import ManagedNode
 from latent_policy_ros.nodes.topics import message_conversion, qos
 

@@ -18,7 +18,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.common.path_names import path_name
-from latent_policy_ros.drivers.camera_calibration import CameraCalibration
+from latent_policy_ros.drivers.cameras.camera_calibration import CameraCalibration
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.policy import ActionChunk
 

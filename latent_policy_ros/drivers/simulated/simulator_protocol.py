@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers.shared_record import SharedRecord
+from latent_policy_ros.drivers.simulated.shared_record import SharedRecord
 
 MAGIC = b"LPB2"
 HELLO, CLAIM, ERROR = 1, 2, 255

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError
-from latent_policy_ros.drivers import simulator_protocol
 from latent_policy_ros.drivers.base import DriverSetup, JointReading, checked_command
-from latent_policy_ros.drivers.simulator_protocol import CLAIM, ERROR, HELLO, ChannelMemory, Message
+from latent_policy_ros.drivers.simulated import simulator_protocol
+from latent_policy_ros.drivers.simulated.simulator_protocol import CLAIM, ERROR, HELLO, ChannelMemory, Message
 
 
 class SimDriver:
-    """Joints of a simulated robot, in memory shared with the simulator (``drivers/simulator_protocol.py``).
+    """Joints of a simulated robot, in memory shared with the simulator (``drivers/simulated/simulator_protocol.py``).
 
     Args:
         path: Socket of the simulator.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError, LatentPolicyError
-from latent_policy_ros.drivers.camera import Camera
+from latent_policy_ros.drivers.cameras.camera import Camera
 
 MODEL = "https://storage.googleapis.com/mediapipe-models/hand_landmarker/hand_landmarker/float16/latest/hand_landmarker.task"
 RECONNECT = 1.0  # s between two attempts to open the camera

@@ -1,0 +1,1 @@
+"""Cameras, and hands that they see."""

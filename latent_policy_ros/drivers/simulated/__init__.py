@@ -1,0 +1,1 @@
+"""Drivers of simulated robots, and what they exchange with the simulator."""
