@@ -13,7 +13,7 @@ from latent_policy_ros.common.errors import LatentPolicyError
 NONE, ROBOT, FLEET = "none", "robot", "fleet"
 MODES = NONE, ROBOT, FLEET
 COMPOSABLE = "decoder_node", "description_node", "arm_driver_node", "hand_driver_node", "gripper_driver_node"
-ROBOTS_PER_PROCESS = 8  # with ``fleet``; their nodes need about half of a core, and a process of Python uses one at most
+ROBOTS_PER_PROCESS = 8  # with ``fleet``; their nodes need 0.6 of a good core, and a process of Python uses one at most
 EXECUTABLE, NAME = "composed_node", "composed"  # the name is that of the process; it has no node of that name
 
 
