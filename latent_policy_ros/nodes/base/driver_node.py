@@ -164,7 +164,7 @@ class DriverNode(ManagedNode, ABC):
         if not self.accepts_commands:
             return
         age = self.age(stamp)
-        if self.controller.set_command(names, points, age, [time - age for time in reach_in]) and points is not None:
+        if self.controller.set_command(names, points, age, [seconds - age for seconds in reach_in]) and points is not None:
             self.note_latency(stamp)
 
     def tick(self, now: float) -> None:
