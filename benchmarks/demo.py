@@ -6,9 +6,10 @@
 
 The CPU time of a process is that of the system's accounting between the begin and the end of its round's bag, without the first and
 the last half second. Physics, images and network are measured in this process before the demo starts: the CPU time of a simulated
-second, of an image and of a plan for all robots of a round. They are counted as often as the bag has images and chunks. What
-remains of the sum of all processes is everything else, "plumbing": middleware, control, alignment, recording and Python. Run it
-with nothing else on the machine.
+second, of an image and of a plan for all robots of a round, each at its pace in the demo: without pauses, the caches of the
+processor would make them faster. They are counted as often as the bag has images and chunks. What remains of the sum of all
+processes is everything else, "plumbing": middleware, control, alignment, recording and Python. Run it with nothing else on the
+machine.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
-from fleet import planning
+from fleet import IMAGE_RATE, PLAN_PERIOD, planning
 
 from latent_policy_ros.bringup import load_fleet
 from latent_policy_ros.cli.common import DEMO_ROUNDS, EVALUATION_SEED
@@ -36,6 +37,7 @@ from latent_policy_ros.sim.world import World
 
 MARGIN = 0.5  # s at the begin and the end of a bag that do not count
 SAMPLE_PERIOD = 0.25  # s
+IMAGE_PERIOD, CONTROL_PERIOD = 1 / IMAGE_RATE, 0.01  # s
 QUOTA_PERIOD = 100_000  # us
 OVERVIEW, OVERVIEW_SIZE = "overview", 320
 CAMERAS = "front", "wrist", OVERVIEW
@@ -44,11 +46,12 @@ EPOCH = "nanoseconds_since_epoch"
 Samples = list[tuple[float, dict[str, float]]]  # (time [s], {process: CPU time so far [s]})
 
 
-def cpu_time(action: Callable[[], object], repeats: int) -> float:
-    """CPU time of one call [s], of all threads of this process."""
+def cpu_time(action: Callable[[], object], repeats: int, pause: float) -> float:
+    """CPU time of one call [s], of all threads of this process, with a pause before each [s]."""
     action()
     began = time.process_time()
     for _ in range(repeats):
+        time.sleep(pause)
         action()
     return (time.process_time() - began) / repeats
 
@@ -58,11 +61,11 @@ def parts(embodiments: list[str]) -> tuple[list[dict[str, float]], float]:
     costs = list[dict[str, float]]()
     for name in embodiments:
         world = World(name)
-        cost = {camera: cpu_time(partial(world.render, camera), 30) for camera in world.cameras}
-        cost[OVERVIEW] = cpu_time(partial(world.render, "front", OVERVIEW_SIZE), 10)
-        cost["physics"] = cpu_time(partial(world.step, 1.0), 3)
+        cost = {camera: cpu_time(partial(world.render, camera), 30, IMAGE_PERIOD) for camera in world.cameras}
+        cost[OVERVIEW] = cpu_time(partial(world.render, "front", OVERVIEW_SIZE), 30, IMAGE_PERIOD)
+        cost["physics"] = cpu_time(partial(world.step, CONTROL_PERIOD), 100, CONTROL_PERIOD) / CONTROL_PERIOD
         costs.append(cost)
-    return costs, cpu_time(planning(embodiments, CAMERAS[:2]), 30)
+    return costs, cpu_time(planning(embodiments, CAMERAS[:2]), 30, PLAN_PERIOD)
 
 
 @contextmanager
