@@ -15,6 +15,7 @@ from latent_policy_ros.data.conversion.command_stream import JointReader
 from latent_policy_ros.data.conversion.command_types import CommandPoint, CommandType, command_types
 from latent_policy_ros.data.conversion.mapping import RobotTopics
 from latent_policy_ros.data.conversion.sources import TF_STATIC, JointSource, PoseSource
+from latent_policy_ros.data.conversion.stream_monitor import typical_interval
 from latent_policy_ros.data.issues import Issue
 from latent_policy_ros.observations.messages import UNUSABLE, stamp_of
 from latent_policy_ros.observations.modalities import (
@@ -110,7 +111,7 @@ def camera_rate(bag: Bag, robots: Iterable[RobotTopics], by_receipt: bool = Fals
         ordered = np.sort(times if usable else received[topic])
         lag = 1 if usable else max(1, min(RATE_LAG, len(ordered) // 3))
         if len(ordered) > 2:
-            periods.append(float(np.median(ordered[lag:] - ordered[:-lag])) / lag)
+            periods.append(typical_interval(ordered[lag:] - ordered[:-lag]) / lag)
     return round(max((1 / period for period in periods if period > 0), default=0.0))
 
 

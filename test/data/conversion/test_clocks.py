@@ -68,6 +68,20 @@ def test_uneven_arrival_does_not_set_the_frame_rate(recording, rig, jitter):
     np.testing.assert_allclose(reader.columns(0)["observation.state"], truth(made, 41), atol=1e-6)
 
 
+@pytest.mark.parametrize("first", [0.04, 0.06])
+@pytest.mark.parametrize("lost", [(), (7, 20, 33)])
+def test_intervals_that_take_turns_do_not_set_the_frame_rate(recording, rig, first, lost):
+    """A camera at 20 Hz in a loop at 50 Hz."""
+    made = recording(seconds=2)
+    for camera in ("front", "wrist"):
+        made.drop(f"{camera}/image_raw")
+        for k in range(42):
+            if k not in lost:
+                made.add_image(camera, T0 + k // 2 * 0.1 + k % 2 * first)
+    issues, reader = rig(made)
+    assert reader.fps == 20 and reader.frames == 41 and set(issues) <= {"repeated images", "ends early"}
+
+
 def test_reindexed_bags_and_files_without_a_profile(tmp_path, recording, converted):
     for storage in (StoragePlugin.MCAP, StoragePlugin.SQLITE3):
         bag = recording(seconds=1).write(tmp_path / storage.name, storage=storage)
