@@ -83,7 +83,7 @@ class Displacement(Config):
     rotation: Noise = Field(0.15, description="Standard deviation of the rotation about each axis, 0.2 m above the plane [rad].")
     plane: float = Field(0.02, description="Height of the plane in the robot's base frame: about that of the objects' centres [m].")
     camera: str = Field("wrist", description="The camera at the wrist.")
-    camera_position: Vector3 = Field(description="Position of that camera in the grasp frame of a right hand [m].")
+    camera_position: Vector3 = Field(description="Position of that camera in the grasp frame, of right and left hands [m].")
     camera_target: Vector3 = Field(
         description="A point on its optical axis, in the same frame [m]. The approach direction is downwards in the image."
     )

@@ -78,14 +78,12 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 
 
 def _add_wrist_camera(robot: mujoco.MjSpec, embodiment: Embodiment, arm: Arm) -> None:
-    """Add a camera with the same pose in the grasp frame of every end-effector, mirrored for left hands."""
+    """Add a camera with the same pose in the grasp frame of every end-effector, of left hands too."""
     grasp = grasp_frame(embodiment)
     T = arm.mount(embodiment) * pin.SE3(grasp.rotation, grasp.origin)
     frame = robot.body(arm.flange).add_body(name="grasp_frame", pos=T.translation, quat=quaternion_wxyz(T.rotation))
-    mirror = (1.0, -1.0 if embodiment.side == "left" else 1.0, 1.0)
     up = (0.0, 0.0, -1.0)  # the arm is at the top of the image
-    pose = _look_at(np.multiply(WRIST_POSITION, mirror), np.multiply(WRIST_TARGET, mirror), up)
-    frame.add_camera(name="wrist", fovy=WRIST_FOV, **pose)
+    frame.add_camera(name="wrist", fovy=WRIST_FOV, **_look_at(WRIST_POSITION, WRIST_TARGET, up))
 
 
 def _look_at(position, target, up) -> dict:

@@ -81,7 +81,6 @@ class DemonstrationDataset:
         self._image_hashes: list[str] = []
         states, commands, names, weights = [], [], [], []
         frames: list[tuple[int, int, int, int, bool]] = []
-        sides: dict[str, str] = {}  # by embodiment
         images = ImageCache(cache or runs_dir() / "cache" / "images", self.model.resize)
         for episode, weight, is_held_out in self._successful_episodes(folders, grasp_space.latent_space, images):
             name, number = episode.meta.embodiment, len(self._tasks)
@@ -92,7 +91,6 @@ class DemonstrationDataset:
             frames += [(number, t, first, last, is_held_out) for t in range(len(episode))]
             self._tasks.append(episode.meta.task)
             embodiment = load_embodiment(name)
-            sides[name] = embodiment.side
             states.append(grasp_space.states(embodiment, episode.wrist_pose, episode.hand))
             commands.append(grasp_space.actions(embodiment, episode.wrist_command, episode.hand_command))
         if not frames:
@@ -101,7 +99,6 @@ class DemonstrationDataset:
         self._frames = np.array(frames)  # (N, 5): episode, frame in the episode, first and last row of the episode, validation
         validation = self._frames[:, 4] == 1
         rows = np.flatnonzero(~validation)
-        self._sides = np.array([sides[name] for name in names])
         self._sampler = EmbodimentSampler(names, self._weights, rows)
         self._validation = EmbodimentSampler(names, self._weights, np.flatnonzero(validation)) if validation.any() else None
         self.scaling = scaling or Scaling.fit(self._states[rows], self._chunk_range(rows))
@@ -137,7 +134,7 @@ class DemonstrationDataset:
         chunks = self._commands[self._windows(rows, 0, self.model.horizon)]
         perturbed = PerturbedStates(states, states, {})
         if augment:
-            perturbed = self._perturbation.perturb(states, self._sides[rows], self._has_wrist_image(rows), generator)
+            perturbed = self._perturbation.perturb(states, self._has_wrist_image(rows), generator)
         chunks = relative_chunks(chunks, perturbed.origin[:, -1, :POSE], self.model.action_axes)
         scaled = self.scaling.scale_states(perturbed.observed)
         if augment:
@@ -158,7 +155,7 @@ class DemonstrationDataset:
         ranges, generator = [], np.random.default_rng(0)
         for some in np.array_split(rows, -(-len(rows) // BLOCK)):
             chunks, states = self._commands[self._windows(some, 0, self.model.horizon)], self._states[some, None]
-            for origin in self._perturbation.origins(states, self._sides[some], self._has_wrist_image(some), generator):
+            for origin in self._perturbation.origins(states, self._has_wrist_image(some), generator):
                 relative = relative_chunks(chunks, origin[:, 0, :POSE], self.model.action_axes)
                 ranges += [relative.min(axis=0), relative.max(axis=0)]
         return np.stack([np.min(ranges, axis=0), np.max(ranges, axis=0)])

@@ -33,16 +33,13 @@ class DisplacedHands:
         self.share, self._settings = settings.share, settings
         focal, centre = image_size / 2 / np.tan(np.radians(settings.field_of_view) / 2), (image_size - 1) / 2
         self._K = np.array([[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]])
-        self._mounts = {side: self._mount(y) for side, y in (("right", 1.0), ("left", -1.0))}
+        self._position, self._axes = self._mount()
 
-    def displace(
-        self, states: np.ndarray, sides: np.ndarray, chosen: np.ndarray, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def displace(self, states: np.ndarray, chosen: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Displace some of the hands.
 
         Args:
             states: Histories of raw states (B, S, 10 + L). All states of a history get the same displacement.
-            sides: ``right`` or ``left`` for each hand, (B,).
             chosen: Which hands are displaced, (B,) bool.
             generator: Source of the displacements.
 
@@ -57,9 +54,7 @@ class DisplacedHands:
         displaced = states.copy()
         displaced[..., POSITION] += moved[:, None]
         displaced[..., ROTATION] = matrix_to_rotation_6d(turned[:, None] @ rotation_6d_to_matrix(states[..., ROTATION]))
-        mounts = [self._mounts[side] for side in sides]
-        positions, axes = (np.stack(values) for values in zip(*mounts))
-        offset, axes = rotation @ positions[..., None], rotation @ axes
+        offset, axes = rotation @ self._position[:, None], rotation @ self._axes
         before, after = pinch + offset[..., 0], pinch + moved + (turned @ offset)[..., 0]
         return displaced, self._homographies(before, axes, after, turned @ axes)
 
@@ -73,11 +68,9 @@ class DisplacedHands:
         moved = R2.mT @ (c1 - c2)[..., None] @ normal / distance
         return self._K @ (R2.mT @ R1 + moved) @ np.linalg.inv(self._K)
 
-    def _mount(self, mirror: float) -> tuple[np.ndarray, np.ndarray]:
+    def _mount(self) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) and axes (3, 3; right, down, forward) of the camera in the grasp frame."""
-        position, target = (
-            np.multiply(p, (1.0, mirror, 1.0)) for p in (self._settings.camera_position, self._settings.camera_target)
-        )
+        position, target = np.array(self._settings.camera_position), np.array(self._settings.camera_target)
         forward = (target - position) / np.linalg.norm(target - position)
         right = np.cross(forward, (0.0, 0.0, -1.0))
         right /= np.linalg.norm(right)

@@ -35,21 +35,18 @@ class Perturbation:
         self._hands = DisplacedHands(displacement, settings.model.image_size) if displacement else None
         self.wrist_camera = displacement.camera if displacement else None
 
-    def perturb(
-        self, states: np.ndarray, sides: np.ndarray, has_wrist_image: np.ndarray, generator: np.random.Generator
-    ) -> PerturbedStates:
+    def perturb(self, states: np.ndarray, has_wrist_image: np.ndarray, generator: np.random.Generator) -> PerturbedStates:
         """Perturb the histories of B observations.
 
         Args:
             states: Raw states (B, S, 10 + L).
-            sides: ``right`` or ``left`` for each hand, (B,).
             has_wrist_image: Which of them have an image of the wrist camera, (B,) bool. Only these are displaced.
             generator: Source of all randomness.
         """
         homographies: dict[int, np.ndarray] = {}
         if self._hands:
             chosen = has_wrist_image & (generator.random(len(states)) < self._hands.share)
-            states, maps = self._hands.displace(states, sides, chosen, generator)
+            states, maps = self._hands.displace(states, chosen, generator)
             homographies = {int(row): maps[row] for row in np.flatnonzero(chosen)}
         origin = self._noisy(states, generator)
         observed = origin.copy()
@@ -57,13 +54,11 @@ class Perturbation:
             observed[..., :2] += offset * generator.standard_normal((len(states), 1, 2), dtype=np.float32)
         return PerturbedStates(origin, observed, homographies)
 
-    def origins(
-        self, states: np.ndarray, sides: np.ndarray, has_wrist_image: np.ndarray, generator: np.random.Generator
-    ) -> Iterator[np.ndarray]:
+    def origins(self, states: np.ndarray, has_wrist_image: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
         """The states (B, S, 10 + L), and, if hands are displaced, what they are with all hands displaced."""
         yield states
         if self._hands:
-            yield self._hands.displace(states, sides, has_wrist_image, generator)[0]
+            yield self._hands.displace(states, has_wrist_image, generator)[0]
 
     def _noisy(self, states: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Raw states (B, S, 10 + L) with noise."""

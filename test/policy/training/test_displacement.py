@@ -41,7 +41,7 @@ def test_warped_image_is_that_of_the_displaced_camera(name, seed, grasp_space):
     e, kinematics = world.embodiment, ArmKinematics(world.embodiment)
     recorded, wrist = world.render("wrist").copy(), pose_to_se3(world.wrist_pose)
     state = grasp_space.states(e, world.wrist_pose[None], e.to_action(world.hand_q)[None])[None]
-    displaced, maps = hands.displace(state, np.array([e.side]), np.array([True]), np.random.default_rng(seed))
+    displaced, maps = hands.displace(state, np.array([True]), np.random.default_rng(seed))
     turned = rotation_6d_to_matrix(displaced[0, -1, 3:9]) @ rotation_6d_to_matrix(state[0, -1, 3:9]).T
     goal = displaced[0, -1, :3] + turned @ (wrist.translation - state[0, -1, :3])
     pose = np.r_[goal, quaternion_from_rotation(turned @ wrist.rotation)]
@@ -60,7 +60,7 @@ def test_displacement_is_rigid_and_grows_with_the_height():
     states[..., 2], states[:, 0, 0] = heights[:, None], -0.01
     states[..., 3:9] = matrix_to_rotation_6d(np.diag([1.0, -1.0, -1.0]))
     chosen = np.arange(600) % 2 == 0
-    displaced, maps = hands.displace(states, np.full(600, "right"), chosen, rng)
+    displaced, maps = hands.displace(states, chosen, rng)
     moved = displaced[..., :3] - states[..., :3]
     np.testing.assert_allclose(moved[:, 0], moved[:, 1], atol=1e-6)
     np.testing.assert_array_equal(displaced[..., 9:], states[..., 9:])
@@ -136,5 +136,5 @@ def test_image_of_a_camera_in_the_plane_stays_finite():
     hands = DisplacedHands(few().training.displacement.model_copy(update={"plane": 0.5}), 96)
     states = np.zeros((1, 2, 14), np.float32)
     states[..., 2], states[..., 3:9] = 0.5 - 0.097, matrix_to_rotation_6d(np.diag([1.0, -1.0, -1.0]))
-    displaced, maps = hands.displace(states, np.array(["right"]), np.array([True]), np.random.default_rng(0))
+    displaced, maps = hands.displace(states, np.array([True]), np.random.default_rng(0))
     assert np.isfinite(maps).all() and np.allclose(displaced, states)
