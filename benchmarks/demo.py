@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
-from fleet import IMAGE_RATE, PLAN_PERIOD, planning
+from fleet import PLAN_PERIOD, planning
 
 from latent_policy_ros.bringup import load_fleet
 from latent_policy_ros.cli.common import DEMO_ROUNDS, EVALUATION_SEED
@@ -37,7 +37,7 @@ from latent_policy_ros.sim.world import World
 
 MARGIN = 0.5  # s at the begin and the end of a bag that do not count
 SAMPLE_PERIOD = 0.25  # s
-IMAGE_PERIOD, CONTROL_PERIOD = 1 / IMAGE_RATE, 0.01  # s
+IMAGE_PERIOD, OVERVIEW_PERIOD, CONTROL_PERIOD = 0.05, 0.2, 0.01  # s, of simulated cameras, of the overview, and of control
 QUOTA_PERIOD = 100_000  # us
 OVERVIEW, OVERVIEW_SIZE = "overview", 320
 CAMERAS = "front", "wrist", OVERVIEW
@@ -62,7 +62,7 @@ def parts(embodiments: list[str]) -> tuple[list[dict[str, float]], float]:
     for name in embodiments:
         world = World(name)
         cost = {camera: cpu_time(partial(world.render, camera), 30, IMAGE_PERIOD) for camera in world.cameras}
-        cost[OVERVIEW] = cpu_time(partial(world.render, "front", OVERVIEW_SIZE), 30, IMAGE_PERIOD)
+        cost[OVERVIEW] = cpu_time(partial(world.render, "front", OVERVIEW_SIZE), 10, OVERVIEW_PERIOD)
         cost["physics"] = cpu_time(partial(world.step, CONTROL_PERIOD), 100, CONTROL_PERIOD) / CONTROL_PERIOD
         costs.append(cost)
     return costs, cpu_time(planning(embodiments, CAMERAS[:2]), 30, PLAN_PERIOD)
