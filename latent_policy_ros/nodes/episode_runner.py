@@ -147,7 +147,7 @@ class EpisodeRunner(Node):
                 raise KeyboardInterrupt
             if time.monotonic() > deadline:
                 raise LatentPolicyError(f"no answer of the action run_episode within {timeout:g} s")
-            self._spin(0.02)
+            self._spin(READ_PERIOD, future.done)
         return future.result()
 
     def _wait_for_fleet(self) -> None:
@@ -180,9 +180,9 @@ class EpisodeRunner(Node):
         for robot, prefix in self._prefixes.items():
             on_command, on_chunk = (partial(handle, self.measures[robot]) for handle in (self._on_command, self._on_chunk))
             for command in ("hand_command", "gripper_command"):
-                commands = self.create_subscription(JointTrajectory, f"{prefix}{command}", on_command, qos.RECEIPTS, raw=True)
+                commands = self.create_subscription(JointTrajectory, f"{prefix}{command}", on_command, qos.STATES, raw=True)
                 self._measured[commands] = on_command
-            chunks = self.create_subscription(LatentAction, f"{prefix}latent_action", on_chunk, qos.RECEIPTS, raw=True)
+            chunks = self.create_subscription(LatentAction, f"{prefix}latent_action", on_chunk, qos.STATES, raw=True)
             self._measured[chunks] = on_chunk
             for name, msg_type in STATE_TOPICS:
                 topic = f"{prefix}{name}"
@@ -235,11 +235,11 @@ class EpisodeRunner(Node):
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
-    def _spin(self, seconds: float) -> None:
+    def _spin(self, seconds: float, done: Callable[[], bool] = lambda: False) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not done():
             self.watchdog.feed()
-            self.executor_.spin_once(timeout_sec=min(left, 0.05))
+            self.executor_.spin_once(timeout_sec=left)
             if time.monotonic() >= self._read_due:
                 self._read_measured()
 

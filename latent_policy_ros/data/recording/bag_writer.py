@@ -17,8 +17,7 @@ from latent_policy_ros.data.recording.jpeg import COMPRESSED_IMAGE_TYPE, to_jpeg
 
 CHUNK_MAX_AGE = 0.4  # s; older messages are passed to the operating system and survive a crash of this process
 SYNC_PERIOD = 1.0  # s between calls of fsync; synced messages survive a power cut
-WRITER_PERIOD = 0.05  # s between polls of the queue
-ENCODER_PERIOD = 0.01
+QUEUE_PERIOD = 0.05  # s between polls of the queues, as the recorder reads its topics
 
 
 class WorkerThread:
@@ -106,9 +105,9 @@ class BagWriter:
         self.failed: dict[str, str] = {}
         self._quality = quality
         self._channels: dict[str, int] = {}
-        self._writer = WorkerThread(limit, WRITER_PERIOD, self._write, lambda: bag.flush(CHUNK_MAX_AGE))
+        self._writer = WorkerThread(limit, QUEUE_PERIOD, self._write, lambda: bag.flush(CHUNK_MAX_AGE))
         self._syncer = WorkerThread(limit, SYNC_PERIOD, lambda: None, bag.sync)  # a slow disk must not delay the writer
-        self._encoder = WorkerThread(limit, ENCODER_PERIOD, self._encode)
+        self._encoder = WorkerThread(limit, QUEUE_PERIOD, self._encode)
 
     @property
     def error(self) -> Exception | None:

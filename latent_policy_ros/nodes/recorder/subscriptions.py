@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import Any
 
 import rclpy
@@ -31,11 +32,13 @@ class TopicSubscription:
         candidates: Fully qualified topics with their message types, in order of preference.
         required: Whether a recording must not start while the topic is silent.
         depth: Depth of the middleware's queue, which is emptied by ``poll``.
+        acknowledged: Ask reliable publishers to repeat lost messages. A command is replaced before it could be repeated, and its
+            acknowledgement costs the publisher as much as sending it.
 
     Attributes:
         topic, msg_type: The current candidate.
         bag_topic: The topic as a bag describes it.
-        profile: QoS of the subscription; None before the first one.
+        profile: QoS that all publishers offer; None before the first subscription.
         publishers: Number of publishers.
         error: Why the topic cannot be subscribed to; empty otherwise.
         received: Number of messages received.
@@ -44,8 +47,8 @@ class TopicSubscription:
         latched: Newest message of each publisher of a transient local topic.
     """
 
-    def __init__(self, candidates: Iterable[Candidate], required: bool, depth: int) -> None:
-        self.candidates, self.required, self.depth = tuple(candidates), required, depth
+    def __init__(self, candidates: Iterable[Candidate], required: bool, depth: int, acknowledged: bool = True) -> None:
+        self.candidates, self.required, self.depth, self.acknowledged = tuple(candidates), required, depth, acknowledged
         self.topic, self.msg_type = self.candidates[0]
         self.bag_topic = TopicMetadata(self.topic, self.msg_type)
         self.profile: QoSProfile | None = None
@@ -71,7 +74,7 @@ class TopicSubscription:
     @property
     def reliable(self) -> bool:
         """Whether the subscription is reliable."""
-        return self.profile is not None and self.profile.reliability == ReliabilityPolicy.RELIABLE
+        return self.acknowledged and self.profile is not None and self.profile.reliability == ReliabilityPolicy.RELIABLE
 
     def silence(self, now: float, timeout: float) -> str:
         """Describe why no message arrived within ``timeout`` [s]; empty if one did.
@@ -162,12 +165,15 @@ class TopicSubscription:
         except LatentPolicyError as error:
             self.error = str(error)
             return
-        old = self._subscription
-        self._subscription = node.create_subscription(self._class, topic, _ignore, profile, raw=True)
+        old, own = self._subscription, copy(profile)
+        if not self.acknowledged:
+            own.reliability = ReliabilityPolicy.BEST_EFFORT
+        self._subscription = node.create_subscription(self._class, topic, _ignore, own, raw=True)
         if old is not None:
             node.destroy_subscription(old)
         self.topic, self.msg_type, self.profile, self.error = topic, msg_type, profile, ""
-        self.bag_topic = TopicMetadata(topic, msg_type, (offered_qos(self.reliable, self.transient_local),))
+        offered = offered_qos(profile.reliability == ReliabilityPolicy.RELIABLE, self.transient_local)
+        self.bag_topic = TopicMetadata(topic, msg_type, (offered,))
         self._sequence, self._unheard = None, True
         self.latched.clear()
 

@@ -58,7 +58,8 @@ def robot_topics(resolve: Resolve, prefix: str, cameras: Sequence[str], images: 
         both = [(f"{raw}/compressed", COMPRESSED_IMAGE_TYPE), (raw, IMAGE_TYPE)]
         found.append(TopicSubscription(both if images == JPEG else both[::-1], True, IMAGE_DEPTH))
     for topics, required in ((STATES, True), (ACTIONS, False)):
-        found += [TopicSubscription([(resolve(f"{prefix}{name}"), msg_type)], required, DEPTH) for name, msg_type in topics]
+        for name, msg_type in topics:
+            found.append(TopicSubscription([(resolve(f"{prefix}{name}"), msg_type)], required, DEPTH, name not in COMMANDS))
     return found
 
 

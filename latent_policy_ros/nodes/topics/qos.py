@@ -18,14 +18,13 @@ def _profile(reliability: ReliabilityPolicy, depth: int, durability: DurabilityP
 #: Camera images and hand keypoints, as sensor drivers publish them, and measurements of which only the newest count.
 IMAGES = _profile(ReliabilityPolicy.BEST_EFFORT, 5)
 #: Measured joints and poses. Inference blocks a policy node for 10 ms and more, while states arrive at 100 Hz and above.
+#: Commands and action chunks too, where they are counted only: acknowledging them costs their publisher as much as sending them.
 STATES = _profile(ReliabilityPolicy.BEST_EFFORT, 50)
 #: Action chunks: each replaces the one before.
 LATENTS = _profile(ReliabilityPolicy.RELIABLE, 1)
 #: Joint and wrist commands: each replaces the one before.
 COMMANDS = _profile(ReliabilityPolicy.RELIABLE, 1)
 COMMAND_DEADLINE = 0.2  # s that publishers of commands offer
-#: Commands and action chunks of which every one counts, and which may wait.
-RECEIPTS = _profile(ReliabilityPolicy.RELIABLE, 50)
 #: Simulation time, as the clock of ROS subscribes to it.
 CLOCK = _profile(ReliabilityPolicy.BEST_EFFORT, 1)
 #: Episode events, diagnostics and other rare messages that must arrive.

@@ -132,7 +132,7 @@ def test_unfinished_bag_contains_messages_after_the_flush_period(tmp_path):
     writer = BagWriter(EpisodeBag(tmp_path / "bag", {"task": "stack", "policy_id": "abc"}))
     for k in range(10):
         writer.write(STRING, (k + 1, k + 1, k), bytes(100))
-    time.sleep(bag_writer.CHUNK_MAX_AGE + 4 * bag_writer.WRITER_PERIOD)
+    time.sleep(bag_writer.CHUNK_MAX_AGE + 4 * bag_writer.QUEUE_PERIOD)
     (file,) = (tmp_path / "bag").glob("*.mcap")
     copy = tmp_path / "killed" / "bag" / file.name
     copy.parent.mkdir(parents=True)

@@ -12,7 +12,9 @@ from geometry_msgs.msg import PointStamped  # noqa: E402
 from recordings import LATCHED, RELIABLE, information  # noqa: E402
 from rosbags.highlevel import AnyReader  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
+from latent_policy_ros.nodes.recorder.subscriptions import TopicSubscription  # noqa: E402
 from latent_policy_ros.nodes.recorder_node import Recorder  # noqa: E402
 from latent_policy_ros.nodes.topics import qos  # noqa: E402
 
@@ -49,6 +51,23 @@ def test_subscriptions_match_publishers_and_latched_messages_are_in_every_bag(gr
         assert found["/strong"].msgcount >= len(sent) and found["/mixed"].msgcount >= 2 * len(sent)
         offered = {topic: c.ext.offered_qos_profiles[0] for topic, c in found.items()}
         assert offered["/description"].durability.name == "TRANSIENT_LOCAL" and offered["/mixed"].reliability.name == "BEST_EFFORT"
+
+
+def test_commands_are_received_without_acknowledgement_and_replayed_reliably(graph):
+    publisher = graph.probe.create_publisher(JointTrajectory, "/hand_command", qos.COMMANDS)
+    candidate = "/hand_command", "trajectory_msgs/msg/JointTrajectory"
+    source, received = TopicSubscription([candidate], False, 10, acknowledged=False), []
+
+    def each():
+        source.follow_graph(graph.probe, recording=True)
+        publisher.publish(JointTrajectory())
+        source.poll(lambda *message: received.append(message))
+
+    graph.until(lambda: len(received) > 3, 5.0, "commands", each)
+    (info,) = graph.probe.get_subscriptions_info_by_topic("/hand_command")
+    assert info.qos_profile.reliability.name == "BEST_EFFORT" and not source.reliable
+    assert source.bag_topic.qos[0]["reliability"] == "reliable"
+    source.close(graph.probe)
 
 
 def test_newest_latched_message_of_each_publisher_is_in_every_bag(graph, tmp_path, call):
