@@ -10,7 +10,7 @@ import numpy as np
 
 from latent_policy_ros.common.errors import ActionRefused, LatentPolicyError
 from latent_policy_ros.control.arm_kinematics import ArmKinematics, IkSolution, towards
-from latent_policy_ros.control.command_guard import HOLD_AFTER, CommandGuard
+from latent_policy_ros.control.command_guard import HOLD_AFTER, CommandGuard, GuardedCommand
 from latent_policy_ros.control.joint_controller import MAX_COMMAND_AGE, JointController, Report
 
 MAX_REACH = 2.0  # m, each axis: a wrist further from the base is a mistake, not a pose to approach
@@ -84,6 +84,17 @@ class ArmController(JointController):
     def reset(self, now: float) -> None:
         super().reset(now)
         self._solution: np.ndarray | None = None
+        self._wrist: tuple[np.ndarray, np.ndarray] | None = None
+
+    def cycle(self, measured: np.ndarray, stamp: float, now: float) -> GuardedCommand:
+        self._wrist = None
+        return super().cycle(measured, stamp, now)
+
+    def wrist_pose(self, measured: np.ndarray) -> np.ndarray:
+        """The wrist pose (7,) at measured joints (n,), computed once in a cycle."""
+        if self._wrist is None or self._wrist[0] is not measured:
+            self._wrist = measured, self.kinematics.fk(measured)
+        return self._wrist[1]
 
     def set_command(self, names: Sequence[str], position: Any, age: float = 0.0, reach_in: float | Sequence[float] = 0.0) -> bool:
         accepted = super().set_command(names, position, age, reach_in)
@@ -121,10 +132,12 @@ class ArmController(JointController):
         self._command = solution.q, np.zeros(())
         return True
 
+    @property
+    def restricted(self) -> bool:
+        return self.workspace.bounds != ANYWHERE
+
     def workspace_violation(self, position: np.ndarray, measured: np.ndarray) -> str:
         """Refuse joints that move the wrist out of the workspace; those that bring it nearer are allowed."""
-        if self.workspace.bounds == ANYWHERE:
-            return ""
         outside = self._distance(position)
         if outside <= OVERSHOOT or outside <= self._distance(measured):
             return ""
@@ -142,6 +155,6 @@ class ArmController(JointController):
         inside = self.workspace.clip(pose[:3])
         if (outside := np.abs(inside - pose[:3]).max()) > CLIP_TOLERANCE:
             self.report("wrist command outside the workspace", f"by {1e3 * outside:.0f} mm")
-        goal = towards(self.kinematics.fk(measured), np.concatenate([inside, pose[3:]]), *APPROACH)
+        goal = towards(self.wrist_pose(measured), np.concatenate([inside, pose[3:]]), *APPROACH)
         start = measured if self.holding or self._solution is None else self._solution
         return self.kinematics.solve(goal, start, IK_ITERATIONS)

@@ -30,7 +30,7 @@ def pose_to_se3(pose: np.ndarray) -> pin.SE3:
         ActionRefused: The pose has another shape, is not finite, or its quaternion is zero.
     """
     pose = np.asarray(pose, dtype=float)
-    if pose.shape != (7,) or not np.isfinite(pose).all() or (norm := np.linalg.norm(pose[3:])) < 1e-6:
+    if pose.shape != (7,) or not np.isfinite(pose).all() or (norm := math.sqrt(pose[3:] @ pose[3:])) < 1e-6:
         raise ActionRefused(f"wrist pose: expected 7 finite numbers x y z qx qy qz qw and a non-zero quaternion, got {pose}")
     return pin.SE3(pin.Quaternion(pose[3:] / norm), pose[:3])
 
@@ -142,7 +142,7 @@ class ArmKinematics:
                 break
         self._place_flange(q)
         error = self._error(goal)
-        return IkSolution(q, float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])))
+        return IkSolution(q, math.sqrt(error[:3] @ error[:3]), math.sqrt(error[3:] @ error[3:]))
 
     def _linearised(self, goal: pin.SE3, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Jacobian (6, n) of the wrist twist, and the twist to ``goal`` in the world (6,) [m, rad], both in the wrist frame."""
@@ -159,8 +159,11 @@ class ArmKinematics:
         """One damped step (n,); joints that it would move beyond a limit are locked, and the others solved again."""
         pull = NULLSPACE_GAIN * (self.home - q)
         low, high = q <= self.lower, q >= self.upper
+        at_limit = (low | high).any()
         for _ in range(3):
             step = J.T @ np.linalg.solve(J @ J.T + _DAMPING, error - J @ pull) + pull
+            if not at_limit:
+                break
             blocked = (low & (step < 0.0)) | (high & (step > 0.0))
             if not blocked.any():
                 break

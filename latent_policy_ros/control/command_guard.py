@@ -113,6 +113,7 @@ class CommandGuard:
         if not np.all(np.asarray(max_lead) > 0):
             raise ValueError(f"max_lead must be positive, got {max_lead}")
         self.hold_after, self.max_lead, self.together = hold_after, max_lead, together
+        self._leads = bool(np.isfinite(max_lead).any())
         self._braking, half = BRAKING * self.max_acceleration, 0.5 * (self.upper - self.lower)
         self._farthest = self.lower - half, self.upper + half  # a measured joint beyond is in other units, or another joint
         self.relatch = (
@@ -146,6 +147,7 @@ class CommandGuard:
         self._recent: deque[tuple[float, np.ndarray]] = deque(maxlen=SETTLING_CYCLES)  # times and measured poses while holding
         self._measured: np.ndarray | None = None  # newest plausible measurement
         self._measured_time = 0.0
+        self._bounds = self.lower, self.upper  # of the set point, which include the measured pose
         self._jumps: list[np.ndarray] = []  # measured poses that agree with each other, but not with the one before
         self._time: float | None = None
         self._reason, self._fault = NO_COMMAND, False
@@ -164,7 +166,7 @@ class CommandGuard:
         command: np.ndarray | None,
         measured: np.ndarray,
         now: float,
-        refusal: Refusal = lambda position, measured: "",
+        refusal: Refusal | None = None,
         reach_in: float | np.ndarray = 0.0,
     ) -> GuardedCommand:
         """Run one cycle of the control loop. Does not raise on bad values.
@@ -184,9 +186,10 @@ class CommandGuard:
         """
         elapsed = self._elapsed(now)
         measured = np.array(measured, dtype=np.float64)
-        if measured.shape != self.lower.shape or not np.isfinite(measured).all():
+        inside = measured.shape == self.lower.shape and bool(((measured >= self.lower) & (measured <= self.upper)).all())
+        if not inside and (measured.shape != self.lower.shape or not np.isfinite(measured).all()):
             return self._brake(elapsed, "measured pose unusable", fault=True)
-        if (far := (measured < self._farthest[0]) | (measured > self._farthest[1])).any():
+        if not inside and (far := (measured < self._farthest[0]) | (measured > self._farthest[1])).any():
             self.reset()
             i = int(far.argmax())
             place = f"{self.names[i]} {measured[i]:.4g}, limits {self.lower[i]:.4g} to {self.upper[i]:.4g}"
@@ -201,6 +204,9 @@ class CommandGuard:
                 return self._nothing()
             self._set_point = None
         self._jumps, self._measured, self._measured_time = [], measured, now
+        self._bounds = self.lower, self.upper
+        if not inside:
+            self._bounds = np.minimum(self.lower, measured), np.maximum(self.upper, measured)
         if self._set_point is None:
             self._set_point = SetPoint(measured, self.together)
         if command is not None:
@@ -217,8 +223,8 @@ class CommandGuard:
     def _jumped(self, measured: np.ndarray, now: float) -> bool:
         if self._measured is None:
             return False
-        possible = self.relatch + self.max_velocity * max(0.0, now - self._measured_time)
-        return bool((np.abs(measured - self._measured) > possible).any())
+        far = np.abs(measured - self._measured) - self.relatch
+        return bool((far > 0.0).any() and (far > self.max_velocity * max(0.0, now - self._measured_time)).any())
 
     def _accept(self, command: np.ndarray, reach_in: np.ndarray, now: float) -> None:
         expected = (*reach_in.shape, *self.lower.shape)
@@ -283,16 +289,18 @@ class CommandGuard:
     def _moved_away(self, measured: np.ndarray) -> bool:
         return bool((np.abs(measured - self._held) > self.relatch).any())
 
-    def _follow(self, now: float, elapsed: float, refusal: Refusal) -> GuardedCommand:
+    def _follow(self, now: float, elapsed: float, refusal: Refusal | None) -> GuardedCommand:
         point, measured = self._set_point, self._measured
         assert point is not None and measured is not None and self._path is not None
-        before = point.position.copy(), point.velocity.copy()
+        before = point.position, point.velocity
         left = self._path.end - now
         ahead = left if left <= COMMAND_DURATION + ROUNDED else COMMAND_DURATION
         position, velocity = self._path.at(np.inf if ahead == left else now + ahead)
-        target = np.clip(position, measured - self.max_lead, measured + self.max_lead)
-        limited = self._move(target, np.where(target == position, velocity, 0.0), ahead, elapsed, following=True)
-        if reason := refusal(point.rest(self.max_acceleration), measured):
+        if self._leads:
+            target = clamp(position, measured - self.max_lead, measured + self.max_lead)
+            position, velocity = target, np.where(target == position, velocity, 0.0)
+        limited = self._move(position, velocity, ahead, elapsed, following=True)
+        if refusal is not None and (reason := refusal(point.rest(self.max_acceleration), measured)):
             point.position, point.velocity = before
             self.hold(reason)
             return self._hold_measured(now, elapsed)
@@ -304,11 +312,10 @@ class CommandGuard:
     def _move(
         self, target: np.ndarray | None, velocity: np.ndarray | float, duration: float, elapsed: float, following: bool = False
     ) -> np.ndarray:
-        point, measured = self._set_point, self._measured
-        assert point is not None and measured is not None
-        bounds = np.minimum(self.lower, measured), np.maximum(self.upper, measured)
+        point = self._set_point
+        assert point is not None
         acceleration = self.max_acceleration if following else self._braking
-        return point.step(target, velocity, duration, bounds, self.max_velocity, acceleration, self._braking, elapsed)
+        return point.step(target, velocity, duration, self._bounds, self.max_velocity, acceleration, self._braking, elapsed)
 
     def _vector(self, label: str, value: np.ndarray) -> np.ndarray:
         array = np.array(value, dtype=np.float64)

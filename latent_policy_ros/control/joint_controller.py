@@ -127,6 +127,11 @@ class JointController:
         self.output = guarded
         return guarded
 
+    @property
+    def restricted(self) -> bool:
+        """Whether :meth:`workspace_violation` may refuse a position."""
+        return False
+
     def workspace_violation(self, position: np.ndarray, measured: np.ndarray) -> str:
         """Reason why the set point must not come to rest at ``position`` (n,), coming from ``measured`` (n,); empty if it may."""
         return ""
@@ -156,7 +161,7 @@ class JointController:
             raise ActionRefused(f"command: got {len(names)} joint names but {wrong[0]} positions")
         if len(points) > MAX_POINTS:
             raise ActionRefused(f"command: got {len(points)} points, expected at most {MAX_POINTS}")
-        if (np.diff(times) <= 0).any() if times.ndim else False:
+        if times.size > 1 and (np.diff(times) <= 0).any():
             late = int(np.argmax(np.diff(times) <= 0))
             raise ActionRefused(f"command: time_from_start of point {late + 1} is not larger than that of point {late}")
         ordered = np.array(points, dtype=np.float64)
@@ -169,7 +174,7 @@ class JointController:
             self.report("measurement frozen", f"no new measurement for {unchanged:.1f} s")
             return self.guard.hold_last(f"no new measurement for {MEASUREMENT_TIMEOUT:g} s", now)
         points, reach_in = command or (None, 0.0)
-        return self.guard.filter(points, measured, now, self._refusal, reach_in)
+        return self.guard.filter(points, measured, now, self._refusal if self.restricted else None, reach_in)
 
     def _refusal(self, position: np.ndarray, measured: np.ndarray) -> str:
         violation = self.workspace_violation(position, measured)

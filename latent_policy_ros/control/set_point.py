@@ -68,8 +68,8 @@ class SetPoint:
         """
         low, high = bounds
         inside = clamp(self.position, low, high)
-        self.velocity[inside != self.position] = 0.0
-        self.position = inside
+        if (outside := inside != self.position).any():
+            self.position, self.velocity = inside, np.where(outside, 0.0, self.velocity)
         limited = np.zeros(len(inside), bool)
         if elapsed <= 0.0:
             return limited
@@ -82,7 +82,8 @@ class SetPoint:
             limited = np.abs(velocity + rate * way) > max_velocity + AT_REST
             wanted = self._limited(velocity + way * (rate.min() if self.together else rate), max_velocity)
         step = self.velocity + self._limited(wanted - self.velocity, a * elapsed)
-        step = clamp(step, -_approach(inside - low, max_braking, elapsed), _approach(high - inside, max_braking, elapsed))
+        down, up = _approach(np.array((inside - low, high - inside)), max_braking, elapsed)
+        step = clamp(step, -down, up)
         self.position, self.velocity = clamp(inside + step * elapsed, low, high), step
         return limited
 

@@ -28,7 +28,7 @@ class Trajectory:
         """Position (n,) and velocity (n,) at a time [s]."""
         if not self.times[0] <= time < self.times[-1]:
             return self.positions[0 if time < self.times[0] else -1], np.zeros(self.positions.shape[1])
-        after = int(np.searchsorted(self.times, time, side="right"))
+        after = int(self.times.searchsorted(time, side="right"))
         start, stop = self.times[after - 1], self.times[after]
         velocity = (self.positions[after] - self.positions[after - 1]) / (stop - start)
         return self.positions[after - 1] + velocity * (time - start), velocity

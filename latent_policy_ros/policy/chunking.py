@@ -15,7 +15,7 @@ from latent_policy_ros.policy.action_chunk import ActionChunk
 class _Arrival:
     chunk: ActionChunk
     time: float  # from which the chunk fades in [s]
-    actions: np.ndarray  # (H, 7 + L): wrist poses whose quaternions have no change of sign, and latents
+    actions: np.ndarray  # (1 + H + 1, 7 + L): wrist poses whose quaternions have no change of sign, and latents
 
 
 class ChunkBuffer:
@@ -50,7 +50,8 @@ class ChunkBuffer:
         """
         if self.newest is not None and chunk.stamp - self.newest.stamp > self.max_age:
             self.clear()
-        self._arrivals.append(_Arrival(chunk, now, np.hstack([_without_sign_changes(chunk.wrist_poses), chunk.latents])))
+        actions = np.hstack([_without_sign_changes(chunk.wrist_poses), chunk.latents])
+        self._arrivals.append(_Arrival(chunk, now, _with_ends(actions)))
 
     def sample(self, now: float) -> tuple[np.ndarray, np.ndarray] | None:
         """Latent (L,) and wrist pose (7,) for time ``now`` [s]; None without a fresh chunk for that time."""
@@ -81,21 +82,21 @@ def _step(arrival: _Arrival, now: float) -> np.ndarray:
     """Action (7 + L,) of a chunk at ``now``: cubic interpolation between steps, constant beyond the ends."""
     chunk = arrival.chunk
     at = min(max((now - chunk.stamp) / chunk.dt, 0.0), chunk.horizon - 1.0)
-    before = min(int(at), max(chunk.horizon - 2, 0))
-    indices, weights = _catmull_rom(before, at - before, chunk.horizon)
-    return _unit_rotation(weights @ arrival.actions[indices])
+    before = min(int(at), len(arrival.actions) - 4)
+    return _unit_rotation(_catmull_rom(at - before) @ arrival.actions[before : before + 4])
 
 
-def _catmull_rom(before: int, x: float, count: int) -> tuple[list[int], np.ndarray]:
-    """Indices and weights (4,) of the steps for the share ``x`` of the way from step ``before`` to the next of ``count``."""
+def _with_ends(actions: np.ndarray) -> np.ndarray:
+    """Actions (H, d) with one more at each end, on the line through the last two; a single one is repeated."""
+    if len(actions) == 1:
+        actions = np.repeat(actions, 2, axis=0)
+    return np.vstack([2.0 * actions[0] - actions[1], actions, 2.0 * actions[-1] - actions[-2]])
+
+
+def _catmull_rom(x: float) -> np.ndarray:
+    """Weights (4,) of four steps, for the share ``x`` of the way from the second to the third."""
     x2, x3 = x * x, x * x * x
-    a, b, c, d = 0.5 * (-x + 2 * x2 - x3), 0.5 * (2 - 5 * x2 + 3 * x3), 0.5 * (x + 4 * x2 - 3 * x3), 0.5 * (x3 - x2)
-    if before == 0:  # a step beyond an end continues the line through the last two
-        a, b, c = 0.0, b + 2 * a, c - a
-    if before + 2 >= count:
-        b, c, d = b - d, c + 2 * d, 0.0
-    last = count - 1
-    return [max(before - 1, 0), before, min(before + 1, last), min(before + 2, last)], np.array([a, b, c, d])
+    return 0.5 * np.array([-x + 2 * x2 - x3, 2 - 5 * x2 + 3 * x3, x + 4 * x2 - 3 * x3, x3 - x2])
 
 
 def _without_sign_changes(actions: np.ndarray) -> np.ndarray:

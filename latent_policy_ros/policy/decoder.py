@@ -126,8 +126,9 @@ class RobotDecoder:
         if not (np.isfinite(chunk.dt) and chunk.dt > 0 and np.isfinite(chunk.stamp)):
             raise ActionRefused(f"{name}: expected a finite stamp and dt > 0, got stamp {chunk.stamp}, dt {chunk.dt}")
         for field in ("latents", "wrist_poses"):
-            bad = np.argwhere(~np.isfinite(getattr(chunk, field)))
-            if len(bad):
+            finite = np.isfinite(getattr(chunk, field))
+            if not finite.all():
+                bad = np.argwhere(~finite)
                 raise ActionRefused(f"{name}: {field}: NaN or infinity, first at step {bad[0, 0]}, component {bad[0, 1]}")
         length = np.linalg.norm(chunk.wrist_poses[:, 3:], axis=1)
         if np.abs(length - 1).max() > 0.01:

@@ -8,13 +8,15 @@ import numpy as np
 def quaternion_to_matrix(quaternion: np.ndarray) -> np.ndarray:
     """Quaternions (..., 4), x y z w, of any length but zero, to rotation matrices (..., 3, 3)."""
     quaternion = np.asarray(quaternion, dtype=np.float64)
-    x, y, z, w = np.moveaxis(quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True), -1, 0)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-    )
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    unit = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    x, y, z, w = (unit[..., k] for k in range(4))
+    xx, yy, zz = x * x, y * y, z * z
+    matrix = np.empty((*unit.shape[:-1], 3, 3))
+    for k, diagonal in enumerate((yy + zz, xx + zz, xx + yy)):
+        matrix[..., k, k] = 1 - 2 * diagonal
+    for i, j, symmetric, skew in ((0, 1, x * y, z * w), (2, 0, x * z, y * w), (1, 2, y * z, x * w)):
+        matrix[..., i, j], matrix[..., j, i] = 2 * (symmetric - skew), 2 * (symmetric + skew)
+    return matrix
 
 
 def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
