@@ -5,11 +5,9 @@
     .venv/bin/python benchmarks/demo.py --embodiment orca_hand --embodiment shadow_hand
 
 The CPU time of a process is that of the system's accounting between the begin and the end of its round's bag, without the first and
-the last half second. Physics, images and network are measured in this process before the demo starts: the CPU time of a simulated
-second, of an image and of a plan for all robots of a round, each at its pace in the demo: without pauses, the caches of the
-processor would make them faster. They are counted as often as the bag has images and chunks. What remains of the sum of all
-processes is everything else, "plumbing": middleware, control, alignment, recording and Python. Run it with nothing else on the
-machine.
+the last half second. Simulators and policy report the CPU time of physics, images and network on /diagnostics, which the bag
+contains. What remains of the sum of all processes is everything else, "plumbing": middleware, control, alignment, recording and
+Python. Run it with nothing else on the machine.
 """
 
 from __future__ import annotations
@@ -24,48 +22,20 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import psutil
-from fleet import PLAN_PERIOD, planning
 
 from latent_policy_ros.bringup import load_fleet
 from latent_policy_ros.cli.common import DEMO_ROUNDS, EVALUATION_SEED
-from latent_policy_ros.data.bags import metadata
-from latent_policy_ros.sim.world import World
+from latent_policy_ros.data.bags.reader import Bag, open_bag
 
 MARGIN = 0.5  # s at the begin and the end of a bag that do not count
 SAMPLE_PERIOD = 0.25  # s
-IMAGE_PERIOD, OVERVIEW_PERIOD, CONTROL_PERIOD = 0.05, 0.2, 0.01  # s, of simulated cameras, of the overview, and of control
 QUOTA_PERIOD = 100_000  # us
-OVERVIEW, OVERVIEW_SIZE = "overview", 320
-CAMERAS = "front", "wrist", OVERVIEW
-SUMS = "physics", "images", "network", "plumbing", "all"
-EPOCH = "nanoseconds_since_epoch"
+PARTS = "physics", "images", "network"
+SUMS = *PARTS, "plumbing", "all"
 Samples = list[tuple[float, dict[str, float]]]  # (time [s], {process: CPU time so far [s]})
-
-
-def cpu_time(action: Callable[[], object], repeats: int, pause: float) -> float:
-    """CPU time of one call [s], of all threads of this process, with a pause before each [s]."""
-    action()
-    began = time.process_time()
-    for _ in range(repeats):
-        time.sleep(pause)
-        action()
-    return (time.process_time() - began) / repeats
-
-
-def parts(embodiments: list[str]) -> tuple[list[dict[str, float]], float]:
-    """CPU time of a simulated second and of an image of each camera [s] of each embodiment, and of a plan for all of them."""
-    costs = list[dict[str, float]]()
-    for name in embodiments:
-        world = World(name)
-        cost = {camera: cpu_time(partial(world.render, camera), 30, IMAGE_PERIOD) for camera in world.cameras}
-        cost[OVERVIEW] = cpu_time(partial(world.render, "front", OVERVIEW_SIZE), 10, OVERVIEW_PERIOD)
-        cost["physics"] = cpu_time(partial(world.step, CONTROL_PERIOD), 100, CONTROL_PERIOD) / CONTROL_PERIOD
-        costs.append(cost)
-    return costs, cpu_time(planning(embodiments, CAMERAS[:2]), 30, PLAN_PERIOD)
 
 
 @contextmanager
@@ -128,25 +98,33 @@ def run(out: Path, embodiments: list[str], seed: int, cores: float) -> Samples:
     return samples
 
 
-def round_cost(bag: Path, samples: Samples, costs: dict[str, dict[str, float]], plan: float) -> dict[str, float]:
+def reported(bag: Bag) -> dict[str, float]:
+    """CPU time per second of the parts that nodes report on /diagnostics of a bag [cores]."""
+    reports: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for _, received, message in bag.messages({"/diagnostics"}):
+        for status in message.status:
+            for value in status.values:
+                if (part := value.key.removesuffix("_cpu_s")) in PARTS:
+                    reports[status.name, part].append((received, float(value.value)))
+    cores = dict.fromkeys(PARTS, 0.0)
+    for (_, part), found in reports.items():
+        (first, before), (last, after) = found[0], found[-1]
+        cores[part] += (after - before) / (last - first)
+    return cores
+
+
+def round_cost(path: Path, samples: Samples) -> dict[str, float]:
     """CPU time per second of a bag [cores]: of each process, and of the parts of the sum."""
-    content = metadata.read(bag)
-    start, duration = (content[key][unit] * 1e-9 for key, unit in (("starting_time", EPOCH), ("duration", "nanoseconds")))
-    inside = [s for s in samples if start + MARGIN <= s[0] <= start + duration - MARGIN]
+    with open_bag(path) as bag:
+        inside = [s for s in samples if bag.start + MARGIN <= s[0] <= bag.end - MARGIN]
+        parts = reported(bag)
     (first, before), (last, after) = inside[0], inside[-1]
     cores: dict[str, float] = defaultdict(float)
     for name, seconds in after.items():
         cores[name.rpartition(":")[0]] += (seconds - before.get(name, 0.0)) / (last - first)
     found = dict(sorted(cores.items(), key=lambda entry: -entry[1]))
-    counts = {t["topic_metadata"]["name"]: t["message_count"] for t in content["topics_with_message_count"]}
-    images = physics = 0.0
-    for robot, cost in costs.items():
-        physics += cost["physics"]
-        images += sum(cost[camera] * counts.get(f"/{robot}/{camera}/image_raw/compressed", 0) / duration for camera in CAMERAS)
-    network = plan * max(counts.get(f"/{robot}/latent_action", 0) for robot in costs) / duration
     total = sum(found.values())
-    sums = {"physics": physics, "images": images, "network": network, "plumbing": total - physics - images - network, "all": total}
-    return found | sums
+    return found | parts | {"plumbing": total - sum(parts.values()), "all": total}
 
 
 def main() -> None:
@@ -159,15 +137,14 @@ def main() -> None:
     options = parser.parse_args()
     embodiments, robots = options.embodiment or list(DEMO_ROUNDS), list(load_fleet("demo").robots)
     rounds = [embodiments[i : i + len(robots)] for i in range(0, len(embodiments), len(robots))]
-    measured = [parts(names) for names in rounds]
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch)
         samples = run(out, embodiments, options.seed, options.quota)
-        for names, (costs, plan) in zip(rounds, measured):
+        for names in rounds:
             folder = out if len(rounds) == 1 else out / "-".join(names)
             summary = json.loads((folder / "summary.json").read_text())
-            cores = round_cost(Path(summary["bags"][-1]), samples, dict(zip(robots, costs)), plan)
+            cores = round_cost(Path(summary["bags"][-1]), samples)
             results.append({"embodiments": names, "robots": summary["robots"], "cores": cores})
     print("\n| robots | chunks [Hz] | commands [Hz] | camera to command, p50 / p95 / p99 [ms] | success |\n|---|---|---|---|---|")
     for result in results:

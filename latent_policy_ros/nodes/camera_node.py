@@ -76,7 +76,8 @@ class CameraNode(ManagedNode):
             return
         self.rate = CONNECTED_RATE
         stamp = now if self.simulated_time else stamp
-        self.output.publish(stamp, pixels, self._calibration_for(pixels))
+        calibration = self._calibration_for(pixels)
+        self.output.publish(stamp, pixels, lambda: calibration)
         self.meter.tick(time.monotonic())
         self.size = f"{pixels.shape[1]} x {pixels.shape[0]}"
 

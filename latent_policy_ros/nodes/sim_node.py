@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from latent_policy_ros.control.arm_description import PANDA
 from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes.base.lifecycle_node import OK, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.statistics import RateMeter
+from latent_policy_ros.nodes.base.statistics import CpuMeter, RateMeter
 from latent_policy_ros.nodes.topics import message_conversion, qos
 from latent_policy_ros.nodes.topics.camera_publisher import CameraPublisher
 from latent_policy_ros.sim.driver_bus import SimulatedRobot, SimulationClock
@@ -26,10 +28,12 @@ from latent_policy_ros.sim.scene import MAX_IMAGE_SIZE
 from latent_policy_ros.sim.tasks.registry import DEFAULT_TASK
 from latent_policy_ros.sim.world import World
 
+RATE = 50.0  # Hz, at least, at which the world advances
 OVERVIEW, OVERVIEW_CAMERA = "overview", "front"
 OVERVIEW_RATE = 5.0  # Hz
 OVERVIEW_SHARE = 0.05  # largest share of the time spent on the overview, which is for people: a slow machine serves the policy
 OVERVIEW_PERIOD = 0.9  # longest time between two overviews [s]: a recorder refuses to begin while a topic is silent for 1 s
+SUCCESS_RATE = 20.0  # Hz, at which success is checked
 SUCCESS_TIME = 0.3  # time for which the task must be done before success is published [s]
 
 
@@ -46,7 +50,7 @@ class Sim(ManagedNode):
     needs_clock = False
 
     def __init__(self, **node_options: Any) -> None:
-        super().__init__("sim", rate=50.0, **node_options)
+        super().__init__("sim", rate=RATE, **node_options)
         self.declare("embodiment", "", "End-effector: a name under config/embodiments, or a YAML file.")
         self.declare("arm", PANDA, "Arm: a name under config/arms, or a YAML file.")
         self.declare("task", DEFAULT_TASK, "Simulated task, e.g. cube_in_box; `latent-policy eval --help` lists them.")
@@ -64,6 +68,7 @@ class Sim(ManagedNode):
 
     def configure(self) -> None:
         cameras = tuple(camera for camera in self.value("cameras") if camera)
+        self.rate = self.value("camera_rate") * math.ceil(RATE / self.value("camera_rate"))  # for images at equal intervals
         self.world = World(
             self.value("embodiment"),
             self.value("task"),
@@ -71,8 +76,12 @@ class Sim(ManagedNode):
             cameras=cameras or None,
             image_size=self.value("image_size"),
         )
+        self.physics_time, self.image_time = CpuMeter(), CpuMeter()
         names = [*self.world.cameras, *([OVERVIEW] if self.value("overview") else [])]
         self._cameras = {name: CameraPublisher(self, name, self.value("compressed")) for name in names}
+        #: The simulated camera that a published one shows, and the size of its images.
+        self._views = dict.fromkeys(names, (OVERVIEW_CAMERA, self.value("overview_size")))
+        self._views |= {name: (name, self.value("image_size")) for name in self.world.cameras}
         self._frames = None
         if self.value("tf"):
             self._tf_message = message_conversion.message_class("tf2_msgs/msg/TFMessage")
@@ -89,14 +98,14 @@ class Sim(ManagedNode):
                 raise LatentPolicyError("parameter publish_clock: needs use_sim_time true, got false")
             self._clock_output = self.publisher(Clock, "/clock", qos.CLOCK)
         clock = SimulationClock() if self._clock_output else self.now if self.simulated_time else time.time
-        self.robot = SimulatedRobot(self.world, self.value("socket_path"), clock)
+        self.robot = SimulatedRobot(self.world, self.value("socket_path"), clock, self.physics_time)
         self.meters = {name: RateMeter() for name in names}
         self._episode = 0
         self._reset()
 
     def activate(self) -> None:
         self._publish_frames()
-        self._due = dict.fromkeys(("cameras", OVERVIEW), time.monotonic())
+        self._due = dict.fromkeys(("cameras", OVERVIEW, "success"), 0.0)
 
     def cleanup(self) -> None:
         if self.robot is not None:
@@ -122,29 +131,29 @@ class Sim(ManagedNode):
             self._due[OVERVIEW] = max(self._due[OVERVIEW], start + min(duration / OVERVIEW_SHARE, OVERVIEW_PERIOD))
 
     def _is_due(self, what: str, rate: float) -> bool:
-        """Whether a publication is due now; if so, schedule the next one."""
+        """Whether ``what`` is due now; if so, schedule the next one: half a cycle early, as cycles come early or late."""
         now = time.monotonic()
         if now < self._due[what]:
             return False
-        self._due[what] = max(self._due[what] + 1.0 / rate, now)
+        due = self._due[what] if now - self._due[what] < 1.0 / rate else now - 0.5 / self.rate
+        self._due[what] = due + 1.0 / rate
         return True
 
     def _publish(self, names: Sequence[str]) -> None:
         stamp = self.robot.time if self.simulated_time else self.now()
         for name, pixels in [(name, self._image(name)) for name in names]:
-            self._cameras[name].publish(stamp, pixels, self.world.calibration(*self._view(name)))
+            self._cameras[name].publish(stamp, pixels, partial(self.world.calibration, *self._views[name]))
             self.meters[name].tick(time.monotonic())
 
     def _image(self, name: str) -> np.ndarray:
-        return self.world.render(*self._view(name))
-
-    def _view(self, name: str) -> tuple[str, int]:
-        """The simulated camera that a published one shows, and the size of its images."""
-        return (OVERVIEW_CAMERA, self.value("overview_size")) if name == OVERVIEW else (name, self.value("image_size"))
+        with self.image_time:
+            return self.world.render(*self._views[name])
 
     def _check_success(self) -> None:
         """Publish success, once in an episode, when the task has been done for :data:`SUCCESS_TIME`."""
-        if self._succeeded or not self.world.success():
+        if self._succeeded or not self._is_due("success", SUCCESS_RATE):
+            return
+        if not self.world.success():
             self._done_since = None
             return
         self._done_since = self._done_since or self.world.time
@@ -165,7 +174,7 @@ class Sim(ManagedNode):
             return
         stamp, found = self.robot.time if self.simulated_time else self.now(), []
         for name, camera in self._cameras.items():
-            link, pose = self.world.camera_pose(self._view(name)[0])
+            link, pose = self.world.camera_pose(self._views[name][0])
             found.append(message_conversion.transform_stamped(stamp, self.frame(f"~/{link}"), camera.frame, pose))
         self._frames.publish(self._tf_message(transforms=found))
 
@@ -189,7 +198,8 @@ class Sim(ManagedNode):
             return OK, "inactive", {}
         now = time.monotonic()
         rates = {f"{name}/rate_hz": f"{meter.rate(now):.1f}" for name, meter in self.meters.items()}
-        values = {**rates, "seed": str(self._seed), "time_s": f"{self.world.time:.1f}"}
+        times = {"physics_cpu_s": f"{self.physics_time.seconds:.3f}", "images_cpu_s": f"{self.image_time.seconds:.3f}"}
+        values = {**rates, **times, "seed": str(self._seed), "time_s": f"{self.world.time:.1f}"}
         return OK, "task done" if self._succeeded else "running", values
 
 

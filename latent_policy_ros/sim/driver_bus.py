@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from latent_policy_ros.common.errors import HardwareError, available
+from latent_policy_ros.control.set_point import clamp
 from latent_policy_ros.drivers.simulated import simulator_protocol
 from latent_policy_ros.drivers.simulated.simulator_protocol import Channel, ChannelMemory
 from latent_policy_ros.sim.world import World
@@ -54,7 +56,7 @@ class Bus:
     def take_command(self, channel: str) -> np.ndarray | None:
         """Return the last commanded positions (n,) within limits, once; None if there is no new and finite command."""
         position, limits = self._memory[channel].take_command(), self.channels[channel]
-        return np.clip(position, limits.lower, limits.upper) if position is not None and np.isfinite(position).all() else None
+        return clamp(position, limits.lower, limits.upper) if position is not None and np.isfinite(position).all() else None
 
     def close(self) -> None:
         """Stop serving, disconnect all drivers, remove the socket, and its folder if that is empty. A second call has no effect."""
@@ -170,11 +172,18 @@ class SimulatedRobot:
         world: The world; only this object may step it.
         path: Socket that serves the channels ``arm`` and ``hand``.
         clock: Clock that the world follows, and source of the measurements' time stamps [s].
+        measured: Entered while the world is stepped, e.g. to measure its CPU time.
     """
 
-    def __init__(self, world: World, path: Path | str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        world: World,
+        path: Path | str,
+        clock: Callable[[], float] = time.time,
+        measured: contextlib.AbstractContextManager[Any] | None = None,
+    ) -> None:
         arm, e = world.arm, world.embodiment
-        self.world, self.clock = world, clock
+        self.world, self.clock, self._measured = world, clock, measured or contextlib.nullcontext()
         self.bus = Bus(
             path, {"arm": Channel(arm.joint_names, arm.lower, arm.upper), "hand": Channel(e.joint_names, e.lower, e.upper)}
         )
@@ -208,7 +217,8 @@ class SimulatedRobot:
                 self.world.set_arm_target(q)
             if (q := self.bus.take_command("hand")) is not None:
                 self.world.set_hand_target(q)
-            self.world.step(SLICE)
+            with self._measured:
+                self.world.step(SLICE)
             self._now += SLICE
             self._publish()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -32,8 +34,8 @@ class CameraPublisher:
         self._compressed = node.publisher(CompressedImage, f"{camera}/image_raw/compressed", qos.IMAGES) if compressed else None
         self._calibrations = node.publisher(CameraInfo, f"{camera}/camera_info", qos.IMAGES)
 
-    def publish(self, stamp: float, pixels: np.ndarray, calibration: CameraCalibration) -> None:
-        """Publish an image (H, W, 3) uint8 RGB, taken at ``stamp`` [s], with the intrinsics of images of its size."""
+    def publish(self, stamp: float, pixels: np.ndarray, calibration: Callable[[], CameraCalibration]) -> None:
+        """Publish an image (H, W, 3) uint8 RGB, taken at ``stamp`` [s], and, if anybody listens, the intrinsics of such images."""
         image = message_conversion.image(stamp, self.frame, pixels)
         if self._images.get_subscription_count():
             self._images.publish(image)
@@ -42,4 +44,4 @@ class CameraPublisher:
 
             self._compressed.publish(to_jpeg(serialize_message(image), JPEG_QUALITY))
         if self._calibrations.get_subscription_count():
-            self._calibrations.publish(message_conversion.camera_info(stamp, self.frame, calibration))
+            self._calibrations.publish(message_conversion.camera_info(stamp, self.frame, calibration()))
