@@ -62,7 +62,7 @@ class ArmDriver(DriverNode):
             tf_message = message_conversion.message_class("tf2_msgs/msg/TFMessage")
             self.subscribe(tf_message, "/tf", self._on_transforms, qos.TRANSFORMS)
             self.subscribe(tf_message, "/tf_static", lambda message: self._on_transforms(message, True), qos.LATCHED)
-        usual = self._pose, self.on_pose
+        usual = self._pose.read, self.on_pose
         wrist_commands = self.subscribe(PoseStamped, "wrist_command", self.on_wrist_command, qos.COMMANDS, usual=usual)
         return [wrist_commands, self.subscribe_trajectories("arm_command")]
 

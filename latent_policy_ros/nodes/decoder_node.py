@@ -20,10 +20,10 @@ from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.latent_actions import LatentActions
 from latent_policy_ros.nodes.topics.message_template import command_template, pose_stamped_template, serialised_text
 from latent_policy_ros.nodes.topics.source_monitor import SourceMonitor
 from latent_policy_ros.observations.liveness import Liveness
-from latent_policy_ros.observations.messages import to_seconds
 from latent_policy_ros.policy import ActionChunk, RobotDecoder
 
 OUT_OF_DISTRIBUTION = "out-of-distribution latents"
@@ -71,6 +71,7 @@ class Decoder(ManagedNode):
         if kind is None:
             raise LatentPolicyError(f"{self.embodiment.name} is not a robot's end-effector: it has no commands")
         self.rate, self.frame_id = self.value("rate"), self.frame(self.value("base_frame"))
+        self.poll_period = 1.0 / self.rate  # measurements count in the next cycle
         space = LatentSpace.load(artifact("latents", self.value("latent")))
         self.decoder = RobotDecoder(space, self.embodiment, self.value("max_age"), self.value("blend"), self.value("silence"))
         self.following, self.distance = False, 0.0
@@ -84,7 +85,9 @@ class Decoder(ManagedNode):
         self._joint_command, self._wrist_command = command_template(names), pose_stamped_template(self.frame_id)
         # In simulation time the executor, which receives the clock, must not wait for chunks.
         awaited = not self.simulated_time
-        chunks = self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS, awaited=awaited)
+        self._latent_actions = LatentActions()
+        usual = self._latent_actions.read, self._follow
+        chunks = self.subscribe(LatentAction, "latent_action", self._on_chunk, qos.LATENTS, awaited=awaited, usual=usual)
         self._sources = SourceMonitor(self, ("latent_action",), 1, [chunks])
         # Of the drivers' messages only the arrival counts: a short queue, and no deserialisation.
         self._first_joint = serialised_text(names[0])
@@ -102,17 +105,22 @@ class Decoder(ManagedNode):
         self._hold()
 
     def _on_chunk(self, message: LatentAction) -> None:
+        if self._follow(chunk := ActionChunk.from_message(message), message.header.frame_id):
+            self._latent_actions.learn(chunk, message.header.frame_id)
+
+    def _follow(self, chunk: ActionChunk, frame: str) -> bool:
+        """Follow a chunk whose wrist poses are in ``frame``; false if chunks do not count now."""
         if not self.active or self._sources.conflict:
-            return
+            return False
         now = self.now()
-        if message.header.frame_id not in ("", self.frame_id):
-            expected = f"expected {self.frame_id} (parameter base_frame), got {message.header.frame_id}"
+        if frame not in ("", self.frame_id):
+            expected = f"expected {self.frame_id} (parameter base_frame), got {frame}"
             raise LatentPolicyError(f"header.frame_id, the frame of wrist poses: {expected}")
-        chunk = ActionChunk.from_message(message)
         self.decoder.accept(chunk, now, time.monotonic())
         self.tick(now)  # publish the first command without delay
         self._check_distribution(chunk)
-        self.chunk_age.add(now - to_seconds(message.header.stamp))
+        self.chunk_age.add(now - chunk.stamp)
+        return True
 
     def _on_joints(self, data: bytes) -> None:
         if self.active and self._first_joint in data:

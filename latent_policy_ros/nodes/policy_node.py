@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -20,8 +21,9 @@ from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
+from latent_policy_ros.nodes.base.statistics import CpuMeter, Percentiles, RateMeter
 from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.latent_actions import LatentActions
 from latent_policy_ros.nodes.topics.observation_synchronizer import ObservationSynchronizer
 from latent_policy_ros.nodes.topics.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.observations.arrivals import Arrivals, best_moment
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 OPTIONAL_COLUMNS = "images", "streams"  # parameters with one entry per robot that may be left out
 MAX_WAIT = 0.4  # share of a period by which a plan waits for observations that are about to arrive
-EARLY, STEP = 0.006, 0.001  # s: how long before its expected arrival an observation is looked for, and how often from then on
+LEAD, MAX_ADVANCE = 0.002, 0.01  # s by which a plan begins to wait before they arrive; share of a period by which it advances
 
 
 def parse_streams(where: str, text: str) -> dict[str, tuple[Modality, str]]:
@@ -79,11 +81,12 @@ class RobotChannel:
         self.image_texts: dict[str, str] = {}  # of each camera, see PolicyNode._image_sizes
         self.meter = RateMeter()
         self.output: Any = None  # publisher of LatentAction
+        self.latent_actions = LatentActions()
 
     def history(self, now: float) -> list[Observation] | None:
         """Observations to answer now, oldest first; None if there are none, or if the newest was answered already."""
         self.missing = self.buffer.missing(now)
-        history = self.buffer.observations(now)
+        history = None if self.missing else self.buffer.history()
         return None if history is None or history[-1].stamp == self.answered else history
 
 
@@ -129,7 +132,7 @@ class PolicyNode(ManagedNode):
         self.declare("sampling_steps", 0, "Sampling steps of an action chunk; 0: as the policy was trained for.", 0, 1000)
         self.declare("threads", 1, "Threads of torch; more than 1 is slower beside other busy processes.", 1, 64)
         self.robots: dict[str, RobotChannel] = {}
-        self.engaged = False
+        self.engaged = self._postponed = False
 
     def configure(self) -> None:
         import torch
@@ -141,7 +144,7 @@ class PolicyNode(ManagedNode):
         folder, device = artifact("policies", self.value("policy")), self.value("device")
         self.policy = Policy.load(folder, space, device=device, sampling_steps=self.value("sampling_steps"))
         self.rate = self.value("rate")
-        self.inference = Percentiles()
+        self.inference, self.network_time = Percentiles(), CpuMeter()
         names = [name for name in self.value("robots") if name]
         if not names:
             raise LatentPolicyError("parameter robots: expected at least one namespace, got none")
@@ -194,12 +197,23 @@ class PolicyNode(ManagedNode):
                 robot.arrivals.add(stamp, self.now())
 
     def postpone(self, late: float) -> float:
-        """Plan when the observations of all robots are youngest, rather than when half an interval of the camera has passed."""
+        """Plan when the observations of all robots are youngest, rather than when half an interval of the camera has passed.
+
+        Where a plan comes after an image that it did not wait for, the following plans advance, until they meet their images.
+        """
         now, limit = self.now(), MAX_WAIT / self.rate - late
-        if not self.engaged or limit <= 0.0:
-            return 0.0
-        wait = best_moment([robot.arrivals for robot in self.robots.values() if not robot.missing], now, limit) - now
-        return wait and max(wait - EARLY, STEP)
+        arrivals = [robot.arrivals for robot in self.robots.values() if not robot.missing]
+        wait = best_moment(arrivals, now, limit) - now if self.engaged and limit > 0.0 else 0.0
+        self.advance = 0.0
+        if not (wait or self._postponed) and arrivals:
+            age = now - max(robot.newest for robot in arrivals)
+            self.advance = min(age + LEAD, MAX_ADVANCE / self.rate)
+        self._postponed = wait > 0.0
+        return wait
+
+    def awaited(self, now: float) -> list[Subscription]:
+        """The cameras, while a plan waits for their images."""
+        return super().awaited(now) if self._postponed else []
 
     def tick(self, now: float) -> None:
         if not self.engaged:
@@ -217,10 +231,11 @@ class PolicyNode(ManagedNode):
         if not batch:
             return
         began = time.perf_counter()
-        chunks = self.policy.predict([prepared for _, prepared in batch])
+        with self.network_time:
+            chunks = self.policy.predict([prepared for _, prepared in batch])
         self.inference.add(time.perf_counter() - began)
         for (robot, _), chunk in zip(batch, chunks):
-            robot.output.publish(message_conversion.latent_action(chunk, robot.observations.wrist_frame))
+            robot.output.publish(robot.latent_actions.serialise(chunk, robot.observations.wrist_frame))
             robot.answered = chunk.stamp
             robot.meter.tick(time.monotonic())
 
@@ -234,7 +249,8 @@ class PolicyNode(ManagedNode):
         if not self.active:
             return OK, "inactive", {}
         values = {"engaged": str(self.engaged).lower(), "inference": self.inference.text_ms(), "device": str(self.policy.device),
-                  "policy_id": self.policy.policy_id, "latent_id": self.policy.latent_space.latent_id}  # fmt: skip
+                  "network_cpu_s": f"{self.network_time.seconds:.3f}", "policy_id": self.policy.policy_id,
+                  "latent_id": self.policy.latent_space.latent_id}  # fmt: skip
         out = []
         for name, robot in self.robots.items():
             values[f"{name}/rate_hz"] = f"{robot.meter.rate(time.monotonic()):.1f}"
@@ -307,7 +323,7 @@ class PolicyNode(ManagedNode):
             topic, image_type = f"{prefix}{camera}/image_raw", Image
             if images == "compressed":
                 topic, image_type = f"{topic}/compressed", CompressedImage
-            inputs[camera] = self.filter(image_type, topic, qos.IMAGES)
+            inputs[camera] = self.filter(image_type, topic, qos.IMAGES, awaited=True)
         inputs[JOINTS] = self.filter(JointState, f"{prefix}joint_states", qos.STATES)
         inputs[WRIST] = self.filter(PoseStamped, f"{prefix}wrist_pose", qos.STATES)
         for stream, (_, msg_type) in additional.items():

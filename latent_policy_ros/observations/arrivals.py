@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-
-import numpy as np
+from itertools import pairwise
+from statistics import median
 
 from latent_policy_ros.observations.clock_offset import ClockOffset
 
@@ -48,7 +48,7 @@ class Arrivals:
         """When the next observation will arrive, or be looked for again [s]; infinity: unknown, or it is lost."""
         if len(self._stamps) < STAMPS:
             return math.inf
-        expected = self.newest + float(np.median(np.diff(self._stamps)))
+        expected = self.newest + median(later - earlier for earlier, later in pairwise(self._stamps))
         return math.inf if expected < now - OVERDUE else max(expected, now + RETRY)
 
 

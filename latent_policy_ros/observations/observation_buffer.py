@@ -274,7 +274,11 @@ class ObservationBuffer:
 
         Before a full history is available, the oldest observation is repeated.
         """
-        newest = self.observation(now)
+        return None if self.missing(now) else self.history()
+
+    def history(self) -> list[Observation] | None:
+        """As :meth:`observations`, where :meth:`missing` is known to list no reason."""
+        newest = self.observation_at(self._reference())
         if newest is None:
             return None
         history = [newest]

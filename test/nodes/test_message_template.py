@@ -1,5 +1,7 @@
 """MessageTemplate: the same content as that of the message itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ pytest.importorskip("latent_policy_ros.msg", reason="needs the generated message
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 
 from latent_policy_ros.data.bags.message_types import message_types  # noqa: E402
+from latent_policy_ros.msg import LatentAction  # noqa: E402
 from latent_policy_ros.nodes.topics import message_conversion  # noqa: E402
+from latent_policy_ros.nodes.topics.latent_actions import LatentActions  # noqa: E402
 from latent_policy_ros.nodes.topics.message_template import (  # noqa: E402
     MessageTemplate,
     command_template,
@@ -17,8 +21,9 @@ from latent_policy_ros.nodes.topics.message_template import (  # noqa: E402
     pose_stamped_template,
     serialised_text,
 )
+from latent_policy_ros.policy import ActionChunk  # noqa: E402
 
-STORE = message_types()
+STORE, RNG = message_types(), np.random.default_rng(0)
 NAMES = ("a", "index_2", "thumb_rotation")
 Q, V, POSE = np.array([0.1, np.inf, -3.0]), np.array([0.0, -0.0, 1e300]), np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.6, 0.8])
 
@@ -93,9 +98,28 @@ def test_values_of_another_shape_are_refused():
 def test_a_value_that_is_not_in_the_message_is_refused():
     make = lambda stamp, q: message_conversion.joint_state(stamp, NAMES, 2 * q, q)
     with pytest.raises(ValueError, match="once in the serialised message, found it 0 times"):
-        MessageTemplate(lambda stamp, q, v: make(stamp, q), 1, (3, 3))
+        MessageTemplate(lambda stamp, q, v: make(stamp, q), 1, [np.zeros(3), np.zeros(3)])
 
 
 def test_names_of_joints_are_found_whole():
     data = serialize_message(message_conversion.joint_state(0.0, ("right_thumb", "thumb_2", "index"), Q, V))
     assert serialised_text("index") in data and serialised_text("thumb") not in data and serialised_text("thumb_") not in data
+
+
+def test_action_chunks_are_written_and_read_as_bytes():
+    actions, reader = LatentActions(), LatentActions()
+    for horizon, sequence in ((4, 7), (4, 2**32 + 5), (6, 8)):
+        latents, poses = RNG.normal(size=(horizon, 3)).astype(np.float32), np.tile(POSE, (horizon, 1)) * (1.0 + sequence % 7)
+        chunk = ActionChunk(1764540000.5, 0.1, latents, poses, "space", "policy", sequence)
+        message = message_conversion.latent_action(chunk, "base")
+        data = actions.serialise(chunk, "base")
+        assert deserialize_message(data, LatentAction) == message
+        assert reader.read(data) is None or (horizon, sequence) != (6, 8)  # another kind than the one learnt
+        reader.learn(chunk, "base")
+        found, frame = reader.read(bytes(serialize_message(message)))
+        assert frame == "base" and found.sequence == sequence % 2**32 and found.stamp == chunk.stamp
+        np.testing.assert_array_equal(found.latents, latents)
+        np.testing.assert_array_equal(found.wrist_poses, poses)
+    other = replace(chunk, policy_id="other")
+    assert reader.read(LatentActions().serialise(other, "base")) is None
+    assert reader.read(LatentActions().serialise(chunk, "left/base")) is None

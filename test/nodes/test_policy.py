@@ -72,6 +72,18 @@ def test_both_robots_get_chunks_at_10_hz(fleet, artifacts, space):
     assert text == "running" and float(values["left/rate_hz"]) > 8
 
 
+def test_plans_advance_until_they_wait_for_their_images(fleet):
+    node, too_late = fleet.node, 1.0
+    assert node.postpone(too_late) == 0.0 and node.advance == pytest.approx(0.001)
+    node._postponed = True  # the plan waited, and an image came
+    assert node.postpone(too_late) == 0.0 and node.advance == 0.0
+    for robot in node.robots.values():
+        robot.arrivals.add(time.time() + 0.01, time.time() + 0.01)  # another is about to come
+    assert not node.awaited(time.monotonic())
+    if node.postpone(0.0):
+        assert len(node.awaited(time.monotonic())) == 3  # cameras
+
+
 @pytest.mark.parametrize("topic, value", [("joint_states", 1e308), ("joint_states", 1e300), ("wrist_pose", 1e300)])
 def test_implausible_measurements_of_one_robot_do_not_affect_the_other(fleet, topic, value):
     right, count = fleet.right, [0]

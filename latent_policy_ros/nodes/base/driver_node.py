@@ -72,7 +72,7 @@ class DriverNode(ManagedNode, ABC):
 
     def subscribe_trajectories(self, topic: str) -> Subscription:
         """Follow joint commands of a topic."""
-        usual = command_template(self.names), self.on_position
+        usual = command_template(self.names).read, self.on_position
         return self.subscribe(JointTrajectory, topic, self.on_trajectory, qos.COMMANDS, usual=usual)
 
     def publish_measurement(self, reading: JointReading) -> None:

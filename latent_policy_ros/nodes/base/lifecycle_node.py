@@ -23,7 +23,6 @@ from latent_policy_ros.common.processes import HANG_TIMEOUT, report_ready
 from latent_policy_ros.nodes.topics import qos
 from latent_policy_ros.nodes.topics.filters import Subscriber
 from latent_policy_ros.nodes.topics.message_conversion import to_stamp
-from latent_policy_ros.nodes.topics.message_template import MessageTemplate
 from latent_policy_ros.nodes.topics.polled_subscription import PolledSubscription
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -48,13 +47,13 @@ def parameter_descriptor(
 class _Subscribing:
     """A node as ``message_filters.Subscriber`` uses it, with subscriptions that the node reads at a bounded rate."""
 
-    def __init__(self, node: ManagedNode) -> None:
-        self._node = node
+    def __init__(self, node: ManagedNode, awaited: bool) -> None:
+        self._node, self._awaited = node, awaited
 
     def create_subscription(
         self, msg_type: type, topic: str, callback: Callable[[Any], None], qos_profile: QoSProfile
     ) -> Subscription:
-        return self._node.subscribe(msg_type, topic, callback, qos_profile)
+        return self._node.subscribe(msg_type, topic, callback, qos_profile, awaited=self._awaited)
 
 
 class ManagedNode(LifecycleNode):
@@ -79,10 +78,12 @@ class ManagedNode(LifecycleNode):
         counts: Number of occurrences of each unexpected event.
         details: Detail of the newest occurrence of each event.
         poll_period: Longest time for which a received message waits [s]; see ``subscribe``.
+        advance: Time by which the next cycle comes earlier than ``rate`` says [s].
     """
 
     needs_clock = True
     poll_period = 0.01
+    advance = 0.0
 
     def __init__(self, name: str, rate: float, hang_timeout: float = HANG_TIMEOUT, **node_options: Any) -> None:
         super().__init__(name, **node_options)
@@ -188,7 +189,7 @@ class ManagedNode(LifecycleNode):
         profile: QoSProfile,
         raw: bool = False,
         awaited: bool = False,
-        usual: tuple[MessageTemplate, Callable[..., None]] | None = None,
+        usual: tuple[Callable[[bytes], tuple[Any, ...] | None], Callable[..., None]] | None = None,
     ) -> Subscription:
         """Subscribe until cleanup. An exception in the callback, and a damaged message, are counted under the topic's name.
 
@@ -201,15 +202,15 @@ class ManagedNode(LifecycleNode):
             profile: Quality of service.
             raw: Call ``callback`` with serialised messages, undamaged or not.
             awaited: A message does not wait for ``poll_period``: its arrival ends the wait of the main loop.
-            usual: A template, and a function that is called with the values of messages that fit it, in place of ``callback``:
-                it takes a fifth of the time.
+            usual: ``read`` of a :class:`MessageTemplate`, and a function that is called with the values of messages that fit it, in
+                place of ``callback``: it takes a fifth of the time.
         """
-        template, on_values = usual or (None, callback)
+        read, on_values = usual or (lambda _: None, callback)
 
         def guarded(data: bytes) -> None:
             try:
                 # Here, because the middleware drops damaged messages unnoticed.
-                values = template.read(data) if template else None
+                values = read(data)
                 message = data if raw or values is not None else deserialize_message(data, msg_type)
             except Exception as error:
                 self.count(f"{topic}: damaged message", describe_error(error))
@@ -239,9 +240,9 @@ class ManagedNode(LifecycleNode):
         self._destructors.append(destroy)
         return subscription
 
-    def filter(self, msg_type: type, topic: str, profile: QoSProfile) -> Any:
+    def filter(self, msg_type: type, topic: str, profile: QoSProfile, awaited: bool = False) -> Any:
         """A ``message_filters.Subscriber`` of a topic, until cleanup. The node reads the topic as with :meth:`subscribe`."""
-        return Subscriber(_Subscribing(self), msg_type, topic, qos_profile=profile)
+        return Subscriber(_Subscribing(self, awaited), msg_type, topic, qos_profile=profile)
 
     @property
     def subscriptions(self) -> Iterator[Subscription]:

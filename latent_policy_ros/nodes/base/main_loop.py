@@ -124,7 +124,7 @@ def start(nodes: list[ManagedNode], stopped: Callable[[], bool] = lambda: False)
 def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> None:
     """Call ``cycle`` of each node at its rate, read its topics and answer services in between, until ``stop()`` returns true.
 
-    A node may postpone a cycle; the following ones are not postponed with it.
+    A node may postpone a cycle, and is asked again when a message arrives that it awaits; the following ones are not postponed.
     """
     schedule, poll = dict.fromkeys(nodes, time.monotonic()), dict.fromkeys(nodes, 0.0)
     due, messages = dict(schedule), MessageWait()
@@ -139,14 +139,19 @@ def spin(nodes: list[ManagedNode], executor: Any, stop: Callable[[], bool]) -> N
                 due[node] = time.monotonic() + wait
             elif soon >= due[node]:
                 node.cycle()
-                due[node] = schedule[node] = max(schedule[node] + 1.0 / node.rate, time.monotonic() - 1.0 / node.rate)
+                period = 1.0 / node.rate
+                due[node] = schedule[node] = max(schedule[node] + period - node.advance, time.monotonic() - period)
         until = max(min(*due.values(), *poll.values()), time.monotonic() + MIN_EVENT_TIME)
         while (left := until - time.monotonic()) > 0 and not stop():
             awaited = [subscription for node in nodes for subscription in node.awaited(time.monotonic())]
             executor.spin_once(timeout_sec=0.0 if awaited else min(left, MAX_WAIT))
             if awaited and messages.wait(awaited, min(left, MAX_AWAITED)):
                 for node in nodes:
-                    if node.awaited(time.monotonic()):
+                    if not node.awaited(time.monotonic()):
+                        continue
+                    if due[node] > schedule[node]:  # it postponed its cycle, which may have waited for this
+                        due[node] = until = 0.0
+                    else:
                         node.receive()
 
 

@@ -23,24 +23,24 @@ class MessageTemplate:
     serialised message, by values that occur nowhere else in it.
 
     Args:
-        make: Makes the message from its times [s] and arrays, all float64, in this order.
+        make: Makes the message from its times [s] and arrays, in this order.
         times: Number of its times.
-        lengths: Length of each array.
+        arrays: Arrays of the lengths and number types of those of the message.
 
     Raises:
         ValueError: A time or an array is not a part of the message as it was given.
     """
 
-    def __init__(self, make: Callable[..., Any], times: int, lengths: tuple[int, ...]) -> None:
+    def __init__(self, make: Callable[..., Any], times: int, arrays: Sequence[np.ndarray]) -> None:
         probes = [1e8 + k + 0.123456789 for k in range(times)]
-        values = [np.pi * np.arange(first, first + length) for first, length in zip(np.cumsum([1, *lengths]), lengths)]
+        values = [_probe(first, array) for first, array in zip(np.cumsum([1, *map(len, arrays)]), arrays)]
         message = make(*probes, *values)
         data = _without_padding(bytes(serialize_message(message)), message)
         self._data = bytearray(data)
         self._times = [_place(data, _TIME.pack(*message_conversion.seconds_and_nanoseconds(probe))) for probe in probes]
         places = [_place(data, value.tobytes()) for value in values]
-        self._arrays = [np.frombuffer(self._data, np.float64, len(value), place) for value, place in zip(values, places)]
-        self._array_places = [(place, len(value)) for value, place in zip(values, places)]
+        self._array_places = [(value.dtype, len(value), place) for value, place in zip(values, places)]
+        self._arrays = [np.frombuffer(self._data, *place) for place in self._array_places]
         self._changing = sorted(
             [slice(place, place + _TIME.size) for place in self._times]
             + [slice(place, place + value.nbytes) for value, place in zip(values, places)],
@@ -72,7 +72,7 @@ class MessageTemplate:
             return None
         times = [seconds + 1e-9 * nanoseconds for seconds, nanoseconds in (_TIME.unpack_from(data, at) for at in self._times)]
         # Copies, as arrays of numbers are aligned in memory, but not in a message.
-        return *times, *(np.frombuffer(data, np.float64, length, place).copy() for place, length in self._array_places)
+        return *times, *(np.frombuffer(data, *place).copy() for place in self._array_places)
 
     def _learn(self, pattern: list[bytes], data: bytes) -> bool:
         """Whether a message differs in its values only, and in the bytes between them that align numbers, which may be anything."""
@@ -98,6 +98,12 @@ def _without_padding(data: bytes, message: Any) -> bytes:
         data = data[:-1]
 
 
+def _probe(first: int, array: np.ndarray) -> np.ndarray:
+    """Numbers like those of ``array``, which differ from each other and from those of another ``first``."""
+    numbers = np.arange(first, first + len(array))
+    return (np.pi * numbers if np.issubdtype(array.dtype, np.floating) else 0x9E3779B1 * numbers).astype(array.dtype)
+
+
 def _place(data: bytes, part: bytes) -> int:
     if data.count(part) != 1:
         raise ValueError(f"expected a value once in the serialised message, found it {data.count(part)} times")
@@ -107,18 +113,18 @@ def _place(data: bytes, part: bytes) -> int:
 def joint_state_template(names: Sequence[str]) -> MessageTemplate:
     """Measured joints ``names``; values: stamp [s], position (n,) [rad or m], velocity (n,) per second."""
     make = lambda stamp, position, velocity: message_conversion.joint_state(stamp, names, position, velocity)
-    return MessageTemplate(make, 1, (len(names), len(names)))
+    return MessageTemplate(make, 1, 2 * [np.zeros(len(names))])
 
 
 def pose_stamped_template(frame: str) -> MessageTemplate:
     """A pose in ``frame``; values: stamp [s], pose (7,) x y z [m], qx qy qz qw."""
-    return MessageTemplate(lambda stamp, pose: message_conversion.pose_stamped(stamp, frame, pose), 1, (7,))
+    return MessageTemplate(lambda stamp, pose: message_conversion.pose_stamped(stamp, frame, pose), 1, [np.zeros(7)])
 
 
 def command_template(names: Sequence[str]) -> MessageTemplate:
     """A command of the joints ``names``; values: stamp and time to reach the position [s], position (n,) [rad or m]."""
     make = lambda stamp, reach_in, position: message_conversion.command(stamp, reach_in, names, position)
-    return MessageTemplate(make, 2, (len(names),))
+    return MessageTemplate(make, 2, [np.zeros(len(names))])
 
 
 def serialised_text(text: str) -> bytes:
