@@ -15,7 +15,7 @@ from latent_policy_ros.control.joint_controller import MAX_COMMAND_AGE, JointCon
 
 MAX_REACH = 2.0  # m, each axis: a wrist further from the base is a mistake, not a pose to approach
 ANYWHERE = (-MAX_REACH, MAX_REACH) * 3  # bounds of a workspace that is not restricted
-IK_ITERATIONS = 5  # per command: it starts at the last solution, and the next command continues
+IK_ITERATIONS, IK_TOLERANCE = 5, 1e-4  # per command, and rad or m: it starts at the last solution, and the next one continues
 OUT_OF_REACH = 0.02, 0.1  # m, rad: a larger error of inverse kinematics is reported
 CLIP_TOLERANCE = 1e-4  # m: a command outside the workspace by less is clipped without a report
 OVERSHOOT = 0.01  # m, by which the wrist may leave the workspace between two commands inside it
@@ -157,4 +157,4 @@ class ArmController(JointController):
             self.report("wrist command outside the workspace", f"by {1e3 * outside:.0f} mm")
         goal = towards(self.wrist_pose(measured), np.concatenate([inside, pose[3:]]), *APPROACH)
         start = measured if self.holding or self._solution is None else self._solution
-        return self.kinematics.solve(goal, start, IK_ITERATIONS)
+        return self.kinematics.solve(goal, start, IK_ITERATIONS, IK_TOLERANCE)

@@ -126,11 +126,11 @@ class ArmKinematics:
         """
         return self.solve(pose, q0).q
 
-    def solve(self, pose: np.ndarray, q0: np.ndarray, iterations: int = 30) -> IkSolution:
+    def solve(self, pose: np.ndarray, q0: np.ndarray, iterations: int = 30, tolerance: float = TOLERANCE) -> IkSolution:
         """As :meth:`ik`, with the remaining error; with 30 iterations, more than 1 mm means that ``pose`` is out of reach.
 
         Damped least squares on the error twist. Joints at their limits are locked, and the null space (the elbow) moves
-        towards the arm's home, so that the same pose gives the same elbow.
+        towards the arm's home, so that the same pose gives the same elbow. A step below ``tolerance`` [rad or m] is the last.
         """
         goal, q = self._T_world_base * pose_to_se3(pose), clamp(np.asarray(q0, float), self.lower, self.upper)
         for _ in range(iterations):
@@ -138,7 +138,7 @@ class ArmKinematics:
             step = clamp(self._step(J, error, q), -MAX_STEP, MAX_STEP)
             new = clamp(q + step, self.lower, self.upper)
             moved, q = np.abs(new - q).max(), new
-            if moved < TOLERANCE:
+            if moved < tolerance:
                 break
         self._place_flange(q)
         error = self._error(goal)

@@ -1,6 +1,7 @@
 """Policy node: one batch for all robots; a robot without valid observations does not affect the others."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from latent_policy_ros.common.errors import LatentPolicyError  # noqa: E402
 from latent_policy_ros.msg import LatentAction  # noqa: E402
 from latent_policy_ros.nodes.policy_node import PolicyNode, parse_streams  # noqa: E402
 from latent_policy_ros.nodes.topics import message_conversion, qos  # noqa: E402
+from latent_policy_ros.observations.arrivals import STAMPS, Arrivals  # noqa: E402
 from latent_policy_ros.observations.messages import to_seconds  # noqa: E402
 
 
@@ -72,16 +74,18 @@ def test_both_robots_get_chunks_at_10_hz(fleet, artifacts, space):
     assert text == "running" and float(values["left/rate_hz"]) > 8
 
 
-def test_plans_advance_until_they_wait_for_their_images(fleet):
-    node, too_late = fleet.node, 1.0
+def test_plans_advance_until_they_wait_for_their_images(fleet, monkeypatch):
+    node, robot, too_late = fleet.node, SimpleNamespace(missing=(), arrivals=Arrivals()), 1.0
+    for k in range(STAMPS):  # at 20 Hz; the newest 30 ms ago
+        stamp = time.time() - 0.03 - 0.05 * (STAMPS - 1 - k)
+        robot.arrivals.add(stamp, stamp)
+    monkeypatch.setattr(node, "robots", {"left": robot})
+    monkeypatch.setattr(node, "_postponed", False)
     assert node.postpone(too_late) == 0.0 and node.advance == pytest.approx(0.001)
-    node._postponed = True  # the plan waited, and an image came
-    assert node.postpone(too_late) == 0.0 and node.advance == 0.0
-    for robot in node.robots.values():
-        robot.arrivals.add(time.time() + 0.01, time.time() + 0.01)  # another is about to come
     assert not node.awaited(time.monotonic())
-    if node.postpone(0.0):
-        assert len(node.awaited(time.monotonic())) == 3  # cameras
+    assert 0.0 < node.postpone(0.0) < 0.021 and node.advance == 0.0
+    assert len(node.awaited(time.monotonic())) == 3  # cameras
+    assert node.postpone(too_late) == 0.0 and node.advance == 0.0  # it waited, and an image came
 
 
 @pytest.mark.parametrize("topic, value", [("joint_states", 1e308), ("joint_states", 1e300), ("wrist_pose", 1e300)])
