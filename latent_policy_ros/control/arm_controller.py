@@ -84,17 +84,19 @@ class ArmController(JointController):
     def reset(self, now: float) -> None:
         super().reset(now)
         self._solution: np.ndarray | None = None
-        self._wrist: tuple[np.ndarray, np.ndarray] | None = None
+        self._wrist: np.ndarray | None = None
 
     def cycle(self, measured: np.ndarray, stamp: float, now: float) -> GuardedCommand:
         self._wrist = None
         return super().cycle(measured, stamp, now)
 
-    def wrist_pose(self, measured: np.ndarray) -> np.ndarray:
-        """The wrist pose (7,) at measured joints (n,), computed once in a cycle."""
-        if self._wrist is None or self._wrist[0] is not measured:
-            self._wrist = measured, self.kinematics.fk(measured)
-        return self._wrist[1]
+    @property
+    def wrist_pose(self) -> np.ndarray:
+        """The wrist pose (7,) at the joints that the newest cycle measured, computed once in a cycle."""
+        if self._wrist is None:
+            assert self.measured is not None
+            self._wrist = self.kinematics.fk(self.measured)
+        return self._wrist
 
     def set_command(self, names: Sequence[str], position: Any, age: float = 0.0, reach_in: float | Sequence[float] = 0.0) -> bool:
         accepted = super().set_command(names, position, age, reach_in)
@@ -155,6 +157,6 @@ class ArmController(JointController):
         inside = self.workspace.clip(pose[:3])
         if (outside := np.abs(inside - pose[:3]).max()) > CLIP_TOLERANCE:
             self.report("wrist command outside the workspace", f"by {1e3 * outside:.0f} mm")
-        goal = towards(self.wrist_pose(measured), np.concatenate([inside, pose[3:]]), *APPROACH)
+        goal = towards(self.wrist_pose, np.concatenate([inside, pose[3:]]), *APPROACH)
         start = measured if self.holding or self._solution is None else self._solution
         return self.kinematics.solve(goal, start, IK_ITERATIONS, IK_TOLERANCE)

@@ -86,7 +86,7 @@ class ArmDriver(DriverNode):
 
     def publish_measurement(self, reading: JointReading) -> None:
         if self._chain is None:
-            measured = reading.stamp, self.controller.wrist_pose(reading.position)
+            measured = reading.stamp, self.controller.wrist_pose
         else:
             measured, self._transformed = self._transformed, None
         if measured is not None:

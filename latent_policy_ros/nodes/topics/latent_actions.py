@@ -20,39 +20,39 @@ class LatentActions:
     """
 
     def __init__(self) -> None:
-        self._like: ActionChunk | None = None
-        self._frame = ""
-        self._template: MessageTemplate | None = None
+        self._known: tuple[MessageTemplate, ActionChunk, str] | None = None  # with a chunk of the kind, and its frame
 
-    def learn(self, chunk: ActionChunk, frame: str) -> None:
+    def learn(self, chunk: ActionChunk, frame: str) -> MessageTemplate:
         """Use the template of chunks like this one, whose wrist poses are in ``frame``."""
-        if self._like is not None and (self._frame, _kind(self._like)) == (frame, _kind(chunk)):
-            return
-
-        def make(stamp: float, sequence: np.ndarray, latents: np.ndarray, poses: np.ndarray) -> Any:
-            parts = {"latents": latents.reshape(chunk.latents.shape), "wrist_poses": poses.reshape(-1, 7)}
-            return message_conversion.latent_action(replace(chunk, stamp=stamp, sequence=int(sequence[0]), **parts), frame)
-
+        if self._known is not None:
+            template, like, known_frame = self._known
+            if (known_frame, _kind(like)) == (frame, _kind(chunk)):
+                return template
+        make = lambda *values: message_conversion.latent_action(_filled(chunk, *values), frame)
         arrays = np.zeros(1, np.uint32), np.zeros(chunk.latents.size, np.float32), np.zeros(chunk.wrist_poses.size)
-        self._like, self._frame, self._template = chunk, frame, MessageTemplate(make, 1, arrays)
+        template = MessageTemplate(make, 1, arrays)
+        self._known = template, chunk, frame
+        return template
 
     def serialise(self, chunk: ActionChunk, frame: str) -> bytes:
         """The chunk as a LatentAction whose wrist poses are in ``frame``."""
-        self.learn(chunk, frame)
-        assert self._template is not None
         sequence = np.array([chunk.sequence % 2**32])
-        return self._template.serialise(chunk.stamp, sequence, chunk.latents.ravel(), chunk.wrist_poses.ravel())
+        return self.learn(chunk, frame).serialise(chunk.stamp, sequence, chunk.latents.ravel(), chunk.wrist_poses.ravel())
 
     def read(self, data: bytes) -> tuple[ActionChunk, str] | None:
         """The chunk of a serialised LatentAction, and its frame; None if it is of another kind than the one learnt."""
-        values = self._template.read(data) if self._template else None
-        if values is None:
+        if self._known is None:
             return None
-        stamp, sequence, latents, poses = values
-        assert self._like is not None
-        parts = {"latents": latents.reshape(self._like.latents.shape), "wrist_poses": poses.reshape(-1, 7)}
-        return replace(self._like, stamp=stamp, sequence=int(sequence[0]), **parts), self._frame
+        template, like, frame = self._known
+        values = template.read(data)
+        return None if values is None else (_filled(like, *values), frame)
 
 
 def _kind(chunk: ActionChunk) -> tuple[Any, ...]:
     return chunk.policy_id, chunk.latent_id, chunk.latents.shape, chunk.wrist_poses.shape, chunk.dt
+
+
+def _filled(like: ActionChunk, stamp: float, sequence: np.ndarray, latents: np.ndarray, poses: np.ndarray) -> ActionChunk:
+    """A chunk of the kind of ``like`` with the values of a message."""
+    parts = {"latents": latents.reshape(like.latents.shape), "wrist_poses": poses.reshape(-1, 7)}
+    return replace(like, stamp=stamp, sequence=int(sequence[0]), **parts)
