@@ -39,7 +39,8 @@ def test_policy_reaches_unseen_goals(trained, space, sampling_steps):
 @pytest.mark.parametrize("asked, run", [(0, 8), (1, 1), (3, 3)])
 def test_a_chunk_takes_as_many_steps_as_asked(trained, space, observation, monkeypatch, asked, run):
     policy, levels = Policy(trained.checkpoint, space, sampling_steps=asked), []
-    monkeypatch.setattr(policy._network.denoiser, "forward", lambda noisy, t, condition: levels.append(int(t[0])) or noisy)
+    step = policy._network.schedule.step
+    monkeypatch.setattr(policy._network.schedule, "step", lambda clean, t, noisy: levels.append(t) or step(clean, t, noisy))
     predict(policy, [[observation()]])
     assert len(levels) == run and policy.policy_id == trained.policy_id
 

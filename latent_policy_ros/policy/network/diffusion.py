@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from latent_policy_ros.policy.network.components import build
 from latent_policy_ros.policy.network.denoisers import DENOISERS
+from latent_policy_ros.policy.network.denoisers.levels import at_levels
 from latent_policy_ros.policy.network.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 from latent_policy_ros.policy.network.encoders.state import StateEncoder
 from latent_policy_ros.policy.network.noise_schedule import NoiseSchedule
@@ -120,4 +121,5 @@ class PolicyNetwork(nn.Module):
         def noise() -> Tensor:
             return torch.randn(len(observations), *self.shape, generator=generator).to(condition.device)
 
-        return self.objective.sample(lambda noisy, t: self.denoiser(noisy, t, condition).float(), noise)
+        steps = at_levels(self.denoiser, self.schedule.timesteps, condition)
+        return self.objective.sample(lambda noisy, t: steps[t](noisy).float(), noise)

@@ -55,15 +55,14 @@ class NoiseSchedule(nn.Module):
         noise = (noisy - math.sqrt(alpha) * predicted) / math.sqrt(1 - alpha)
         return math.sqrt(alpha_previous) * predicted.clamp(-1, 1) + math.sqrt(1 - alpha_previous) * noise
 
-    def sample(self, denoise: Callable[[Tensor, Tensor], Tensor], noise: Tensor) -> Tensor:
+    def sample(self, denoise: Callable[[Tensor, int], Tensor], noise: Tensor) -> Tensor:
         """Clean samples from unit noise (B, ...).
 
         Args:
-            denoise: The network: (noisy samples (B, ...), noise levels (B,)) to clean samples (B, ...).
+            denoise: The network: (noisy samples (B, ...), their noise level) to clean samples (B, ...).
             noise: Unit noise.
         """
         samples = noise
         for t in self.timesteps:
-            levels = torch.full((len(samples),), t, device=samples.device)
-            samples = self.step(denoise(samples, levels), t, samples)
+            samples = self.step(denoise(samples, t), t, samples)
         return samples

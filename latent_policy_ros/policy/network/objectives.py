@@ -12,6 +12,8 @@ from latent_policy_ros.policy.network.noise_schedule import NoiseSchedule
 
 #: The network: (noisy samples (B, ...), noise levels (B,)) to clean samples (B, ...).
 Denoise = Callable[[Tensor, Tensor], Tensor]
+#: The same for samples of one level: (noisy samples (B, ...), noise level) to clean samples (B, ...).
+DenoiseLevel = Callable[[Tensor, int], Tensor]
 
 
 class Objective(Protocol):
@@ -28,7 +30,7 @@ class Objective(Protocol):
             progress: Completed share of the training, from 0 to 1.
         """
 
-    def sample(self, denoise: Denoise, noise: Callable[[], Tensor]) -> Tensor:
+    def sample(self, denoise: DenoiseLevel, noise: Callable[[], Tensor]) -> Tensor:
         """Clean samples (B, ...) from unit noise (B, ...), drawn by ``noise``."""
 
 
@@ -42,7 +44,7 @@ class Diffusion:
         noisy = self._schedule.add_noise(clean, noise, t)
         return (denoise(noisy, t).float() - clean).square()
 
-    def sample(self, denoise: Denoise, noise: Callable[[], Tensor]) -> Tensor:
+    def sample(self, denoise: DenoiseLevel, noise: Callable[[], Tensor]) -> Tensor:
         return self._schedule.sample(denoise, noise())
 
 
@@ -77,13 +79,12 @@ class Consistency:
         done = (progress - self.DIFFUSION) / (self.SETTLED - self.DIFFUSION)
         return 2.0 ** (-self.HALVINGS * min(max(done, 0.0), 1.0))
 
-    def sample(self, denoise: Denoise, noise: Callable[[], Tensor]) -> Tensor:
+    def sample(self, denoise: DenoiseLevel, noise: Callable[[], Tensor]) -> Tensor:
         samples = noise()
         for k, t in enumerate(self._schedule.timesteps):
-            levels = torch.full((len(samples),), t, device=samples.device)
             if k:
-                samples = self._schedule.add_noise(samples, noise(), levels)
-            samples = denoise(samples, levels).clamp(-1, 1)
+                samples = self._schedule.add_noise(samples, noise(), torch.tensor([t], device=samples.device))
+            samples = denoise(samples, t).clamp(-1, 1)
         return samples
 
 

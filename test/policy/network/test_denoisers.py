@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.policy.network.components import build
 from latent_policy_ros.policy.network.denoisers import DENOISERS
+from latent_policy_ros.policy.network.denoisers.levels import at_levels
 from latent_policy_ros.policy.network.denoisers.step_convolution import Downsampling, StepConvolution, Upsampling
 
 SHAPE = {"horizon": 8, "action_dim": 5, "condition_dim": 16}
@@ -76,6 +77,17 @@ def test_output_depends_on_chunk_noise_level_and_condition(denoiser):
         assert not torch.allclose(denoiser(*changed), clean, atol=1e-4)
     alone = denoiser(noisy[1:2], t[1:2], condition[1:2])
     torch.testing.assert_close(alone, clean[1:2], rtol=1e-4, atol=1e-5)
+
+
+def test_steps_of_sampling_equal_the_denoiser_at_their_level(denoiser):
+    denoiser.eval()
+    for parameter in denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    noisy, condition = torch.randn(3, 8, 5), torch.randn(3, 16)
+    steps = at_levels(denoiser, [99, 49, 1], condition)
+    assert list(steps) == [99, 49, 1]
+    for t, step in steps.items():
+        torch.testing.assert_close(step(noisy), denoiser(noisy, torch.full((3,), t), condition))
 
 
 def test_denoiser_learns_a_chunk_from_its_condition(denoiser):

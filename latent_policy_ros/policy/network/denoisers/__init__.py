@@ -14,6 +14,9 @@ forward:
     ``noisy`` chunks (B, H, A) in scaled units, noise levels ``t`` (B,) int64 from 0 to diffusion_steps - 1, and observation
     features ``condition`` (B, C). Returns clean chunks (B, H, A).
 
+at_levels (optional):
+    What sampling uses in place of ``forward``, see :class:`~latent_policy_ros.policy.network.denoisers.levels.LevelDenoiser`.
+
 Other packages register denoisers under the entry point group ``latent_policy_ros.denoisers``.
 """
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from latent_policy_ros.policy.network.denoisers.embedding import LevelEmbedding
+from latent_policy_ros.policy.network.denoisers.levels import Step
 
 
 class Block(nn.Module):
@@ -20,9 +25,13 @@ class Block(nn.Module):
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.modulation(condition).chunk(2, dim=1)
-        return h + self.second(nn.functional.silu(self.first(self.norm(h)) * (1 + scale) + shift))
+    def modulate(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Scales and shifts (..., W) by features (..., C) of the condition."""
+        scale, shift = self.modulation(features).chunk(2, dim=-1)
+        return 1 + scale, shift
+
+    def forward(self, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        return h + self.second(F.silu(torch.addcmul(shift, self.first(self.norm(h)), scale)))
 
 
 class MLPDenoiser(nn.Module):
@@ -48,8 +57,29 @@ class MLPDenoiser(nn.Module):
 
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Clean chunks (B, H, A) from noisy chunks (B, H, A), noise levels (B,) and conditions (B, C)."""
-        h = self.inward(torch.cat([noisy.flatten(1), condition.to(noisy.dtype)], dim=1))
-        condition = nn.functional.silu(condition + self.time(t))
-        for block in self.blocks:
-            h = block(h, condition)
+        features = F.silu(condition + self.time(t))
+        return self._denoise(noisy, self._enter(condition), self._modulations(features))
+
+    def at_levels(self, levels: Tensor, condition: Tensor) -> list[Step]:
+        """The steps of noise levels (K,) under conditions (B, C)."""
+        features = F.silu(condition + self.time(levels)[:, None])  # (K, B, C)
+        entered, modulations = self._enter(condition), self._modulations(features)
+        return [
+            partial(self._denoise, entered=entered, modulations=[(scale[k], shift[k]) for scale, shift in modulations])
+            for k in range(len(levels))
+        ]
+
+    def _modulations(self, features: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Scales and shifts of each block, (..., W), by features (..., C)."""
+        return [block.modulate(features) for block in self.blocks]  # type: ignore[operator]  # torch's stubs know Module only
+
+    def _enter(self, condition: Tensor) -> Tensor:
+        """What the condition contributes to the first layer, (B, W)."""
+        return F.linear(condition, self.inward.weight[:, -condition.shape[1] :], self.inward.bias)
+
+    def _denoise(self, noisy: Tensor, entered: Tensor, modulations: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        flat = noisy.flatten(1)
+        h = entered + F.linear(flat, self.inward.weight[:, : flat.shape[1]])
+        for block, (scale, shift) in zip(self.blocks, modulations):
+            h = block(h, scale, shift)
         return self.outward(h).view_as(noisy)
