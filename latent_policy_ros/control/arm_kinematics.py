@@ -20,7 +20,7 @@ DAMPING = 1e-3  # m or rad, of the damped least squares
 NULLSPACE_GAIN = 0.8  # share of the joints' distance from home per iteration; with less, the same result takes more iterations
 MAX_STEP = 0.3  # rad or m, per iteration and joint
 _DAMPING = DAMPING**2 * np.eye(6)
-TOLERANCE = 1e-5  # rad or m: a smaller step of every joint ends the iteration
+MIN_STEP = 1e-5  # rad or m: a smaller step of every joint ends the iteration
 
 
 def pose_to_se3(pose: np.ndarray) -> pin.SE3:
@@ -126,22 +126,21 @@ class ArmKinematics:
         """
         return self.solve(pose, q0).q
 
-    def solve(self, pose: np.ndarray, q0: np.ndarray, iterations: int = 30, tolerance: float = TOLERANCE) -> IkSolution:
+    def solve(self, pose: np.ndarray, q0: np.ndarray, iterations: int = 30, tolerance: float = 0.0) -> IkSolution:
         """As :meth:`ik`, with the remaining error; with 30 iterations, more than 1 mm means that ``pose`` is out of reach.
 
         Damped least squares on the error twist. Joints at their limits are locked, and the null space (the elbow) moves
-        towards the arm's home, so that the same pose gives the same elbow. A step below ``tolerance`` [rad or m] is the last.
+        towards the arm's home, so that the same pose gives the same elbow. The iteration ends when no joint moves by
+        ``MIN_STEP``, or when the error twist [m, rad] is shorter than ``tolerance``, while the elbow may still move.
         """
         goal, q = self._T_world_base * pose_to_se3(pose), clamp(np.asarray(q0, float), self.lower, self.upper)
+        J, error = self._linearised(goal, q)
         for _ in range(iterations):
-            J, error = self._linearised(goal, q)
             step = clamp(self._step(J, error, q), -MAX_STEP, MAX_STEP)
-            new = clamp(q + step, self.lower, self.upper)
-            moved, q = np.abs(new - q).max(), new
-            if moved < tolerance:
+            before, q = q, clamp(q + step, self.lower, self.upper)
+            J, error = self._linearised(goal, q)
+            if error @ error < tolerance * tolerance or np.abs(q - before).max() < MIN_STEP:
                 break
-        self._place_flange(q)
-        error = self._error(goal)
         return IkSolution(q, math.sqrt(error[:3] @ error[:3]), math.sqrt(error[3:] @ error[3:]))
 
     def _linearised(self, goal: pin.SE3, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from latent_policy_ros.common.errors import ConfigError
+from latent_policy_ros.control.arm_controller import IK_ITERATIONS, IK_TOLERANCE
 from latent_policy_ros.control.arm_description import list_arms, load_arm
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
 from latent_policy_ros.embodiments import load_embodiment
@@ -177,7 +178,7 @@ def test_shipped_arms_follow_wrist_poses_in_the_workspace_of_the_demo(name):
     for t in np.arange(0.0, 20.0, 0.02):
         pose = start.copy()
         pose[:3] += [0.1 * np.sin(0.7 * t), 0.2 * np.sin(0.5 * t), 0.15 * np.cos(0.9 * t) - 0.15]
-        solution = arm.solve(pose, q, 5)
+        solution = arm.solve(pose, q, IK_ITERATIONS, IK_TOLERANCE)
         assert (np.abs(solution.q - q) < 0.02 * arm.max_velocity).all()
         q, farthest = solution.q, max(farthest, solution.position_error)
     assert farthest < 1e-4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latent_policy_ros.common.errors import ActionRefused, LatentPolicyError
-from latent_policy_ros.control.arm_controller import APPROACH, IK_ITERATIONS, MAX_LEAD, ArmController, Workspace
+from latent_policy_ros.control.arm_controller import APPROACH, IK_ITERATIONS, IK_TOLERANCE, MAX_LEAD, ArmController, Workspace
 from latent_policy_ros.control.arm_kinematics import ArmKinematics
 from latent_policy_ros.control.command_guard import CommandGuard
 from latent_policy_ros.control.joint_controller import CONTROL_RATE, JointController
@@ -217,7 +217,7 @@ def test_a_wrist_command_after_a_joint_command_starts_at_the_measured_joints(arm
     sent = cycles(arm, 100, home, DT, lambda: arm.set_command(kinematics.joint_names, turned))
     goal = kinematics.fk(sent[-1])
     arm.set_wrist_command(goal)
-    np.testing.assert_allclose(arm._solution, kinematics.solve(goal, sent[-1], IK_ITERATIONS).q, atol=1e-9)
+    np.testing.assert_allclose(arm._solution, kinematics.solve(goal, sent[-1], IK_ITERATIONS, IK_TOLERANCE).q, atol=1e-9)
 
 
 @pytest.mark.parametrize("bounds", [(0, 1, 0, 1), (0, 1, 0, 1, 1, 0), (0, 1, 0, 1, 0, np.nan)])
