@@ -12,7 +12,8 @@ from latent_policy_ros.common.errors import LatentPolicyError
 
 NONE, ROBOT, FLEET = "none", "robot", "fleet"
 MODES = NONE, ROBOT, FLEET
-#: In the order in which they work: what a decoder commands moves its robot in the same round of the process.
+#: In the order in which they work: what a decoder commands moves its robot in the same round, and nodes that run the same code
+#: one after the other find it in the caches of the processor.
 COMPOSABLE = "decoder_node", "arm_driver_node", "hand_driver_node", "gripper_driver_node", "description_node"
 ROBOTS_PER_PROCESS = 8  # with ``fleet``; their nodes need 0.6 of a good core, and a process of Python uses one at most
 EXECUTABLE, NAME = "composed_node", "composed"  # the name is that of the process; it has no node of that name
@@ -37,9 +38,9 @@ def compose(specs: Sequence[NodeSpec], mode: str) -> list[NodeSpec]:
     if mode == NONE:
         return list(specs)
     robots: dict[str, list[NodeSpec]] = {}
-    shared = [spec for spec in specs if spec.executable in COMPOSABLE]
-    for spec in sorted(shared, key=lambda spec: COMPOSABLE.index(spec.executable)):
-        robots.setdefault(spec.namespace, []).append(spec)
+    for spec in specs:
+        if spec.executable in COMPOSABLE:
+            robots.setdefault(spec.namespace, []).append(spec)
     if mode == ROBOT:
         processes = [_process(NAME, namespace, members) for namespace, members in robots.items()]
     else:
@@ -55,7 +56,8 @@ def _without_deadline(spec: NodeSpec) -> NodeSpec:
 
 
 def _process(name: str, namespace: str, members: Sequence[NodeSpec]) -> NodeSpec:
-    return NodeSpec(EXECUTABLE, name, namespace, members=tuple(members), stop_timeout=max(spec.stop_timeout for spec in members))
+    ordered = tuple(sorted(members, key=lambda spec: COMPOSABLE.index(spec.executable)))
+    return NodeSpec(EXECUTABLE, name, namespace, members=ordered, stop_timeout=max(spec.stop_timeout for spec in members))
 
 
 def write_members(spec: NodeSpec, folder: Path, namespace: str = "", ros_arguments: Sequence[str] = ()) -> Path:

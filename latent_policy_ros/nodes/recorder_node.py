@@ -45,7 +45,7 @@ from latent_policy_ros.nodes.topics import qos
 from latent_policy_ros.nodes.topics.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.observations.messages import to_seconds
 
-POLL_RATE = 20.0  # Hz
+POLL_RATE = 10.0  # Hz
 GRAPH_PERIOD = 0.5  # s between checks of the graph
 STATUS_PERIOD = 1.0  # s
 MEBIBYTE = 1 << 20

@@ -17,7 +17,7 @@ from latent_policy_ros.data.recording.jpeg import COMPRESSED_IMAGE_TYPE, to_jpeg
 
 CHUNK_MAX_AGE = 0.4  # s; older messages are passed to the operating system and survive a crash of this process
 SYNC_PERIOD = 1.0  # s between calls of fsync; synced messages survive a power cut
-QUEUE_PERIOD = 0.05  # s between polls of the queues, as the recorder reads its topics
+QUEUE_PERIOD = 0.1  # s between polls of the queues, as the recorder reads its topics
 
 
 class WorkerThread:
