@@ -5,9 +5,10 @@
     .venv/bin/python benchmarks/demo.py --embodiment orca_hand --embodiment shadow_hand
 
 The CPU time of a process is that of the system's accounting between the begin and the end of its round's bag, without the first and
-the last half second. Simulators and policy report the CPU time of physics, images and network on /diagnostics, which the bag
-contains. What remains of the sum of all processes is everything else, "plumbing": middleware, control, alignment, recording and
-Python. Run it with nothing else on the machine.
+the last half second. Simulators, policy and recorder report the CPU time of physics, images (rendered, and compressed for the bag)
+and network on /diagnostics, which the bag contains. What remains of the sum of all processes is everything else, "plumbing":
+middleware, control, alignment, recording and Python. Its first part is that of drivers, decoders, recorder and episodes, its second
+that of simulators and policy. Run it with nothing else on the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MARGIN = 0.5  # s at the begin and the end of a bag that do not count
 SAMPLE_PERIOD = 0.25  # s
 QUOTA_PERIOD = 100_000  # us
 PARTS = "physics", "images", "network"
-SUMS = *PARTS, "plumbing", "all"
+SUMS = *PARTS, "plumbing", "of drivers, decoders, recorder, episodes", "of simulators and policy", "all"
 Samples = list[tuple[float, dict[str, float]]]  # (time [s], {process: CPU time so far [s]})
 
 
@@ -98,33 +99,33 @@ def run(out: Path, embodiments: list[str], seed: int, cores: float) -> Samples:
     return samples
 
 
-def reported(bag: Bag) -> dict[str, float]:
-    """CPU time per second of the parts that nodes report on /diagnostics of a bag [cores]."""
+def reported(bag: Bag) -> dict[tuple[str, str], float]:
+    """CPU time per second that nodes report on /diagnostics of a bag [cores], by node and part."""
     reports: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for _, received, message in bag.messages({"/diagnostics"}):
         for status in message.status:
             for value in status.values:
                 if (part := value.key.removesuffix("_cpu_s")) in PARTS:
                     reports[status.name, part].append((received, float(value.value)))
-    cores = dict.fromkeys(PARTS, 0.0)
-    for (_, part), found in reports.items():
-        (first, before), (last, after) = found[0], found[-1]
-        cores[part] += (after - before) / (last - first)
-    return cores
+    ends = {key: (found[0], found[-1]) for key, found in reports.items()}
+    return {key: (after - before) / (last - first) for key, ((first, before), (last, after)) in ends.items()}
 
 
 def round_cost(path: Path, samples: Samples) -> dict[str, float]:
     """CPU time per second of a bag [cores]: of each process, and of the parts of the sum."""
     with open_bag(path) as bag:
         inside = [s for s in samples if bag.start + MARGIN <= s[0] <= bag.end - MARGIN]
-        parts = reported(bag)
+        reports = reported(bag)
     (first, before), (last, after) = inside[0], inside[-1]
     cores: dict[str, float] = defaultdict(float)
     for name, seconds in after.items():
         cores[name.rpartition(":")[0]] += (seconds - before.get(name, 0.0)) / (last - first)
     found = dict(sorted(cores.items(), key=lambda entry: -entry[1]))
-    total = sum(found.values())
-    return found | parts | {"plumbing": total - sum(parts.values()), "all": total}
+    parts = {part: sum(cores for (_, kind), cores in reports.items() if kind == part) for part in PARTS}
+    compressed = sum(cores for (node, _), cores in reports.items() if node.endswith("recorder"))
+    total, rest = sum(found.values()), sum(found.values()) - sum(parts.values())
+    robots = sum(cores for name, cores in found.items() if name != "policy" and not name.endswith("sim")) - compressed
+    return found | parts | dict(zip(SUMS[len(PARTS) :], (rest, robots, rest - robots, total), strict=True))
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from latent_policy_ros.common.cpu_meter import CpuMeter
 from latent_policy_ros.common.errors import LatentPolicyError, available
 from latent_policy_ros.common.paths import artifact
 from latent_policy_ros.embodiments import Embodiment, load_embodiment
@@ -21,7 +22,7 @@ from latent_policy_ros.latent import LatentSpace
 from latent_policy_ros.msg import LatentAction
 from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.statistics import CpuMeter, Percentiles, RateMeter
+from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.nodes.topics import message_conversion, qos
 from latent_policy_ros.nodes.topics.latent_actions import LatentActions
 from latent_policy_ros.nodes.topics.observation_synchronizer import ObservationSynchronizer

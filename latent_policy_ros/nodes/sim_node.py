@@ -15,12 +15,13 @@ from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 
 from latent_policy_ros.bringup.fleet import MAX_SEED
+from latent_policy_ros.common.cpu_meter import CpuMeter
 from latent_policy_ros.common.errors import LatentPolicyError
 from latent_policy_ros.control.arm_description import PANDA
 from latent_policy_ros.msg import EpisodeEvent
 from latent_policy_ros.nodes.base.lifecycle_node import OK, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
-from latent_policy_ros.nodes.base.statistics import CpuMeter, RateMeter
+from latent_policy_ros.nodes.base.statistics import RateMeter
 from latent_policy_ros.nodes.topics import message_conversion, qos
 from latent_policy_ros.nodes.topics.camera_publisher import CameraPublisher
 from latent_policy_ros.sim.driver_bus import SimulatedRobot, SimulationClock

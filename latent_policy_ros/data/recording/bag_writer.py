@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from latent_policy_ros.common.cpu_meter import CpuMeter
 from latent_policy_ros.common.errors import ObservationRefused, describe_error
 from latent_policy_ros.data.bags.metadata import TopicMetadata
 from latent_policy_ros.data.recording.episode_bag import EpisodeBag, MessageTimes
@@ -103,6 +104,8 @@ class BagWriter:
         self.dropped: Counter[str] = Counter()
         #: {topic: reason} of topics of which a message could not be recorded: no definition of its type, or an invalid message.
         self.failed: dict[str, str] = {}
+        #: Of compressing images.
+        self.image_time = CpuMeter()
         self._quality = quality
         self._channels: dict[str, int] = {}
         self._writer = WorkerThread(limit, QUEUE_PERIOD, self._write, lambda: bag.flush(CHUNK_MAX_AGE))
@@ -161,7 +164,7 @@ class BagWriter:
             self.dropped[topic.name] += 1
 
     def _encode(self, topic: TopicMetadata, times: MessageTimes, data: bytes) -> None:
-        with contextlib.suppress(ObservationRefused):  # for example a depth image: recorded unchanged
+        with contextlib.suppress(ObservationRefused), self.image_time:  # for example a depth image: recorded unchanged
             data = to_jpeg(data, self._quality)
             topic = TopicMetadata(f"{topic.name}/compressed", COMPRESSED_IMAGE_TYPE, topic.qos)
         if not self._writer.submit(len(data), topic, times, data):

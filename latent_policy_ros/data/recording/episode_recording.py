@@ -154,7 +154,7 @@ class EpisodeRecording:
         return {
             "bag": str(self.path), "messages": str(self.writer.accepted.total()), "megabytes": f"{self.bag.size / 1e6:.1f}",
             "dropped": str(self.writer.dropped.total()), "waiting_mb": f"{self.writer.pending_bytes / 1e6:.1f}",
-            **self.writer.failed,
+            "images_cpu_s": f"{self.writer.image_time.seconds:.3f}", **self.writer.failed,
         }  # fmt: skip
 
     def _outcome_metadata(self) -> dict[str, str]:

@@ -1,10 +1,8 @@
-"""Rates and latency percentiles over a sliding window, and CPU time; independent of ROS."""
+"""Rates and latency percentiles over a sliding window; independent of ROS."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from typing import Any
 
 
 class RateMeter:
@@ -64,20 +62,3 @@ class Percentiles:
         """The summary as text in milliseconds, for values in seconds."""
         found = self.summary()
         return ", ".join(f"{name} {1e3 * value:.1f}" for name, value in found.items()) + " ms" if found else "none yet"
-
-
-class CpuMeter:
-    """CPU time of one kind of work: that of the calling thread in all ``with`` blocks of the meter.
-
-    Attributes:
-        seconds: CPU time so far [s].
-    """
-
-    def __init__(self) -> None:
-        self.seconds, self._began = 0.0, 0.0
-
-    def __enter__(self) -> None:
-        self._began = time.thread_time()
-
-    def __exit__(self, *_: Any) -> None:
-        self.seconds += time.thread_time() - self._began
