@@ -27,6 +27,7 @@ from latent_policy_ros.nodes.base.lifecycle_node import OK, WARN, ManagedNode
 from latent_policy_ros.nodes.base.main_loop import run_node
 from latent_policy_ros.nodes.base.statistics import Percentiles, RateMeter
 from latent_policy_ros.nodes.topics import message_conversion, qos
+from latent_policy_ros.nodes.topics.latent_actions import LatentActions
 from latent_policy_ros.nodes.topics.robot_topics import ROBOT_NAMESPACES, ROBOT_NAMESPACES_HELP, robot_prefix
 from latent_policy_ros.observations.joint_matcher import JointMatcher
 from latent_policy_ros.observations.messages import pose_array, stamp_of
@@ -57,7 +58,7 @@ class DrivenRobot:
         self.namespace, self.embodiment, self.follower = namespace, embodiment, follower
         self.waiting = "no keypoints yet"
         self.output: Any = None
-        self.wrist_frame = ""
+        self.wrist_frame, self.latent_actions = "", LatentActions()
         self._matcher = JointMatcher(embodiment.joint_names)
         self._joints: tuple[float, np.ndarray] | None = None
         self._wrist: tuple[float, np.ndarray] | None = None
@@ -244,7 +245,7 @@ class HumanHandNode(ManagedNode):
     def _drive(self, robot: DrivenRobot, keypoints: np.ndarray, latent: np.ndarray | None, stamp: float) -> None:
         if latent is not None:
             chunk = robot.follower.chunk(latent, stamp, self.keypoint_timeout, robot.joints, robot.wrist)
-            robot.output.publish(message_conversion.latent_action(chunk, robot.wrist_frame))
+            robot.output.publish(robot.latent_actions.serialise(chunk, robot.wrist_frame))
         else:
             q = robot.follower.joints(keypoints, stamp, robot.joints)
             robot.output.publish(message_conversion.command(stamp, self.now() - stamp, robot.embodiment.joint_names, q))
