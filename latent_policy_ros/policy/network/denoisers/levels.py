@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -26,4 +25,4 @@ def at_levels(denoiser: nn.Module, levels: Sequence[int], condition: Tensor) -> 
     if isinstance(denoiser, LevelDenoiser):
         return dict(zip(levels, denoiser.at_levels(torch.tensor(levels, device=condition.device), condition)))
     rows = condition.new_ones(len(condition), dtype=torch.long)
-    return {t: partial(denoiser, t=t * rows, condition=condition) for t in levels}
+    return {t: lambda noisy, t=t * rows: denoiser(noisy, t, condition) for t in levels}  # positional, as in training
