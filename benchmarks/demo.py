@@ -121,10 +121,10 @@ def round_cost(path: Path, samples: Samples) -> dict[str, float]:
     for name, seconds in after.items():
         cores[name.rpartition(":")[0]] += (seconds - before.get(name, 0.0)) / (last - first)
     found = dict(sorted(cores.items(), key=lambda entry: -entry[1]))
-    parts = {part: sum(cores for (_, kind), cores in reports.items() if kind == part) for part in PARTS}
-    compressed = sum(cores for (node, _), cores in reports.items() if node.endswith("recorder"))
+    parts = {part: sum(share for (_, kind), share in reports.items() if kind == part) for part in PARTS}
+    compressed = sum(share for (node, _), share in reports.items() if node.endswith("recorder"))
     total, rest = sum(found.values()), sum(found.values()) - sum(parts.values())
-    robots = sum(cores for name, cores in found.items() if name != "policy" and not name.endswith("sim")) - compressed
+    robots = sum(share for name, share in found.items() if name != "policy" and not name.endswith("sim")) - compressed
     return found | parts | dict(zip(SUMS[len(PARTS) :], (rest, robots, rest - robots, total), strict=True))
 
 

@@ -15,7 +15,7 @@ from latent_policy_ros.control.joint_controller import MAX_COMMAND_AGE, JointCon
 
 MAX_REACH = 2.0  # m, each axis: a wrist further from the base is a mistake, not a pose to approach
 ANYWHERE = (-MAX_REACH, MAX_REACH) * 3  # bounds of a workspace that is not restricted
-IK_ITERATIONS, IK_TOLERANCE = 5, 1e-4  # of a command, and m or rad: it starts at the last solution, and the next one continues
+IK_ITERATIONS, IK_TOLERANCE = 5, 1e-4  # of a command, and m or rad: the next one continues from its solution
 OUT_OF_REACH = 0.02, 0.1  # m, rad: a larger error of inverse kinematics is reported
 CLIP_TOLERANCE = 1e-4  # m: a command outside the workspace by less is clipped without a report
 OVERSHOOT = 0.01  # m, by which the wrist may leave the workspace between two commands inside it
