@@ -24,5 +24,9 @@ def at_levels(denoiser: nn.Module, levels: Sequence[int], condition: Tensor) -> 
     """For each noise level, the step of a denoiser under conditions (B, C)."""
     if isinstance(denoiser, LevelDenoiser):
         return dict(zip(levels, denoiser.at_levels(torch.tensor(levels, device=condition.device), condition)))
-    rows = condition.new_ones(len(condition), dtype=torch.long)
-    return {t: lambda noisy, t=t * rows: denoiser(noisy, t, condition) for t in levels}  # positional, as in training
+
+    def step(t: int) -> Step:
+        level = torch.full((len(condition),), t, device=condition.device)
+        return lambda noisy: denoiser(noisy, level, condition)
+
+    return {t: step(t) for t in levels}
