@@ -104,7 +104,7 @@ class BagWriter:
         self.dropped: Counter[str] = Counter()
         #: {topic: reason} of topics of which a message could not be recorded: no definition of its type, or an invalid message.
         self.failed: dict[str, str] = {}
-        #: Of compressing images.
+        #: CPU time of compressing images.
         self.image_time = CpuMeter()
         self._quality = quality
         self._channels: dict[str, int] = {}
